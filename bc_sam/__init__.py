@@ -1,0 +1,1 @@
+"""Names single blood cells across laboratories."""

@@ -1,0 +1,219 @@
+"""What can be set: one frozen dataclass for each training stage, for the run, and for the model folder."""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from bc_sam.errors import ConfigError
+from bc_sam.labels import LABELS
+from bc_sam.serialisation import JsonConfig
+
+#: Version of the layout of a model folder. A reader refuses a newer one.
+FORMAT_VERSION = 1
+
+#: Width of the decoder's transposed convolutions in the original autoencoder.
+PAPER_DECODER_CHANNELS = (150, 200, 256, 200, 180, 150, 128)
+
+Protocol = Literal["strict", "paper"]
+Precision = Literal["auto", "no", "bf16", "fp16"]
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True)
+class SegmentationArguments(JsonConfig):
+    """Stage 1: SAM learns cell masks through LoRA (BC-SAM, section 2.1). Defaults are the paper's.
+
+    Attributes:
+        lora_rank: Rank of the adaptation of q and of v in every block of the encoder; the scaling factor is 1.
+        train_encoder: Also train the encoder's own weights. For a base that has no trained weights.
+        epochs: Passes over the images that have a mask.
+        warmup_epochs: Epochs of linear warm-up before the cosine.
+        batch_size: Images a step, over all processes.
+        learning_rate: Peak rate of AdamW.
+        weight_decay: Decay of AdamW.
+        dice_weight: Weight of the Dice loss; cross-entropy has the rest.
+        colour_jitter: Half-range of random brightness, contrast, saturation and hue-like channel gains; 0 is none.
+    """
+
+    lora_rank: int = 4
+    train_encoder: bool = False
+    epochs: int = 150
+    warmup_epochs: int = 10
+    batch_size: int = 32
+    learning_rate: float = 1e-4
+    weight_decay: float = 0.1
+    dice_weight: float = 0.8
+    colour_jitter: float = 0.0
+
+    def __post_init__(self) -> None:
+        _require(self.lora_rank > 0, f"lora_rank must be positive, not {self.lora_rank}.")
+        _require(self.epochs >= 0, f"Stage 1 cannot train for {self.epochs} epochs.")
+        _require(self.batch_size > 0, f"batch_size must be positive, not {self.batch_size}.")
+        _require(0 <= self.dice_weight <= 1, f"dice_weight must lie in 0..1, not {self.dice_weight}.")
+
+
+@dataclass(frozen=True)
+class AutoencoderArguments(JsonConfig):
+    """Stage 2: the cross-domain autoencoder (BC-SAM, section 2.2). Defaults are the paper's.
+
+    Attributes:
+        latent_dim: Numbers that a cell is squeezed to.
+        decoder_channels: Widths of the seven transposed convolutions before the last one.
+        target_size: Side of the reconstructed cell, pixels. The decoder's strides make 128.
+        epochs: Passes over the images.
+        warmup_steps: Steps of linear warm-up, at most a fifth of all steps.
+        batch_size: Images a step, over all processes.
+        learning_rate: Peak rate of AdamW.
+        weight_decay: Decay of AdamW.
+        mmd_weight: Weight of the distance between the domains' mean latents; 1 - SSIM has weight 1.
+    """
+
+    latent_dim: int = 50
+    decoder_channels: tuple[int, ...] = PAPER_DECODER_CHANNELS
+    target_size: int = 128
+    epochs: int = 10
+    warmup_steps: int = 500
+    batch_size: int = 128
+    learning_rate: float = 5e-4
+    weight_decay: float = 0.05
+    mmd_weight: float = 5.0
+
+    def __post_init__(self) -> None:
+        _require(self.latent_dim > 0, f"latent_dim must be positive, not {self.latent_dim}.")
+        _require(
+            len(self.decoder_channels) == 7, f"decoder_channels needs 7 widths, not {len(self.decoder_channels)}."
+        )
+        _require(self.target_size == 128, f"target_size must be 128, which the decoder makes; not {self.target_size}.")
+        _require(self.batch_size > 0, f"batch_size must be positive, not {self.batch_size}.")
+
+
+@dataclass(frozen=True)
+class ClassifierArguments(JsonConfig):
+    """Stage 3: classical classifiers on the latents (BC-SAM, section 2.3).
+
+    Attributes:
+        names: Classifiers to fit; see `bc_sam.classifiers.CLASSIFIERS`.
+        default: The one that `predict` uses unless told otherwise.
+    """
+
+    names: tuple[str, ...] = ("rf", "svm_poly", "xgboost", "svm_rbf", "ann", "logistic")
+    default: str = "svm_rbf"
+
+    def __post_init__(self) -> None:
+        _require(bool(self.names), "Name at least one classifier.")
+        _require(self.default in self.names, f"The default classifier {self.default!r} is not among {self.names}.")
+
+
+@dataclass(frozen=True)
+class TrainingArguments(JsonConfig):
+    """A whole training run.
+
+    Attributes:
+        base: Any SAM: a Hub id, a folder, an original ``.pth`` checkpoint, or ``"tiny"`` for a new small one.
+        base_revision: Revision of the base on the Hub.
+        image_size: Side of the square that SAM sees, pixels.
+        seed: Seed of the folds, the initial weights and the shuffling.
+        folds: Parts that each data set is cut into.
+        protocol: ``"strict"`` keeps the test fold out of every stage; ``"paper"`` shows it to stages 1 and 2.
+        mixed_precision: ``"auto"`` takes bf16 where the processor computes in it.
+        segmentation: Stage 1.
+        autoencoder: Stage 2.
+        classifiers: Stage 3.
+    """
+
+    base: str = "facebook/sam-vit-base"
+    base_revision: str | None = None
+    image_size: int = 224
+    seed: int = 1234
+    folds: int = 5
+    protocol: Protocol = "strict"
+    mixed_precision: Precision = "auto"
+    segmentation: SegmentationArguments = field(default_factory=SegmentationArguments)
+    autoencoder: AutoencoderArguments = field(default_factory=AutoencoderArguments)
+    classifiers: ClassifierArguments = field(default_factory=ClassifierArguments)
+
+    def __post_init__(self) -> None:
+        _require(self.folds >= 2, f"folds must be at least 2, not {self.folds}.")
+        _require(
+            self.image_size > 0 and self.image_size % 16 == 0,
+            f"image_size must be a multiple of SAM's 16-pixel patches, not {self.image_size}.",
+        )
+
+
+def preset(name: str) -> TrainingArguments:
+    """Returns a named set of training arguments.
+
+    Args:
+        name: ``"paper"`` for the published numbers on ``facebook/sam-vit-base``, or ``"tiny"`` for a SAM of
+            5.7 million encoder parameters that two processor cores can train from scratch.
+
+    Raises:
+        ConfigError: If there is no such preset.
+
+    Example:
+        >>> preset("paper").segmentation.epochs
+        150
+    """
+    paper = TrainingArguments()
+    presets = {
+        "paper": paper,
+        "tiny": replace(
+            paper,
+            base="tiny",
+            segmentation=SegmentationArguments(
+                train_encoder=True, epochs=60, warmup_epochs=4, batch_size=16, learning_rate=5e-4, colour_jitter=0.2
+            ),
+            autoencoder=AutoencoderArguments(decoder_channels=(75, 100, 128, 100, 64, 48, 32), batch_size=64),
+        ),
+    }
+    if name not in presets:
+        raise ConfigError(f"There is no preset {name!r}; choose one of {sorted(presets)}.")
+    return presets[name]
+
+
+@dataclass(frozen=True)
+class BCSamConfig(JsonConfig):
+    """The ``config.json`` of a model folder: what must be known to use the model.
+
+    Attributes:
+        labels: Class names in the order of the probability columns.
+        domains: Data sets that the model learned from.
+        classifiers: Classifiers in the folder ``classifiers/``.
+        default_classifier: The one that `predict` uses unless told otherwise.
+        base: Hub id of the SAM underneath, or ``None`` when it lies in the folder ``base/``.
+        base_revision: Revision of the base on the Hub.
+        image_size: Side of the square that SAM sees, pixels.
+        image_mean: Mean of the training pixels, 0..255, red, green, blue.
+        image_std: Their standard deviation, 0..255.
+        mask_tokens: ``"single"`` reads the cell from SAM's single-mask token; ``"two"`` from the difference of
+            two tokens (background, cell), as checkpoints of the original do.
+        feature_channels: Channels of the encoder's last hidden state.
+        latent_dim: Numbers that a cell is squeezed to.
+        decoder_channels: Widths of the autoencoder's decoder.
+        format_version: Version of this layout.
+        versions: Version of each library that wrote the folder.
+    """
+
+    labels: tuple[str, ...] = LABELS
+    domains: tuple[str, ...] = ()
+    classifiers: tuple[str, ...] = ()
+    default_classifier: str = "svm_rbf"
+    base: str | None = None
+    base_revision: str | None = None
+    image_size: int = 224
+    image_mean: tuple[float, float, float] = (215.0322, 187.7592, 200.4668)
+    image_std: tuple[float, float, float] = (41.3047, 56.9191, 21.9522)
+    mask_tokens: Literal["single", "two"] = "single"
+    feature_channels: int = 768
+    latent_dim: int = 50
+    decoder_channels: tuple[int, ...] = PAPER_DECODER_CHANNELS
+    format_version: int = FORMAT_VERSION
+    versions: dict[str, str] = field(default_factory=dict)
+    model_type: str = "bc_sam"
+
+    def __post_init__(self) -> None:
+        _require(len(set(self.labels)) == len(self.labels) > 0, "labels must be distinct and not empty.")
+        _require(all(std > 0 for std in self.image_std), f"image_std must be positive, not {self.image_std}.")

@@ -1,0 +1,130 @@
+"""What an evaluation measured, as plain data: written as JSON, read by the table, the plots and the report."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bc_sam.serialisation import JsonConfig
+
+
+@dataclass(frozen=True)
+class PairResult(JsonConfig):
+    """One classifier, trained on one domain (or on all) and tested on another, in one fold.
+
+    Attributes:
+        classifier: Name of the classifier, such as ``"rf"``.
+        source: Domain that the classifier was trained on; ``"all"`` for all of them together.
+        target: Domain that it was tested on.
+        fold: Number of the fold that was held out, from 0.
+        n_train: Training cells.
+        n_test: Test cells.
+        accuracy: Share of test cells named right, 0..1. A class that the source lacks counts as wrong, as in the paper.
+        balanced_accuracy: Mean recall over the classes present in the test cells, 0..1.
+        macro_f1: Mean F1 over the classes present in the test cells, 0..1.
+        common_accuracy: Accuracy on the test cells whose class the source has, 0..1.
+        confusion: Counts, rows true and columns predicted, both in the order of the evaluation's labels.
+        missing: Classes present in the test cells that the source never showed.
+    """
+
+    classifier: str
+    source: str
+    target: str
+    fold: int
+    n_train: int
+    n_test: int
+    accuracy: float
+    balanced_accuracy: float
+    macro_f1: float
+    common_accuracy: float
+    confusion: list[list[int]]
+    missing: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class DiceResult(JsonConfig):
+    """Whole-cell Dice (0..1) of one domain in one fold, on hand masks never trained on."""
+
+    domain: str
+    fold: int
+    mean: float
+    std: float
+    n: int
+
+
+@dataclass(frozen=True)
+class StageTiming(JsonConfig):
+    """Wall-clock seconds and peak resident memory (MiB) of one stage in one fold."""
+
+    stage: str
+    fold: int
+    seconds: float
+    peak_memory_mib: float
+
+
+@dataclass(frozen=True)
+class Evaluation(JsonConfig):
+    """Everything that one run measured.
+
+    Attributes:
+        protocol: ``"strict"`` (the test fold is in no stage) or ``"paper"`` (stages 1 and 2 see every image, unlabelled).
+        labels: Class names, in the order of the confusion matrices.
+        domains: Names of the data sets.
+        seed: Seed of the folds and of the training.
+        n_folds: Number of folds that the data were cut into.
+        pairs: One result for each classifier, source, target and measured fold.
+        dice: Segmentation quality.
+        timings: Cost of each stage.
+        counts: Images of each class in each domain, ``counts[domain][label]``.
+        notes: What a reader must know: images that could not be read, classes that a domain lacks.
+        environment: Versions, processor, base model.
+    """
+
+    protocol: str
+    labels: list[str]
+    domains: list[str]
+    seed: int
+    n_folds: int
+    pairs: list[PairResult] = field(default_factory=list)
+    dice: list[DiceResult] = field(default_factory=list)
+    timings: list[StageTiming] = field(default_factory=list)
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def classifiers(self) -> list[str]:
+        """Names of the classifiers, in the order in which they were measured."""
+        return list(dict.fromkeys(pair.classifier for pair in self.pairs))
+
+    @property
+    def directions(self) -> list[tuple[str, str]]:
+        """The (source, target) pairs, in the order in which they were measured."""
+        return list(dict.fromkeys((pair.source, pair.target) for pair in self.pairs))
+
+    def select(self, classifier: str, source: str, target: str) -> list[PairResult]:
+        """Returns the results of one classifier and direction, one a fold."""
+        key = (classifier, source, target)
+        return [pair for pair in self.pairs if (pair.classifier, pair.source, pair.target) == key]
+
+    def mean_std(self, classifier: str, source: str, target: str, metric: str = "accuracy") -> tuple[float, float]:
+        """Mean and standard deviation over the folds of one metric; the deviation of a single fold is NaN."""
+        values = [getattr(pair, metric) for pair in self.select(classifier, source, target)]
+        if not values:
+            return float("nan"), float("nan")
+        return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+
+    def confusion(self, classifier: str, source: str, target: str) -> np.ndarray:
+        """Confusion matrix (labels, labels), int64, summed over the folds; rows true, columns predicted."""
+        total = np.zeros((len(self.labels), len(self.labels)), dtype=np.int64)
+        for pair in self.select(classifier, source, target):
+            total += np.asarray(pair.confusion, dtype=np.int64)
+        return total
+
+    def missing(self) -> Iterator[tuple[str, str, list[str]]]:
+        """Yields (source, target, classes) for each direction whose target has classes that the source lacks."""
+        for source, target in self.directions:
+            pairs = [p for p in self.pairs if (p.source, p.target) == (source, target)]
+            lacking = [name for name in self.labels if any(name in pair.missing for pair in pairs)]
+            if lacking:
+                yield source, target, lacking
