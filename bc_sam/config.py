@@ -181,7 +181,8 @@ class BCSamConfig(JsonConfig):
     Attributes:
         labels: Class names in the order of the probability columns.
         domains: Data sets that the model learned from.
-        classifiers: Classifiers in the folder ``classifiers/``.
+        classifiers: For each classifier in the folder ``classifiers/``, the index of the label that each of its
+            own classes, which are 0, 1, 2 ..., stands for.
         default_classifier: The one that `predict` uses unless told otherwise.
         base: Hub id of the SAM underneath, or ``None`` when it lies in the folder ``base/``.
         base_revision: Revision of the base on the Hub.
@@ -199,7 +200,7 @@ class BCSamConfig(JsonConfig):
 
     labels: tuple[str, ...] = LABELS
     domains: tuple[str, ...] = ()
-    classifiers: tuple[str, ...] = ()
+    classifiers: dict[str, tuple[int, ...]] = field(default_factory=dict)
     default_classifier: str = "svm_rbf"
     base: str | None = None
     base_revision: str | None = None

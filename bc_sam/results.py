@@ -19,7 +19,7 @@ class PairResult(JsonConfig):
         fold: Number of the fold that was held out, from 0.
         n_train: Training cells.
         n_test: Test cells.
-        accuracy: Share of test cells named right, 0..1. A class that the source lacks counts as wrong, as in the paper.
+        accuracy: Share of test cells named right, 0..1. A class that the source lacks is wrong, as in the paper.
         balanced_accuracy: Mean recall over the classes present in the test cells, 0..1.
         macro_f1: Mean F1 over the classes present in the test cells, 0..1.
         common_accuracy: Accuracy on the test cells whose class the source has, 0..1.
@@ -67,7 +67,7 @@ class Evaluation(JsonConfig):
     """Everything that one run measured.
 
     Attributes:
-        protocol: ``"strict"`` (the test fold is in no stage) or ``"paper"`` (stages 1 and 2 see every image, unlabelled).
+        protocol: ``"strict"`` (the test fold is in no stage) or ``"paper"`` (stages 1 and 2 see every image).
         labels: Class names, in the order of the confusion matrices.
         domains: Names of the data sets.
         seed: Seed of the folds and of the training.

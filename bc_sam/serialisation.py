@@ -57,8 +57,16 @@ class JsonConfig:
         Raises:
             ConfigError: If the file is missing, is no JSON, or holds something else.
         """
-        try:
-            data = json.loads(Path(path).read_text())
-        except (OSError, ValueError) as error:
-            raise ConfigError(f"{path} cannot be read as JSON: {error}.") from error
-        return cls.from_dict(data, where=str(path))
+        return cls.from_dict(read_json(path), where=str(path))
+
+
+def read_json(path: Path | str) -> Any:
+    """Reads a JSON file.
+
+    Raises:
+        ConfigError: If it is missing or is no JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path} cannot be read as JSON: {error}.") from error

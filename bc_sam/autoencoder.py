@@ -1,0 +1,67 @@
+"""The cross-domain autoencoder: SAM's feature map in, 50 numbers and the reconstructed cell out."""
+
+from collections.abc import Sequence
+from itertools import pairwise
+
+from torch import Tensor, nn
+
+from bc_sam.config import PAPER_DECODER_CHANNELS
+
+#: Kernel size and stride of the decoder's transposed convolutions: 1 pixel grows to 5, 12, 14, 31, 63, 127, 128.
+_DECODER_STEPS = ((5, 1), (4, 2), (3, 1), (5, 2), (3, 2), (3, 2), (2, 1))
+
+
+class CrossDomainAutoencoder(nn.Module):
+    """Squeezes an encoder's feature map to a latent that still draws the cell (BC-SAM, section 2.2).
+
+    The tensors keep the names of the original's, so its weights load without renaming.
+
+    Args:
+        feature_channels: Channels of the feature map, 768 for SAM ViT-B.
+        latent_dim: Numbers that a cell is squeezed to.
+        decoder_channels: Widths of the seven transposed convolutions before the last one.
+
+    Example:
+        >>> import torch
+        >>> latent, cell = CrossDomainAutoencoder().eval()(torch.zeros(2, 768, 14, 14))
+        >>> latent.shape, cell.shape
+        (torch.Size([2, 50]), torch.Size([2, 3, 128, 128]))
+    """
+
+    def __init__(
+        self,
+        feature_channels: int = 768,
+        latent_dim: int = 50,
+        decoder_channels: Sequence[int] = PAPER_DECODER_CHANNELS,
+    ) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(
+            nn.Conv2d(feature_channels, 256, kernel_size=1),
+            nn.BatchNorm2d(256),
+            nn.ReLU(),
+            nn.Conv2d(256, 256, kernel_size=3, stride=2),
+            nn.BatchNorm2d(256),
+            nn.ReLU(),
+            nn.Conv2d(256, latent_dim, kernel_size=1),
+            nn.BatchNorm2d(latent_dim),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(1),
+        )
+        steps: list[nn.Module] = []
+        widths = (latent_dim, *decoder_channels)
+        for (inner, outer), (kernel, stride) in zip(pairwise(widths), _DECODER_STEPS, strict=True):
+            steps += [nn.ConvTranspose2d(inner, outer, kernel, stride), nn.BatchNorm2d(outer), nn.ReLU()]
+        self.decoder = nn.Sequential(*steps, nn.ConvTranspose2d(widths[-1], 3, kernel_size=1), nn.Sigmoid())
+
+    def encode(self, features: Tensor) -> Tensor:
+        """Returns the latents (B, latent_dim), not negative, of feature maps (B, feature_channels, H, W)."""
+        return self.encoder(features).flatten(1)
+
+    def decode(self, latents: Tensor) -> Tensor:
+        """Returns the cells (B, 3, 128, 128), RGB in 0..1, that latents (B, latent_dim) stand for."""
+        return self.decoder(latents[:, :, None, None])
+
+    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns latents (B, latent_dim) and reconstructions (B, 3, 128, 128) of feature maps (B, C, H, W)."""
+        latents = self.encode(features)
+        return latents, self.decode(latents)

@@ -1,0 +1,67 @@
+"""From a mask to the picture that the autoencoder must draw: one cell on grey, 128 pixels wide."""
+
+import numpy as np
+from scipy import ndimage
+
+#: Grey level of everything that is not the cell, and width of the border around its box (BC-SAM, section 2.2).
+BACKGROUND = 128
+BORDER = 10
+
+
+def largest_component(mask: np.ndarray) -> np.ndarray:
+    """Keeps the largest connected part of a mask.
+
+    Args:
+        mask: (H, W) bool.
+
+    Returns:
+        (H, W) bool; all false where the mask is empty.
+    """
+    parts, count = ndimage.label(mask)
+    if count < 2:
+        return parts > 0
+    sizes = np.bincount(parts.ravel())
+    sizes[0] = 0
+    return parts == sizes.argmax()
+
+
+def crop_cell(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """Cuts the cell out: grey outside the mask, the mask's bounding box, a grey border of 10 pixels.
+
+    The original's box leaves out the last row and column of the mask; this one keeps them. Where the mask is
+    empty the whole image stands for the cell.
+
+    Args:
+        image: (H, W, 3) uint8.
+        mask: (H, W) bool.
+
+    Returns:
+        (h, w, 3) uint8.
+    """
+    if not mask.any():
+        mask = np.ones_like(mask)
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    cell = np.where(mask[box][..., None], image[box], np.uint8(BACKGROUND))
+    return np.pad(cell, ((BORDER, BORDER), (BORDER, BORDER), (0, 0)), constant_values=BACKGROUND)
+
+
+def cell_target(image: np.ndarray, mask: np.ndarray, size: int = 128) -> np.ndarray:
+    """Returns the autoencoder's target: the largest part of the mask, cropped and zoomed by cubic splines.
+
+    Args:
+        image: (H, W, 3) uint8.
+        mask: (H, W) bool.
+        size: Side of the result, pixels.
+
+    Returns:
+        (size, size, 3) uint8.
+
+    Example:
+        >>> image = np.zeros((224, 224, 3), np.uint8)
+        >>> mask = np.zeros((224, 224), bool); mask[60:120, 80:150] = True
+        >>> cell_target(image, mask).shape
+        (128, 128, 3)
+    """
+    crop = crop_cell(image, largest_component(mask))
+    return ndimage.zoom(crop, (size / crop.shape[0], size / crop.shape[1], 1), order=3)

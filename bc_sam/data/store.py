@@ -1,0 +1,202 @@
+"""Decoded cells on disk: every image is read once, resized, and then memory-mapped by all stages."""
+
+import logging
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zlib import crc32
+
+import numpy as np
+from tqdm import tqdm
+
+from bc_sam.data.splits import fingerprint
+from bc_sam.errors import DataError, ImageError
+from bc_sam.images import read_image, read_mask, resize_mask, to_square
+from bc_sam.serialisation import JsonConfig
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+logger = logging.getLogger(__name__)
+
+#: Value of every pixel of the mask of a cell that has no hand mask.
+NO_MASK = 255
+
+_CHUNK = 256
+
+
+@dataclass(frozen=True)
+class CellTable(JsonConfig):
+    """What is known of each stored cell beside its pixels; all lists have one entry a cell.
+
+    Attributes:
+        key: Identifies the images and the size that they were stored at.
+        domain_names: Names of the data sets.
+        domains: Index into `domain_names`.
+        labels: Index of the class, or -1 where it is not known.
+        groups: Slide or patient, or ``None`` where it is not known.
+        files: Name of the source file, relative to its data set.
+        fingerprints: Hash of the pixels that rotations and flips do not change.
+        has_mask: Whether there is a hand mask.
+        unreadable: Files that could not be read, each with the reason.
+    """
+
+    key: int
+    domain_names: list[str]
+    domains: list[int]
+    labels: list[int]
+    groups: list[str | None]
+    files: list[str]
+    fingerprints: list[str]
+    has_mask: list[bool]
+    unreadable: list[str]
+
+
+class CellStore:
+    """Cells of one or more data sets, decoded and resized, memory-mapped from a folder.
+
+    Attributes:
+        table: What is known of each cell.
+        pixels: (n, S, S, 3) uint8, RGB.
+        masks: (n, S, S) uint8, 0 background, 1 cytoplasm, 2 nucleus; all `NO_MASK` where there is no hand mask.
+        labels: (n,) int64, -1 where the class is not known.
+        domains: (n,) int64.
+        has_mask: (n,) bool.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.table = CellTable.load(folder / "table.json")
+        n = len(self.table.files)
+        self.pixels = np.load(folder / "pixels.npy", mmap_mode="r")[:n]
+        self.masks = np.load(folder / "masks.npy", mmap_mode="r")[:n]
+        self.labels = np.asarray(self.table.labels, dtype=np.int64)
+        self.domains = np.asarray(self.table.domains, dtype=np.int64)
+        self.has_mask = np.asarray(self.table.has_mask, dtype=bool)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    @property
+    def image_size(self) -> int:
+        """Side of the stored squares, pixels."""
+        return int(self.pixels.shape[1])
+
+    def mean_std(self, rows: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Mean and standard deviation of each colour channel over some cells, 0..255.
+
+        As in the original, the deviation is that within an image, averaged over the images.
+        """
+        means = np.zeros((len(rows), 3))
+        stds = np.zeros((len(rows), 3))
+        for i, row in enumerate(rows):
+            image = self.pixels[row].reshape(-1, 3)
+            means[i], stds[i] = image.mean(0), image.std(0)
+        return tuple(np.round(means.mean(0), 4).tolist()), tuple(np.round(stds.mean(0), 4).tolist())
+
+
+def store_cells(datasets: Sequence["Dataset"], folder: Path, image_size: int = 224) -> CellStore:
+    """Decodes data sets into a folder, or opens the folder where it already holds them.
+
+    An image that cannot be read is reported by name and left out; the rest goes on.
+
+    Args:
+        datasets: As the loaders of `bc_sam.data` return them; each has one domain.
+        folder: Where the arrays go.
+        image_size: Side of the stored squares, pixels.
+
+    Returns:
+        The opened store.
+
+    Raises:
+        DataError: If two data sets share a name, or one has no image that can be read.
+    """
+    names = [dataset[0]["domain"] for dataset in map(_undecoded, datasets)]
+    if len(set(names)) < len(names):
+        raise DataError(f"Two data sets share a name: {', '.join(names)}. Give each its own, as in NAME=FOLDER.")
+    key = _content_key(datasets, image_size)
+    if _holds(folder, key):
+        return CellStore(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    table = _decode_all(datasets, names, folder, image_size, key)
+    for domain, name in enumerate(names):
+        if domain not in table.domains:
+            raise DataError(f"Not one image of {name!r} can be read; the first: {table.unreadable[0]}")
+    table.save(folder / "table.json.part")
+    os.replace(folder / "table.json.part", folder / "table.json")
+    return CellStore(folder)
+
+
+def _undecoded(dataset: "Dataset") -> "Dataset":
+    """Hands images out as bytes or paths, so that a corrupt one can be reported instead of ending the run."""
+    from datasets import Image
+
+    return dataset.cast_column("image", Image(decode=False)).cast_column("mask", Image(decode=False))
+
+
+def _holds(folder: Path, key: int) -> bool:
+    return (folder / "table.json").exists() and CellTable.load(folder / "table.json").key == key
+
+
+def _content_key(datasets: Sequence["Dataset"], image_size: int) -> int:
+    """A number that changes with any file's name, size, date or bytes, any label, and the stored size."""
+    key = crc32(str(image_size).encode())
+    for dataset in map(_undecoded, datasets):
+        for cell in dataset:
+            parts = [cell["domain"], cell["label"], cell["group"], cell["file"]]
+            for source in (cell["image"], cell["mask"]):
+                if source is not None and source["bytes"] is not None:
+                    parts.append(crc32(source["bytes"]))
+                elif source is not None:
+                    stat = os.stat(source["path"]) if os.path.exists(source["path"]) else None
+                    parts.append((stat.st_size, stat.st_mtime_ns) if stat else "missing")
+            key = crc32(repr(parts).encode(), key)
+    return key
+
+
+def _decode_all(datasets: Sequence["Dataset"], names: list[str], folder: Path, size: int, key: int) -> CellTable:
+    """Fills the arrays in the order of the data sets, a chunk at a time, and returns their table."""
+    total = sum(map(len, datasets))
+    pixels = np.lib.format.open_memmap(folder / "pixels.npy", "w+", np.uint8, (total, size, size, 3))
+    masks = np.lib.format.open_memmap(folder / "masks.npy", "w+", np.uint8, (total, size, size))
+    cells: list[dict[str, Any]] = []
+    unreadable: list[str] = []
+    with ThreadPoolExecutor() as pool, tqdm(total=total, desc="Reading images", unit="image") as progress:
+        for domain, dataset in enumerate(map(_undecoded, datasets)):
+            for chunk in dataset.iter(batch_size=_CHUNK):
+                sources = [dict(zip(chunk, values, strict=True)) for values in zip(*chunk.values(), strict=True)]
+                for cell, decoded in zip(sources, pool.map(partial(_decode, size=size), sources), strict=True):
+                    if isinstance(decoded, ImageError):
+                        unreadable.append(f"{names[domain]}: {decoded}")
+                        logger.warning("Left out: %s", decoded)
+                    else:
+                        pixels[len(cells)], masks[len(cells)], cell["fingerprint"] = decoded
+                        cells.append(cell | {"domain": domain})
+                progress.update(len(sources))
+    return CellTable(
+        key=key,
+        domain_names=names,
+        domains=[cell["domain"] for cell in cells],
+        labels=[-1 if cell["label"] is None else cell["label"] for cell in cells],
+        groups=[cell["group"] for cell in cells],
+        files=[cell["file"] for cell in cells],
+        fingerprints=[cell["fingerprint"] for cell in cells],
+        has_mask=[cell["mask"] is not None for cell in cells],
+        unreadable=unreadable,
+    )
+
+
+def _decode(cell: dict[str, Any], size: int) -> tuple[np.ndarray, np.ndarray, str] | ImageError:
+    """Reads one image and its mask; returns the error, not raises it, so that the others of the chunk go on."""
+    try:
+        pixels = to_square(read_image(cell["image"]), size)
+        if cell["mask"] is None:
+            mask = np.full((size, size), NO_MASK, dtype=np.uint8)
+        else:
+            mask = resize_mask(read_mask(cell["mask"]), size)
+    except ImageError as error:
+        return error
+    return pixels, mask, fingerprint(pixels)

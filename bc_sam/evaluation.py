@@ -1,0 +1,168 @@
+"""The cross-domain protocol: which cells a classifier learns from, which it is tested on, and how it did."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from sklearn.metrics import confusion_matrix, f1_score
+
+from bc_sam.classifiers import LatentClassifier, fit_classifiers
+from bc_sam.config import ClassifierArguments, Protocol
+from bc_sam.errors import DataError
+from bc_sam.results import DiceResult, PairResult
+
+#: Name of the source that is all domains together.
+ALL = "all"
+
+
+def score(
+    predicted: np.ndarray, true: np.ndarray, trained: np.ndarray, labels: tuple[str, ...], **identity: object
+) -> PairResult:
+    """Scores predictions.
+
+    Args:
+        predicted: (n,) label index.
+        true: (n,) label index.
+        trained: Label indices of the training cells.
+        labels: Class names.
+        **identity: `classifier`, `source`, `target` and `fold` of the result.
+
+    Returns:
+        The result.
+
+    Example:
+        >>> ids = dict(classifier="rf", source="a", target="b", fold=0)
+        >>> score(np.array([0, 0]), np.array([0, 1]), np.array([0]), ("x", "y"), **ids).common_accuracy
+        1.0
+    """
+    present = np.unique(true)
+    common = np.isin(true, trained)
+    right = predicted == true
+    return PairResult(
+        **identity,  # type: ignore[arg-type]
+        n_train=len(trained),
+        n_test=len(true),
+        accuracy=float(right.mean()),
+        # Recall over the classes of the test cells only: a class that is predicted but absent is no class to recall.
+        balanced_accuracy=float(np.mean([right[true == label].mean() for label in present])),
+        macro_f1=float(f1_score(true, predicted, labels=present, average="macro", zero_division=0)),
+        common_accuracy=float(right[common].mean()) if common.any() else 0.0,
+        confusion=confusion_matrix(true, predicted, labels=range(len(labels))).tolist(),
+        missing=[labels[label] for label in present if label not in trained],
+    )
+
+
+@dataclass(frozen=True)
+class LabelledLatents:
+    """Latents of all cells, with what the protocol must know of each.
+
+    Attributes:
+        latents: (n, d) float32.
+        labels: (n,) label index, -1 where it is not known.
+        domains: (n,) index into `domain_names`.
+        folds: (n,) fold of each cell.
+        domain_names: Names of the data sets.
+        label_names: Names of the classes.
+    """
+
+    latents: np.ndarray
+    labels: np.ndarray
+    domains: np.ndarray
+    folds: np.ndarray
+    domain_names: tuple[str, ...]
+    label_names: tuple[str, ...]
+
+    def sources(self) -> list[str]:
+        """The sources of the table: each domain with labels and, where there are several, all of them."""
+        labelled = [name for d, name in enumerate(self.domain_names) if (self.labels[self.domains == d] >= 0).any()]
+        return [*labelled, ALL] if len(labelled) > 1 else labelled
+
+    def train_rows(self, source: str, fold: int) -> np.ndarray:
+        """Labelled cells of a source outside the test fold."""
+        rows = (self.labels >= 0) & (self.folds != fold)
+        return np.flatnonzero(rows if source == ALL else rows & self._of(source))
+
+    def test_rows(self, source: str, target: str, fold: int, protocol: Protocol) -> np.ndarray:
+        """Labelled cells of a target in the test fold.
+
+        Under the protocol ``"paper"`` a foreign data set is tested whole, although stages 1 and 2 saw its images.
+        """
+        rows = (self.labels >= 0) & self._of(target)
+        if protocol == "strict" or source in (target, ALL):
+            rows &= self.folds == fold
+        return np.flatnonzero(rows)
+
+    def _of(self, domain: str) -> np.ndarray:
+        return self.domains == self.domain_names.index(domain)
+
+
+def evaluate_fold(
+    cells: LabelledLatents, fold: int, protocol: Protocol, arguments: ClassifierArguments, seed: int = 1234
+) -> tuple[list[PairResult], dict[str, LatentClassifier]]:
+    """Fits every classifier on every source and tests it on every target (BC-SAM, section 3.2).
+
+    Args:
+        cells: All cells.
+        fold: The fold that is held out.
+        protocol: ``"strict"`` or ``"paper"``.
+        arguments: Which classifiers.
+        seed: Seed of the classifiers.
+
+    Returns:
+        The results, and the classifiers that were fitted on the last source: all domains together.
+
+    Raises:
+        DataError: If there are no labelled cells to learn from.
+    """
+    results = []
+    classifiers: dict[str, LatentClassifier] = {}
+    for source in cells.sources():
+        train = cells.train_rows(source, fold)
+        classifiers = fit_classifiers(
+            arguments.names, cells.latents[train], cells.labels[train], len(cells.label_names), seed
+        )
+        for target in cells.domain_names:
+            test = cells.test_rows(source, target, fold, protocol)
+            if not len(test):
+                continue
+            for name, classifier in classifiers.items():
+                results.append(
+                    score(
+                        classifier.predict(cells.latents[test]),
+                        cells.labels[test],
+                        cells.labels[train],
+                        cells.label_names,
+                        classifier=name,
+                        source=source,
+                        target=target,
+                        fold=fold,
+                    )
+                )
+    if not classifiers:
+        raise DataError("No image has a label, so there is nothing for a classifier to learn. Label some cells.")
+    return results, classifiers
+
+
+def dice(predicted: np.ndarray, hand: np.ndarray) -> np.ndarray:
+    """Overlap of predicted and hand masks, 2·|A∩B| / (|A|+|B|).
+
+    Args:
+        predicted: (n, H, W) bool.
+        hand: (n, H, W) bool.
+
+    Returns:
+        (n,) float, 0..1; 1 where both masks are empty.
+    """
+    overlap = (predicted & hand).sum(axis=(1, 2))
+    total = predicted.sum(axis=(1, 2)) + hand.sum(axis=(1, 2))
+    return np.where(total == 0, 1.0, 2 * overlap / np.maximum(total, 1))
+
+
+def dice_by_domain(
+    predicted: np.ndarray, hand: np.ndarray, domains: np.ndarray, domain_names: tuple[str, ...], fold: int
+) -> list[DiceResult]:
+    """Summarises the Dice of some cells, (n, H, W) bool each, for each domain that has any."""
+    results = []
+    for domain in np.unique(domains):
+        values = dice(predicted[domains == domain], hand[domains == domain])
+        results.append(DiceResult(domain_names[domain], fold, float(values.mean()), float(values.std()), len(values)))
+    return results

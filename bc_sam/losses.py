@@ -1,0 +1,114 @@
+"""The losses of the two torch stages: cross-entropy and Dice on masks, SSIM on cells, MMD between domains."""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def segmentation_loss(logits: Tensor, masks: Tensor, dice_weight: float = 0.8) -> Tensor:
+    """Cross-entropy and soft Dice of cell against background (BC-SAM, section 2.1).
+
+    A sigmoid over one logit is the original's softmax over two. The Dice is taken over the whole batch, with
+    squared sums in the denominator, and averaged over cell and background.
+
+    Args:
+        logits: (B, H, W), any real number; above 0 is cell.
+        masks: (B, H, W), 1 for cell and 0 for background.
+        dice_weight: Weight of the Dice loss, 0..1; cross-entropy has the rest.
+
+    Returns:
+        Scalar, not negative.
+
+    Example:
+        >>> masks = torch.zeros(1, 4, 4)
+        >>> segmentation_loss(torch.full((1, 4, 4), -20.0), masks).item() < 0.5
+        True
+    """
+    logits, masks = logits.float(), masks.float()
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, masks)
+    cell = torch.sigmoid(logits)
+    dice = (_soft_dice(cell, masks) + _soft_dice(1 - cell, 1 - masks)) / 2
+    return (1 - dice_weight) * cross_entropy + dice_weight * (1 - dice)
+
+
+def _soft_dice(score: Tensor, target: Tensor, smooth: float = 1e-5) -> Tensor:
+    overlap = (score * target).sum()
+    return (2 * overlap + smooth) / (score.square().sum() + target.square().sum() + smooth)
+
+
+def ssim(a: Tensor, b: Tensor, window: int = 11, sigma: float = 1.5) -> Tensor:
+    """Mean structural similarity (Wang et al., 2004) with a Gaussian window and zero padding, as the original's.
+
+    Args:
+        a: (B, C, H, W), 0..1.
+        b: (B, C, H, W), 0..1.
+        window: Side of the Gaussian window, pixels.
+        sigma: Its standard deviation, pixels.
+
+    Returns:
+        Scalar, at most 1, which it is where the images are equal.
+
+    Example:
+        >>> image = torch.rand(1, 3, 32, 32)
+        >>> round(ssim(image, image).item(), 4)
+        1.0
+    """
+    a, b = a.float(), b.float()
+    c1, c2 = 0.01**2, 0.03**2
+    mean_a, mean_b, aa, bb, ab = _blur(torch.cat([a, b, a * a, b * b, a * b]), window, sigma).chunk(5)
+    var_a, var_b, cov = aa - mean_a**2, bb - mean_b**2, ab - mean_a * mean_b
+    similarity = ((2 * mean_a * mean_b + c1) * (2 * cov + c2)) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
+    return similarity.mean()
+
+
+def _blur(x: Tensor, window: int, sigma: float) -> Tensor:
+    """Gaussian blur with zero padding, as two one-dimensional passes over each channel."""
+    offsets = torch.arange(window, device=x.device, dtype=x.dtype) - window // 2
+    kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
+    kernel = (kernel / kernel.sum()).expand(x.shape[1], 1, window)
+    x = F.conv2d(x, kernel[:, :, :, None], padding=(window // 2, 0), groups=x.shape[1])
+    return F.conv2d(x, kernel[:, :, None, :], padding=(0, window // 2), groups=x.shape[1])
+
+
+def linear_mmd(latents: Tensor, domains: Tensor) -> Tensor:
+    """Linear maximum mean discrepancy: how far the domains' mean latents lie apart (BC-SAM, equation 3).
+
+    The mean squared difference of two domain means, averaged over all pairs of the domains in the batch. With two
+    domains this is the original's. With one it is 0, where the original's is NaN; with three it takes every pair,
+    where the original's takes the second domain twice.
+
+    Args:
+        latents: (B, D).
+        domains: (B,), integers.
+
+    Returns:
+        Scalar, not negative.
+
+    Example:
+        >>> linear_mmd(torch.tensor([[0.0], [2.0]]), torch.tensor([0, 1])).item()
+        4.0
+    """
+    latents = latents.float()
+    means = torch.stack([latents[domains == domain].mean(0) for domain in domains.unique()])
+    if len(means) < 2:
+        return latents.sum() * 0  # keeps the graph, so that every parameter still gets a gradient
+    first, second = torch.triu_indices(len(means), len(means), offset=1, device=means.device)
+    return (means[first] - means[second]).square().mean()
+
+
+def autoencoder_loss(
+    reconstruction: Tensor, target: Tensor, latents: Tensor, domains: Tensor, mmd_weight: float = 5.0
+) -> Tensor:
+    """The loss of stage 2, (1 - SSIM) + mmd_weight · MMD (BC-SAM, equation 4).
+
+    Args:
+        reconstruction: (B, 3, 128, 128), 0..1.
+        target: (B, 3, 128, 128), 0..1: the masked cell on grey.
+        latents: (B, D).
+        domains: (B,), integers.
+        mmd_weight: Weight of the distance between domains.
+
+    Returns:
+        Scalar.
+    """
+    return 1 - ssim(reconstruction, target) + mmd_weight * linear_mmd(latents, domains)
