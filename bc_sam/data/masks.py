@@ -1,0 +1,78 @@
+"""Hand masks: a CSV with the columns ``image`` and ``mask`` ties each image to its mask."""
+
+import csv
+import logging
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from bc_sam.errors import DataError
+
+logger = logging.getLogger(__name__)
+
+
+def match_masks(pairs: str | Path, root: Path, files: Sequence[str]) -> list[Path | None]:
+    """Finds the mask of each image.
+
+    The paths in the CSV are relative to its folder or to the folder above. Where the CSV's images are those of the
+    data set, they are matched as files. Where none is, the data set lies elsewhere: then an image of the CSV is the
+    file whose path in the data set ends it, as ``lab/PBC/basophil/BA_1.jpg`` ends in ``basophil/BA_1.jpg``.
+
+    Args:
+        pairs: Path of the CSV. Rows about images of other data sets are passed over.
+        root: Folder of the data set.
+        files: Paths of its images relative to `root`, with forward slashes.
+
+    Returns:
+        Absolute path of each image's mask, or ``None`` where the CSV has none.
+
+    Raises:
+        DataError: If the CSV cannot be read or lacks a column, a mask is missing, or an image has two masks.
+    """
+    pairs = Path(pairs)
+    rows = _read_pairs(pairs)
+    indices = {(root / file).resolve(): index for index, file in enumerate(files)}
+    matches = [(indices.get(_resolve(pairs, image)), mask) for image, mask in rows]
+    if all(index is None for index, _ in matches):
+        tails = {file: index for index, file in enumerate(files)}
+        matches = [(_match_tail(image, tails), mask) for image, mask in rows]
+    found = defaultdict(set)
+    for index, mask in matches:
+        if index is not None:
+            found[index].add(_resolve(pairs, mask))
+    for index, paths in found.items():
+        _check(pairs, files[index], paths)
+    logger.info("%s has masks for %d of %d images in %s.", pairs, len(found), len(files), root)
+    return [next(iter(found[index])) if index in found else None for index in range(len(files))]
+
+
+def _read_pairs(pairs: Path) -> list[tuple[str, str]]:
+    try:
+        with pairs.open(newline="", encoding="utf-8-sig") as stream:
+            return [(row["image"], row["mask"]) for row in csv.DictReader(stream)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{pairs} cannot be read as CSV: {error}. Give the path of the CSV of masks.") from error
+    except KeyError as error:
+        raise DataError(f"{pairs} has no column {error}. Its first line must read image,mask.") from None
+
+
+def _resolve(pairs: Path, name: str) -> Path:
+    """Makes a path of the CSV absolute: from the CSV's folder if it is there, otherwise from the folder above."""
+    folder = pairs.resolve().parent
+    inside = folder / name
+    return (inside if inside.exists() else folder.parent / name).resolve()
+
+
+def _match_tail(image: str, tails: dict[str, int]) -> int | None:
+    """Returns the index of the longest file of the data set that ends an image's path."""
+    parts = PurePosixPath(image).parts
+    return next((tails[tail] for i in range(len(parts)) if (tail := "/".join(parts[i:])) in tails), None)
+
+
+def _check(pairs: Path, file: str, masks: set[Path]) -> None:
+    if len(masks) > 1:
+        names = " and ".join(sorted(map(str, masks)))
+        raise DataError(f"{pairs} gives {file} more than one mask: {names}. Leave one row for this image.")
+    for mask in masks:
+        if not mask.is_file():
+            raise DataError(f"{pairs} names the mask {mask}, which does not exist. Add the file or remove its row.")

@@ -1,0 +1,174 @@
+"""One way to name any source of cells, ``NAME=SOURCE``, and the parquet form in which they are shared."""
+
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from datasets import Dataset, concatenate_datasets, load_dataset
+from datasets.exceptions import DatasetsError
+from datasets.table import embed_table_storage
+from pyarrow import parquet
+from tqdm import tqdm
+
+from bc_sam.data.acevedo import acevedo20_code, load_acevedo20
+from bc_sam.data.archives import as_folder
+from bc_sam.data.cells import FEATURES
+from bc_sam.data.conform import conform
+from bc_sam.data.folder import load_folder
+from bc_sam.data.matek import find_code_folders, load_matek19, matek19_code
+from bc_sam.errors import DataError
+from bc_sam.images import find_images
+from bc_sam.labels import ACEVEDO20_CODES, MATEK19_CODES
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_KINDS = (
+    "a folder of images, a zip of one, a parquet file, a folder of parquet files, the id of a data set on the Hub "
+    "(org/name), or rendered:LABORATORY[:CELLS_PER_CLASS[:SEED]]"
+)
+
+# A shard is embedded in memory; an image of Matek-19 has 0.6 MB. Small row groups let a viewer open single rows.
+_ROWS_PER_SHARD = 500
+_ROWS_PER_GROUP = 100
+
+
+def load_cells(
+    spec: str,
+    *,
+    masks: str | Path | None = None,
+    label_map: Mapping[str, str | None] | None = None,
+    group_pattern: str | None = None,
+    revision: str | None = None,
+    token: str | None = None,
+) -> Dataset:
+    """Loads the cells of one domain from wherever they are.
+
+    The layout of a folder or zip is recognised by what it holds: code folders are Matek-19, code prefixes Acevedo-20,
+    anything else is read by `load_folder`.
+
+    Args:
+        spec: ``NAME=SOURCE``. NAME is the domain. SOURCE is a folder of images, a zip of one, a parquet file, a folder
+            of parquet files, a data set id on the Hub, or ``rendered:LABORATORY[:CELLS_PER_CLASS[:SEED]]``.
+        masks: CSV that ties images to masks, for folders; see `bc_sam.data.masks.match_masks`.
+        label_map: Canonical class of a name that is not known, ``None`` to leave it out; for a user's own folder,
+            parquet and the Hub.
+        group_pattern: Regular expression for the slide in a file's name, for a user's own folder.
+        revision: Branch, tag or commit of a data set on the Hub.
+        token: Access token for the Hub; the stored one by default.
+
+    Returns:
+        Dataset with the columns `bc_sam.data.cells.FEATURES`. All splits of a data set on the Hub are joined.
+
+    Raises:
+        DataError: If the specification is wrong, the source does not exist, or it does not hold cells.
+
+    Example:
+        >>> load_cells("site_7=rendered:north:1").column_names
+        ['image', 'label', 'domain', 'mask', 'group', 'file']
+    """
+    name, separator, source = spec.partition("=")
+    if not (name and separator and source):
+        raise DataError(f"{spec!r} is not NAME=SOURCE, such as site_7=path/to/folder. SOURCE is {_KINDS}.")
+    if source.startswith("rendered:"):
+        return _load_rendered(name, source)
+    path = Path(source).expanduser()
+    if path.is_dir() and any(path.rglob("*.parquet")):
+        return conform(_load_parquet(sorted(path.rglob("*.parquet"))), name, label_map)
+    if path.suffix == ".parquet" and path.is_file():
+        return conform(_load_parquet([path]), name, label_map)
+    if path.exists():
+        return _load_images(name, as_folder(path), masks, label_map, group_pattern)
+    if _HUB_ID.fullmatch(source):
+        return conform(_load_hub(source, revision, token), name, label_map)
+    raise DataError(f"The source {source!r} of {name} does not exist. It may be {_KINDS}.")
+
+
+def save_parquet(dataset: Dataset, folder: str | Path) -> None:
+    """Writes a data set as self-contained parquet shards, with the bytes of its images and masks.
+
+    `load_cells` and plain `datasets.load_dataset` read them back equal.
+
+    Args:
+        dataset: Any data set of cells.
+        folder: New or empty folder. It appears only when all shards are written.
+
+    Raises:
+        DataError: If the folder holds files already, the data set is empty, or an image file has gone.
+    """
+    folder = Path(folder)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise DataError(f"{folder} exists and is not an empty folder. Give a new one, or remove it.")
+    if not len(dataset):
+        raise DataError(f"There is no cell to write to {folder}. Give a data set with images.")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=folder.parent))
+    try:
+        n_shards = -(-len(dataset) // _ROWS_PER_SHARD)
+        for index in tqdm(range(n_shards), desc=f"Writing {folder.name}", unit="shard"):
+            shard = dataset.shard(n_shards, index, contiguous=True)
+            table = embed_table_storage(shard.with_format("arrow")[:])
+            path = partial / f"train-{index:05d}-of-{n_shards:05d}.parquet"
+            parquet.write_table(table, path, row_group_size=_ROWS_PER_GROUP)
+        partial.chmod(0o755)
+        partial.replace(folder)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{error.filename} is in the data set but not on the disk. Load the data set again."
+        ) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _load_rendered(name: str, source: str) -> Dataset:
+    from bc_sam.data.rendered import load_rendered
+
+    laboratory, *numbers = source.removeprefix("rendered:").split(":")
+    if len(numbers) > 2 or not all(number.isdecimal() for number in numbers):
+        raise DataError(
+            f"{source!r} is not rendered:LABORATORY[:CELLS_PER_CLASS[:SEED]], such as rendered:north:20:0."
+        )
+    options = dict(zip(("cells_per_class", "seed"), map(int, numbers), strict=False))
+    dataset = load_rendered(laboratory, **options)
+    domains = [name] * len(dataset)
+    dataset = dataset.remove_columns("domain").add_column("domain", domains, feature=FEATURES["domain"])
+    return dataset.select_columns(list(FEATURES))
+
+
+def _load_images(
+    name: str,
+    folder: Path,
+    masks: str | Path | None,
+    label_map: Mapping[str, str | None] | None,
+    group_pattern: str | None,
+) -> Dataset:
+    code_folders = find_code_folders(folder)
+    if code_folders and _most(code_folders, matek19_code, MATEK19_CODES):
+        return load_matek19(code_folders, masks=masks, domain=name)
+    if _most(folder, acevedo20_code, ACEVEDO20_CODES):
+        return load_acevedo20(folder, masks=masks, domain=name)
+    return load_folder(folder, domain=name, label_map=label_map, masks=masks, group_pattern=group_pattern)
+
+
+def _most(folder: Path, code_of: Callable[[Path], str], codes: Mapping[str, str | None]) -> bool:
+    """Tells whether most images have a code. The loader then names the stray ones."""
+    files = [path.relative_to(folder) for path in find_images(folder)]
+    return sum(code_of(file).upper() in codes for file in files) > len(files) / 2
+
+
+def _load_parquet(paths: list[Path]) -> Dataset:
+    try:
+        return load_dataset("parquet", data_files=[str(path) for path in paths], split="train")
+    except (DatasetsError, OSError, ValueError) as error:
+        raise DataError(f"{paths[0]} cannot be read as parquet: {error}. Write it again.") from error
+
+
+def _load_hub(source: str, revision: str | None, token: str | None) -> Dataset:
+    try:
+        splits = load_dataset(source, revision=revision, token=token)
+        return concatenate_datasets(list(splits.values()))
+    except (DatasetsError, OSError, ValueError, RuntimeError) as error:
+        raise DataError(
+            f"{source} is no path here, and cannot be loaded from the Hub: {error}. "
+            f"Check the name, the connection and the token. A source is {_KINDS}."
+        ) from error

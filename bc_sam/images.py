@@ -1,0 +1,231 @@
+"""Safe decoding: any image file or object becomes 8-bit RGB, any mask becomes background, cytoplasm, nucleus."""
+
+import io
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from bc_sam.errors import DataError, ImageError
+
+#: File-name endings, in lower case, that `find_images` takes for an image.
+IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+
+#: Pixels that a file may declare. Images of single cells have fewer than one million.
+MAX_PIXELS = 50_000_000
+
+# The only decoders that Pillow may try: a crafted file cannot reach one of its forty others.
+_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
+
+_NUMERIC_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
+
+_T = TypeVar("_T")
+
+_REMEDY = "Give a JPEG, PNG, TIFF, BMP, WebP or GIF image."
+
+
+def read_image(source: Any, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """Reads an image of any supported format, mode and depth as 8-bit RGB, the same way for all of them.
+
+    Colour profiles are not applied. The EXIF orientation is. Of several pages or frames the first is read.
+
+    - *Alpha* is dropped, as in the original: in Matek-19 good pixels lie under it. Only a wholly transparent black
+      pixel holds no measurement; it becomes white, the background of a smear.
+    - *16 bits* are reduced to their high byte, that is by the full range and not by the image's own maximum, so that
+      equal exposures stay equal. Stretch the 12-bit values of a camera to 16 bits before.
+
+    Args:
+        source: A path; the bytes of a file; the ``{"bytes", "path"}`` of ``datasets.Image(decode=False)``; a Pillow
+            image; or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8, uint16, or floats in 0..1.
+        max_pixels: Largest width times height, checked before anything is decoded.
+
+    Returns:
+        The image in mode ``"RGB"``.
+
+    Raises:
+        ImageError: If the source is missing, unreadable, not an image, damaged, empty or too large.
+
+    Example:
+        >>> read_image(np.zeros((2, 3), dtype=np.uint16)).size
+        (3, 2)
+    """
+    return _read(source, max_pixels, _to_rgb)
+
+
+def read_mask(source: Any, size: int | None = None, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    """Reads a cell mask.
+
+    Values that are all 0, 1 or 2 are kept; of any others (0 and 255, a colour) those that are not zero mean 1.
+    A palette image is read by its indices, as labelling tools write them. Keep masks in a lossless format.
+
+    Args:
+        source: As for `read_image`; an array may have any numeric type.
+        size: Side of the square to resize to, by nearest neighbour; the mask's own size by default.
+        max_pixels: As for `read_image`.
+
+    Returns:
+        Array (H, W), uint8: 0 background, 1 cytoplasm (or the whole cell), 2 nucleus.
+
+    Raises:
+        ImageError: As for `read_image`.
+
+    Example:
+        >>> read_mask(np.array([[0, 255]])).tolist()
+        [[0, 1]]
+    """
+    mask = _read(source, max_pixels, _to_labels)
+    if size is None:
+        return mask
+    return np.array(Image.fromarray(mask).resize((size, size), Image.Resampling.NEAREST))
+
+
+def to_square(image: Image.Image, size: int) -> np.ndarray:
+    """Resizes an RGB image to a square, without keeping its proportions, as the original BC-SAM does.
+
+    Args:
+        image: Image of mode ``"RGB"``, as from `read_image`.
+        size: Side of the square, pixels.
+
+    Returns:
+        Array (size, size, 3), uint8; bilinear, with antialiasing where it shrinks.
+
+    Example:
+        >>> to_square(Image.new("RGB", (360, 363)), 224).shape
+        (224, 224, 3)
+    """
+    return np.array(image.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def find_images(folder: str | os.PathLike[str]) -> list[Path]:
+    """Lists the image files of a folder and its subfolders, sorted; hidden ones and ``__MACOSX`` are passed over.
+
+    Raises:
+        DataError: If there is no such folder.
+    """
+    root = Path(folder)
+    if not root.is_dir():
+        raise DataError(f"{root} is not a folder. Give a folder that holds images.")
+    found = []
+    for parent, subfolders, names in os.walk(root):
+        subfolders[:] = [name for name in subfolders if not name.startswith(".") and name != "__MACOSX"]
+        found += [Path(parent, name) for name in names if _is_image_name(name)]
+    return sorted(found)
+
+
+def _is_image_name(name: str) -> bool:
+    return not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
+
+
+def _read(source: Any, max_pixels: int, convert: Callable[[Image.Image | np.ndarray], _T]) -> _T:
+    """Opens a source, checks its size and converts it; whatever goes wrong is one `ImageError` with its name."""
+    name = _describe(source)
+    try:
+        if isinstance(source, np.ndarray):
+            _check_size(source.shape[1::-1], max_pixels)
+            return convert(source)
+        with _open(source) as image:
+            _check_size(image.size, max_pixels)
+            return convert(_pixels(image))
+    except ImageError as error:
+        raise ImageError(f"{name} {error}") from None
+    except FileNotFoundError:
+        raise ImageError(f"{name} does not exist. Check the path.") from None
+    except PermissionError:
+        raise ImageError(f"{name} may not be read. Change its permissions.") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ImageError(f"{name} has too many pixels. Crop it to one cell.") from None
+    except Image.UnidentifiedImageError:
+        raise ImageError(f"{name} is not an image of a known format. {_REMEDY}") from None
+    except Exception as error:  # Pillow's decoders raise nearly every built-in type on damaged input.
+        raise ImageError(f"{name} is damaged or incomplete ({error}). Export or download it again.") from error
+
+
+def _describe(source: Any) -> str:
+    if isinstance(source, Mapping) and source.get("path"):
+        source = source["path"]
+    if isinstance(source, str | os.PathLike):
+        return os.fspath(source) if str(source) else "An empty path"
+    if isinstance(source, Image.Image):
+        return getattr(source, "filename", "") or f"The {source.mode} image"
+    if isinstance(source, np.ndarray):
+        return f"The array of shape {source.shape} and type {source.dtype}"
+    return f"The image given as {type(source).__name__}"
+
+
+@contextmanager
+def _open(source: Any) -> Iterator[Image.Image]:
+    """Opens a source lazily: only the header is read. What was opened here is closed; a caller's image is not."""
+    if isinstance(source, Mapping):
+        source = source["path"] if source.get("bytes") is None else source["bytes"]
+    if isinstance(source, Image.Image):
+        yield source
+    elif isinstance(source, bytes):
+        with Image.open(io.BytesIO(source), formats=_FORMATS) as image:
+            yield image
+    elif isinstance(source, str | os.PathLike):
+        path = Path(source)
+        if path.exists() and not path.is_file():
+            raise ImageError("is a folder or a device, not a file. Give the path of one image.")
+        with Image.open(path, formats=_FORMATS) as image:
+            yield image
+    else:
+        raise ImageError("cannot be read. Give a path, bytes, a Pillow image or a NumPy array.")
+
+
+def _check_size(size: tuple[int, ...], max_pixels: int) -> None:
+    if len(size) != 2 or min(size) <= 0:
+        raise ImageError("has no pixels. Give an image with a width and a height.")
+    width, height = size
+    if width * height > max_pixels:
+        raise ImageError(f"has {width} x {height} pixels, more than {max_pixels}. Crop it to one cell.")
+
+
+def _pixels(image: Image.Image) -> Image.Image | np.ndarray:
+    """Decodes an open image upright; depths above 8 bits come as an array."""
+    upright = ImageOps.exif_transpose(image)
+    return np.asarray(upright) if upright.mode in _NUMERIC_MODES else upright
+
+
+def _to_rgb(pixels: Image.Image | np.ndarray) -> Image.Image:
+    image = _array_to_image(pixels) if isinstance(pixels, np.ndarray) else pixels
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    rgba = np.array(image.convert("RGBA"))
+    rgba[~rgba.any(axis=2)] = 255
+    return Image.fromarray(rgba[..., :3])
+
+
+def _array_to_image(array: np.ndarray) -> Image.Image:
+    if array.ndim == 3 and array.shape[2] == 1:
+        array = array[..., 0]
+    if array.ndim != 2 and not (array.ndim == 3 and array.shape[2] in (3, 4)):
+        raise ImageError("is no image. Its shape must be (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).")
+    return Image.fromarray(_to_bytes(array))
+
+
+def _to_bytes(values: np.ndarray) -> np.ndarray:
+    """Reduces uint8, 16-bit (in any integer type that Pillow holds it in) and float 0..1 to uint8."""
+    if values.dtype == np.uint8:
+        return np.ascontiguousarray(values)
+    if values.dtype in (np.uint16, np.int32) and values.min() >= 0 and values.max() < 2**16:
+        return (values >> 8).astype(np.uint8)
+    if np.issubdtype(values.dtype, np.floating) and values.min() >= 0 and values.max() <= 1:
+        return np.rint(values * 255).astype(np.uint8)
+    raise ImageError("has values of a wrong type or range. Scale to uint8, to uint16, or to floats in 0..1, no NaN.")
+
+
+def _to_labels(pixels: Image.Image | np.ndarray) -> np.ndarray:
+    values = np.asarray(pixels)
+    if isinstance(pixels, Image.Image) and pixels.mode in ("LA", "La", "PA"):
+        values = values[..., 0]
+    if values.ndim == 3:
+        values = values[..., :3].max(axis=2)
+    if values.ndim != 2 or values.dtype.kind not in "biuf" or np.isnan(values).any():
+        raise ImageError("is no mask. Give an image, or numbers of shape (H, W), with no NaN.")
+    if np.isin(values, (0, 1, 2)).all():
+        return values.astype(np.uint8)
+    return (values != 0).astype(np.uint8)
