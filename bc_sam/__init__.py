@@ -1,1 +1,70 @@
-"""Names single blood cells across laboratories."""
+"""Names single blood cells across laboratories: Segment Anything with LoRA, an autoencoder and a classifier.
+
+Example:
+    >>> from bc_sam import BCSam
+    >>> model = BCSam.from_pretrained("runs/real")  # doctest: +SKIP
+    >>> model.predict(["cell.tiff"])  # doctest: +SKIP
+    ['monocyte']
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bc_sam.config import BCSamConfig, TrainingArguments, preset
+    from bc_sam.data import load_acevedo20, load_cells, load_folder, load_matek19, load_rendered
+    from bc_sam.errors import BCSamError
+    from bc_sam.experiment import Experiment, RunConfig
+    from bc_sam.labels import LABELS
+    from bc_sam.model import BCSam, Prediction
+    from bc_sam.results import Evaluation
+
+__all__ = [
+    "LABELS",
+    "BCSam",
+    "BCSamConfig",
+    "BCSamError",
+    "Evaluation",
+    "Experiment",
+    "Prediction",
+    "RunConfig",
+    "TrainingArguments",
+    "load_acevedo20",
+    "load_cells",
+    "load_folder",
+    "load_matek19",
+    "load_rendered",
+    "preset",
+]
+
+__version__ = version("bc_sam")
+
+# Where each public name lives. It is imported when it is first used, so that `import bc_sam` loads no torch.
+_HOMES = {
+    "LABELS": "labels",
+    "BCSam": "model",
+    "BCSamConfig": "config",
+    "BCSamError": "errors",
+    "Evaluation": "results",
+    "Experiment": "experiment",
+    "Prediction": "model",
+    "RunConfig": "experiment",
+    "TrainingArguments": "config",
+    "load_acevedo20": "data",
+    "load_cells": "data",
+    "load_folder": "data",
+    "load_matek19": "data",
+    "load_rendered": "data",
+    "preset": "config",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bc_sam' has no attribute {name!r}")
+    return getattr(import_module(f"bc_sam.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

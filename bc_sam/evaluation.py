@@ -1,6 +1,7 @@
 """The cross-domain protocol: which cells a classifier learns from, which it is tested on, and how it did."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.metrics import confusion_matrix, f1_score
@@ -8,38 +9,31 @@ from sklearn.metrics import confusion_matrix, f1_score
 from bc_sam.classifiers import LatentClassifier, fit_classifiers
 from bc_sam.config import ClassifierArguments, Protocol
 from bc_sam.errors import DataError
-from bc_sam.results import DiceResult, PairResult
-
-#: Name of the source that is all domains together.
-ALL = "all"
+from bc_sam.results import ALL, DiceResult, PairResult
 
 
 def score(
-    predicted: np.ndarray, true: np.ndarray, trained: np.ndarray, labels: tuple[str, ...], **identity: object
+    predicted: np.ndarray, true: np.ndarray, known: np.ndarray, labels: tuple[str, ...], **identity: Any
 ) -> PairResult:
     """Scores predictions.
 
     Args:
         predicted: (n,) label index.
         true: (n,) label index.
-        trained: Label indices of the training cells.
+        known: Label indices that the classifier has learned.
         labels: Class names.
-        **identity: `classifier`, `source`, `target` and `fold` of the result.
-
-    Returns:
-        The result.
+        **identity: `classifier`, `source`, `target`, `fold` and `n_train` of the result.
 
     Example:
-        >>> ids = dict(classifier="rf", source="a", target="b", fold=0)
+        >>> ids = dict(classifier="rf", source="a", target="b", fold=0, n_train=9)
         >>> score(np.array([0, 0]), np.array([0, 1]), np.array([0]), ("x", "y"), **ids).common_accuracy
         1.0
     """
     present = np.unique(true)
-    common = np.isin(true, trained)
+    common = np.isin(true, known)
     right = predicted == true
     return PairResult(
-        **identity,  # type: ignore[arg-type]
-        n_train=len(trained),
+        **identity,
         n_test=len(true),
         accuracy=float(right.mean()),
         # Recall over the classes of the test cells only: a class that is predicted but absent is no class to recall.
@@ -47,7 +41,7 @@ def score(
         macro_f1=float(f1_score(true, predicted, labels=present, average="macro", zero_division=0)),
         common_accuracy=float(right[common].mean()) if common.any() else 0.0,
         confusion=confusion_matrix(true, predicted, labels=range(len(labels))).tolist(),
-        missing=[labels[label] for label in present if label not in trained],
+        missing=[labels[label] for label in present if label not in known],
     )
 
 
@@ -125,16 +119,16 @@ def evaluate_fold(
             if not len(test):
                 continue
             for name, classifier in classifiers.items():
+                identity = {"classifier": name, "source": source, "target": target, "fold": fold}
+                predicted = classifier.predict(cells.latents[test])
                 results.append(
                     score(
-                        classifier.predict(cells.latents[test]),
+                        predicted,
                         cells.labels[test],
-                        cells.labels[train],
+                        classifier.classes,
                         cells.label_names,
-                        classifier=name,
-                        source=source,
-                        target=target,
-                        fold=fold,
+                        n_train=len(train),
+                        **identity,
                     )
                 )
     if not classifiers:

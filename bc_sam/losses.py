@@ -24,7 +24,6 @@ def segmentation_loss(logits: Tensor, masks: Tensor, dice_weight: float = 0.8) -
         >>> segmentation_loss(torch.full((1, 4, 4), -20.0), masks).item() < 0.5
         True
     """
-    logits, masks = logits.float(), masks.float()
     cross_entropy = F.binary_cross_entropy_with_logits(logits, masks)
     cell = torch.sigmoid(logits)
     dice = (_soft_dice(cell, masks) + _soft_dice(1 - cell, 1 - masks)) / 2
@@ -53,7 +52,6 @@ def ssim(a: Tensor, b: Tensor, window: int = 11, sigma: float = 1.5) -> Tensor:
         >>> round(ssim(image, image).item(), 4)
         1.0
     """
-    a, b = a.float(), b.float()
     c1, c2 = 0.01**2, 0.03**2
     mean_a, mean_b, aa, bb, ab = _blur(torch.cat([a, b, a * a, b * b, a * b]), window, sigma).chunk(5)
     var_a, var_b, cov = aa - mean_a**2, bb - mean_b**2, ab - mean_a * mean_b
@@ -62,12 +60,22 @@ def ssim(a: Tensor, b: Tensor, window: int = 11, sigma: float = 1.5) -> Tensor:
 
 
 def _blur(x: Tensor, window: int, sigma: float) -> Tensor:
-    """Gaussian blur with zero padding, as two one-dimensional passes over each channel."""
-    offsets = torch.arange(window, device=x.device, dtype=x.dtype) - window // 2
+    """Gaussian blur with zero padding, as a product with a banded matrix on each side.
+
+    A depthwise convolution gives the same, but its backward pass takes many times longer on processors.
+    """
+    height, width = x.shape[-2:]
+    return _blur_matrix(height, window, sigma).to(x) @ x @ _blur_matrix(width, window, sigma).to(x).T
+
+
+def _blur_matrix(n: int, window: int, sigma: float) -> Tensor:
+    """The matrix (n, n) whose product with a column blurs it."""
+    offsets = torch.arange(window, dtype=torch.float64) - window // 2
     kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
-    kernel = (kernel / kernel.sum()).expand(x.shape[1], 1, window)
-    x = F.conv2d(x, kernel[:, :, :, None], padding=(window // 2, 0), groups=x.shape[1])
-    return F.conv2d(x, kernel[:, :, None, :], padding=(0, window // 2), groups=x.shape[1])
+    kernel = kernel / kernel.sum()
+    taps = torch.arange(n)[None, :] - torch.arange(n)[:, None] + window // 2
+    inside = (taps >= 0) & (taps < window)
+    return torch.where(inside, kernel[taps.clamp(0, window - 1)], 0.0)
 
 
 def linear_mmd(latents: Tensor, domains: Tensor) -> Tensor:
@@ -88,7 +96,6 @@ def linear_mmd(latents: Tensor, domains: Tensor) -> Tensor:
         >>> linear_mmd(torch.tensor([[0.0], [2.0]]), torch.tensor([0, 1])).item()
         4.0
     """
-    latents = latents.float()
     means = torch.stack([latents[domains == domain].mean(0) for domain in domains.unique()])
     if len(means) < 2:
         return latents.sum() * 0  # keeps the graph, so that every parameter still gets a gradient

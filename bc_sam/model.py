@@ -27,6 +27,7 @@ from bc_sam.hub import resolve_folder
 from bc_sam.sam.encoding import Encoded
 from bc_sam.sam.loading import load_sam
 from bc_sam.sam.lora import base_model, load_adapter, merge, save_adapter
+from bc_sam.sam.resizing import keep_mask_tokens
 from bc_sam.serialisation import read_json
 from bc_sam.trust import load_estimator, save_estimator
 
@@ -41,12 +42,14 @@ class Prediction:
         source: The image, as it was given.
         label: Name of the most probable class; ``None`` if the image could not be read.
         probabilities: (n_labels,) float32 in the order of the model's labels; ``None`` if it could not be read.
+        latent: (latent_dim,) float32; ``None`` if it could not be read.
         error: Why it could not be read, or ``None``.
     """
 
     source: Any
     label: str | None
     probabilities: np.ndarray | None
+    latent: np.ndarray | None
     error: ImageError | None = None
 
 
@@ -125,6 +128,8 @@ class BCSam:
         config = load_config(folder)
         base = str(folder / "base") if config.base is None else config.base
         sam = load_sam(base, image_size=config.image_size, revision=config.base_revision, **remote)
+        if config.mask_tokens == "two":
+            sam = keep_mask_tokens(sam, 2)
         return cls(
             config,
             load_adapter(sam, folder / "adapter"),
@@ -279,13 +284,14 @@ class BCSam:
         """
         chosen = self._classifier(classifier)
         for batch in decoded_batches(images, self.config.image_size, batch_size):
-            readable = iter(chosen.predict_proba(self._latents(batch.pixels)) if len(batch.pixels) else ())
+            latents = self._latents(batch.pixels) if len(batch.pixels) else np.empty((0, self.config.latent_dim))
+            readable = zip(latents, chosen.predict_proba(latents), strict=True)
             for source, error in zip(batch.sources, batch.errors, strict=True):
                 if error is not None:
-                    yield Prediction(source, None, None, error)
+                    yield Prediction(source, None, None, None, error)
                 else:
-                    row = next(readable)
-                    yield Prediction(source, self.labels[row.argmax()], row)
+                    latent, row = next(readable)
+                    yield Prediction(source, self.labels[row.argmax()], row, latent)
 
     def _readable_batches(self, images: Iterable[Any], batch_size: int, progress: bool) -> Iterator[Batch]:
         """Batches of a finite set of images, of which each must be readable."""

@@ -7,6 +7,9 @@ import numpy as np
 
 from bc_sam.serialisation import JsonConfig
 
+#: The source that stands for all domains together.
+ALL = "all"
+
 
 @dataclass(frozen=True)
 class PairResult(JsonConfig):
@@ -67,7 +70,8 @@ class Evaluation(JsonConfig):
     """Everything that one run measured.
 
     Attributes:
-        protocol: ``"strict"`` (the test fold is in no stage) or ``"paper"`` (stages 1 and 2 see every image).
+        protocol: ``"strict"`` (the test fold is in no stage) or ``"paper"`` (stages 1 and 2 see every image);
+            ``"external"`` for a finished model on cells given to it.
         labels: Class names, in the order of the confusion matrices.
         domains: Names of the data sets.
         seed: Seed of the folds and of the training.

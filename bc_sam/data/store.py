@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from bc_sam.data.splits import fingerprint
 from bc_sam.errors import DataError, ImageError
-from bc_sam.images import read_image, read_mask, resize_mask, to_square
+from bc_sam.images import read_image, read_mask, to_square
 from bc_sam.serialisation import JsonConfig
 
 if TYPE_CHECKING:
@@ -196,7 +196,7 @@ def _decode(cell: dict[str, Any], size: int) -> tuple[np.ndarray, np.ndarray, st
         if cell["mask"] is None:
             mask = np.full((size, size), NO_MASK, dtype=np.uint8)
         else:
-            mask = resize_mask(read_mask(cell["mask"]), size)
+            mask = read_mask(cell["mask"], size)
     except ImageError as error:
         return error
     return pixels, mask, fingerprint(pixels)

@@ -13,7 +13,7 @@ from transformers import get_cosine_schedule_with_warmup
 
 from bc_sam.errors import BCSamError
 
-#: Loss of one batch, a scalar.
+#: Loss of one batch, a scalar. The model's forward pass runs in mixed precision, the loss itself in float32.
 LossFunction = Callable[[nn.Module, Any], Tensor]
 
 
@@ -70,7 +70,7 @@ def fit(
             wrapped.train()
             losses = []
             for batch in loader:
-                with accelerator.accumulate(wrapped), accelerator.autocast():
+                with accelerator.accumulate(wrapped):
                     loss = loss_function(wrapped, batch)
                     accelerator.backward(loss)
                     optimizer.step()
@@ -85,7 +85,7 @@ def fit(
                 )
             progress.set_postfix(epoch=epoch + 1, loss=f"{mean:.4f}")
             history.append({"epoch": epoch + 1, "loss": mean, "learning_rate": scheduler.get_last_lr()[0]})
-    model.eval()
+    accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False).eval()
     return history
 
 

@@ -1,0 +1,25 @@
+# make demo   sets up everything, renders cells of two laboratories, runs the whole pipeline on them, shows the report
+# make test   sets up everything and passes all tests
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test clean
+
+demo: $(VENV)/.ready
+	$(BIN)/bc-sam demo --out demo
+
+test: $(VENV)/.ready-dev
+	$(BIN)/python -m pytest -n auto
+
+$(VENV)/.ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[all]"
+	touch $@
+
+$(VENV)/.ready-dev: $(VENV)/.ready
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	touch $@
+
+clean:
+	rm -rf $(VENV) demo

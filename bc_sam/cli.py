@@ -1,0 +1,318 @@
+"""The command line: ``bc-sam COMMAND``. Every command is a thin layer over the package."""
+
+import json
+import logging
+import os
+import sys
+import warnings
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bc_sam.errors import BCSamError, ConfigError
+
+if TYPE_CHECKING:
+    from bc_sam.config import TrainingArguments
+    from bc_sam.experiment import Experiment
+
+app = typer.Typer(
+    help="Names single blood cells across laboratories. Research software, not a medical device.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Model = Annotated[str, typer.Argument(help="Model folder, run folder, or Hub id such as org/bc-sam.")]
+Cells = Annotated[list[str], typer.Argument(help="Image files, folders, or patterns in quotes.")]
+Data = Annotated[
+    list[str],
+    typer.Option(
+        "--data",
+        help="NAME=SOURCE, once for each laboratory. SOURCE is a folder or zip (Matek-19, Acevedo-20, or one subfolder "
+        "a class), parquet, a Hub data set id, or rendered:LABORATORY[:CELLS_PER_CLASS[:SEED]].",
+    ),
+]
+Masks = Annotated[Path | None, typer.Option(help="CSV with the columns image and mask: hand masks for some images.")]
+LabelMap = Annotated[
+    list[str] | None,
+    typer.Option("--map", help="FOLDER=CLASS for a folder name of your own; FOLDER= leaves it out. Repeatable."),
+]
+GroupPattern = Annotated[
+    str | None,
+    typer.Option(
+        help="Regular expression whose first group on the file name is the slide or patient, e.g. '^([^_]+)_'."
+    ),
+]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of the model on the Hub.")]
+BatchSize = Annotated[int, typer.Option(min=1, help="Images a step.")]
+Classifier = Annotated[str | None, typer.Option(help="Classifier to use; by default the model's own choice.")]
+
+
+@app.command()
+def train(
+    data: Data,
+    out: Annotated[Path, typer.Option(help="Run folder; a run of the same options is taken up where it stopped.")],
+    masks: Masks = None,
+    label_map: LabelMap = None,
+    group_pattern: GroupPattern = None,
+    base: Annotated[
+        str | None,
+        typer.Option(help="SAM to start from: Hub id, folder, original .pth, or 'tiny' for a new small one."),
+    ] = None,
+    preset_name: Annotated[
+        str | None, typer.Option("--preset", help="paper or tiny; by default tiny for --base tiny, else paper.")
+    ] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="strict keeps the test fold out of every stage; paper out of stage 3 only.")
+    ] = None,
+    folds: Annotated[int | None, typer.Option(help="Parts that each data set is cut into.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of folds, weights and shuffling.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, no, bf16 or fp16.")] = None,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="Any other number, as in --set segmentation.epochs=20. Repeatable."),
+    ] = None,
+) -> None:
+    """Trains a model: masks (stage 1), autoencoder (stage 2), classifiers (stage 3); then tests and reports it.
+
+    Example: bc-sam train --data matek19=AML-Cytomorphology_LMU.zip --data acevedo20=PBC_dataset_normal_DIB
+    --masks pairs.csv --out runs/mine
+    """
+    from bc_sam.experiment import Experiment, RunConfig
+
+    given = {
+        "base": base,
+        "protocol": protocol,
+        "folds": folds,
+        "seed": seed,
+        "mixed_precision": precision,
+    }
+    arguments = _arguments(preset_name or ("tiny" if base == "tiny" else "paper"), given, settings or [])
+    config = RunConfig(
+        data=tuple(data),
+        masks=str(masks) if masks else None,
+        label_map=_pairs(label_map or []),
+        group_pattern=group_pattern,
+        arguments=arguments,
+    )
+    experiment = Experiment.create(out, config)
+    experiment.run_fold(0)
+    experiment.publish_model()
+    _report(experiment)
+
+
+@app.command()
+def evaluate(
+    model: Model,
+    data: Annotated[list[str] | None, Data.__metadata__[0]] = None,
+    label_map: LabelMap = None,
+    group_pattern: GroupPattern = None,
+    revision: Revision = None,
+    batch_size: BatchSize = 32,
+    out: Annotated[Path | None, typer.Option(help="Also write the figures as JSON to this file.")] = None,
+) -> None:
+    """Prints the cross-domain table.
+
+    For a run folder, measures every fold that has not been measured, each with a pass of its own through the three
+    stages, and renews the report. With --data, tests the finished model, as it is, on these labelled cells.
+    """
+    from bc_sam.tables import render_text
+
+    if data:
+        from bc_sam.data import load_cells
+        from bc_sam.model import BCSam
+        from bc_sam.model_evaluation import evaluate_model
+
+        loaded = BCSam.from_pretrained(model, revision=revision)
+        datasets = [
+            load_cells(spec, label_map=_pairs(label_map or []) or None, group_pattern=group_pattern) for spec in data
+        ]
+        evaluation = evaluate_model(loaded, datasets, batch_size=batch_size)
+        print(render_text(evaluation))
+    else:
+        from bc_sam.experiment import Experiment
+
+        experiment = Experiment.open(model)
+        for fold in range(experiment.arguments.folds):
+            experiment.run_fold(fold)
+        evaluation = _report(experiment)
+    if out:
+        evaluation.save(out)
+
+
+@app.command()
+def predict(
+    model: Model,
+    cells: Cells,
+    classifier: Classifier = None,
+    csv: Annotated[Path | None, typer.Option(help="Also write all probabilities to this CSV file.")] = None,
+    revision: Revision = None,
+    batch_size: BatchSize = 32,
+) -> None:
+    """Names cells: label, probability and second guess for each image, and a differential count.
+
+    An image that cannot be read is named at the end and does not stop the others.
+    """
+    from tqdm import tqdm
+
+    from bc_sam.model import BCSam
+    from bc_sam.predictions import describe, find_cells, render_differential, write_csv
+
+    files = find_cells(cells)
+    loaded = BCSam.from_pretrained(model, revision=revision)
+    predictions = loaded.stream(files, classifier=classifier, batch_size=batch_size)
+    if csv:
+        predictions = write_csv(csv, predictions, loaded.labels)
+    counts: Counter[str] = Counter()
+    errors = []
+    for prediction in tqdm(predictions, total=len(files), unit="cell", disable=len(files) == 1):
+        tqdm.write(describe(prediction, loaded.labels), file=sys.stdout)
+        if prediction.error is not None:
+            errors.append(prediction.error)
+        elif prediction.label is not None:
+            counts[prediction.label] += 1
+    if counts.total() > 1:
+        print(f"\n{render_differential(counts)}")
+    for error in errors:
+        print(f"not read: {error}", file=sys.stderr)
+    if not counts:
+        raise typer.Exit(1)
+
+
+@app.command()
+def embed(
+    model: Model,
+    cells: Cells,
+    out: Annotated[Path, typer.Option(help="NumPy archive (.npz) to write: files (n,) and latents (n, d).")],
+    revision: Revision = None,
+    batch_size: BatchSize = 32,
+) -> None:
+    """Writes the latent of each cell: the numbers that the classifiers see."""
+    import numpy as np
+    from tqdm import tqdm
+
+    from bc_sam.model import BCSam
+    from bc_sam.predictions import find_cells
+
+    files = find_cells(cells)
+    loaded = BCSam.from_pretrained(model, revision=revision)
+    done = list(tqdm(loaded.stream(files, batch_size=batch_size), total=len(files), unit="cell"))
+    readable = [prediction for prediction in done if prediction.latent is not None]
+    for prediction in done:
+        if prediction.error is not None:
+            print(f"not read: {prediction.error}", file=sys.stderr)
+    if not readable:
+        raise typer.Exit(1)
+    np.savez(out, files=[str(p.source) for p in readable], latents=np.stack([p.latent for p in readable]))
+
+
+@app.command("data")
+def data_command(
+    source: Annotated[str, typer.Argument(help="NAME=SOURCE, as for --data of train.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for parquet files; without it the set is only described.")
+    ] = None,
+    images: Annotated[
+        Path | None, typer.Option(help="For rendered cells: also write them as PNG files with masks to this folder.")
+    ] = None,
+    masks: Masks = None,
+    label_map: LabelMap = None,
+    group_pattern: GroupPattern = None,
+) -> None:
+    """Describes a data set, and converts it to parquet that every command and `datasets` read."""
+    from bc_sam.data import load_cells, save_parquet
+
+    dataset = load_cells(source, masks=masks, label_map=_pairs(label_map or []) or None, group_pattern=group_pattern)
+    names = dataset.features["label"].names
+    counts = Counter("unlabelled" if label is None else names[label] for label in dataset["label"])
+    print(f"{len(dataset)} images")
+    for name, count in sorted(counts.items()):
+        print(f"  {name:<22}{count:>7}")
+    if out:
+        save_parquet(dataset, out)
+
+
+@app.command()
+def convert(
+    sam: Annotated[str, typer.Argument(help="The SAM that was fine-tuned: .pth file, folder, or Hub id.")],
+    adapter: Annotated[Path, typer.Argument(help="What stage 1 of the original saved, such as epoch_85.pth.")],
+    autoencoder: Annotated[Path, typer.Argument(help="The state dict of the original's autoencoder.")],
+    out: Annotated[Path, typer.Argument(help="Model folder to write.")],
+) -> None:
+    """Converts checkpoints of the original BC-SAM to a model folder. Files that would have to run code are refused."""
+    from bc_sam.conversion import convert_original
+
+    print(f"Written: {convert_original(sam, adapter, autoencoder).save_pretrained(out)}")
+
+
+@app.command()
+def info(model: Model, revision: Revision = None) -> None:
+    """Says what a model is: classes, laboratories, classifiers, base, versions."""
+    from bc_sam.hub import resolve_folder
+    from bc_sam.model import load_config
+
+    config = load_config(resolve_folder(model, revision=revision))
+    for name, value in config.to_dict().items():
+        if isinstance(value, dict | tuple | list):
+            value = ", ".join(f"{key} {v}" if name == "versions" else str(key) for key, v in _items(value))
+        print(f"{name:<20}{value}")
+
+
+def _items(value: Any) -> list[tuple[Any, Any]]:
+    return list(value.items()) if isinstance(value, dict) else [(item, None) for item in value]
+
+
+def _arguments(name: str, given: dict[str, Any], settings: list[str]) -> "TrainingArguments":
+    """A preset, with the options and ``--set SECTION.NAME=VALUE`` on top."""
+    from bc_sam.config import TrainingArguments, preset
+
+    data = preset(name).to_dict() | {key: value for key, value in given.items() if value is not None}
+    for setting in settings:
+        path, separator, text = setting.partition("=")
+        if not separator:
+            raise ConfigError(f"--set {setting} has no value. Write it as --set segmentation.epochs=20.")
+        *sections, key = path.split(".")
+        target = data
+        for section in sections:
+            target = target.get(section)
+            if not isinstance(target, dict):
+                raise ConfigError(f"--set {setting}: there is no section {section!r} among {', '.join(data)}.")
+        try:
+            target[key] = json.loads(text)
+        except ValueError:
+            target[key] = text
+    return TrainingArguments.from_dict(data, where="The command line")
+
+
+def _pairs(given: list[str]) -> dict[str, str | None]:
+    """Reads FOLDER=CLASS; an empty class leaves the folder out."""
+    pairs: dict[str, str | None] = {}
+    for pair in given:
+        folder, separator, label = pair.partition("=")
+        if not separator:
+            raise ConfigError(f"--map {pair} has no '='. Write it as --map neutrophil=neutrophil_segmented.")
+        pairs[folder] = label or None
+    return pairs
+
+
+def _report(experiment: "Experiment") -> Any:
+    from bc_sam.run_report import write_run_report
+    from bc_sam.tables import render_text
+
+    evaluation = write_run_report(experiment, ["bc-sam", *sys.argv[1:]])
+    print(render_text(evaluation))
+    print(f"Model:  {experiment.folder / 'model'}\nReport: {experiment.folder / 'report.html'}")
+    return evaluation
+
+
+def main() -> None:
+    """Runs the command line; an error of the package ends it with one line, not with a trace."""
+    logging.basicConfig(level=os.environ.get("BC_SAM_LOG", "WARNING"), format="%(message)s")
+    warnings.filterwarnings("ignore", category=FutureWarning)
+    try:
+        app()
+    except BCSamError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)

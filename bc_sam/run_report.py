@@ -1,0 +1,147 @@
+"""The pictures of a run, chosen from its folder, and the report that shows them beside its figures."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from bc_sam import plots
+from bc_sam.data.store import CellStore
+from bc_sam.evaluation import dice
+from bc_sam.experiment import Experiment, FoldResult
+from bc_sam.features import FeatureStore
+from bc_sam.model import BCSam
+from bc_sam.report import write_report
+from bc_sam.results import Evaluation
+from bc_sam.tables import best_classifier
+
+#: Cells shown in each picture.
+_SHOWN = 12
+
+
+def write_run_report(experiment: Experiment, command: list[str]) -> Evaluation:
+    """Writes ``evaluation.json``, ``figures/*.png`` and ``report.html`` into a run folder.
+
+    Pictures of cells come from the first finished pass, and show cells that it held out.
+
+    Args:
+        experiment: A run with at least one finished pass.
+        command: The command line that made it, for the section on how to reproduce it.
+
+    Returns:
+        The figures.
+    """
+    evaluation = experiment.evaluation()
+    best = best_classifier(evaluation)
+    figures = {**plots.evaluation_figures(evaluation, best), **_pictures_of_cells(experiment, best)}
+    evaluation.save(experiment.folder / "evaluation.json")
+    _save_figures(figures, experiment.folder / "figures")
+    write_report(
+        experiment.folder / "report.html",
+        evaluation,
+        figures,
+        title=f"BC-SAM: {' and '.join(evaluation.domains)}",
+        facts={
+            "data": ", ".join(experiment.config.data),
+            "masks": experiment.config.masks or "those of the data sets",
+            "command": shlex.join(command),
+        },
+        classifier=best,
+    )
+    return evaluation
+
+
+def _pictures_of_cells(experiment: Experiment, classifier: str) -> dict[str, Figure]:
+    """Draws cells that the first finished pass held out."""
+    folder = experiment.finished_passes()[0]
+    shown = _HeldOut(
+        experiment.cells,
+        np.flatnonzero(experiment.folds == 0),
+        FeatureStore(folder / "features"),
+        np.load(folder / "latents.npy"),
+        BCSam.from_pretrained(folder / "model"),
+    )
+    figures = {
+        "latents": shown.latent_map(),
+        "masks": shown.masks(),
+        "reconstructions": shown.reconstructions(),
+        "errors": shown.errors(classifier),
+        "training": plots.training_curves(FoldResult.load(folder / "result.json").history),
+    }
+    return {name: figure for name, figure in figures.items() if figure is not None}
+
+
+@dataclass(frozen=True)
+class _HeldOut:
+    """The held-out cells of one pass, and what the pass made of them."""
+
+    cells: CellStore
+    rows: np.ndarray
+    features: FeatureStore
+    latents: np.ndarray
+    model: BCSam
+
+    def latent_map(self) -> Figure:
+        rows = _evenly(self.rows, plots.TSNE_LIMIT)
+        points, method = plots.project(self.latents[rows])
+        names = self.cells.table.domain_names
+        labels, domains = self.cells.labels[rows], self.cells.domains[rows]
+        return plots.latent_map(points, labels, domains, self.model.labels, names, method=method)
+
+    def masks(self) -> Figure | None:
+        """Hand and predicted masks, from the worst Dice to the best; predicted ones alone where there is no hand mask."""
+        drawn = self.rows[self.cells.has_mask[self.rows]]
+        if not len(drawn):
+            rows = _evenly(self.rows, _SHOWN)
+            images, predicted = self.cells.pixels[rows], self.features.masks[rows]
+            return plots.mask_overlays(images, predicted, None, [self._name(row) for row in rows])
+        overlap = dice(self.features.masks[drawn], self.cells.masks[drawn] > 0)
+        chosen = _evenly(np.argsort(overlap), _SHOWN)
+        rows = drawn[chosen]
+        titles = [f"{self._name(row)}\nDice {value:.2f}" for row, value in zip(rows, overlap[chosen], strict=True)]
+        hand = self.cells.masks[rows] > 0
+        title = "Cell masks, from the worst Dice to the best"
+        return plots.mask_overlays(self.cells.pixels[rows], self.features.masks[rows], hand, titles, title=title)
+
+    def reconstructions(self) -> Figure:
+        rows = _evenly(self.rows, _SHOWN)
+        latents = torch.from_numpy(self.latents[rows]).to(self.model.device)
+        with torch.inference_mode():
+            rebuilt = self.model.autoencoder.decode(latents).permute(0, 2, 3, 1).cpu().numpy()
+        return plots.reconstructions(self.features.targets[rows], rebuilt, [self._name(row) for row in rows])
+
+    def errors(self, classifier: str) -> Figure | None:
+        """The mistakes of which the model was most certain."""
+        rows = self.rows[self.cells.labels[self.rows] >= 0]
+        probabilities = self.model.classifiers[classifier].predict_proba(self.latents[rows])
+        predicted = probabilities.argmax(axis=1)
+        wrong = np.flatnonzero(predicted != self.cells.labels[rows])
+        wrong = wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][:_SHOWN]
+        if not len(wrong):
+            return None
+        titles = [
+            f"{self._name(rows[i])}\n→ {plots.readable(self.model.labels[predicted[i]])}, {probabilities[i].max():.0%}"
+            for i in wrong
+        ]
+        title = f"Mistakes of which {classifier} was most certain"
+        return plots.cell_gallery(list(self.cells.pixels[rows[wrong]]), titles, title=title)
+
+    def _name(self, row: int) -> str:
+        label = self.cells.labels[row]
+        domain = self.cells.table.domain_names[self.cells.domains[row]]
+        return f"{domain}: {plots.readable(self.model.labels[label]) if label >= 0 else 'unlabelled'}"
+
+
+def _evenly(items: np.ndarray, n: int) -> np.ndarray:
+    """Picks at most `n` items, evenly spaced."""
+    return items[np.unique(np.linspace(0, len(items) - 1, min(n, len(items))).round().astype(int))]
+
+
+def _save_figures(figures: dict[str, Figure | list[Figure]], folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    for name, drawn in figures.items():
+        for number, figure in enumerate(drawn if isinstance(drawn, list) else [drawn]):
+            figure.savefig(folder / (f"{name}_{number + 1}.png" if isinstance(drawn, list) else f"{name}.png"))
