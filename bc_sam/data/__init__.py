@@ -4,16 +4,19 @@ from bc_sam.data.acevedo import load_acevedo20
 from bc_sam.data.cells import FEATURES
 from bc_sam.data.folder import load_folder
 from bc_sam.data.matek import load_matek19
+from bc_sam.data.rendered import load_rendered
 from bc_sam.data.sources import load_cells, save_parquet
-from bc_sam.data.splits import assign_folds, fingerprint
+from bc_sam.data.splits import assign_folds, find_copies, fingerprint
 
 __all__ = [
     "FEATURES",
     "assign_folds",
+    "find_copies",
     "fingerprint",
     "load_acevedo20",
     "load_cells",
     "load_folder",
     "load_matek19",
+    "load_rendered",
     "save_parquet",
 ]

@@ -25,14 +25,14 @@ def conform(dataset: Dataset, domain: str, label_map: Mapping[str, str | None] |
         label_map: As for `load_cells`.
 
     Raises:
-        DataError: If `image` is missing, or `label` is a number without a name or names an unknown class.
+        DataError: If `image` is missing or holds no images, or `label` holds numbers without names or unknown names.
     """
     if "image" not in dataset.column_names:
         found = ", ".join(dataset.column_names)
         raise DataError(f"{domain} has the columns {found}, but no column image. Rename the column of the images.")
     for column in ("image", "mask"):
         if column in dataset.column_names and not isinstance(dataset.features[column], Image):
-            dataset = dataset.cast_column(column, Image())
+            dataset = _cast_image(dataset, column, domain)
     if "label" in dataset.column_names and dataset.features["label"] != FEATURES["label"]:
         dataset = _canonical_labels(dataset, domain, label_map or {})
     for column, feature in FEATURES.items():
@@ -41,6 +41,15 @@ def conform(dataset: Dataset, domain: str, label_map: Mapping[str, str | None] |
             dataset = dataset.add_column(column, [fill] * len(dataset), feature=feature)
     dataset = dataset.select_columns(list(FEATURES))
     return dataset if dataset.features == FEATURES else dataset.cast(FEATURES)
+
+
+def _cast_image(dataset: Dataset, column: str, domain: str) -> Dataset:
+    try:
+        return dataset.cast_column(column, Image())
+    except (TypeError, ValueError, NotImplementedError) as error:
+        kind = getattr(dataset.features[column], "dtype", dataset.features[column])
+        message = f"The column {column} of {domain} holds {kind}, not images. Store paths, bytes or datasets.Image."
+        raise DataError(message) from error
 
 
 def _canonical_labels(dataset: Dataset, domain: str, label_map: Mapping[str, str | None]) -> Dataset:

@@ -49,11 +49,15 @@ def match_masks(pairs: str | Path, root: Path, files: Sequence[str]) -> list[Pat
 def _read_pairs(pairs: Path) -> list[tuple[str, str]]:
     try:
         with pairs.open(newline="", encoding="utf-8-sig") as stream:
-            return [(row["image"], row["mask"]) for row in csv.DictReader(stream)]
+            rows = [(row["image"], row["mask"]) for row in csv.DictReader(stream)]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{pairs} cannot be read as CSV: {error}. Give the path of the CSV of masks.") from error
     except KeyError as error:
         raise DataError(f"{pairs} has no column {error}. Its first line must read image,mask.") from None
+    for line, row in enumerate(rows, start=2):
+        if not all(row):
+            raise DataError(f"{pairs} has no image or no mask in line {line}. Complete or remove it.")
+    return rows
 
 
 def _resolve(pairs: Path, name: str) -> Path:

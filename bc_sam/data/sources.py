@@ -18,11 +18,13 @@ from bc_sam.data.cells import FEATURES
 from bc_sam.data.conform import conform
 from bc_sam.data.folder import load_folder
 from bc_sam.data.matek import find_code_folders, load_matek19, matek19_code
+from bc_sam.data.rendered import load_rendered
 from bc_sam.errors import DataError
 from bc_sam.images import find_images
 from bc_sam.labels import ACEVEDO20_CODES, MATEK19_CODES
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_RENDERED = re.compile(r"rendered:([^:]+)(?::(\d+)(?::(\d+))?)?")
 _KINDS = (
     "a folder of images, a zip of one, a parquet file, a folder of parquet files, the id of a data set on the Hub "
     "(org/name), or rendered:LABORATORY[:CELLS_PER_CLASS[:SEED]]"
@@ -64,7 +66,7 @@ def load_cells(
         DataError: If the specification is wrong, the source does not exist, or it does not hold cells.
 
     Example:
-        >>> load_cells("site_7=rendered:north:1").column_names
+        >>> load_cells("site_7=rendered:munich:1").column_names
         ['image', 'label', 'domain', 'mask', 'group', 'file']
     """
     name, separator, source = spec.partition("=")
@@ -113,23 +115,17 @@ def save_parquet(dataset: Dataset, folder: str | Path) -> None:
         partial.chmod(0o755)
         partial.replace(folder)
     except FileNotFoundError as error:
-        raise DataError(
-            f"{error.filename} is in the data set but not on the disk. Load the data set again."
-        ) from error
+        raise DataError(f"A file of the data set has gone: {error}. Load the data set again.") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def _load_rendered(name: str, source: str) -> Dataset:
-    from bc_sam.data.rendered import load_rendered
-
-    laboratory, *numbers = source.removeprefix("rendered:").split(":")
-    if len(numbers) > 2 or not all(number.isdecimal() for number in numbers):
-        raise DataError(
-            f"{source!r} is not rendered:LABORATORY[:CELLS_PER_CLASS[:SEED]], such as rendered:north:20:0."
-        )
-    options = dict(zip(("cells_per_class", "seed"), map(int, numbers), strict=False))
-    dataset = load_rendered(laboratory, **options)
+    match = _RENDERED.fullmatch(source)
+    if match is None:
+        raise DataError(f"{source!r} is not rendered:LABORATORY[:CELLS_PER_CLASS[:SEED]]. Take rendered:munich:20:0.")
+    laboratory, cells_per_class, seed = match.groups()
+    dataset = load_rendered(laboratory, cells_per_class=int(cells_per_class or 20), seed=int(seed or 0))
     domains = [name] * len(dataset)
     dataset = dataset.remove_columns("domain").add_column("domain", domains, feature=FEATURES["domain"])
     return dataset.select_columns(list(FEATURES))

@@ -54,6 +54,32 @@ def fingerprint(pixels: np.ndarray) -> str:
     return np.rint(np.stack([mean, deviation])).astype(np.uint8).tobytes().hex()
 
 
+def find_copies(fingerprints: Sequence[str]) -> np.ndarray:
+    """Finds the images that are copies of one another.
+
+    Args:
+        fingerprints: `fingerprint` of each image.
+
+    Returns:
+        Array (m, 2), int64: the pairs of indices whose fingerprints agree within the tolerance.
+
+    Raises:
+        DataError: If a fingerprint is not from `fingerprint`.
+
+    Example:
+        >>> pixels = np.arange(64 * 64 * 3).reshape(64, 64, 3).astype(np.uint8)
+        >>> find_copies([fingerprint(pixels), fingerprint(np.rot90(pixels)), fingerprint(pixels // 2)]).tolist()
+        [[0, 1]]
+    """
+    try:
+        signatures = np.array([list(bytes.fromhex(text)) for text in fingerprints], dtype=np.float64)
+        signatures = signatures.reshape(len(fingerprints), _BYTES)
+    except (TypeError, ValueError):
+        raise DataError("The fingerprints must all come from bc_sam.data.splits.fingerprint.") from None
+    radius = _TOLERANCE * np.sqrt(_BYTES)
+    return cKDTree(signatures).query_pairs(radius, output_type="ndarray").astype(np.int64)
+
+
 def assign_folds(
     labels: Sequence[int | None],
     groups: Sequence[str | None],
@@ -108,21 +134,10 @@ def _independent_units(groups: Sequence[str | None], fingerprints: Sequence[str]
     first: dict[str, int] = {}
     same_group = [(first.setdefault(group, i), i) for i, group in enumerate(groups) if group is not None]
     links = np.array(same_group, dtype=np.int64).reshape(-1, 2)
-    links = np.concatenate([links, _copies(fingerprints)])
+    links = np.concatenate([links, find_copies(fingerprints)])
     n = len(fingerprints)
     graph = coo_array((np.ones(len(links)), links.T), shape=(n, n))
     return connected_components(graph, directed=False)[1]
-
-
-def _copies(fingerprints: Sequence[str]) -> np.ndarray:
-    """Returns the pairs (m, 2), int64, of images whose fingerprints agree within the tolerance."""
-    try:
-        signatures = np.array([list(bytes.fromhex(text)) for text in fingerprints], dtype=np.float64)
-        signatures = signatures.reshape(len(fingerprints), _BYTES)
-    except (TypeError, ValueError):
-        raise DataError("The fingerprints must all come from bc_sam.data.splits.fingerprint.") from None
-    radius = _TOLERANCE * np.sqrt(_BYTES)
-    return cKDTree(signatures).query_pairs(radius, output_type="ndarray").astype(np.int64)
 
 
 def _stratify(labels: np.ndarray, units: np.ndarray, n_folds: int, seed: int) -> np.ndarray:

@@ -1,0 +1,211 @@
+"""`load_cells`: one way to name every source; and the parquet form, which comes back as it was written."""
+
+import os
+import zipfile
+from pathlib import Path
+
+import datasets
+import numpy as np
+import pytest
+from datasets import Dataset, DatasetDict
+from PIL import Image
+
+from bc_sam.data import FEATURES, load_cells, load_folder, load_rendered, save_parquet, sources
+from bc_sam.errors import DataError
+from bc_sam.labels import LABELS
+
+DATA = Path(os.environ.get("BC_SAM_DATA", Path(__file__).parents[3] / "shared" / "data"))
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path, monkeypatch):
+    """A cache of its own for each test."""
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    monkeypatch.setattr(datasets.config, "EXTRACTED_DATASETS_PATH", tmp_path / "cache" / "extracted")
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Writes an image, of a colour of its own, at each path below a new folder."""
+
+    def write_images(*files):
+        for i, file in enumerate(files):
+            path = tmp_path / "cells" / file
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (6, 5), (9 * i, 100, 200)).save(path)
+        return tmp_path / "cells"
+
+    return write_images
+
+
+def labels_by_file(dataset):
+    names = [None if label is None else LABELS[label] for label in dataset["label"]]
+    return dict(zip(dataset["file"], names, strict=True))
+
+
+def rows(dataset):
+    """Everything in a data set, with decoded pixels."""
+    decoded = [
+        {name: np.asarray(value).tolist() if isinstance(value, Image.Image) else value for name, value in row.items()}
+        for row in dataset
+    ]
+    return dataset.features, decoded
+
+
+class TestLayouts:
+    """A folder or zip is recognised by what it holds."""
+
+    def test_code_folders_are_matek19(self, write):
+        dataset = load_cells(f"lab={write('x/AML/BAS/BAS_1.tiff', 'x/AML/PMB/PMB_1.tiff')}")
+        assert labels_by_file(dataset) == {"BAS/BAS_1.tiff": "basophil"}
+        assert dataset["domain"][:] == ["lab"]
+
+    def test_code_prefixes_are_acevedo20(self, write):
+        dataset = load_cells(f"lab={write('ig/MMY_1.jpg', 'ig/IG_1.jpg', 'ig/MY_2.jpg')}")
+        assert labels_by_file(dataset) == {"ig/MMY_1.jpg": "metamyelocyte", "ig/MY_2.jpg": "myelocyte"}
+
+    def test_class_folders_are_a_users_own(self, write):
+        folder = write("monocyte/s1_1.png", "seen/s2_2.png")
+        dataset = load_cells(f"lab={folder}", label_map={"seen": "basophil"}, group_pattern="(s.)_")
+        assert labels_by_file(dataset) == {"monocyte/s1_1.png": "monocyte", "seen/s2_2.png": "basophil"}
+        assert dataset["group"][:] == ["s1", "s2"]
+
+    def test_a_flat_folder_is_unlabelled(self, write):
+        assert labels_by_file(load_cells(f"lab={write('1.png')}")) == {"1.png": None}
+
+    def test_a_stray_file_does_not_hide_the_layout(self, write):
+        folder = write("BAS/BAS_1.tiff", "EOS/EOS_1.tiff", "trash/x.png")
+        with pytest.raises(DataError, match=r"trash/x\.png .* none of the codes BAS"):
+            load_cells(f"lab={folder}")
+
+    def test_a_zip_is_read_as_its_folder(self, write, tmp_path):
+        folder = write("monocyte/1.png", "EOS/2.png")
+        with zipfile.ZipFile(tmp_path / "cells.zip", "w") as archive:
+            for path in folder.rglob("*.png"):
+                archive.write(path, path.relative_to(tmp_path))
+        assert rows(load_cells(f"lab={tmp_path / 'cells.zip'}")) == rows(load_cells(f"lab={folder}"))
+
+
+@pytest.mark.parametrize("spec", ["", "cells", "=cells", "lab="])
+def test_a_wrong_specification_is_an_error(spec):
+    with pytest.raises(DataError, match="is not NAME=SOURCE"):
+        load_cells(spec)
+
+
+def test_a_missing_source_is_an_error_that_lists_what_it_may_be():
+    with pytest.raises(DataError, match=r"'/gone' of lab does not exist.*zip.*parquet.*Hub.*rendered"):
+        load_cells("lab=/gone")
+
+
+def test_a_file_of_another_kind_is_an_error(tmp_path):
+    (tmp_path / "cells.csv").touch()
+    with pytest.raises(DataError, match="neither a folder nor a zip"):
+        load_cells(f"lab={tmp_path / 'cells.csv'}")
+
+
+class TestRendered:
+    """Cells that the package renders itself."""
+
+    def test_number_and_seed_are_passed_and_the_domain_is_the_name(self):
+        dataset = load_cells("lab=rendered:munich:1:3")
+        expected = load_rendered("munich", cells_per_class=1, seed=3)
+        assert dataset.features == FEATURES
+        assert dataset["domain"][:] == ["lab"] * len(LABELS)
+        assert rows(dataset.remove_columns("domain"))[1] == rows(expected.remove_columns("domain"))[1]
+
+    @pytest.mark.parametrize("source", ["rendered:munich:x", "rendered:munich:1:2:3", "rendered:munich:-1"])
+    def test_wrong_numbers_are_an_error(self, source):
+        with pytest.raises(DataError, match="is not rendered:LABORATORY"):
+            load_cells(f"lab={source}")
+
+    def test_an_unknown_laboratory_is_an_error(self):
+        with pytest.raises(DataError, match="no laboratory 'atlantis'"):
+            load_cells("lab=rendered:atlantis")
+
+
+class TestParquet:
+    """Self-contained shards."""
+
+    @pytest.fixture
+    def cells(self, write, tmp_path):
+        """Two labelled cells in TIFF and PNG, one of them with a mask."""
+        folder = write("monocyte/s1_1.tiff", "EOS/s2_2.png")
+        Image.new("L", (6, 5), 2).save(tmp_path / "mask.png")
+        (tmp_path / "pairs.csv").write_text("image,mask\nEOS/s2_2.png,mask.png\n")
+        return load_folder(folder, domain="lab", masks=tmp_path / "pairs.csv", group_pattern="(s.)_")
+
+    def test_what_is_written_is_read_back_without_the_files(self, cells, write, tmp_path):
+        expected = rows(cells)
+        save_parquet(cells, tmp_path / "out")
+        for path in [*write().rglob("*.*"), tmp_path / "mask.png"]:
+            path.unlink()
+        shard = tmp_path / "out" / "train-00000-of-00001.parquet"
+        assert [path.name for path in (tmp_path / "out").iterdir()] == [shard.name]
+        plain = datasets.load_dataset(str(tmp_path / "out"), split="train")
+        for read in (plain, load_cells(f"lab={tmp_path / 'out'}"), load_cells(f"lab={shard}")):
+            assert rows(read) == expected
+
+    def test_many_shards_keep_the_order(self, cells, tmp_path, monkeypatch):
+        monkeypatch.setattr(sources, "_ROWS_PER_SHARD", 2)
+        many = cells.select([0, 1, 1, 0, 0])
+        save_parquet(many, tmp_path / "out")
+        assert len(list((tmp_path / "out").iterdir())) == 3
+        assert rows(load_cells(f"lab={tmp_path / 'out'}")) == rows(many)
+
+    def test_nothing_is_written_over(self, cells, tmp_path):
+        save_parquet(cells, tmp_path / "out")
+        with pytest.raises(DataError, match="out exists and is not an empty folder"):
+            save_parquet(cells, tmp_path / "out")
+
+    def test_a_failure_leaves_no_half_a_data_set(self, cells, write, tmp_path):
+        next(write().rglob("*.tiff")).unlink()
+        before = set(tmp_path.iterdir())
+        with pytest.raises(DataError, match=r"has gone: .*s1_1\.tiff"):
+            save_parquet(cells, tmp_path / "out")
+        assert set(tmp_path.iterdir()) == before
+
+    def test_no_cells_are_an_error(self, cells, tmp_path):
+        with pytest.raises(DataError, match="no cell to write"):
+            save_parquet(cells.select([]), tmp_path / "out")
+
+    def test_a_damaged_file_is_an_error(self, tmp_path):
+        (tmp_path / "cells.parquet").write_bytes(b"PAR1 no more")
+        with pytest.raises(DataError, match=r"cells\.parquet cannot be read as parquet"):
+            load_cells(f"lab={tmp_path / 'cells.parquet'}")
+
+
+class TestHub:
+    """A data set id; the Hub itself is replaced."""
+
+    def test_splits_are_joined_and_brought_to_form(self, monkeypatch):
+        def load(name, **options):
+            assert (name, options) == ("org/cells", {"revision": "v1", "token": "secret"})
+            part = Dataset.from_dict({"image": [{"bytes": b"1", "path": None}], "label": ["EOS"]})
+            return DatasetDict(train=part, test=part)
+
+        monkeypatch.setattr(sources, "load_dataset", load)
+        dataset = load_cells("lab=org/cells", revision="v1", token="secret")
+        assert dataset.features == FEATURES
+        assert dataset["label"][:] == [LABELS.index("eosinophil")] * 2
+        assert dataset["domain"][:] == ["lab"] * 2
+
+    @pytest.mark.parametrize("error", [ConnectionError("offline"), datasets.exceptions.DatasetNotFoundError("gone")])
+    def test_what_the_hub_does_not_have_is_an_error(self, monkeypatch, error):
+        def load(name, **options):
+            raise error
+
+        monkeypatch.setattr(sources, "load_dataset", load)
+        with pytest.raises(DataError, match="org/cells is no path here, and cannot be loaded from the Hub"):
+            load_cells("lab=org/cells")
+
+    def test_a_local_folder_goes_before_the_hub(self, write, monkeypatch):
+        monkeypatch.chdir(write("1.png").parent.parent)
+        monkeypatch.setattr(sources, "load_dataset", None)
+        source = f"{write().parent.name}/cells"
+        assert len(load_cells(f"lab={source}")) == 1
+
+
+@pytest.mark.skipif(not (DATA / "matek19").is_dir(), reason=f"the real images are not in {DATA} (BC_SAM_DATA)")
+@pytest.mark.parametrize(("folder", "n"), [("matek19", 230), ("acevedo20", 3060)])
+def test_real_layouts_are_recognised(folder, n):
+    assert len(load_cells(f"lab={DATA / folder}")) == n
