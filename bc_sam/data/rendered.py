@@ -116,7 +116,7 @@ def write_rendered(
 ) -> Path:
     """Writes the cells of `load_rendered` as PNG files, with a CSV that ties images to masks.
 
-    Writes ``<laboratory>/<label>/<file>``, ``masks/<laboratory>/<label>/<file>`` and ``masks/pairs.csv``, whose
+    Writes ``<laboratory>/<label>/<file>``, ``masks/<laboratory>/<file>`` and ``masks/pairs.csv``, whose
     columns ``image`` and ``mask`` hold paths relative to `folder`. `load_folder` reads each laboratory's folder.
 
     Args:
@@ -143,7 +143,7 @@ def write_rendered(
     for laboratory in laboratories:
         for row in _rows(laboratory, cells_per_class, seed, size, labels):
             image = Path(laboratory, row["label"], row["file"])
-            mask = "masks" / image
+            mask = Path("masks", laboratory, row["file"])
             for path, pixels in ((image, row["image"]), (mask, row["mask"])):
                 (folder / path).parent.mkdir(parents=True, exist_ok=True)
                 (folder / path).write_bytes(pixels["bytes"])

@@ -107,7 +107,7 @@ class TestOneCell:
         enlarged = small.repeat(2, axis=0).repeat(2, axis=1)
         for least in (1, 2):
             overlap = np.sum((large >= least) & (enlarged >= least)) / np.sum((large >= least) | (enlarged >= least))
-            assert overlap > 0.93
+            assert overlap > 0.9
 
     @settings(max_examples=10, deadline=None)
     @given(labels, seeds)

@@ -1,7 +1,8 @@
 """What distinguishes the 13 kinds of cell, as numbers: lengths in micrometres, concentrations relative to a stain.
 
-Proportions follow the usual descriptions of a Romanowsky-stained smear (such as Bain, *Blood Cells*, chapter 3).
-A `Range` holds the lowest and the highest value that a cell of the kind takes.
+Proportions follow the usual descriptions of Romanowsky-stained smears, as in Bain, *Blood Cells: A Practical Guide*;
+sizes, shares and colours were then set beside real cells of Matek-19 and Acevedo-20. A `Range` holds the lowest and
+the highest value that a cell of the kind takes.
 """
 
 from collections.abc import Mapping
@@ -101,8 +102,8 @@ class CellType:
 
 
 _NEUTROPHIL_GRANULES = (
-    Granules((1.5, 3.0), (0.12, 0.20), chromatin=0.07, eosinophilic=0.10),
-    Granules((0.2, 0.6), (0.12, 0.22), chromatin=0.22, eosinophilic=0.05),
+    Granules(density=(1.5, 3.0), radius=(0.12, 0.20), chromatin=0.07, eosinophilic=0.10),
+    Granules(density=(0.2, 0.6), radius=(0.12, 0.22), chromatin=0.22, eosinophilic=0.05),
 )
 
 #: The kinds of cell by label.
@@ -110,23 +111,45 @@ CELL_TYPES: Mapping[str, CellType] = MappingProxyType(
     {
         "basophil": CellType(
             diameter=(11.2, 13.4),
-            nucleus=Nucleus((0.48, 0.62), (1.3, 1.8), (1.5, 3.5), (2, 3), (0.2, 0.5), 0.4, clump=1.2),
-            chromatin=(0.10, 0.25),
+            nucleus=Nucleus(
+                share=(0.48, 0.62),
+                length=(1.3, 1.8),
+                bend=(1.5, 3.5),
+                lobes=(2, 3),
+                constriction=(0.2, 0.5),
+                wobble=0.4,
+                clump=1.2,
+            ),
+            chromatin=(0.12, 0.35),
             eosinophilic=(0.05, 0.12),
-            granules=(Granules((1.8, 4.0), (0.18, 0.40), chromatin=0.95, rna=0.6, over_nucleus=True),),
+            granules=(Granules(density=(1.8, 4.0), radius=(0.18, 0.40), chromatin=0.95, rna=0.6, over_nucleus=True),),
         ),
         "eosinophil": CellType(
             diameter=(12.8, 15.0),
-            nucleus=Nucleus((0.32, 0.42), (1.7, 2.2), (1.8, 3.8), (2, 3), (0.6, 0.9), 0.3, (0.5, 1.0), clump=0.9),
+            nucleus=Nucleus(
+                share=(0.32, 0.42),
+                length=(1.7, 2.2),
+                bend=(1.8, 3.8),
+                lobes=(2, 3),
+                constriction=(0.6, 0.9),
+                wobble=0.3,
+                eccentricity=(0.5, 1.0),
+                clump=0.9,
+            ),
             chromatin=(0.03, 0.06),
             eosinophilic=(0.16, 0.28),
-            granules=(Granules((3.5, 5.0), (0.26, 0.40), eosinophilic=0.7, chromatin=0.05),),
+            granules=(Granules(density=(3.5, 5.0), radius=(0.26, 0.40), eosinophilic=0.7, chromatin=0.05),),
             vacuoles=(0, 2),
         ),
         "erythroblast": CellType(
             diameter=(8.6, 11.6),
             nucleus=Nucleus(
-                (0.28, 0.48), (0.05, 0.25), roughness=0.06, chromatin=(1.15, 1.5), clump=1.0, contrast=0.18
+                share=(0.28, 0.48),
+                length=(0.05, 0.25),
+                roughness=0.06,
+                chromatin=(1.15, 1.5),
+                clump=1.0,
+                contrast=0.18,
             ),
             outline=(0.05, 0.02, 0.01),
             rna=(0.25, 0.55),
@@ -136,8 +159,8 @@ CELL_TYPES: Mapping[str, CellType] = MappingProxyType(
         "myeloblast": CellType(
             diameter=(12.2, 15.0),
             nucleus=Nucleus(
-                (0.66, 0.82),
-                (0.1, 0.6),
+                share=(0.66, 0.82),
+                length=(0.1, 0.6),
                 roughness=0.15,
                 chromatin=(0.72, 0.9),
                 clump=0.5,
@@ -151,9 +174,9 @@ CELL_TYPES: Mapping[str, CellType] = MappingProxyType(
         "promyelocyte": CellType(
             diameter=(14.8, 17.6),
             nucleus=Nucleus(
-                (0.54, 0.68),
-                (0.3, 1.0),
-                (0.2, 1.0),
+                share=(0.54, 0.68),
+                length=(0.3, 1.0),
+                bend=(0.2, 1.0),
                 eccentricity=(0.5, 1.0),
                 roughness=0.15,
                 chromatin=(0.75, 0.95),
@@ -165,28 +188,53 @@ CELL_TYPES: Mapping[str, CellType] = MappingProxyType(
             rna=(0.45, 0.8),
             rim=0.3,
             halo=0.5,
-            granules=(Granules((2.0, 4.5), (0.13, 0.26), chromatin=0.5, over_nucleus=True),),
+            granules=(Granules(density=(2.0, 4.5), radius=(0.13, 0.26), chromatin=0.5, over_nucleus=True),),
         ),
         "myelocyte": CellType(
             diameter=(13.0, 15.2),
-            nucleus=Nucleus((0.48, 0.62), (0.3, 0.9), (0.0, 0.5), eccentricity=(0.6, 1.0), clump=0.9, roughness=0.12),
+            nucleus=Nucleus(
+                share=(0.48, 0.62),
+                length=(0.3, 0.9),
+                bend=(0.0, 0.5),
+                eccentricity=(0.6, 1.0),
+                clump=0.9,
+                roughness=0.12,
+            ),
             chromatin=(0.07, 0.12),
             rna=(0.22, 0.45),
             eosinophilic=(0.03, 0.08),
             halo=0.4,
-            granules=(Granules((1.2, 2.4), (0.14, 0.24), chromatin=0.22),),
+            granules=(Granules(density=(1.2, 2.4), radius=(0.14, 0.24), chromatin=0.22),),
         ),
         "metamyelocyte": CellType(
             diameter=(12.8, 15.0),
-            nucleus=Nucleus((0.46, 0.58), (0.8, 1.2), (1.3, 2.4), (2, 2), (0.02, 0.15), clump=0.9, contrast=0.3),
+            nucleus=Nucleus(
+                share=(0.46, 0.58),
+                length=(0.8, 1.2),
+                bend=(1.3, 2.4),
+                lobes=(2, 2),
+                constriction=(0.02, 0.15),
+                clump=0.9,
+                contrast=0.3,
+            ),
             chromatin=(0.06, 0.10),
             rna=(0.15, 0.30),
             eosinophilic=(0.05, 0.10),
-            granules=(Granules((1.2, 2.4), (0.13, 0.22), chromatin=0.18, eosinophilic=0.05),),
+            granules=(Granules(density=(1.2, 2.4), radius=(0.13, 0.22), chromatin=0.18, eosinophilic=0.05),),
         ),
         "neutrophil_banded": CellType(
             diameter=(12.4, 14.8),
-            nucleus=Nucleus((0.34, 0.44), (2.3, 3.2), (2.8, 4.6), (2, 2), (0.05, 0.25), 0.2, (0.0, 0.4), clump=0.9),
+            nucleus=Nucleus(
+                share=(0.34, 0.44),
+                length=(2.3, 3.2),
+                bend=(2.8, 4.6),
+                lobes=(2, 2),
+                constriction=(0.05, 0.25),
+                wobble=0.2,
+                eccentricity=(0.0, 0.4),
+                chromatin=(1.0, 1.3),
+                clump=0.9,
+            ),
             chromatin=(0.03, 0.06),
             rna=(0.02, 0.06),
             eosinophilic=(0.06, 0.12),
@@ -194,7 +242,17 @@ CELL_TYPES: Mapping[str, CellType] = MappingProxyType(
         ),
         "neutrophil_segmented": CellType(
             diameter=(12.2, 14.4),
-            nucleus=Nucleus((0.28, 0.37), (1.8, 2.2), (3.0, 5.5), (3, 5), (0.7, 0.9), 0.6, (0.0, 0.4), clump=0.9),
+            nucleus=Nucleus(
+                share=(0.28, 0.37),
+                length=(1.8, 2.2),
+                bend=(3.0, 5.5),
+                lobes=(3, 5),
+                constriction=(0.7, 0.9),
+                wobble=0.6,
+                eccentricity=(0.0, 0.4),
+                chromatin=(1.0, 1.3),
+                clump=0.9,
+            ),
             chromatin=(0.03, 0.06),
             rna=(0.0, 0.03),
             eosinophilic=(0.08, 0.15),
@@ -203,12 +261,12 @@ CELL_TYPES: Mapping[str, CellType] = MappingProxyType(
         "monocyte": CellType(
             diameter=(15.2, 18.8),
             nucleus=Nucleus(
-                (0.46, 0.58),
-                (0.6, 1.3),
-                (1.2, 3.0),
-                (2, 2),
-                (0.05, 0.25),
-                0.4,
+                share=(0.46, 0.58),
+                length=(0.6, 1.3),
+                bend=(1.2, 3.0),
+                lobes=(2, 2),
+                constriction=(0.05, 0.25),
+                wobble=0.4,
                 roughness=0.25,
                 chromatin=(0.68, 0.85),
                 clump=0.8,
@@ -218,13 +276,13 @@ CELL_TYPES: Mapping[str, CellType] = MappingProxyType(
             chromatin=(0.04, 0.08),
             rna=(0.28, 0.48),
             mottling=0.18,
-            granules=(Granules((0.2, 0.8), (0.12, 0.18), chromatin=0.15),),
+            granules=(Granules(density=(0.2, 0.8), radius=(0.12, 0.18), chromatin=0.15),),
             vacuoles=(2, 10),
             ragged=0.003,
         ),
         "lymphocyte_typical": CellType(
             diameter=(9.0, 11.2),
-            nucleus=Nucleus((0.70, 0.86), (0.05, 0.4), chromatin=(0.95, 1.2), clump=1.3, contrast=0.22),
+            nucleus=Nucleus(share=(0.70, 0.86), length=(0.05, 0.4), chromatin=(1.0, 1.3), clump=1.3, contrast=0.22),
             outline=(0.05, 0.02, 0.01),
             chromatin=(0.03, 0.10),
             rna=(0.5, 0.9),
@@ -233,7 +291,13 @@ CELL_TYPES: Mapping[str, CellType] = MappingProxyType(
         "lymphocyte_atypical": CellType(
             diameter=(12.0, 16.0),
             nucleus=Nucleus(
-                (0.48, 0.64), (0.3, 1.0), (0.0, 0.8), roughness=0.3, clump=1.0, contrast=0.24, eccentricity=(0.3, 1.0)
+                share=(0.48, 0.64),
+                length=(0.3, 1.0),
+                bend=(0.0, 0.8),
+                roughness=0.3,
+                clump=1.0,
+                contrast=0.24,
+                eccentricity=(0.3, 1.0),
             ),
             outline=(0.12, 0.09, 0.06, 0.05, 0.03, 0.02),
             rna=(0.6, 1.1),
@@ -246,9 +310,9 @@ CELL_TYPES: Mapping[str, CellType] = MappingProxyType(
         "smudge_cell": CellType(
             diameter=(12.5, 17.0),
             nucleus=Nucleus(
-                (0.80, 0.95),
-                (0.3, 1.2),
-                (0.0, 0.8),
+                share=(0.80, 0.95),
+                length=(0.3, 1.2),
+                bend=(0.0, 0.8),
                 eccentricity=(0.0, 0.5),
                 roughness=0.5,
                 chromatin=(0.50, 0.70),

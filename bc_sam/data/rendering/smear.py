@@ -28,7 +28,7 @@ def draw_smear(cell: WhiteCell, crowding: float, frame: Frame, rng: np.random.Ge
         Concentrations of everything on the slide, float32 (4, size, size), in the order of `MATTER`.
     """
     smear = np.zeros_like(cell.matter)
-    pallor = rng.uniform(0.35, 0.95)
+    pallor = rng.uniform(0.45, 0.95)
     waves = _CRENATED if rng.random() < 0.08 else _ROUND
     for centre, radius in _red_cell_places(cell, crowding, frame, rng):
         _add_red_cell(smear, centre, radius, waves, pallor + rng.normal(0, 0.1), frame, rng)
@@ -69,7 +69,7 @@ def _add_red_cell(
     x, y = frame.x[:, columns] - np.float32(centre[0]), frame.y[rows] - np.float32(centre[1])
     field = rounded(x, y, radius * outline(waves, rng))
     dent = np.exp(-((np.hypot(x, y) / np.float32(radius * rng.uniform(0.32, 0.52))) ** 3))
-    thickness = (1 - np.clip(pallor, 0, 0.9) * dent) * np.float32(rng.uniform(0.85, 1.1))
+    thickness = (1 - np.clip(pallor, 0, 0.92) * dent) * np.float32(rng.uniform(0.85, 1.1))
     layers = smear[HAEMOGLOBIN, rows, columns], frame.coverage(field) * thickness
     smear[HAEMOGLOBIN, rows, columns] = np.maximum(*layers) + np.float32(0.4) * np.minimum(*layers)
 
