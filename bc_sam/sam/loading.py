@@ -1,0 +1,174 @@
+"""Loads a Segment Anything model from any source, at any image size."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import StrictDataclassError
+from safetensors import SafetensorError
+from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
+
+from bc_sam.errors import UntrustedFileError, WeightsError
+from bc_sam.sam.original import read_torch_file, sam_from_original
+from bc_sam.sam.resizing import patch_grid, resize_sam
+from bc_sam.sam.weights import require_complete, seeded
+
+_FILES = ["config.json", "model*.safetensors", "model.safetensors.index.json"]
+
+
+def load_sam(
+    source: str | Path,
+    *,
+    image_size: int = 224,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
+    seed: int = 0,
+) -> SamModel:
+    """Loads a `SamModel` and resizes it to `image_size`; every weight comes from the source or it is an error.
+
+    Args:
+        source: Hub id such as ``"facebook/sam-vit-base"``; a folder with ``config.json`` and
+            ``model.safetensors``; a ``.pth`` checkpoint of the original `segment_anything`; or ``"tiny"`` for a new
+            small model with random weights (a folder of that name is ``"./tiny"``).
+        image_size: Side of the square that the model shall see, pixels; a multiple of its patch size.
+        revision: Branch, tag or commit on the Hub.
+        token: Hub token; ``True`` takes the stored one.
+        cache_dir: Folder of the Hub's cache.
+        local_files_only: Do not ask the Hub, take what the cache holds.
+        force_download: Download again what the cache holds.
+        seed: Seed of the random weights of ``"tiny"``; the global generators stay as they are.
+
+    Returns:
+        The model in eval mode, float32.
+
+    Raises:
+        WeightsError: If the source is not found or cannot be reached, or does not fill the model exactly.
+        UntrustedFileError: If the weights are a pickle that is more than plain tensors.
+        ConfigError: If `image_size` does not fit the model's patches.
+
+    Example:
+        >>> sam = load_sam("tiny", image_size=224)
+        >>> sam.config.vision_config.image_size
+        224
+    """
+    path = Path(source)
+    if source == "tiny":
+        with seeded(seed):
+            return SamModel(tiny_sam_config(image_size)).eval()
+    if path.is_file():
+        sam = sam_from_original(read_torch_file(path), source=str(path))
+    elif path.is_dir():
+        sam = _load_folder(path, str(path))
+    elif _looks_like_path(str(source)):
+        raise WeightsError(f"There is no file or folder {source}. Give a path that exists, a Hub id, or 'tiny'.")
+    else:
+        folder = _download(str(source), revision, token, cache_dir, local_files_only, force_download)
+        sam = _load_folder(folder, str(source))
+        sam.config._commit_hash = folder.name  # where transformers keeps it, for a caller who pins the base
+    return resize_sam(sam, image_size)
+
+
+def tiny_sam_config(image_size: int = 224) -> SamConfig:
+    """Returns the sizes of a SAM of 5.65 million encoder parameters, which two processor cores can train.
+
+    Its blocks all attend globally: a grid of 14 x 14 patches is no larger than one of SAM's windows.
+
+    Raises:
+        ConfigError: If `image_size` is not a multiple of 16.
+    """
+    grid = patch_grid(image_size, 16)
+    vision = SamVisionConfig(
+        hidden_size=256,
+        num_hidden_layers=6,
+        num_attention_heads=8,
+        mlp_dim=1024,
+        image_size=image_size,
+        window_size=grid,
+        global_attn_indexes=list(range(6)),
+        # The library's default, 1e-10, is meant to be overwritten by a checkpoint; no signal would pass.
+        initializer_range=0.02,
+    )
+    # Width of the random Fourier features of positions: 1 as in the original. The library's default, half the hidden
+    # size, is meant to be overwritten too; it would give neighbouring positions unrelated codes.
+    vision.scale = 1
+    prompt = SamPromptEncoderConfig(image_size=image_size)
+    return SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=SamMaskDecoderConfig())
+
+
+def _looks_like_path(source: str) -> bool:
+    """Tells a path from a Hub id, which has the form ``owner/name``."""
+    return source.startswith((".", "/", "~")) or source.count("/") != 1 or source.endswith((".pth", ".pt", "/"))
+
+
+def _download(
+    repo_id: str,
+    revision: str | None,
+    token: str | bool | None,
+    cache_dir: str | Path | None,
+    local_files_only: bool,
+    force_download: bool,
+) -> Path:
+    """Brings one commit's configuration and safetensors into the Hub's cache and returns their folder."""
+    try:
+        folder = snapshot_download(
+            repo_id,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            force_download=force_download,
+            allow_patterns=_FILES,
+        )
+    except (OSError, ValueError) as error:  # the Hub's own errors are of these kinds
+        at = f" at revision {revision}" if revision else ""
+        raise WeightsError(
+            f"There is no folder {repo_id!r}, and no SAM of that id{at} can be had from the Hub or its cache: {error} "
+            "Check the id, the revision, the token and the connection; or give a local folder or a .pth checkpoint."
+        ) from error
+    return Path(folder)
+
+
+def _load_folder(folder: Path, source: str) -> SamModel:
+    """Loads a folder in the format of transformers at its own image size."""
+    _require_safetensors(folder, source)
+    try:
+        model_type = json.loads((folder / "config.json").read_text()).get("model_type")
+        if model_type != "sam":
+            raise WeightsError(
+                f"{source} is a model of type {model_type!r}, not 'sam'. Give a Segment Anything model."
+            )
+        loaded: Any = SamModel.from_pretrained(
+            folder,
+            use_safetensors=True,
+            local_files_only=True,
+            dtype=torch.float32,
+            # Tensors of another shape are reported like missing ones, below, instead of as an opaque RuntimeError.
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, SafetensorError, StrictDataclassError) as error:
+        raise WeightsError(f"{source} cannot be read as a SamModel: {error} Save or download it again.") from error
+    sam, info = loaded
+    misshapen = [
+        f"{name} {tuple(found)} instead of {tuple(expected)}" for name, found, expected in info["mismatched_keys"]
+    ]
+    require_complete(source, info["missing_keys"], info["unexpected_keys"], misshapen)
+    return sam
+
+
+def _require_safetensors(folder: Path, source: str) -> None:
+    if not (folder / "config.json").is_file():
+        raise WeightsError(f"{source} has no config.json. Give a folder written by SamModel.save_pretrained.")
+    if any((folder / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json")):
+        return
+    if list(folder.glob("*.bin")):
+        raise UntrustedFileError(
+            f"{source} has its weights only as a pickle (.bin), which is not opened. Where you trust it, convert it: "
+            "SamModel.from_pretrained(folder, use_safetensors=False).save_pretrained(new_folder)."
+        )
+    raise WeightsError(f"{source} has no model.safetensors. Give a folder written by SamModel.save_pretrained.")

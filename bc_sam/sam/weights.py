@@ -1,0 +1,78 @@
+"""How a `SamModel` gets its weights: built strictly from named tensors, or drawn from a seed."""
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from transformers import SamConfig, SamModel
+
+from bc_sam.errors import WeightsError
+
+_LISTED = 8  # names in an error message, of each kind
+
+
+def build_sam(config: SamConfig, state: Mapping[str, Tensor], source: str) -> SamModel:
+    """Builds a model around given tensors, so that no value is ever left at its initial one.
+
+    Args:
+        config: Sizes of the model.
+        state: One tensor for each name of its `state_dict`. The model keeps these tensors, it does not copy them.
+        source: Where the tensors came from, for the error message.
+
+    Returns:
+        The model in eval mode, with every parameter trainable.
+
+    Raises:
+        WeightsError: If a tensor is missing, has no place in the model, or has another shape.
+    """
+    with torch.device("meta"):
+        sam = SamModel(config)
+    require_match(sam.state_dict(), state, source)
+    sam.load_state_dict(state, assign=True)
+    sam.tie_weights()
+    return sam.eval()
+
+
+def require_match(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], source: str) -> None:
+    """Checks that two sets of tensors have the same names and shapes.
+
+    Raises:
+        WeightsError: Names every tensor of `found` that is missing, unexpected or misshapen.
+    """
+    misshapen = [
+        f"{name} {tuple(found[name].shape)} instead of {tuple(tensor.shape)}"
+        for name, tensor in expected.items()
+        if name in found and found[name].shape != tensor.shape
+    ]
+    require_complete(source, expected.keys() - found.keys(), found.keys() - expected.keys(), misshapen)
+
+
+def require_complete(
+    source: str, missing: Collection[str], unexpected: Collection[str], misshapen: Collection[str]
+) -> None:
+    """Checks that a loader found every tensor and nothing else.
+
+    Raises:
+        WeightsError: Names the tensors, if there are any.
+    """
+    kinds = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
+    problems = [f"{kind}: {_listed(names)}" for kind, names in kinds.items() if names]
+    if problems:
+        raise WeightsError(
+            f"The weights of {source} do not fit the model; {'; '.join(problems)}. "
+            "Take a complete checkpoint of the same architecture."
+        )
+
+
+def _listed(names: Collection[str]) -> str:
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return ", ".join(sorted(names)[:_LISTED]) + more
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Draws what is drawn inside from `seed`, on the CPU, and leaves torch's global generator as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
