@@ -10,7 +10,6 @@ from sklearn.base import ClassifierMixin
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -25,7 +24,7 @@ def _forest(seed: int, counts: np.ndarray) -> ClassifierMixin:
 
 def _svm(kernel: str, seed: int, counts: np.ndarray) -> ClassifierMixin:
     # Platt's scaling needs each class in each of its folds; `ensemble=False` keeps one SVM, not one a fold.
-    folds = StratifiedKFold(min(5, int(counts.min())), shuffle=True, random_state=seed)
+    folds = min(5, int(counts.min()))
     svm = CalibratedClassifierCV(SVC(kernel=kernel, random_state=seed), cv=folds, ensemble=False)
     return make_pipeline(StandardScaler(), svm)
 

@@ -15,7 +15,7 @@ from bc_sam.errors import BCSamError, ConfigError
 
 if TYPE_CHECKING:
     from bc_sam.config import TrainingArguments
-    from bc_sam.experiment import Experiment
+    from bc_sam.experiment import Experiment, RunConfig
 
 app = typer.Typer(
     help="Names single blood cells across laboratories. Research software, not a medical device.",
@@ -30,7 +30,7 @@ Data = Annotated[
     list[str],
     typer.Option(
         "--data",
-        help="NAME=SOURCE, once for each laboratory. SOURCE is a folder or zip (Matek-19, Acevedo-20, or one subfolder "
+        help="NAME=SOURCE, once for each laboratory. SOURCE is a folder or zip (Matek-19, Acevedo-20, or a subfolder "
         "a class), parquet, a Hub data set id, or rendered:LABORATORY[:CELLS_PER_CLASS[:SEED]].",
     ),
 ]
@@ -80,7 +80,7 @@ def train(
     Example: bc-sam train --data matek19=AML-Cytomorphology_LMU.zip --data acevedo20=PBC_dataset_normal_DIB
     --masks pairs.csv --out runs/mine
     """
-    from bc_sam.experiment import Experiment, RunConfig
+    from bc_sam.experiment import RunConfig
 
     given = {
         "base": base,
@@ -97,10 +97,23 @@ def train(
         group_pattern=group_pattern,
         arguments=arguments,
     )
-    experiment = Experiment.create(out, config)
-    experiment.run_fold(0)
-    experiment.publish_model()
-    _report(experiment)
+    _train(out, config)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the run, its report and the new cells.")] = Path("demo"),
+) -> None:
+    """Shows it all without data of your own: renders cells of two laboratories, trains, reports, names new ones."""
+    from bc_sam.demo import demo_config, write_new_cells
+
+    _train(out / "run", demo_config())
+    cells = out / "new_cells"
+    if not cells.exists():
+        write_new_cells(cells)
+    for laboratory in sorted(path for path in cells.iterdir() if path.name != "masks"):
+        print(f"\nNew cells of {laboratory.name}, whose folders tell the class:")
+        predict(str(out / "run"), [str(laboratory)])
 
 
 @app.command()
@@ -258,6 +271,16 @@ def info(model: Model, revision: Revision = None) -> None:
         if isinstance(value, dict | tuple | list):
             value = ", ".join(f"{key} {v}" if name == "versions" else str(key) for key, v in _items(value))
         print(f"{name:<20}{value}")
+
+
+def _train(out: Path, config: "RunConfig") -> None:
+    """Runs the first pass, publishes its model, and reports."""
+    from bc_sam.experiment import Experiment
+
+    experiment = Experiment.create(out, config)
+    experiment.run_fold(0)
+    experiment.publish_model()
+    _report(experiment)
 
 
 def _items(value: Any) -> list[tuple[Any, Any]]:

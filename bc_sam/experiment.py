@@ -11,7 +11,7 @@ from typing import Self
 
 import numpy as np
 import torch
-from accelerate import Accelerator
+from accelerate import Accelerator, PartialState
 
 from bc_sam.classifiers import fit_classifiers
 from bc_sam.config import BCSamConfig, TrainingArguments
@@ -84,16 +84,14 @@ class Experiment:
     Args:
         folder: The run folder.
         config: What was asked.
-        accelerator: Device, processes and precision.
     """
 
-    def __init__(self, folder: Path, config: RunConfig, accelerator: Accelerator | None = None) -> None:
+    def __init__(self, folder: Path, config: RunConfig) -> None:
         self.folder = folder
         self.config = config
         self.arguments = config.arguments
-        device = Accelerator(cpu=not torch.cuda.is_available()).device if accelerator is None else accelerator.device
-        self.precision = resolve_precision(config.arguments.mixed_precision, device)
-        self.accelerator = accelerator or Accelerator(mixed_precision=self.precision)
+        self.precision = resolve_precision(config.arguments.mixed_precision, PartialState().device)
+        self.accelerator = Accelerator(mixed_precision=self.precision)
 
     @classmethod
     def create(cls, folder: str | Path, config: RunConfig) -> Self:

@@ -92,7 +92,7 @@ class _HeldOut:
         return plots.latent_map(points, labels, domains, self.model.labels, names, method=method)
 
     def masks(self) -> Figure | None:
-        """Hand and predicted masks, from the worst Dice to the best; predicted ones alone where there is no hand mask."""
+        """Hand and predicted masks, from the worst Dice to the best; where no hand mask is, predicted ones alone."""
         drawn = self.rows[self.cells.has_mask[self.rows]]
         if not len(drawn):
             rows = _evenly(self.rows, _SHOWN)
