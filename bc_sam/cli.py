@@ -297,7 +297,7 @@ def _arguments(name: str, given: dict[str, Any], settings: list[str]) -> "Traini
         if not separator:
             raise ConfigError(f"--set {setting} has no value. Write it as --set segmentation.epochs=20.")
         *sections, key = path.split(".")
-        target = data
+        target: Any = data
         for section in sections:
             target = target.get(section)
             if not isinstance(target, dict):

@@ -166,7 +166,9 @@ def preset(name: str) -> TrainingArguments:
             segmentation=SegmentationArguments(
                 train_encoder=True, epochs=40, warmup_epochs=3, batch_size=16, learning_rate=5e-4, colour_jitter=0.2
             ),
-            autoencoder=AutoencoderArguments(decoder_channels=(75, 100, 128, 100, 64, 48, 32), epochs=5, batch_size=64),
+            autoencoder=AutoencoderArguments(
+                decoder_channels=(75, 100, 128, 100, 64, 48, 32), epochs=5, batch_size=64
+            ),
         ),
     }
     if name not in presets:

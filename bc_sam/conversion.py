@@ -4,7 +4,9 @@ from pathlib import Path
 
 from bc_sam.autoencoder import CrossDomainAutoencoder
 from bc_sam.config import BCSamConfig
+from bc_sam.hub import is_hub_id
 from bc_sam.model import BCSam
+from bc_sam.sam.encoding import feature_shape
 from bc_sam.sam.loading import load_sam
 from bc_sam.sam.original import adapter_from_original, autoencoder_from_original, read_torch_file
 
@@ -24,13 +26,12 @@ def convert_original(sam: str, adapter: Path, autoencoder: Path, *, image_size: 
     """
     state = read_torch_file(adapter)
     weights = autoencoder_from_original(read_torch_file(autoencoder))
-    on_hub = not Path(sam).exists()
     base = load_sam(sam, image_size=image_size)
     config = BCSamConfig(
-        base=sam if on_hub else None,
+        base=sam if is_hub_id(sam) else None,
         image_size=image_size,
         mask_tokens="two" if any(name.startswith("mask_decoder.") for name in state) else "single",
-        feature_channels=base.config.vision_config.hidden_size,
+        feature_channels=feature_shape(base)[0],
         latent_dim=weights["encoder.6.weight"].shape[0],
     )
     model = CrossDomainAutoencoder(config.feature_channels, config.latent_dim)

@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 import torch
 from accelerate import Accelerator, PartialState
+from transformers import SamModel
 
 from bc_sam.classifiers import fit_classifiers
 from bc_sam.config import BCSamConfig, TrainingArguments
@@ -21,11 +22,13 @@ from bc_sam.data.store import CellStore, store_cells
 from bc_sam.errors import BCSamError, ConfigError
 from bc_sam.evaluation import LabelledLatents, dice_by_domain, evaluate_fold
 from bc_sam.features import FeatureStore, embed_features, extract_features
+from bc_sam.hub import is_hub_id
 from bc_sam.labels import LABELS
 from bc_sam.measure import measure
 from bc_sam.model import BCSam
 from bc_sam.precision import resolve_precision
 from bc_sam.results import DiceResult, Evaluation, PairResult, StageTiming
+from bc_sam.sam.encoding import feature_shape
 from bc_sam.sam.loading import load_sam
 from bc_sam.sam.lora import merge
 from bc_sam.serialisation import JsonConfig
@@ -185,22 +188,10 @@ class Experiment:
         sam = load_sam(
             arguments.base, image_size=arguments.image_size, revision=arguments.base_revision, seed=arguments.seed
         )
-        mean, std = self.cells.mean_std(rows)
-        config = BCSamConfig(
-            domains=tuple(self.cells.table.domain_names),
-            default_classifier=arguments.classifiers.default,
-            base=None if arguments.base == "tiny" or arguments.segmentation.train_encoder else arguments.base,
-            base_revision=arguments.base_revision,
-            image_size=arguments.image_size,
-            image_mean=mean,
-            image_std=std,
-            feature_channels=sam.config.vision_config.hidden_size,
-            latent_dim=arguments.autoencoder.latent_dim,
-            decoder_channels=arguments.autoencoder.decoder_channels,
-        )
+        config = self._model_config(sam, rows)
         with measure() as cost:
             adapter, segmentation_history = train_segmentation(
-                sam, self.cells, rows, arguments.segmentation, self.accelerator, mean, std, arguments.seed
+                sam, self.cells, rows, arguments.segmentation, self.accelerator, config, arguments.seed
             )
         timings.append(StageTiming("stage 1: masks", fold, cost.seconds, cost.peak_memory_mib))
         with measure() as cost:
@@ -220,6 +211,24 @@ class Experiment:
         model = BCSam(config, adapter, autoencoder, {}, device=self.accelerator.device, precision=self.precision)
         history = {"stage 1: masks": segmentation_history, "stage 2: autoencoder": autoencoder_history}
         return model, features, history, timings
+
+    def _model_config(self, sam: SamModel, rows: np.ndarray) -> BCSamConfig:
+        """The config of a model that learns from `rows`; a base that the Hub does not hold as it is goes inside."""
+        arguments = self.arguments
+        on_hub = is_hub_id(arguments.base) and not arguments.segmentation.train_encoder
+        mean, std = self.cells.mean_std(rows)
+        return BCSamConfig(
+            domains=tuple(self.cells.table.domain_names),
+            default_classifier=arguments.classifiers.default,
+            base=arguments.base if on_hub else None,
+            base_revision=sam.config._commit_hash if on_hub else None,
+            image_size=arguments.image_size,
+            image_mean=mean,
+            image_std=std,
+            feature_channels=feature_shape(sam)[0],
+            latent_dim=arguments.autoencoder.latent_dim,
+            decoder_channels=arguments.autoencoder.decoder_channels,
+        )
 
     def _classify(self, model: BCSam, latents: np.ndarray, folds: Sequence[int]) -> list[PairResult]:
         """Stage 3 for some held-out folds; leaves in the model the classifiers that saw all cells it may see."""

@@ -11,11 +11,12 @@ from torch import nn
 from tqdm import tqdm
 from transformers import SamModel
 
+from bc_sam.autoencoder import CrossDomainAutoencoder
 from bc_sam.cell_crop import cell_target, largest_component
 from bc_sam.config import BCSamConfig, Precision
 from bc_sam.data.store import CellStore
 from bc_sam.precision import autocast
-from bc_sam.sam.encoding import Encoded, cell_logits, encode, normalise, upsample_logits
+from bc_sam.sam.encoding import Encoded, cell_logits, encode, feature_shape, normalise, upsample_logits
 
 
 @torch.inference_mode()
@@ -90,9 +91,8 @@ def extract_features(
         return FeatureStore(folder)
     folder.mkdir(parents=True, exist_ok=True)
     done.unlink(missing_ok=True)
-    grid = config.image_size // sam.config.vision_config.patch_size
     n = len(cells)
-    maps = _create(folder / "maps.npy", np.float16, (n, config.feature_channels, grid, grid))
+    maps = _create(folder / "maps.npy", np.float16, (n, *feature_shape(sam)))
     masks = _create(folder / "masks.npy", np.bool_, (n, config.image_size, config.image_size))
     targets = _create(folder / "targets.npy", np.uint8, (n, target_size, target_size, 3))
     with ThreadPoolExecutor() as pool, tqdm(total=n, desc="Features", unit="image") as progress:
@@ -125,7 +125,7 @@ def fingerprint_weights(model: nn.Module) -> str:
 
 
 @torch.inference_mode()
-def embed_features(autoencoder: nn.Module, maps: np.ndarray, batch_size: int = 256) -> np.ndarray:
+def embed_features(autoencoder: CrossDomainAutoencoder, maps: np.ndarray, batch_size: int = 256) -> np.ndarray:
     """Returns the latents (n, d), float32, of stored feature maps (n, C, h, w)."""
     device = next(autoencoder.parameters()).device
     batches = (maps[start : start + batch_size] for start in range(0, len(maps), batch_size))

@@ -1,12 +1,11 @@
-"""From a Hub id or a folder to one local folder, of one revision, that holds every part of a model."""
+"""From a Hub id to a local folder that holds one revision of every part."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
-    HfHubHTTPError,
-    HFValidationError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
@@ -16,6 +15,13 @@ from bc_sam.errors import WeightsError
 
 #: The files of a model folder; nothing else of a repository is downloaded.
 MODEL_FILES = ("*.json", "README.md", "adapter/*", "autoencoder/*", "classifiers/*.skops", "base/*")
+
+
+def is_hub_id(source: str | Path) -> bool:
+    """Tells a Hub id, which reads ``owner/name``, from the path of something that exists or should."""
+    text = str(source)
+    looks_like_path = text.startswith((".", "/", "~")) or text.endswith((".pth", ".pt", "/"))
+    return not looks_like_path and text.count("/") == 1 and not Path(source).exists()
 
 
 def resolve_folder(
@@ -45,33 +51,72 @@ def resolve_folder(
     folder = Path(source).expanduser()
     if folder.is_dir():
         return folder / "model" if not (folder / "config.json").exists() and (folder / "model").is_dir() else folder
-    if folder.is_absolute() or str(source).startswith(".") or str(source).count("/") != 1:
+    if not is_hub_id(source):
         raise WeightsError(f"There is no folder {source}, and it is no Hub id either (those read 'owner/name').")
+    return download_snapshot(
+        str(source),
+        MODEL_FILES,
+        revision=revision,
+        token=token,
+        cache_dir=cache_dir,
+        local_files_only=local_files_only,
+        force_download=force_download,
+    )
+
+
+def download_snapshot(
+    repo_id: str,
+    files: Sequence[str],
+    *,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
+) -> Path:
+    """Brings some files of one commit of a repository into the Hub's cache.
+
+    Args:
+        repo_id: Hub id.
+        files: Patterns of the files' names.
+        revision: Branch, tag or commit.
+        token: Token for a private repository.
+        cache_dir: Where snapshots are kept.
+        local_files_only: Do not ask the Hub.
+        force_download: Download again what is already there.
+
+    Returns:
+        The folder of the commit; its name is the commit's hash.
+
+    Raises:
+        WeightsError: If there is no such repository or revision, or the Hub cannot be reached.
+    """
     try:
-        return Path(
-            snapshot_download(
-                str(source),
-                revision=revision,
-                token=token,
-                cache_dir=cache_dir,
-                local_files_only=local_files_only,
-                force_download=force_download,
-                allow_patterns=list(MODEL_FILES),
-            )
+        folder = snapshot_download(
+            repo_id,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            force_download=force_download,
+            allow_patterns=list(files),
         )
     except GatedRepoError as error:
-        raise WeightsError(f"{source} is gated: ask for access on its page, then run 'hf auth login'.") from error
+        raise WeightsError(f"{repo_id} is gated: ask for access on its page, then run 'hf auth login'.") from error
     except RepositoryNotFoundError as error:
         raise WeightsError(
-            f"There is no folder {source} here and no repository of that name on the Hub that you may read. "
+            f"There is no folder {repo_id} here and no repository of that name on the Hub that you may read. "
             "Check the spelling; for a private one run 'hf auth login' or pass token=."
         ) from error
     except RevisionNotFoundError as error:
-        raise WeightsError(f"{source} has no revision {revision!r}. Look under 'Files' on its page.") from error
+        raise WeightsError(f"{repo_id} has no revision {revision!r}. Look under 'Files' on its page.") from error
     except LocalEntryNotFoundError as error:
         raise WeightsError(
-            f"{source} has not been downloaded to this machine, and the Hub was not asked or did not answer. "
-            "Connect once, or pass the path of a folder that you copied."
+            f"There is no folder {repo_id} here, it was never downloaded to this machine, and the Hub was not asked or "
+            "did not answer. Check the connection, or give the path of a folder that you copied."
         ) from error
-    except (HfHubHTTPError, HFValidationError) as error:
-        raise WeightsError(f"The Hub refused {source}: {error}") from error
+    except (OSError, ValueError) as error:  # the Hub's other errors are of these kinds
+        raise WeightsError(
+            f"{repo_id} cannot be had from the Hub: {error} Check the id and the connection."
+        ) from error
+    return Path(folder)

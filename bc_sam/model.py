@@ -3,7 +3,7 @@
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -82,7 +82,8 @@ class BCSam:
     ) -> None:
         self.config = config
         self.adapter = adapter
-        self.sam = merge(adapter).to(device).eval()
+        self.sam = merge(adapter)
+        self.sam.to(device)  # type: ignore[arg-type]  # the library types it as taking no argument
         self.autoencoder = autoencoder.to(device).eval()
         self.classifiers = dict(classifiers)
         self.precision = precision
@@ -297,7 +298,7 @@ class BCSam:
         """Batches of a finite set of images, of which each must be readable."""
         if isinstance(images, str | bytes | Path | Image.Image):
             raise ConfigError("Pass a list of images, even for one: model.predict([image]).")
-        total = len(images) if hasattr(images, "__len__") else None
+        total = len(images) if isinstance(images, Sized) else None
         with tqdm(total=total, unit="image", disable=not progress) as bar:
             for batch in decoded_batches(images, self.config.image_size, batch_size):
                 for error in filter(None, batch.errors):

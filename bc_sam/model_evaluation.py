@@ -52,7 +52,7 @@ def _labelled_latents(model: BCSam, dataset: "Dataset", batch_size: int) -> tupl
     latents, labels, unreadable = [], [], []
     with tqdm(total=len(cells), desc=dataset[0]["domain"], unit="image") as progress:
         for label, file, prediction in zip(cells["label"], cells["file"], predictions, strict=True):
-            if prediction.error is None:
+            if prediction.latent is not None:
                 latents.append(prediction.latent)
                 labels.append(label)
             else:

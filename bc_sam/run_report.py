@@ -36,7 +36,10 @@ def write_run_report(experiment: Experiment, command: list[str]) -> Evaluation:
     """
     evaluation = experiment.evaluation()
     best = best_classifier(evaluation)
-    figures = {**plots.evaluation_figures(evaluation, best), **_pictures_of_cells(experiment, best)}
+    figures: dict[str, Figure | list[Figure]] = {
+        **plots.evaluation_figures(evaluation, best),
+        **_pictures_of_cells(experiment, best),
+    }
     evaluation.save(experiment.folder / "evaluation.json")
     _save_figures(figures, experiment.folder / "figures")
     write_report(

@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 #: Value of every pixel of the mask of a cell that has no hand mask.
 NO_MASK = 255
 
+#: One number each for red, green and blue.
+ChannelValues = tuple[float, float, float]
+
 _CHUNK = 256
 
 
@@ -85,7 +88,7 @@ class CellStore:
         """Side of the stored squares, pixels."""
         return int(self.pixels.shape[1])
 
-    def mean_std(self, rows: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    def mean_std(self, rows: np.ndarray) -> tuple[ChannelValues, ChannelValues]:
         """Mean and standard deviation of each colour channel over some cells, 0..255.
 
         As in the original, the deviation is that within an image, averaged over the images.
@@ -95,7 +98,12 @@ class CellStore:
         for i, row in enumerate(rows):
             image = self.pixels[row].reshape(-1, 3)
             means[i], stds[i] = image.mean(0), image.std(0)
-        return tuple(np.round(means.mean(0), 4).tolist()), tuple(np.round(stds.mean(0), 4).tolist())
+        return _channels(means.mean(0)), _channels(stds.mean(0))
+
+
+def _channels(values: np.ndarray) -> ChannelValues:
+    red, green, blue = np.round(values, 4).tolist()
+    return red, green, blue
 
 
 def store_cells(datasets: Sequence["Dataset"], folder: Path, image_size: int = 224) -> CellStore:

@@ -1,7 +1,7 @@
 """The two forward passes on which everything stands: pixels to feature map, and feature map to cell mask."""
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -75,6 +75,13 @@ def encode(sam: Sam, pixel_values: Tensor) -> Encoded:
     for layer in encoder.layers:
         hidden = layer(hidden)
     return Encoded(hidden.permute(0, 3, 1, 2).contiguous(), encoder.neck(hidden).contiguous())
+
+
+def feature_shape(sam: Sam) -> tuple[int, int, int]:
+    """Returns the shape (C, h, w) of the features that `encode` gives of one image."""
+    vision: Any = sam.config.vision_config
+    grid = vision.image_size // vision.patch_size
+    return vision.hidden_size, grid, grid
 
 
 def cell_logits(sam: Sam, embeddings: Tensor, *, mask_tokens: MaskTokens = "single") -> Tensor:

@@ -5,17 +5,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from huggingface_hub import snapshot_download
 from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
 
 from bc_sam.errors import UntrustedFileError, WeightsError
+from bc_sam.hub import download_snapshot, is_hub_id
 from bc_sam.sam.original import read_torch_file, sam_from_original
 from bc_sam.sam.resizing import patch_grid, resize_sam
 from bc_sam.sam.weights import require_complete, seeded
 
-_FILES = ["config.json", "model*.safetensors", "model.safetensors.index.json"]
+_FILES = ("config.json", "model*.safetensors", "model.safetensors.index.json")
 
 
 def load_sam(
@@ -64,10 +64,18 @@ def load_sam(
         sam = sam_from_original(read_torch_file(path), source=str(path))
     elif path.is_dir():
         sam = _load_folder(path, str(path))
-    elif _looks_like_path(str(source)):
+    elif not is_hub_id(source):
         raise WeightsError(f"There is no file or folder {source}. Give a path that exists, a Hub id, or 'tiny'.")
     else:
-        folder = _download(str(source), revision, token, cache_dir, local_files_only, force_download)
+        folder = download_snapshot(
+            str(source),
+            _FILES,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            local_files_only=local_files_only,
+            force_download=force_download,
+        )
         sam = _load_folder(folder, str(source))
         sam.config._commit_hash = folder.name  # where transformers keeps it, for a caller who pins the base
     return resize_sam(sam, image_size)
@@ -98,39 +106,6 @@ def tiny_sam_config(image_size: int = 224) -> SamConfig:
     vision.scale = 1
     prompt = SamPromptEncoderConfig(image_size=image_size)
     return SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=SamMaskDecoderConfig())
-
-
-def _looks_like_path(source: str) -> bool:
-    """Tells a path from a Hub id, which has the form ``owner/name``."""
-    return source.startswith((".", "/", "~")) or source.count("/") != 1 or source.endswith((".pth", ".pt", "/"))
-
-
-def _download(
-    repo_id: str,
-    revision: str | None,
-    token: str | bool | None,
-    cache_dir: str | Path | None,
-    local_files_only: bool,
-    force_download: bool,
-) -> Path:
-    """Brings one commit's configuration and safetensors into the Hub's cache and returns their folder."""
-    try:
-        folder = snapshot_download(
-            repo_id,
-            revision=revision,
-            token=token,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-            force_download=force_download,
-            allow_patterns=_FILES,
-        )
-    except (OSError, ValueError) as error:  # the Hub's own errors are of these kinds
-        at = f" at revision {revision}" if revision else ""
-        raise WeightsError(
-            f"There is no folder {repo_id!r}, and no SAM of that id{at} can be had from the Hub or its cache: {error} "
-            "Check the id, the revision, the token and the connection; or give a local folder or a .pth checkpoint."
-        ) from error
-    return Path(folder)
 
 
 def _load_folder(folder: Path, source: str) -> SamModel:

@@ -80,9 +80,7 @@ def fit(
                 progress.update()
             mean = _mean_over_processes(losses, accelerator)
             if mean != mean:
-                raise BCSamError(
-                    f"{description}: the loss is no number in epoch {epoch + 1}. Lower learning_rate."
-                )
+                raise BCSamError(f"{description}: the loss is no number in epoch {epoch + 1}. Lower learning_rate.")
             progress.set_postfix(epoch=epoch + 1, loss=f"{mean:.4f}")
             history.append({"epoch": epoch + 1, "loss": mean, "learning_rate": scheduler.get_last_lr()[0]})
     accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False).eval()

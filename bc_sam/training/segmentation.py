@@ -5,12 +5,13 @@ import logging
 import numpy as np
 import torch
 from accelerate import Accelerator
+from peft import PeftModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 from transformers import SamModel
 
-from bc_sam.config import SegmentationArguments
+from bc_sam.config import BCSamConfig, SegmentationArguments
 from bc_sam.data.store import CellStore
 from bc_sam.errors import DataError
 from bc_sam.losses import segmentation_loss
@@ -40,7 +41,7 @@ class MaskedCells(Dataset):
 class CellSegmenter(nn.Module):
     """SAM as one forward pass from images to cell logits, so that Accelerate can wrap it whole."""
 
-    def __init__(self, sam: nn.Module) -> None:
+    def __init__(self, sam: PeftModel) -> None:
         super().__init__()
         self.sam = sam
 
@@ -55,10 +56,9 @@ def train_segmentation(
     rows: np.ndarray,
     arguments: SegmentationArguments,
     accelerator: Accelerator,
-    image_mean: tuple[float, ...],
-    image_std: tuple[float, ...],
+    config: BCSamConfig,
     seed: int = 1234,
-) -> tuple[nn.Module, list[dict[str, float]]]:
+) -> tuple[PeftModel, list[dict[str, float]]]:
     """Fine-tunes SAM on the cells that have a hand mask (BC-SAM, section 2.1).
 
     Args:
@@ -67,12 +67,11 @@ def train_segmentation(
         rows: Cells to learn from; those without a mask are passed over.
         arguments: Numbers of the stage.
         accelerator: Device, processes and precision.
-        image_mean: Mean of the pixels, 0..255.
-        image_std: Their standard deviation, 0..255.
+        config: Gives the pixels' mean and deviation, and the base that the adapter's file is to name.
         seed: Seed of LoRA's initial weights, the shuffling and the augmentation.
 
     Returns:
-        The `peft.PeftModel` around the base, in eval mode, and the loss of each epoch.
+        The base with its adapter, in eval mode, and the loss of each epoch.
 
     Raises:
         DataError: If no cell has a mask.
@@ -81,7 +80,7 @@ def train_segmentation(
     if not len(data):
         raise DataError("Stage 1 learns from masks, and no training image has one. Give --masks PAIRS.csv.")
     logger.info("Stage 1 learns from %d masks.", len(data))
-    model = add_lora(sam, arguments.lora_rank, seed=seed)
+    model = add_lora(sam, arguments.lora_rank, base=config.base, base_revision=config.base_revision, seed=seed)
     if arguments.train_encoder:
         model.get_base_model().vision_encoder.requires_grad_(True)
     shuffle = torch.Generator().manual_seed(seed)
@@ -91,7 +90,7 @@ def train_segmentation(
     def loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
         pixels, masks = batch
         images, masks = random_views(pixels.permute(0, 3, 1, 2).float(), masks.float(), views, arguments.colour_jitter)
-        images = normalise(images.permute(0, 2, 3, 1), image_mean, image_std)
+        images = normalise(images.permute(0, 2, 3, 1), config.image_mean, config.image_std)
         logits = model(images)
         masks = F.interpolate(masks[:, None], size=logits.shape[-2:], mode="nearest-exact")[:, 0]
         return segmentation_loss(logits, masks, arguments.dice_weight)

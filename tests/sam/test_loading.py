@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import SamModel
 
 from bc_sam.errors import ConfigError, UntrustedFileError, WeightsError
-from bc_sam.sam import loading
+from bc_sam import hub
 from bc_sam.sam.encoding import cell_logits, encode
 from bc_sam.sam.loading import load_sam, resize_sam, tiny_sam_config
 from bc_sam.sam.resizing import keep_mask_tokens
@@ -224,7 +224,7 @@ class TestHub:
             asked.update(options, repo_id=repo_id)
             return str(commit)
 
-        monkeypatch.setattr(loading, "snapshot_download", download)
+        monkeypatch.setattr(hub, "snapshot_download", download)
         sam = load_sam("someone/sam", revision="v1", token="secret", cache_dir="cache", force_download=True)
         assert sam.config._commit_hash == COMMIT
         assert not any(pattern.endswith((".bin", "*")) for pattern in asked.pop("allow_patterns"))
