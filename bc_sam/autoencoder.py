@@ -4,11 +4,34 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from bc_sam.config import PAPER_DECODER_CHANNELS
 
 #: Kernel size and stride of the decoder's transposed convolutions: 1 pixel grows to 5, 12, 14, 31, 63, 127, 128.
 _DECODER_STEPS = ((5, 1), (4, 2), (3, 1), (5, 2), (3, 2), (3, 2), (2, 1))
+
+
+class PhasedConvTranspose2d(nn.ConvTranspose2d):
+    """A transposed convolution of stride 2 that processors compute several times faster; the numbers are the same.
+
+    Each output pixel of one parity of row and column sees every other tap of the kernel. So the layer is an ordinary
+    convolution with one small kernel for each of the four parities, whose outputs are then interleaved. PyTorch's own
+    kernel for processors takes ten times as long in bf16; GPUs have a good one, which stays in use there.
+    """
+
+    def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """Returns (B, out, 2 H - 2 + kernel, 2 W - 2 + kernel) for x (B, in, H, W)."""
+        if x.device.type != "cpu" or self.stride != (2, 2) or self.bias is None:
+            return super().forward(x, output_size)
+        inner, outer, kernel, _ = self.weight.shape
+        taps = -(-kernel // 2)
+        even = 2 * taps - kernel
+        phases = F.pad(self.weight, (0, even, 0, even)).view(inner, outer, taps, 2, taps, 2).flip(2, 4)
+        phases = phases.permute(1, 3, 5, 0, 2, 4).reshape(4 * outer, inner, taps, taps)
+        interleaved = F.pixel_shuffle(F.conv2d(x, phases, self.bias.repeat_interleave(4), padding=taps - 1), 2)
+        height, width = (2 * side - 2 + kernel for side in x.shape[-2:])
+        return interleaved[:, :, :height, :width]
 
 
 class CrossDomainAutoencoder(nn.Module):
@@ -50,7 +73,7 @@ class CrossDomainAutoencoder(nn.Module):
         steps: list[nn.Module] = []
         widths = (latent_dim, *decoder_channels)
         for (inner, outer), (kernel, stride) in zip(pairwise(widths), _DECODER_STEPS, strict=True):
-            steps += [nn.ConvTranspose2d(inner, outer, kernel, stride), nn.BatchNorm2d(outer), nn.ReLU()]
+            steps += [PhasedConvTranspose2d(inner, outer, kernel, stride), nn.BatchNorm2d(outer), nn.ReLU()]
         self.decoder = nn.Sequential(*steps, nn.ConvTranspose2d(widths[-1], 3, kernel_size=1), nn.Sigmoid())
 
     def encode(self, features: Tensor) -> Tensor:

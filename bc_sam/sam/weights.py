@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 from transformers import SamConfig, SamModel
+from transformers.utils import logging as transformers_logging
 
 from bc_sam.errors import WeightsError
 
@@ -76,3 +77,15 @@ def seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Loads or saves inside without the progress bars of transformers, which take milliseconds here."""
+    enabled = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if enabled:
+            transformers_logging.enable_progress_bar()
