@@ -112,7 +112,7 @@ def download_snapshot(
         raise WeightsError(f"{repo_id} has no revision {revision!r}. Look under 'Files' on its page.") from error
     except LocalEntryNotFoundError as error:
         raise WeightsError(
-            f"There is no folder {repo_id} here, it was never downloaded to this machine, and the Hub was not asked or "
+            f"There is no folder {repo_id} here, it was never downloaded here, and the Hub was not asked or "
             "did not answer. Check the connection, or give the path of a folder that you copied."
         ) from error
     except (OSError, ValueError) as error:  # the Hub's other errors are of these kinds

@@ -28,6 +28,7 @@ from bc_sam.sam.encoding import Encoded
 from bc_sam.sam.loading import load_sam
 from bc_sam.sam.lora import base_model, load_adapter, merge, save_adapter
 from bc_sam.sam.resizing import keep_mask_tokens
+from bc_sam.sam.weights import quiet
 from bc_sam.serialisation import read_json
 from bc_sam.trust import load_estimator, save_estimator
 
@@ -170,7 +171,8 @@ class BCSam:
     def _write(self, folder: Path) -> None:
         save_adapter(self.adapter, folder / "adapter")
         if self.config.base is None:
-            base_model(self.adapter).save_pretrained(folder / "base")
+            with quiet():
+                base_model(self.adapter).save_pretrained(folder / "base")
         (folder / "autoencoder").mkdir()
         tensors = {name: tensor.contiguous() for name, tensor in self.autoencoder.state_dict().items()}
         save_file(tensors, folder / "autoencoder" / "model.safetensors")

@@ -13,7 +13,7 @@ from bc_sam.errors import UntrustedFileError, WeightsError
 from bc_sam.hub import download_snapshot, is_hub_id
 from bc_sam.sam.original import read_torch_file, sam_from_original
 from bc_sam.sam.resizing import patch_grid, resize_sam
-from bc_sam.sam.weights import require_complete, seeded
+from bc_sam.sam.weights import quiet, require_complete, seeded
 
 _FILES = ("config.json", "model*.safetensors", "model.safetensors.index.json")
 
@@ -117,15 +117,16 @@ def _load_folder(folder: Path, source: str) -> SamModel:
             raise WeightsError(
                 f"{source} is a model of type {model_type!r}, not 'sam'. Give a Segment Anything model."
             )
-        loaded: Any = SamModel.from_pretrained(
-            folder,
-            use_safetensors=True,
-            local_files_only=True,
-            dtype=torch.float32,
-            # Tensors of another shape are reported like missing ones, below, instead of as an opaque RuntimeError.
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
+        with quiet():
+            loaded: Any = SamModel.from_pretrained(
+                folder,
+                use_safetensors=True,
+                local_files_only=True,
+                dtype=torch.float32,
+                # Tensors of another shape are reported like missing ones, below, not as an opaque RuntimeError.
+                ignore_mismatched_sizes=True,
+                output_loading_info=True,
+            )
     except (OSError, ValueError, SafetensorError, StrictDataclassError) as error:
         raise WeightsError(f"{source} cannot be read as a SamModel: {error} Save or download it again.") from error
     sam, info = loaded
