@@ -1,0 +1,45 @@
+"""One small run on rendered cells, made once and used by all journeys; the code path is that of a full one."""
+
+import sys
+
+import pytest
+
+from small_run import DATA, train_options
+
+from bc_sam.cli import main
+
+
+@pytest.fixture(scope="session")
+def run_bc_sam():
+    """Runs a command line in this process, as the console script does, and returns its exit status."""
+
+    def run(*arguments):
+        before = sys.argv
+        sys.argv = ["bc-sam", *map(str, arguments)]
+        try:
+            main()
+        except SystemExit as end:
+            return end.code or 0
+        finally:
+            sys.argv = before
+        return 0
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory, run_bc_sam):
+    """A finished `bc-sam train` on cells of two rendered laboratories."""
+    folder = tmp_path_factory.mktemp("runs") / "rendered"
+    assert run_bc_sam(*train_options(folder, *DATA)) == 0
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cell_files(tmp_path_factory):
+    """Image files of cells that the run has never seen: one of each class, of one laboratory."""
+    from bc_sam.data.rendered import write_rendered
+
+    folder = tmp_path_factory.mktemp("cells")
+    write_rendered(folder, ("munich",), cells_per_class=1, seed=7)
+    return sorted((folder / "munich").rglob("*.png"))

@@ -1,0 +1,188 @@
+"""A trained model names cells: from the command line, and in a user's own code."""
+
+import csv
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bc_sam import BCSam, BCSamError
+from bc_sam.errors import ConfigError, ImageError, WeightsError
+from bc_sam.labels import LABELS
+
+
+@pytest.fixture(scope="module")
+def model(run_folder):
+    return BCSam.from_pretrained(run_folder)
+
+
+class TestInCode:
+    def test_labels_follow_argmax_for_every_classifier(self, model, cell_files):
+        for name in model.classifiers:
+            probabilities = model.predict_proba(cell_files, classifier=name)
+            assert probabilities.shape == (len(cell_files), len(LABELS))
+            assert probabilities.dtype == np.float32
+            np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+            expected = [LABELS[column] for column in probabilities.argmax(axis=1)]
+            assert model.predict(cell_files, classifier=name) == expected
+
+    def test_one_image_is_as_good_as_a_batch(self, model, cell_files):
+        together = model.embed(cell_files, batch_size=8)
+        alone = np.concatenate([model.embed([file], batch_size=1) for file in cell_files])
+        np.testing.assert_allclose(together, alone, atol=1e-4)
+
+    def test_any_form_of_an_image_will_do(self, model, cell_files):
+        image = Image.open(cell_files[0]).convert("RGB")
+        forms = [cell_files[0], str(cell_files[0]), cell_files[0].read_bytes(), image, np.asarray(image)]
+        latents = model.embed(forms)
+        np.testing.assert_allclose(latents, latents[:1].repeat(len(forms), axis=0), atol=1e-4)
+
+    def test_a_call_answers_as_transformers_does(self, model, cell_files):
+        ranked = model(cell_files[0], top_k=3)
+        scores = [guess["score"] for guess in ranked]
+        assert len(ranked) == 3
+        assert scores == sorted(scores, reverse=True)
+        assert ranked[0]["label"] == model.predict([cell_files[0]])[0]
+        of_many = model(cell_files[:2], top_k=3)[0]
+        assert [guess["label"] for guess in of_many] == [guess["label"] for guess in ranked]
+        assert [guess["score"] for guess in of_many] == pytest.approx(scores, abs=1e-5)
+
+    def test_masks_have_each_images_own_size(self, model, cell_files):
+        wide = Image.open(cell_files[0]).resize((300, 200))
+        masks = model.segment([cell_files[0], wide])
+        assert [mask.shape for mask in masks] == [(224, 224), (200, 300)]
+        assert all(mask.dtype == bool for mask in masks)
+
+    def test_an_unreadable_image_is_an_error_or_an_entry_of_the_stream(self, model, cell_files, tmp_path):
+        broken = tmp_path / "broken.png"
+        broken.write_bytes(cell_files[0].read_bytes()[:100])
+        images = [cell_files[0], broken, cell_files[1]]
+        with pytest.raises(ImageError, match="broken.png"):
+            model.predict(images)
+        first, second, third = model.stream(iter(images))
+        assert (first.error, third.error) == (None, None)
+        assert "broken.png" in str(second.error)
+        assert second.label is None
+        assert [first.label, third.label] == model.predict([cell_files[0], cell_files[1]])
+
+    def test_a_stream_is_read_as_it_is_needed(self, model, cell_files):
+        asked = 0
+
+        def endless():
+            nonlocal asked
+            while True:
+                asked += 1
+                yield cell_files[asked % len(cell_files)]
+
+        stream = model.stream(endless(), batch_size=2)
+        for _ in range(4):
+            next(stream)
+        assert asked <= 8
+
+    def test_nothing_in_nothing_out(self, model):
+        assert model.predict([]) == []
+        assert model.embed([]).shape == (0, model.config.latent_dim)
+        assert model.segment([]) == []
+
+    def test_mistakes_are_explained(self, model, cell_files):
+        with pytest.raises(ConfigError, match="list"):
+            model.predict(str(cell_files[0]))
+        with pytest.raises(ConfigError, match="svm_rbf"):
+            model.predict(cell_files, classifier="knn")
+
+    def test_bf16_names_the_same_cells(self, model, run_folder, cell_files):
+        fast = BCSam.from_pretrained(run_folder, precision="bf16")
+        np.testing.assert_allclose(fast.predict_proba(cell_files), model.predict_proba(cell_files), atol=0.1)
+
+
+class TestSaving:
+    def test_saved_and_loaded_it_computes_the_same(self, model, cell_files, tmp_path):
+        again = BCSam.from_pretrained(model.save_pretrained(tmp_path / "model"))
+        for name in model.classifiers:
+            ours, theirs = (m.predict_proba(cell_files, classifier=name) for m in (model, again))
+            np.testing.assert_array_equal(ours, theirs)
+        assert [mask.sum() for mask in again.segment(cell_files)] == [mask.sum() for mask in model.segment(cell_files)]
+
+    def test_a_saved_model_can_be_carried_elsewhere(self, model, cell_files, tmp_path):
+        folder = model.save_pretrained(tmp_path / "model")
+        moved = shutil.move(folder, tmp_path / "stick")
+        assert BCSam.from_pretrained(moved).predict(cell_files) == model.predict(cell_files)
+        assert str(tmp_path) not in "".join(path.read_text() for path in (tmp_path / "stick").rglob("*.json"))
+
+    def test_a_failed_save_leaves_the_old_model_whole(self, model, tmp_path, monkeypatch):
+        folder = model.save_pretrained(tmp_path / "model")
+        before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+        def full_disk(*_, **__):
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr("bc_sam.model.save_estimator", full_disk)
+        with pytest.raises(BCSamError, match="No space left"):
+            model.save_pretrained(folder)
+        assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+        assert list(tmp_path.iterdir()) == [folder]
+
+    def test_a_folder_with_other_things_is_not_replaced(self, model, tmp_path):
+        (tmp_path / "thesis.txt").write_text("mine")
+        with pytest.raises(BCSamError, match="something else"):
+            model.save_pretrained(tmp_path)
+
+    def test_what_is_missing_or_newer_is_named(self, model, tmp_path):
+        with pytest.raises(WeightsError, match="no folder"):
+            BCSam.from_pretrained(tmp_path / "none")
+        folder = model.save_pretrained(tmp_path / "model")
+        config = (folder / "config.json").read_text()
+        (folder / "config.json").write_text(config.replace('"format_version": 1', '"format_version": 99'))
+        with pytest.raises(WeightsError, match="pip install -U"):
+            BCSam.from_pretrained(folder)
+        (folder / "config.json").write_text(config)
+        (folder / "autoencoder" / "model.safetensors").unlink()
+        with pytest.raises(WeightsError, match="autoencoder"):
+            BCSam.from_pretrained(folder)
+
+
+class TestFromTheCommandLine:
+    def test_names_each_cell_and_counts_a_folder(self, run_folder, run_bc_sam, model, cell_files, tmp_path, capsys):
+        table = tmp_path / "cells.csv"
+        assert run_bc_sam("predict", run_folder, cell_files[0].parents[1], "--csv", table) == 0
+        out = capsys.readouterr().out
+        assert f"Differential count of {len(cell_files)} cells" in out
+        rows = {row["file"]: row for row in csv.DictReader(table.open())}
+        assert [rows[str(file)]["label"] for file in cell_files] == model.predict(cell_files)
+        first = rows[str(cell_files[0])]
+        assert float(first["probability"]) == pytest.approx(max(float(first[label]) for label in LABELS), abs=1e-4)
+        assert float(first["probability"]) >= float(first["second_probability"])
+        for file in cell_files:
+            assert f"{file}: {rows[str(file)]['label']}" in out
+
+    def test_one_bad_image_does_not_stop_the_others(self, run_folder, run_bc_sam, cell_files, tmp_path, capsys):
+        for file in cell_files[:3]:
+            shutil.copy(file, tmp_path / f"{file.parent.name}.png")
+        (tmp_path / "broken.tiff").write_bytes(b"II*\0")
+        assert run_bc_sam("predict", run_folder, tmp_path) == 0
+        captured = capsys.readouterr()
+        assert "Differential count of 3 cells" in captured.out
+        assert "broken.tiff" in captured.err
+
+    def test_only_bad_images_is_a_failure(self, run_folder, run_bc_sam, tmp_path):
+        (tmp_path / "broken.png").write_bytes(b"")
+        assert run_bc_sam("predict", run_folder, tmp_path) == 1
+
+    def test_patterns_and_missing_files(self, run_folder, run_bc_sam, cell_files, capsys):
+        assert run_bc_sam("predict", run_folder, cell_files[0].parent / "*.png") == 0
+        assert cell_files[0].name in capsys.readouterr().out
+        assert run_bc_sam("predict", run_folder, "nowhere/*.png") == 1
+        assert "nowhere" in capsys.readouterr().err
+
+    def test_embed_writes_what_the_model_sees(self, run_folder, run_bc_sam, model, cell_files, tmp_path):
+        assert run_bc_sam("embed", run_folder, *cell_files, "--out", tmp_path / "latents.npz") == 0
+        archive = np.load(tmp_path / "latents.npz")
+        assert archive["files"].tolist() == [str(file) for file in cell_files]
+        np.testing.assert_allclose(archive["latents"], model.embed(cell_files), atol=1e-5)
+
+    def test_info_says_what_a_model_is(self, run_folder, run_bc_sam, capsys):
+        assert run_bc_sam("info", run_folder) == 0
+        out = capsys.readouterr().out
+        assert "north, south" in out
+        assert "neutrophil_segmented" in out

@@ -1,0 +1,183 @@
+"""From image files to a model folder, a table and a report, in one command."""
+
+import json
+import shutil
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from small_run import DATA, train_options
+
+from bc_sam.experiment import Experiment
+from bc_sam.labels import LABELS
+from bc_sam.results import Evaluation
+
+
+def files_of(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+class TestTrain:
+    def test_writes_a_model_folder_with_every_part(self, run_folder):
+        classifiers = {f"classifiers/{name}.skops" for name in ("rf", "svm_poly", "svm_rbf", "ann", "xgboost", "logistic")}
+        assert files_of(run_folder / "model") == classifiers | {
+            "config.json",
+            "adapter/adapter_config.json",
+            "adapter/adapter_model.safetensors",
+            "autoencoder/model.safetensors",
+            "base/config.json",
+            "base/model.safetensors",
+        }
+
+    def test_measures_each_classifier_in_every_direction(self, run_folder):
+        evaluation = Evaluation.load(run_folder / "evaluation.json")
+        sources, targets = ("north", "south", "all"), ("north", "south")
+        assert set(evaluation.directions) == {(source, target) for source in sources for target in targets}
+        assert len(evaluation.pairs) == 6 * len(evaluation.directions)
+        assert {timing.stage for timing in evaluation.timings} == {
+            "stage 1: masks",
+            "features",
+            "stage 2: autoencoder",
+            "stage 3: classifiers",
+        }
+        assert {dice.domain for dice in evaluation.dice} == {"north", "south"}
+        assert evaluation.counts["north"] == dict.fromkeys(LABELS, 6)
+
+    def test_the_held_out_fold_is_in_no_stage(self, run_folder):
+        experiment = Experiment.open(run_folder)
+        held_out = experiment.folds == 0
+        for pair in Evaluation.load(run_folder / "evaluation.json").pairs:
+            of_target = experiment.cells.domains == ("north", "south").index(pair.target)
+            assert pair.n_test == (held_out & of_target).sum()
+            assert pair.n_train <= (~held_out).sum()
+
+    def test_slides_stay_together(self, run_folder):
+        experiment = Experiment.open(run_folder)
+        slides = {}
+        table = experiment.cells.table
+        for domain, group, fold in zip(table.domains, table.groups, experiment.folds, strict=True):
+            slides.setdefault((domain, group), set()).add(fold)
+        assert all(len(folds) == 1 for folds in slides.values())
+
+    def test_the_report_needs_nothing_else(self, run_folder):
+        page = (run_folder / "report.html").read_text()
+        sources = []
+
+        class Images(HTMLParser):
+            def handle_starttag(self, tag, attributes):
+                if tag == "img":
+                    sources.append(dict(attributes)["src"])
+
+        Images().feed(page)
+        # Bars, six confusion matrices, latents, masks, reconstructions, mistakes and curves.
+        assert len(sources) == 12
+        assert all(source.startswith("data:image/png;base64,") for source in sources)
+        assert "bc-sam train --base tiny" in page
+
+    def test_is_taken_up_where_it_stopped(self, run_folder, run_bc_sam):
+        before = {path: path.stat().st_mtime_ns for path in (run_folder / "work").rglob("*") if path.is_file()}
+        assert run_bc_sam(*train_options(run_folder, *DATA)) == 0
+        after = {path: path.stat().st_mtime_ns for path in (run_folder / "work").rglob("*") if path.is_file()}
+        assert after == before
+
+    def test_other_options_do_not_overwrite_a_run(self, run_folder, run_bc_sam, capsys):
+        assert run_bc_sam(*train_options(run_folder, *DATA, "--seed", "5")) == 1
+        assert "other options" in capsys.readouterr().err
+
+    def test_a_folder_with_other_things_is_left_alone(self, tmp_path, run_bc_sam, capsys):
+        (tmp_path / "thesis.txt").write_text("mine")
+        assert run_bc_sam(*train_options(tmp_path, *DATA)) == 1
+        assert files_of(tmp_path) == {"thesis.txt"}
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            (("--data", "x=/no/such/folder"), "does not exist"),
+            (("--data", "no-name"), "NAME=SOURCE"),
+            (("--data", "a=rendered:atlantis:2"), "munich"),
+            ((*DATA, "--set", "segmentation.epochs"), "no value"),
+            ((*DATA, "--set", "segmentation.epocs=3"), "epocs"),
+            ((*DATA, "--set", "segmentation.epochs=many"), "epochs"),
+            ((*DATA, "--set", "stage1.epochs=3"), "stage1"),
+            ((*DATA, "--preset", "huge"), "tiny"),
+            ((*DATA, "--protocol", "lax"), "strict"),
+            ((*DATA, "--map", "neutrophil"), "--map"),
+            ((*DATA, "--set", "folds=1"), "folds"),
+            ((DATA[0], DATA[1], DATA[0], DATA[1]), "share a name"),
+        ],
+    )
+    def test_wrong_options_say_what_to_do(self, tmp_path, run_bc_sam, capsys, options, message):
+        assert run_bc_sam(*train_options(tmp_path / "run", *options)) == 1
+        error = capsys.readouterr().err.strip().splitlines()[-1]
+        assert error.startswith("error: ")
+        assert message in error
+        assert not (tmp_path / "run" / "model").exists()
+
+
+class TestDataOfOnesOwn:
+    @pytest.fixture
+    def hospital(self, tmp_path, cell_files):
+        """A folder of one's own: a subfolder a class, one unreadable file, no masks."""
+        for file in cell_files[:6]:
+            label = file.parent.name
+            for copy in range(3):
+                target = tmp_path / "hospital" / label / f"slide{copy}_{file.name}"
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(file, target)
+        broken = tmp_path / "hospital" / label / "slide0_broken.png"
+        broken.write_bytes(b"not an image")
+        return tmp_path / "hospital"
+
+    def test_needs_a_mask_somewhere(self, hospital, tmp_path, run_bc_sam, capsys):
+        # Copies of one picture are one group, so that the three folds need six classes' worth of pictures.
+        assert run_bc_sam(*train_options(tmp_path / "run", "--data", f"ours={hospital}")) == 1
+        assert "--masks" in capsys.readouterr().err
+
+    def test_joins_a_data_set_with_masks_and_a_bad_image_is_named(self, hospital, tmp_path, run_bc_sam):
+        out = tmp_path / "run"
+        assert run_bc_sam(*train_options(out, *DATA[:2], "--data", f"ours={hospital}", "--set", "folds=2")) == 0
+        evaluation = Evaluation.load(out / "evaluation.json")
+        assert any("slide0_broken.png" in note for note in evaluation.notes)
+        assert sum(evaluation.counts["ours"].values()) == 18
+        missing = {(source, target): classes for source, target, classes in evaluation.missing()}
+        assert len(missing["ours", "north"]) == len(LABELS) - len(evaluation.counts["ours"])
+
+
+class TestEvaluate:
+    def test_measures_the_remaining_folds(self, run_folder, run_bc_sam, tmp_path, capsys):
+        run = tmp_path / "run"
+        shutil.copytree(run_folder, run)
+        assert run_bc_sam("evaluate", run, "--out", tmp_path / "figures.json") == 0
+        table = capsys.readouterr().out
+        assert "±" in table
+        evaluation = Evaluation.load(tmp_path / "figures.json")
+        assert {pair.fold for pair in evaluation.pairs} == {0, 1, 2}
+        for source, target in evaluation.directions:
+            tested = sum(pair.n_test for pair in evaluation.select("rf", source, target))
+            assert tested == 6 * len(LABELS)  # each cell of the target once, by a model that never saw it
+
+    def test_a_finished_model_on_labelled_cells(self, run_folder, run_bc_sam, tmp_path, capsys):
+        figures = tmp_path / "figures.json"
+        assert run_bc_sam("evaluate", run_folder, "--data", "new=rendered:tehran:2", "--out", figures) == 0
+        assert "svm_rbf" in capsys.readouterr().out
+        pairs = json.loads(figures.read_text())["pairs"]
+        assert {pair["n_test"] for pair in pairs} == {26}
+
+    def test_the_papers_protocol_tests_the_whole_foreign_set(self, run_bc_sam, tmp_path):
+        out = tmp_path / "run"
+        assert run_bc_sam(*train_options(out, *DATA, "--protocol", "paper")) == 0
+        evaluation = Evaluation.load(out / "evaluation.json")
+        assert {pair.fold for pair in evaluation.pairs} == {0, 1, 2}
+        assert {pair.n_test for pair in evaluation.select("rf", "north", "south")} == {6 * len(LABELS)}
+        own = [pair.n_test for pair in evaluation.select("rf", "north", "north")]
+        assert sum(own) == 6 * len(LABELS)
+
+    def test_the_same_seed_gives_the_same_model(self, run_folder, run_bc_sam, tmp_path):
+        again = tmp_path / "again"
+        assert run_bc_sam(*train_options(again, *DATA)) == 0
+        latents = [np.load(folder / "work/fold-0/latents.npy") for folder in (run_folder, again)]
+        np.testing.assert_array_equal(*latents)
+
+    def test_a_folder_that_is_no_run_says_so(self, run_bc_sam, tmp_path, capsys):
+        assert run_bc_sam("evaluate", tmp_path) == 1
+        assert "bc-sam train" in capsys.readouterr().err

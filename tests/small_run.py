@@ -1,0 +1,17 @@
+"""Options that make `bc-sam train` a matter of seconds; the code path is that of a full run."""
+
+SMALL = (
+    "image_size=96",
+    "folds=3",
+    "segmentation.epochs=2",
+    "segmentation.warmup_epochs=0",
+    "autoencoder.epochs=2",
+    "autoencoder.batch_size=16",
+)
+DATA = ("--data", "north=rendered:munich:6", "--data", "south=rendered:barcelona:6")
+
+
+def train_options(out, *more):
+    """Options of `bc-sam train` for a run of seconds."""
+    settings = [option for setting in SMALL for option in ("--set", setting)]
+    return ["train", "--base", "tiny", "--out", str(out), *settings, *more]
