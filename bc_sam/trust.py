@@ -4,8 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
-from zipfile import BadZipFile
 
+import numpy as np
+from sklearn.ensemble import RandomForestClassifier
+from sklearn.tree import DecisionTreeClassifier
+from sklearn.tree._tree import TREE_LEAF, Tree
 from skops import io as skops_io
 from skops.io.exceptions import UntrustedTypesFoundException
 
@@ -47,22 +50,41 @@ def load_estimator(path: Path, name: str) -> Any:
         The fitted estimator.
 
     Raises:
-        WeightsError: If the file is missing or is no skops file.
+        WeightsError: If the file is missing, damaged or no skops file.
         UntrustedFileError: If it holds a type that is not on the list; nothing of it has been built then.
     """
     try:
-        unknown = sorted(set(skops_io.get_untrusted_types(file=path)) - set(TRUSTED_TYPES.get(name, ())))
-        if unknown:
-            raise UntrustedFileError(
-                f"{path} holds {', '.join(unknown)}, which a classifier {name!r} has no need of. It was not loaded. "
-                "Do not use this file; refit the classifier from data that you trust."
-            )
-        return skops_io.load(path, trusted=list(TRUSTED_TYPES.get(name, ())))
+        estimator = skops_io.load(path, trusted=list(TRUSTED_TYPES.get(name, ())))
     except UntrustedTypesFoundException as error:
-        raise UntrustedFileError(f"{path} was not loaded: {error}") from error
+        raise UntrustedFileError(
+            f"{path} holds types that a classifier {name!r} has no need of, and was not loaded. "
+            f"Do not use this file; refit the classifier from data that you trust. {error}"
+        ) from error
     except FileNotFoundError as error:
         raise WeightsError(f"The classifier file {path} is missing. Save the model again.") from error
-    except (BadZipFile, KeyError, ValueError) as error:
+    except (
+        Exception
+    ) as error:  # On damaged files the readers of zip, JSON and arrays raise nearly every built-in type.
         raise WeightsError(
-            f"{path} is no skops file ({error}); pickles are not read. Save the model again."
+            f"{path} is no skops file, or is damaged ({error}); pickles are not read. Save the model again."
         ) from error
+    if name == "rf" and not _is_sound_forest(estimator):
+        raise WeightsError(f"{path} is no sound random forest. Do not use it; refit it from data that you trust.")
+    return estimator
+
+
+def _is_sound_forest(forest: Any) -> bool:
+    """Whether every node leads on to later nodes of its tree, which scikit-learn follows without checking bounds."""
+    return type(forest) is RandomForestClassifier and all(
+        type(member) is DecisionTreeClassifier and _is_sound_tree(member.tree_, forest.n_features_in_)
+        for member in forest.estimators_
+    )
+
+
+def _is_sound_tree(tree: Tree, n_features: int) -> bool:
+    inner = np.flatnonzero(tree.children_left != TREE_LEAF)
+    children = np.stack([tree.children_left[inner], tree.children_right[inner]])
+    features = tree.feature[inner]
+    return bool(
+        ((children > inner) & (children < tree.node_count)).all() and ((features >= 0) & (features < n_features)).all()
+    )

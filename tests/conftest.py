@@ -1,0 +1,55 @@
+"""What all tests share: the folder of real images, fitted classifiers, and a clean state for each test."""
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bc_sam.labels import LABELS
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder that holds the real images, which are not part of the repository."""
+    folder = Path(os.environ.get("BC_SAM_DATA", Path(__file__).parents[1] / ".." / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip(f"The real images are not in {folder}; BC_SAM_DATA may name their folder.")
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread_for_each_worker():
+    """Keeps the workers of pytest-xdist from fighting over the cores."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        import torch
+
+        torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _fresh_accelerate():
+    """Accelerate keeps its device and precision in class attributes; without this a test would pass them on."""
+    yield
+    if "accelerate" in sys.modules:
+        from accelerate.state import AcceleratorState, GradientState
+
+        AcceleratorState._reset_state(reset_partial_state=True)
+        GradientState._reset_state()
+
+
+@pytest.fixture(scope="session")
+def labelled_latents() -> tuple[np.ndarray, np.ndarray]:
+    """Latents (n, 8) and labels (n,) of five separable classes with gaps between them, one of a single cell."""
+    labels = np.repeat([0, 2, 3, 7, 11], [20, 12, 5, 2, 1])
+    noise = np.random.default_rng(0).standard_normal((len(labels), 8))
+    return noise + 4 * np.eye(len(LABELS), 8)[labels % 8], labels
+
+
+@pytest.fixture(scope="session")
+def fitted_classifiers(labelled_latents):
+    """Every kind of classifier, fitted on `labelled_latents`."""
+    from bc_sam.classifiers import CLASSIFIERS, fit_classifiers
+
+    return fit_classifiers(tuple(CLASSIFIERS), *labelled_latents, n_labels=len(LABELS))
