@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bc_sam.errors import ImageError
+from bc_sam.errors import ConfigError, ImageError
 from bc_sam.images import read_image, to_square
 
 
@@ -39,7 +39,12 @@ def decoded_batches(images: Iterable[Any], image_size: int, batch_size: int) -> 
 
     Yields:
         The batches. An image that cannot be read is an entry of `Batch.errors`.
+
+    Raises:
+        ConfigError: If `batch_size` is not positive.
     """
+    if batch_size < 1:
+        raise ConfigError(f"batch_size must be positive, not {batch_size}.")
     stream = iter(images)
     with ThreadPoolExecutor() as pool:
 

@@ -22,7 +22,7 @@ def demo_config() -> RunConfig:
     arguments = replace(
         tiny,
         segmentation=replace(tiny.segmentation, epochs=6, warmup_epochs=1),
-        autoencoder=replace(tiny.autoencoder, epochs=6, warmup_steps=10),
+        autoencoder=replace(tiny.autoencoder, epochs=3),
     )
     data = tuple(f"{name}=rendered:{name}:{CELLS_PER_CLASS}" for name in LABORATORIES)
     return RunConfig(data=data, arguments=arguments)

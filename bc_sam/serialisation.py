@@ -41,6 +41,8 @@ class JsonConfig:
 
         try:
             return TypeAdapter(cls).validate_python(data)
+        except ConfigError as error:  # from a field's own check, which does not know the file
+            raise ConfigError(f"{where}: {error}") from None
         except ValidationError as error:
             problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']}" for e in error.errors())
             message = f"{where} is not a valid {cls.__name__}: {problems}. Correct or remove these fields."
