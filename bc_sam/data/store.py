@@ -129,6 +129,8 @@ def store_cells(datasets: Sequence["Dataset"], folder: Path, image_size: int = 2
     if _holds(folder, key):
         return CellStore(folder)
     folder.mkdir(parents=True, exist_ok=True)
+    # The arrays are written in place: until they are whole, no table may vouch for them.
+    (folder / "table.json").unlink(missing_ok=True)
     table = _decode_all(datasets, names, folder, image_size, key)
     for domain, name in enumerate(names):
         if domain not in table.domains:

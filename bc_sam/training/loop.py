@@ -1,5 +1,6 @@
 """The one training loop: AdamW, warm-up and cosine, under Accelerate. Each stage brings its model, data and loss."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -79,7 +80,7 @@ def fit(
                 losses.append(loss.detach())
                 progress.update()
             mean = _mean_over_processes(losses, accelerator)
-            if mean != mean:
+            if not math.isfinite(mean):
                 raise BCSamError(f"{description}: the loss is no number in epoch {epoch + 1}. Lower learning_rate.")
             progress.set_postfix(epoch=epoch + 1, loss=f"{mean:.4f}")
             history.append({"epoch": epoch + 1, "loss": mean, "learning_rate": scheduler.get_last_lr()[0]})

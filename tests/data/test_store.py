@@ -1,0 +1,204 @@
+import logging
+
+import numpy as np
+import pytest
+from datasets import Dataset
+from PIL import Image
+
+from bc_sam.data import FEATURES, store
+from bc_sam.data.store import NO_MASK, store_cells
+from bc_sam.errors import DataError
+
+SIZE = 32
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Makes a data set of small images; `images` gives each file's grey level, or bytes to write as they are."""
+
+    def build(domain, images, labels=None, masks=None, groups=None):
+        paths = []
+        for name, content in images.items():
+            path = tmp_path / domain / name
+            path.parent.mkdir(exist_ok=True)
+            if isinstance(content, bytes):
+                path.write_bytes(content)
+            else:
+                Image.fromarray(np.broadcast_to(np.uint8(content), (40, 48, 3)).copy()).save(path)
+            paths.append(str(path))
+        n = len(paths)
+        columns = {
+            "image": paths,
+            "label": labels or [0] * n,
+            "domain": [domain] * n,
+            "mask": masks or [None] * n,
+            "group": groups or [None] * n,
+            "file": list(images),
+        }
+        return Dataset.from_dict(columns, features=FEATURES)
+
+    return build
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def decoded(monkeypatch):
+    """The files that were decoded."""
+    files = []
+    decode = store._decode
+
+    def count(cell, size):
+        files.append(cell["file"])
+        return decode(cell, size)
+
+    monkeypatch.setattr(store, "_decode", count)
+    return files
+
+
+def test_cells_of_all_data_sets_are_kept_in_order(make, folder):
+    north = make("north", {"a.png": 10, "b.png": 20}, labels=[3, None], groups=["slide 1", None])
+    south = make("south", {"c.png": 30}, labels=[12])
+    cells = store_cells([north, south], folder, SIZE)
+    assert len(cells) == 3
+    assert cells.image_size == SIZE
+    assert cells.pixels.shape == (3, SIZE, SIZE, 3)
+    assert cells.pixels.dtype == np.uint8
+    assert cells.pixels[:, 0, 0, 0].tolist() == [10, 20, 30]
+    assert cells.labels.tolist() == [3, -1, 12]
+    assert cells.domains.tolist() == [0, 0, 1]
+    assert cells.table.domain_names == ["north", "south"]
+    assert cells.table.groups == ["slide 1", None, None]
+    assert cells.table.files == ["a.png", "b.png", "c.png"]
+    assert len(set(cells.table.fingerprints)) == 3
+
+
+def test_arrays_are_mapped_from_the_disk(make, folder):
+    cells = store_cells([make("north", {"a.png": 10})], folder, SIZE)
+    assert isinstance(cells.pixels, np.memmap)
+    assert isinstance(cells.masks, np.memmap)
+
+
+def test_an_unreadable_image_is_named_and_the_others_go_on(make, folder, caplog):
+    images = {"a.png": 10, "broken.png": b"no image", "c.png": 30}
+    with caplog.at_level(logging.WARNING, logger="bc_sam"):
+        cells = store_cells([make("north", images, labels=[1, 2, 3])], folder, SIZE)
+    assert cells.table.files == ["a.png", "c.png"]
+    assert cells.labels.tolist() == [1, 3]
+    assert cells.pixels[:, 0, 0, 0].tolist() == [10, 30]
+    assert len(cells.pixels) == len(cells.masks) == 2
+    (reason,) = cells.table.unreadable
+    assert reason.startswith("north: ")
+    assert "broken.png" in reason
+    assert "broken.png" in caplog.text
+
+
+def test_an_unreadable_mask_is_named_too(make, folder, tmp_path):
+    (tmp_path / "mask.png").write_bytes(b"no mask")
+    dataset = make("north", {"a.png": 10, "b.png": 20}, masks=[str(tmp_path / "mask.png"), None])
+    cells = store_cells([dataset], folder, SIZE)
+    assert cells.table.files == ["b.png"]
+    assert "mask.png" in cells.table.unreadable[0]
+
+
+def test_a_data_set_with_nothing_readable_is_an_error_and_leaves_no_store(make, folder):
+    north, south = make("north", {"a.png": 10}), make("south", {"broken.png": b"no image"})
+    with pytest.raises(DataError, match=r"Not one image of 'south' can be read; the first: .*broken\.png"):
+        store_cells([north, south], folder, SIZE)
+    assert not (folder / "table.json").exists()
+
+
+def test_two_data_sets_of_one_name_are_refused(make, folder):
+    with pytest.raises(DataError, match=r"share a name: north, north\. Give each its own"):
+        store_cells([make("north", {"a.png": 1}), make("north", {"b.png": 2})], folder, SIZE)
+
+
+def test_masks_keep_their_classes_and_are_marked_where_there_is_none(make, folder, tmp_path):
+    mask = np.zeros((40, 48), dtype=np.uint8)
+    mask[10:30, 10:40] = 1
+    mask[15:25, 20:30] = 2
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    dataset = make("north", {"a.png": 10, "b.png": 20}, masks=[str(tmp_path / "mask.png"), None])
+    cells = store_cells([dataset], folder, SIZE)
+    assert cells.has_mask.tolist() == [True, False]
+    nearest = Image.fromarray(mask).resize((SIZE, SIZE), Image.Resampling.NEAREST)
+    assert np.array_equal(cells.masks[0], nearest)
+    assert set(np.unique(cells.masks[0])) == {0, 1, 2}
+    assert (cells.masks[1] == NO_MASK).all()
+
+
+def interrupt(table, path):
+    raise KeyboardInterrupt
+
+
+class TestReopening:
+    def test_the_second_time_nothing_is_decoded(self, make, folder, decoded):
+        dataset = make("north", {"a.png": 10, "broken.png": b"no image"})
+        first = store_cells([dataset], folder, SIZE)
+        assert sorted(decoded) == ["a.png", "broken.png"]
+        again = store_cells([dataset], folder, SIZE)
+        assert len(decoded) == 2
+        assert again.table == first.table
+        assert np.array_equal(again.pixels, first.pixels)
+
+    def test_a_changed_file_is_decoded_anew(self, make, folder, tmp_path):
+        dataset = make("north", {"a.png": 10})
+        store_cells([dataset], folder, SIZE)
+        Image.new("RGB", (50, 50), (99, 99, 99)).save(tmp_path / "north" / "a.png")
+        assert store_cells([dataset], folder, SIZE).pixels[0, 0, 0, 0] == 99
+
+    def test_another_size_or_label_or_cell_is_not_taken_for_the_same(self, make, folder, decoded):
+        one = make("north", {"a.png": 10})
+        for datasets, size in (
+            ([one], SIZE),
+            ([one], 48),
+            ([make("north", {"a.png": 10}, labels=[5])], 48),
+            ([make("north", {"a.png": 10}, groups=["slide"])], 48),
+            ([one, make("south", {"b.png": 20})], 48),
+        ):
+            decoded.clear()
+            cells = store_cells(datasets, folder, size)
+            assert decoded
+            assert cells.image_size == size
+        assert len(cells) == 2
+
+    def test_images_given_as_bytes_are_told_apart_by_their_bytes(self, make, folder, decoded, tmp_path):
+        def embedded(level):
+            dataset = make("north", {"a.png": level})
+            image = {"bytes": (tmp_path / "north" / "a.png").read_bytes(), "path": None}
+            return dataset.remove_columns("image").add_column("image", [image], feature=FEATURES["image"])
+
+        store_cells([embedded(10)], folder, SIZE)
+        store_cells([embedded(10)], folder, SIZE)
+        assert len(decoded) == 1
+        assert store_cells([embedded(77)], folder, SIZE).pixels[0, 0, 0, 0] == 77
+
+    def test_an_interrupted_decoding_is_not_taken_for_a_whole_one(self, make, folder, monkeypatch):
+        north, south = make("north", {"a.png": 10}), make("south", {"b.png": 200})
+        store_cells([north], folder, SIZE)
+        with monkeypatch.context() as patch:
+            patch.setattr(store.CellTable, "save", interrupt)  # the pixels are written by then, the table is not
+            with pytest.raises(KeyboardInterrupt):
+                store_cells([south], folder, SIZE)
+        assert store_cells([north], folder, SIZE).pixels[0, 0, 0, 0] == 10
+
+
+class TestMeanStd:
+    def test_the_deviation_is_that_within_an_image(self, make, folder):
+        halves = np.full((40, 48, 3), (200, 100, 50))
+        halves[:, :24] = (100, 100, 0)
+        cells = store_cells([make("north", {"a.png": halves, "b.png": 7, "c.png": 255})], folder, SIZE)
+        means = cells.pixels[:2].reshape(2, -1, 3).mean(1)
+        stds = cells.pixels[:2].reshape(2, -1, 3).std(1)
+        mean, std = cells.mean_std(np.array([0, 1]))
+        assert mean == pytest.approx(means.mean(0), abs=1e-4)
+        assert std == pytest.approx(stds.mean(0), abs=1e-4)
+        assert std[1] == 0
+        assert 20 < std[0] < 30
+
+    def test_only_the_rows_given_count(self, make, folder):
+        cells = store_cells([make("north", {"a.png": 10, "b.png": 250})], folder, SIZE)
+        assert cells.mean_std(np.array([1])) == ((250, 250, 250), (0, 0, 0))

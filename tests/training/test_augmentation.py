@@ -1,0 +1,116 @@
+import math
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bc_sam.training import augmentation
+from bc_sam.training.augmentation import MAX_TILT, random_views
+
+seeds = st.integers(0, 2**63 - 1)
+sizes = st.integers(5, 20)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def symmetries(image):
+    """The eight views of an image (..., S, S) that only move whole pixels."""
+    turns = [torch.rot90(image, k, (-2, -1)) for k in range(4)]
+    return torch.stack(turns + [turn.flip(-1) for turn in turns])
+
+
+def is_symmetry(views, image):
+    """Which of the views (B, C, S, S) are symmetries of an image (C, S, S), up to rounding of the grid."""
+    return (views[:, None] - symmetries(image)).abs().amax((-3, -2, -1)).lt(0.05).any(1)
+
+
+@pytest.fixture(scope="module")
+def bright_square():
+    """An image and its mask: a bright square away from the centre."""
+    mask = torch.zeros(24, 24)
+    mask[4:13, 6:11] = 1
+    return 255 * mask.expand(3, 24, 24), mask
+
+
+@settings(max_examples=25, deadline=None)
+@given(seeds, sizes)
+def test_three_of_four_views_only_move_whole_pixels(seed, size):
+    image = 255 * torch.rand(3, size, size, generator=generator(seed))
+    views, _ = random_views(image.expand(200, -1, -1, -1), torch.zeros(200, size, size), generator(seed))
+    exact = is_symmetry(views, image)
+    assert 0.6 < exact.float().mean() < 0.9
+
+
+def test_all_eight_symmetries_come_up_equally_often_and_none_stands_out():
+    image = 255 * torch.rand(3, 8, 8, generator=generator())
+    views, _ = random_views(image.expand(4000, -1, -1, -1), torch.zeros(4000, 8, 8), generator())
+    near = (views[:, None] - symmetries(image)).abs().amax((-3, -2, -1)) < 0.05
+    share = near.float().mean(0)
+    assert share[0].item() == pytest.approx(0.25 + 0.5 / 8, abs=0.03)  # those left alone, and the turn by 0°
+    assert torch.allclose(share[1:], torch.tensor(0.5 / 8), atol=0.02)
+
+
+@settings(max_examples=25, deadline=None)
+@given(seeds)
+def test_the_mask_follows_the_image(bright_square, seed):
+    image, mask = bright_square
+    views, masks = random_views(image.expand(40, -1, -1, -1), mask.expand(40, -1, -1), generator(seed))
+    cell, other = masks == 1, masks == 0
+    assert (cell | other).all()
+    # The image blends where the mask takes the nearer pixel: half and half at an edge, a quarter at a corner.
+    assert (views[:, 0][cell] >= 255 / 4 - 0.1).all()
+    assert (views[:, 0][other] <= 255 / 2 + 0.1).all()
+    assert cell.sum((1, 2)).float().div(mask.sum()).sub(1).abs().max() < 0.2
+
+
+@settings(max_examples=25, deadline=None)
+@given(seeds)
+def test_tilts_stay_within_the_papers_and_go_both_ways(seed):
+    motions = augmentation._random_motions(400, generator(seed))
+    angles = torch.atan2(motions[:, 1, 0], motions[:, 0, 0])
+    off = angles / (math.pi / 2)
+    tilts = angles[(off - off.round()).abs() > 1e-4]
+    assert tilts.abs().max() <= math.radians(MAX_TILT) + 1e-6
+    assert tilts.min() < 0 < tilts.max()
+    assert torch.allclose(torch.linalg.det(motions[:, :, :2]).abs(), torch.ones(400))
+
+
+@given(seeds)
+def test_the_generator_alone_decides(seed):
+    images, masks = 255 * torch.rand(6, 3, 8, 8, generator=generator(seed)), torch.ones(6, 8, 8)
+    first, again = (random_views(images, masks, generator(seed), colour_jitter=0.3) for _ in range(2))
+    other = random_views(images, masks, generator(seed ^ 1), colour_jitter=0.3)
+    assert torch.equal(first[0], again[0])
+    assert not torch.equal(first[0], other[0])
+
+
+@given(seeds)
+def test_views_stay_within_the_range_of_pixels_and_change_no_input(seed):
+    images, masks = 255 * torch.rand(6, 3, 8, 8, generator=generator(seed)), torch.ones(6, 8, 8)
+    before = images.clone()
+    views, view_masks = random_views(images, masks, generator(seed), colour_jitter=0.5)
+    assert views.shape == images.shape
+    assert view_masks.shape == masks.shape
+    assert views.min() >= 0
+    assert views.max() <= 255
+    assert torch.equal(images, before)
+
+
+def test_without_jitter_colours_stay():
+    colour = torch.tensor([210.0, 120.0, 60.0])[:, None, None]
+    views, _ = random_views(colour.expand(30, 3, 8, 8), torch.ones(30, 8, 8), generator(), colour_jitter=0)
+    assert torch.allclose(views, colour.expand_as(views), atol=1e-2)
+
+
+@given(seeds, st.floats(0.05, 0.5))
+def test_jitter_changes_each_channel_within_its_range(seed, strength):
+    level = 100.0  # of a grey image: contrast has nothing to stretch, so brightness and channel gains are all there is
+    views, _ = random_views(torch.full((30, 3, 4, 4), level), torch.ones(30, 4, 4), generator(seed), strength)
+    gains = views.mean((2, 3)) / level
+    assert gains.min() >= (1 - strength) * (1 - strength / 2) - 1e-4
+    assert gains.max() <= (1 + strength) * (1 + strength / 2) + 1e-4
+    assert gains.std(0).min() > 0  # from image to image
+    assert (gains.std(1) > 0).all()  # and from channel to channel

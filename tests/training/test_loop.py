@@ -1,0 +1,135 @@
+import copy
+import math
+from itertools import pairwise
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import DataLoader, TensorDataset
+
+from bc_sam.errors import BCSamError
+from bc_sam.training.loop import Schedule, fit
+
+SCHEDULE = Schedule(epochs=6, warmup_steps=4, learning_rate=0.05, weight_decay=0.0)
+
+
+@pytest.fixture
+def data():
+    """Points of a plane: 40 inputs (3,) and their heights (1,)."""
+    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    return TensorDataset(x, x @ torch.tensor([[1.0], [-2.0], [0.5]]))
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.1), nn.Linear(8, 1))
+
+
+def squared_error(model, batch):
+    x, y = batch
+    return F.mse_loss(model(x), y)
+
+
+def train(model, data, schedule=SCHEDULE, loss=squared_error, precision="no"):
+    torch.manual_seed(1)
+    loader = DataLoader(data, 8, shuffle=True, generator=torch.Generator().manual_seed(2))
+    return fit(model, loader, loss, schedule, Accelerator(cpu=True, mixed_precision=precision), "Test")
+
+
+def test_the_loss_falls(model, data):
+    history = train(model, data)
+    assert [entry["epoch"] for entry in history] == [1, 2, 3, 4, 5, 6]
+    assert history[-1]["loss"] < history[0]["loss"] / 4
+
+
+def test_the_rate_warms_up_and_then_falls_to_zero(model, data):
+    rates = [entry["learning_rate"] for entry in train(model, data)]
+    assert rates[0] == pytest.approx(0.05, rel=0.02)  # 5 steps: 4 of warm-up, and the first of the cosine
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] == pytest.approx(0, abs=1e-12)
+
+
+def test_warm_up_takes_at_most_a_fifth_of_a_short_training(model, data):
+    seen = []
+
+    def watch(model, batch):
+        seen.append(copy.deepcopy(model.state_dict()))
+        return squared_error(model, batch)
+
+    short = train(model, data, Schedule(epochs=1, warmup_steps=500, learning_rate=0.05, weight_decay=0.0), watch)
+    assert len(seen) == 5
+    assert short[0]["learning_rate"] == pytest.approx(0, abs=1e-12)
+    moved = [not torch.equal(before["0.weight"], after["0.weight"]) for before, after in pairwise(seen)]
+    assert moved == [False, True, True, True]  # the one step of warm-up starts from a rate of zero
+
+
+def test_the_same_seeds_give_the_same_weights(model, data):
+    again = copy.deepcopy(model)
+    assert train(model, data) == train(again, data)
+    for ours, theirs in zip(model.parameters(), again.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_frozen_parameters_are_left_alone(model, data):
+    model[0].requires_grad_(False)
+    before = copy.deepcopy(model.state_dict())
+    train(model, data, Schedule(epochs=2, warmup_steps=0, learning_rate=0.05, weight_decay=0.5))
+    assert torch.equal(model[0].weight, before["0.weight"])
+    assert torch.equal(model[0].bias, before["0.bias"])
+    assert not torch.equal(model[2].weight, before["2.weight"])
+
+
+def test_the_model_learns_in_training_mode_and_is_left_in_eval_mode(model, data):
+    modes = []
+
+    def watch(model, batch):
+        modes.append(model.training)
+        return squared_error(model, batch)
+
+    train(model, data, loss=watch)
+    assert all(modes)
+    assert not any(module.training for module in model.modules())
+
+
+def test_no_epochs_change_nothing(model, data):
+    before = copy.deepcopy(model.state_dict())
+    assert train(model, data, Schedule(epochs=0, warmup_steps=5, learning_rate=0.1, weight_decay=0.1)) == []
+    assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_ends_the_training(model, data, value):
+    one_batch = TensorDataset(*data[:8])
+    with pytest.raises(BCSamError, match=r"Test: the loss is no number in epoch 1\. Lower learning_rate"):
+        train(model, one_batch, loss=lambda model, batch: value * squared_error(model, batch))
+
+
+class TestMixedPrecision:
+    def test_it_learns_too(self, model, data):
+        history = train(model, data, precision="bf16")
+        assert history[-1]["loss"] < history[0]["loss"] / 4
+
+    def test_products_run_in_bf16_and_the_loss_in_float32(self, model, data):
+        inner, outer = set(), set()
+        model[0].register_forward_hook(lambda module, inputs, output: inner.add(output.dtype))
+
+        def watch(model, batch):
+            prediction = model(batch[0])
+            outer.add(prediction.dtype)
+            return F.mse_loss(prediction, batch[1])
+
+        train(model, data, loss=watch, precision="bf16")
+        assert inner == {torch.bfloat16}
+        assert outer == {torch.float32}
+        assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+    def test_afterwards_the_model_computes_plainly_again(self, model, data):
+        train(model, data, precision="bf16")
+        assert model.forward.__func__ is nn.Sequential.forward
+        x = data.tensors[0]
+        by_hand = F.linear(F.linear(x, model[0].weight, model[0].bias), model[2].weight, model[2].bias)
+        assert torch.equal(model(x), by_hand)
+        assert torch.equal(copy.deepcopy(model)(x), by_hand)
