@@ -13,7 +13,7 @@ from bc_sam.labels import LABELS
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder that holds the real images, which are not part of the repository."""
-    folder = Path(os.environ.get("BC_SAM_DATA", Path(__file__).parents[1] / ".." / "shared" / "data"))
+    folder = Path(os.environ.get("BC_SAM_DATA", Path(__file__).parents[2] / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(f"The real images are not in {folder}; BC_SAM_DATA may name their folder.")
     return folder

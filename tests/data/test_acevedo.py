@@ -1,6 +1,5 @@
 """`load_acevedo20` on small archives in the real layout, and on the real images."""
 
-import os
 from collections import Counter
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from bc_sam.errors import DataError
 from bc_sam.images import read_image, to_square
 from bc_sam.labels import ACEVEDO20_CODES, LABELS
 
-DATA = Path(os.environ.get("BC_SAM_DATA", Path(__file__).parents[3] / "shared" / "data"))
 SIZES = ((360, 363), (366, 369), (360, 360))
 
 
@@ -63,9 +61,8 @@ def test_an_empty_folder_is_an_error(tmp_path):
         load_acevedo20(tmp_path)
 
 
-@pytest.mark.skipif(not (DATA / "acevedo20").is_dir(), reason=f"the real images are not in {DATA} (BC_SAM_DATA)")
-def test_real_images():
-    dataset = load_acevedo20(DATA / "acevedo20", masks=DATA / "masks" / "pairs.csv")
+def test_real_images(real_data):
+    dataset = load_acevedo20(real_data / "acevedo20", masks=real_data / "masks" / "pairs.csv")
     assert dataset.info.description == "acevedo20: 3060 cells; left out: IG 61, NEUTROPHIL 20, PLATELET 72."
     counts = Counter(LABELS[label] for label in dataset["label"])
     assert len(counts) == 10

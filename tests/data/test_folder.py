@@ -1,6 +1,5 @@
 """`load_folder`: a user's own images, with names that are known, nearly known, or not at all."""
 
-import os
 from pathlib import Path
 
 import pytest
@@ -12,8 +11,6 @@ from bc_sam.data import FEATURES, load_folder
 from bc_sam.data.folder import SYNONYMS, find_label
 from bc_sam.errors import DataError
 from bc_sam.labels import ACEVEDO20_CODES, LABELS, MATEK19_CODES
-
-DATA = Path(os.environ.get("BC_SAM_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
 @pytest.fixture
@@ -137,11 +134,10 @@ def test_a_wrong_group_pattern_is_an_error(make, pattern, message):
         load_folder(make("monocyte/1.png"), domain="x", group_pattern=pattern)
 
 
-@pytest.mark.skipif(not (DATA / "new_hospital").is_dir(), reason=f"the real images are not in {DATA} (BC_SAM_DATA)")
-def test_real_images():
+def test_real_images(real_data):
     label_map = {"neutrophil": "neutrophil_segmented", "lymphocyte": "lymphocyte_typical"}
-    dataset = load_folder(DATA / "new_hospital", domain="x", label_map=label_map, group_pattern=r"^([^_]+)_")
+    dataset = load_folder(real_data / "new_hospital", domain="x", label_map=label_map, group_pattern=r"^([^_]+)_")
     assert len(dataset) == 240
     assert len(set(dataset["group"])) == 43
     with pytest.raises(DataError, match="'neutrophil': 'neutrophil_segmented'"):
-        load_folder(DATA / "new_hospital", domain="x")
+        load_folder(real_data / "new_hospital", domain="x")

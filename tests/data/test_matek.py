@@ -1,6 +1,5 @@
 """`load_matek19` on small archives in the real layout, and on the real images."""
 
-import os
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +11,6 @@ from bc_sam.data import FEATURES, load_matek19
 from bc_sam.errors import DataError
 from bc_sam.images import read_image
 from bc_sam.labels import LABELS, MATEK19_CODES
-
-DATA = Path(os.environ.get("BC_SAM_DATA", Path(__file__).parents[3] / "shared" / "data"))
-real = pytest.mark.skipif(not (DATA / "matek19").is_dir(), reason=f"the real images are not in {DATA} (BC_SAM_DATA)")
 
 
 @pytest.fixture
@@ -77,9 +73,8 @@ def test_other_files_of_the_archive_are_ignored(archive):
     assert len(load_matek19(archive.parent)) == 14
 
 
-@real
-def test_real_images():
-    dataset = load_matek19(DATA / "matek19", masks=DATA / "masks" / "pairs.csv")
+def test_real_images(real_data):
+    dataset = load_matek19(real_data / "matek19", masks=real_data / "masks" / "pairs.csv")
     assert dataset.info.description == "matek19: 230 cells; left out: PMB 13."
     assert set(names(dataset)) == set(LABELS)
     assert sum(mask is not None for mask in dataset.data.column("mask").to_pylist()) == 144
@@ -87,10 +82,9 @@ def test_real_images():
     assert {read_image(image).mode for image in undecoded["image"][::20]} == {"RGB"}
 
 
-@real
-def test_real_alpha_hides_pixels_of_the_cell():
+def test_real_alpha_hides_pixels_of_the_cell(real_data):
     """Under the alpha of this file lies the upper edge of the cell; dropping alpha keeps it."""
-    path = DATA / "matek19" / "AML-Cytomorphology" / "MYB" / "MYB_0027.tiff"
+    path = real_data / "matek19" / "AML-Cytomorphology" / "MYB" / "MYB_0027.tiff"
     hidden = np.asarray(Image.open(path))[..., 3] == 0
     assert hidden.any()
     assert np.asarray(read_image(path))[hidden].std() > 20

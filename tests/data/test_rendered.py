@@ -1,7 +1,6 @@
 """Rendered cells: each class has its own looks, masks are exact, laboratories differ, and cells are repeatable."""
 
 import csv
-import os
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
@@ -293,15 +292,12 @@ class TestWriteRendered:
     ("archive", "codes", "laboratory"),
     [("matek19", MATEK19_CODES, "munich"), ("acevedo20", ACEVEDO20_CODES, "barcelona")],
 )
-def test_colours_and_sizes_are_those_of_the_real_cells(archive, codes, laboratory):
-    root = Path(os.environ.get("BC_SAM_DATA", Path(__file__).parents[2] / ".." / "shared" / "data"))
-    if not root.is_dir():
-        pytest.skip(f"The real images are not in {root}; BC_SAM_DATA may name their folder.")
-    rows = [row for row in csv.DictReader((root / "masks" / "pairs.csv").open()) if archive in row["image"]]
+def test_colours_and_sizes_are_those_of_the_real_cells(real_data, archive, codes, laboratory):
+    rows = [row for row in csv.DictReader((real_data / "masks" / "pairs.csv").open()) if archive in row["image"]]
     real, rendered = [], []
     for row in rows[::2]:
-        image = np.array(Image.open(root / row["image"]).convert("RGB").resize((224, 224)))
-        mask = np.array(Image.open(root / row["mask"]).resize((224, 224), Image.Resampling.NEAREST))
+        image = np.array(Image.open(real_data / row["image"]).convert("RGB").resize((224, 224)))
+        mask = np.array(Image.open(real_data / row["mask"]).resize((224, 224), Image.Resampling.NEAREST))
         label = codes[Path(row["image"]).name.split("_")[0]]
         if label and set(np.unique(mask)) == {0, 1, 2}:
             real.append(_appearance(image, mask))

@@ -1,8 +1,6 @@
 """`load_cells`: one way to name every source; and the parquet form, which comes back as it was written."""
 
-import os
 import zipfile
-from pathlib import Path
 
 import datasets
 import numpy as np
@@ -13,8 +11,6 @@ from PIL import Image
 from bc_sam.data import FEATURES, load_cells, load_folder, load_rendered, save_parquet, sources
 from bc_sam.errors import DataError
 from bc_sam.labels import LABELS
-
-DATA = Path(os.environ.get("BC_SAM_DATA", Path(__file__).parents[3] / "shared" / "data"))
 
 
 @pytest.fixture(autouse=True)
@@ -205,7 +201,6 @@ class TestHub:
         assert len(load_cells(f"lab={source}")) == 1
 
 
-@pytest.mark.skipif(not (DATA / "matek19").is_dir(), reason=f"the real images are not in {DATA} (BC_SAM_DATA)")
 @pytest.mark.parametrize(("folder", "n"), [("matek19", 230), ("acevedo20", 3060)])
-def test_real_layouts_are_recognised(folder, n):
-    assert len(load_cells(f"lab={DATA / folder}")) == n
+def test_real_layouts_are_recognised(real_data, folder, n):
+    assert len(load_cells(f"lab={real_data / folder}")) == n

@@ -1,8 +1,5 @@
 """Folds: a partition, stratified, in which slides and copies stay whole; and how copies are recognised."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -13,9 +10,6 @@ from bc_sam.data import load_acevedo20, load_matek19
 from bc_sam.data.splits import assign_folds, find_copies, fingerprint
 from bc_sam.errors import DataError
 from bc_sam.images import read_image, to_square
-
-DATA = Path(os.environ.get("BC_SAM_DATA", Path(__file__).parents[3] / "shared" / "data"))
-real = pytest.mark.skipif(not (DATA / "acevedo20").is_dir(), reason=f"the real images are not in {DATA} (BC_SAM_DATA)")
 
 
 def plain_fingerprint(number):
@@ -151,14 +145,12 @@ def test_a_fingerprint_needs_a_square_of_bytes(pixels):
         fingerprint(pixels)
 
 
-@real
-def test_real_cells_are_recognised_when_rotated_by_any_angle():
-    images = [read_image(image) for image in load_matek19(DATA / "matek19")["image"][::16]]
+def test_real_cells_are_recognised_when_rotated_by_any_angle(real_data):
+    images = [read_image(image) for image in load_matek19(real_data / "matek19")["image"][::16]]
     for i, image in enumerate(images):
         assert are_copies(image, image.rotate(23 * i + 1, Image.Resampling.BICUBIC), size=224)
 
 
-@real
-def test_no_two_real_cells_are_taken_for_copies():
-    images = load_acevedo20(DATA / "acevedo20")["image"][::5]
+def test_no_two_real_cells_are_taken_for_copies(real_data):
+    images = load_acevedo20(real_data / "acevedo20")["image"][::5]
     assert len(find_copies([fingerprint(to_square(read_image(image), 224)) for image in images])) == 0
