@@ -6,6 +6,7 @@ import os
 import sys
 import warnings
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +26,9 @@ app = typer.Typer(
 )
 
 Model = Annotated[str, typer.Argument(help="Model folder, run folder, or Hub id such as org/bc-sam.")]
-Cells = Annotated[list[str], typer.Argument(help="Image files, folders, or patterns in quotes.")]
+Cells = Annotated[
+    list[str], typer.Argument(help="Image files, folders, patterns in quotes, parquet, or a Hub data set id.")
+]
 Data = Annotated[
     list[str],
     typer.Option(
@@ -52,8 +55,8 @@ Classifier = Annotated[str | None, typer.Option(help="Classifier to use; by defa
 
 @app.command()
 def train(
-    data: Data,
     out: Annotated[Path, typer.Option(help="Run folder; a run of the same options is taken up where it stopped.")],
+    data: Data = ["munich=rendered:munich", "barcelona=rendered:barcelona"],  # noqa: B006  typer copies it
     masks: Masks = None,
     label_map: LabelMap = None,
     group_pattern: GroupPattern = None,
@@ -171,21 +174,24 @@ def predict(
     from tqdm import tqdm
 
     from bc_sam.model import BCSam
-    from bc_sam.predictions import describe, find_cells, render_differential, write_csv
+    from bc_sam.predictions import CsvTable, describe, find_cells, render_differential
 
-    files = find_cells(cells)
+    found = find_cells(cells)
     loaded = BCSam.from_pretrained(model, revision=revision)
-    predictions = loaded.stream(files, classifier=classifier, batch_size=batch_size)
-    if csv:
-        predictions = write_csv(csv, predictions, loaded.labels)
+    predictions = loaded.stream(found.images, classifier=classifier, batch_size=batch_size)
     counts: Counter[str] = Counter()
     errors = []
-    for prediction in tqdm(predictions, total=len(files), unit="cell", disable=len(files) == 1):
-        tqdm.write(describe(prediction, loaded.labels), file=sys.stdout)
-        if prediction.error is not None:
-            errors.append(prediction.error)
-        elif prediction.label is not None:
-            counts[prediction.label] += 1
+    with csv.open("w", newline="") if csv else nullcontext() as file:
+        table = CsvTable(file, loaded.labels) if file else None
+        progress = tqdm(predictions, total=len(found), unit="cell", disable=len(found) == 1)
+        for name, prediction in zip(found.names, progress, strict=True):
+            tqdm.write(describe(name, prediction, loaded.labels), file=sys.stdout)
+            if table:
+                table.add(name, prediction)
+            if prediction.error is not None:
+                errors.append(f"{name}: {prediction.error}")
+            elif prediction.label is not None:
+                counts[prediction.label] += 1
     if counts.total() > 1:
         print(f"\n{render_differential(counts)}")
     for error in errors:
@@ -209,16 +215,19 @@ def embed(
     from bc_sam.model import BCSam
     from bc_sam.predictions import find_cells
 
-    files = find_cells(cells)
+    found = find_cells(cells)
     loaded = BCSam.from_pretrained(model, revision=revision)
-    done = list(tqdm(loaded.stream(files, batch_size=batch_size), total=len(files), unit="cell"))
-    readable = [prediction for prediction in done if prediction.latent is not None]
-    for prediction in done:
-        if prediction.error is not None:
-            print(f"not read: {prediction.error}", file=sys.stderr)
-    if not readable:
+    files, latents = [], []
+    predictions = loaded.stream(found.images, batch_size=batch_size)
+    for name, prediction in zip(found.names, tqdm(predictions, total=len(found), unit="cell"), strict=True):
+        if prediction.latent is None:
+            print(f"not read: {name}: {prediction.error}", file=sys.stderr)
+        else:
+            files.append(name)
+            latents.append(prediction.latent)
+    if not files:
         raise typer.Exit(1)
-    np.savez(out, files=[str(p.source) for p in readable], latents=np.stack([p.latent for p in readable]))
+    np.savez(out, files=files, latents=np.stack(latents))
 
 
 @app.command("data")
@@ -226,9 +235,6 @@ def data_command(
     source: Annotated[str, typer.Argument(help="NAME=SOURCE, as for --data of train.")],
     out: Annotated[
         Path | None, typer.Option(help="Folder for parquet files; without it the set is only described.")
-    ] = None,
-    images: Annotated[
-        Path | None, typer.Option(help="For rendered cells: also write them as PNG files with masks to this folder.")
     ] = None,
     masks: Masks = None,
     label_map: LabelMap = None,
@@ -245,6 +251,21 @@ def data_command(
         print(f"  {name:<22}{count:>7}")
     if out:
         save_parquet(dataset, out)
+
+
+@app.command()
+def render(
+    out: Annotated[Path, typer.Argument(help="New folder for the images, their masks and pairs.csv.")],
+    laboratory: Annotated[
+        list[str], typer.Option(help="munich, barcelona or tehran: stain and microscope. Repeatable.")
+    ] = ["munich", "barcelona"],  # noqa: B006  typer copies it
+    cells_per_class: Annotated[int, typer.Option(min=1, help="Cells of each of the 13 classes.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the cells.")] = 0,
+) -> None:
+    """Draws synthetic cells as image files with exact masks, to look at or to try commands on."""
+    from bc_sam.data.rendered import write_rendered
+
+    print(f"Written: {write_rendered(out, laboratory, cells_per_class=cells_per_class, seed=seed).parents[1]}")
 
 
 @app.command()
@@ -336,6 +357,6 @@ def main() -> None:
     warnings.filterwarnings("ignore", category=FutureWarning)
     try:
         app()
-    except BCSamError as error:
+    except (BCSamError, OSError) as error:  # an OSError tells of a full disk or a missing permission by itself
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)

@@ -25,13 +25,14 @@ def convert_original(sam: str, adapter: Path, autoencoder: Path, *, image_size: 
         WeightsError: If a tensor is missing, unexpected or misshapen.
     """
     state = read_torch_file(adapter)
-    weights = autoencoder_from_original(read_torch_file(autoencoder))
     base = load_sam(sam, image_size=image_size)
+    width = feature_shape(base)[0]
+    weights = autoencoder_from_original(read_torch_file(autoencoder), feature_channels=width, source=str(autoencoder))
     config = BCSamConfig(
         base=sam if is_hub_id(sam) else None,
         image_size=image_size,
         mask_tokens="two" if any(name.startswith("mask_decoder.") for name in state) else "single",
-        feature_channels=feature_shape(base)[0],
+        feature_channels=width,
         latent_dim=weights["encoder.6.weight"].shape[0],
     )
     model = CrossDomainAutoencoder(config.feature_channels, config.latent_dim)

@@ -15,6 +15,7 @@ from bc_sam.autoencoder import CrossDomainAutoencoder
 from bc_sam.cell_crop import cell_target, largest_component
 from bc_sam.config import BCSamConfig, Precision
 from bc_sam.data.store import CellStore
+from bc_sam.disk import create_array
 from bc_sam.precision import autocast
 from bc_sam.sam.encoding import Encoded, cell_logits, encode, feature_shape, normalise, upsample_logits
 
@@ -92,9 +93,9 @@ def extract_features(
     folder.mkdir(parents=True, exist_ok=True)
     done.unlink(missing_ok=True)
     n = len(cells)
-    maps = _create(folder / "maps.npy", np.float16, (n, *feature_shape(sam)))
-    masks = _create(folder / "masks.npy", np.bool_, (n, config.image_size, config.image_size))
-    targets = _create(folder / "targets.npy", np.uint8, (n, target_size, target_size, 3))
+    maps = create_array(folder / "maps.npy", np.float16, (n, *feature_shape(sam)))
+    masks = create_array(folder / "masks.npy", np.bool_, (n, config.image_size, config.image_size))
+    targets = create_array(folder / "targets.npy", np.uint8, (n, target_size, target_size, 3))
     with ThreadPoolExecutor() as pool, tqdm(total=n, desc="Features", unit="image") as progress:
         for start in range(0, n, batch_size):
             batch = slice(start, min(start + batch_size, n))
@@ -109,10 +110,6 @@ def extract_features(
     done.with_suffix(".part").write_text(key)
     os.replace(done.with_suffix(".part"), done)
     return FeatureStore(folder)
-
-
-def _create(path: Path, dtype: type, shape: tuple[int, ...]) -> np.memmap:
-    return np.lib.format.open_memmap(path, "w+", dtype, shape)
 
 
 def fingerprint_weights(model: nn.Module) -> str:

@@ -1,5 +1,6 @@
 """From a Hub id to a local folder that holds one revision of every part."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -19,9 +20,8 @@ MODEL_FILES = ("*.json", "README.md", "adapter/*", "autoencoder/*", "classifiers
 
 def is_hub_id(source: str | Path) -> bool:
     """Tells a Hub id, which reads ``owner/name``, from the path of something that exists or should."""
-    text = str(source)
-    looks_like_path = text.startswith((".", "/", "~")) or text.endswith((".pth", ".pt", "/"))
-    return not looks_like_path and text.count("/") == 1 and not Path(source).exists()
+    looks_like_id = re.fullmatch(r"\w[\w.-]*/[\w.-]+", str(source)) is not None
+    return looks_like_id and not str(source).endswith((".pth", ".pt")) and not Path(source).exists()
 
 
 def resolve_folder(

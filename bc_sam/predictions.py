@@ -2,35 +2,72 @@
 
 import csv
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
+from typing import Any, TextIO
 
+import datasets
 import numpy as np
 
+from bc_sam.data import load_cells
 from bc_sam.errors import DataError
-from bc_sam.images import find_images
+from bc_sam.hub import is_hub_id
+from bc_sam.images import IMAGE_SUFFIXES, find_images
 from bc_sam.model import Prediction
 
 
-def find_cells(paths: Iterable[str]) -> list[Path]:
-    """Lists the image files that some files, folders and glob patterns stand for, each once.
+@dataclass(frozen=True)
+class NamedCells:
+    """Cells to be named.
+
+    Attributes:
+        names: What to call each: the path of its file, or its name in its data set.
+        images: The images, in the same order, in a form that `bc_sam.images.read_image` takes.
+    """
+
+    names: list[str]
+    images: Iterable[Any]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def find_cells(sources: Iterable[str]) -> NamedCells:
+    """Lists the cells that some files, folders, patterns, parquet sets and Hub data set ids stand for.
 
     Raises:
         DataError: If one of them stands for nothing.
     """
-    found: dict[Path, None] = {}
-    for given in paths:
-        path = Path(given)
-        if path.is_dir():
-            files = find_images(path)
-        elif path.exists():
-            files = [path]
+    names: list[str] = []
+    images: list[Iterable[Any]] = []
+    for source in sources:
+        path = Path(source)
+        on_hub = is_hub_id(source) and path.suffix.lower() not in IMAGE_SUFFIXES
+        if on_hub or path.suffix == ".parquet" or (path.is_dir() and any(path.rglob("*.parquet"))):
+            dataset = load_cells(f"cells={source}").cast_column("image", datasets.Image(decode=False))
+            names += dataset["file"]
+            images.append(dataset["image"])
         else:
-            files = sorted(Path(path.anchor or ".").glob(str(path.relative_to(path.anchor) if path.anchor else path)))
-        if not files:
-            raise DataError(f"There is no image {given}. Give image files, folders, or a pattern in quotes.")
-        found.update(dict.fromkeys(files))
-    return list(found)
+            files = _find_files(path)
+            names += map(str, files)
+            images.append(files)
+    return NamedCells(names, chain.from_iterable(images))
+
+
+def _find_files(path: Path) -> list[Path]:
+    """The image files of a file, folder or pattern."""
+    if path.is_dir():
+        files = find_images(path)
+    elif path.exists():
+        files = [path]
+    else:
+        anchor = path.anchor or "."
+        files = sorted(Path(anchor).glob(str(path.relative_to(path.anchor) if path.anchor else path)))
+    if not files:
+        raise DataError(f"There is no image {path}. Give image files, folders, or a pattern in quotes.")
+    return files
 
 
 def top_two(prediction: Prediction, labels: Sequence[str]) -> list[tuple[str, float]]:
@@ -40,32 +77,37 @@ def top_two(prediction: Prediction, labels: Sequence[str]) -> list[tuple[str, fl
     return [(labels[i], float(prediction.probabilities[i])) for i in best]
 
 
-def describe(prediction: Prediction, labels: Sequence[str]) -> str:
+def describe(name: str, prediction: Prediction, labels: Sequence[str]) -> str:
     """Returns one line: file, label and probability, second guess and probability, or why it cannot be read."""
     if prediction.error is not None:
-        return f"{prediction.source}: cannot be read"
+        return f"{name}: cannot be read"
     (first, p), (second, q) = top_two(prediction, labels)
-    return f"{prediction.source}: {first} {p:.2f} (else {second} {q:.2f})"
+    return f"{name}: {first} {p:.2f} (else {second} {q:.2f})"
 
 
-def write_csv(path: Path, predictions: Iterable[Prediction], labels: Sequence[str]) -> Iterator[Prediction]:
-    """Writes each prediction to a CSV file as it comes, and hands it on.
+class CsvTable:
+    """A CSV file that grows by a row a prediction.
 
     The columns are file, label, probability, second, second_probability, error, and the probability of each label.
+
+    Args:
+        file: Open text file.
+        labels: Class names in the order of the probabilities.
     """
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["file", "label", "probability", "second", "second_probability", "error", *labels])
-        for prediction in predictions:
-            if prediction.error is not None:
-                writer.writerow([prediction.source, "", "", "", "", str(prediction.error), *[""] * len(labels)])
-            else:
-                guesses = [
-                    f"{x:.4f}" if isinstance(x, float) else x for pair in top_two(prediction, labels) for x in pair
-                ]
-                shares = [f"{p:.4f}" for p in prediction.probabilities]  # type: ignore[union-attr]
-                writer.writerow([prediction.source, *guesses, "", *shares])
-            yield prediction
+
+    def __init__(self, file: TextIO, labels: Sequence[str]) -> None:
+        self.labels = labels
+        self.writer = csv.writer(file)
+        self.writer.writerow(["file", "label", "probability", "second", "second_probability", "error", *labels])
+
+    def add(self, name: str, prediction: Prediction) -> None:
+        """Writes the row of one cell."""
+        if prediction.probabilities is None:
+            self.writer.writerow([name, "", "", "", "", str(prediction.error), *[""] * len(self.labels)])
+            return
+        (first, p), (second, q) = top_two(prediction, self.labels)
+        shares = [f"{share:.4f}" for share in prediction.probabilities]
+        self.writer.writerow([name, first, f"{p:.4f}", second, f"{q:.4f}", "", *shares])
 
 
 def render_differential(counts: Counter[str]) -> str:

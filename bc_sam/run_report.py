@@ -72,9 +72,14 @@ def _pictures_of_cells(experiment: Experiment, classifier: str) -> dict[str, Fig
         "masks": shown.masks(),
         "reconstructions": shown.reconstructions(),
         "errors": shown.errors(classifier),
-        "training": plots.training_curves(FoldResult.load(folder / "result.json").history),
+        "training": _curves(FoldResult.load(folder / "result.json")),
     }
     return {name: figure for name, figure in figures.items() if figure is not None}
+
+
+def _curves(result: FoldResult) -> Figure | None:
+    trained = {stage: epochs for stage, epochs in result.history.items() if epochs}
+    return plots.training_curves(trained) if trained else None
 
 
 @dataclass(frozen=True)

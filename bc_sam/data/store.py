@@ -14,6 +14,7 @@ import numpy as np
 from tqdm import tqdm
 
 from bc_sam.data.splits import fingerprint
+from bc_sam.disk import create_array
 from bc_sam.errors import DataError, ImageError
 from bc_sam.images import read_image, read_mask, to_square
 from bc_sam.serialisation import JsonConfig
@@ -170,8 +171,8 @@ def _content_key(datasets: Sequence["Dataset"], image_size: int) -> int:
 def _decode_all(datasets: Sequence["Dataset"], names: list[str], folder: Path, size: int, key: int) -> CellTable:
     """Fills the arrays in the order of the data sets, a chunk at a time, and returns their table."""
     total = sum(map(len, datasets))
-    pixels = np.lib.format.open_memmap(folder / "pixels.npy", "w+", np.uint8, (total, size, size, 3))
-    masks = np.lib.format.open_memmap(folder / "masks.npy", "w+", np.uint8, (total, size, size))
+    pixels = create_array(folder / "pixels.npy", np.uint8, (total, size, size, 3))
+    masks = create_array(folder / "masks.npy", np.uint8, (total, size, size))
     cells: list[dict[str, Any]] = []
     unreadable: list[str] = []
     with ThreadPoolExecutor() as pool, tqdm(total=total, desc="Reading images", unit="image") as progress:

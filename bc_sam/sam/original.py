@@ -156,11 +156,14 @@ def adapter_from_original(
     return model
 
 
-def autoencoder_from_original(state: Mapping[str, Tensor], *, source: str = "the autoencoder") -> dict[str, Tensor]:
+def autoencoder_from_original(
+    state: Mapping[str, Tensor], *, feature_channels: int = 768, source: str = "the autoencoder"
+) -> dict[str, Tensor]:
     """Checks the weights of the original autoencoder, whose names `CrossDomainAutoencoder` shares.
 
     Args:
         state: Its state dict, as `read_torch_file` returns it.
+        feature_channels: Width of the SAM that it was trained on.
         source: Where it came from, for the error message.
 
     Returns:
@@ -170,7 +173,7 @@ def autoencoder_from_original(state: Mapping[str, Tensor], *, source: str = "the
         WeightsError: If a tensor is missing, unexpected or misshapen.
     """
     with torch.device("meta"):
-        expected = CrossDomainAutoencoder().state_dict()
+        expected = CrossDomainAutoencoder(feature_channels).state_dict()
     require_match(expected, state, source)
     return dict(state)
 

@@ -3,7 +3,6 @@
 import sys
 
 import pytest
-
 from small_run import DATA, train_options
 
 from bc_sam.cli import main

@@ -19,7 +19,9 @@ def files_of(folder):
 
 class TestTrain:
     def test_writes_a_model_folder_with_every_part(self, run_folder):
-        classifiers = {f"classifiers/{name}.skops" for name in ("rf", "svm_poly", "svm_rbf", "ann", "xgboost", "logistic")}
+        classifiers = {
+            f"classifiers/{name}.skops" for name in ("rf", "svm_poly", "svm_rbf", "ann", "xgboost", "logistic")
+        }
         assert files_of(run_folder / "model") == classifiers | {
             "config.json",
             "adapter/adapter_config.json",

@@ -1,0 +1,91 @@
+"""From checkpoints of the original BC-SAM to a model folder that computes the same."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from parity_weights import value
+
+from bc_sam import BCSam
+from bc_sam.sam.encoding import cell_logits, encode
+from bc_sam.sam.loading import load_sam
+
+PARITY = Path(__file__).parents[1] / "parity"
+
+
+def original_state(name, scale=1.0):
+    shapes = json.loads((PARITY / name).read_text())
+    return {key: torch.tensor(scale * value(key, tuple(shape)), dtype=torch.float32) for key, shape in shapes.items()}
+
+
+@pytest.fixture(scope="module")
+def checkpoints(tmp_path_factory):
+    """The three files of the original, with the weights of the parity data; the decoder has two mask tokens."""
+    folder = tmp_path_factory.mktemp("original")
+    sam = original_state("sam_tiny_original_keys.json")
+    torch.save(sam, folder / "sam_vit.pth")
+    adapter = original_state("lora_original_keys.json", scale=0.3)
+    for key, tensor in sam.items():
+        if key.startswith(("prompt_encoder.", "mask_decoder.")):
+            tokens = ("mask_tokens.weight", "iou_prediction_head.layers.2.weight", "iou_prediction_head.layers.2.bias")
+            if not any(f"output_hypernetworks_mlps.{i}." in key for i in (2, 3)):
+                adapter[key] = tensor[:2].clone() if key.endswith(tokens) else tensor
+    torch.save(adapter, folder / "epoch_85.pth")
+    autoencoder = original_state("autoencoder_original_keys.json")
+    # The parity encoder is 96 wide, its autoencoder is for 768.
+    autoencoder["encoder.0.weight"] = autoencoder["encoder.0.weight"][:, :96].clone()
+    torch.save(autoencoder, folder / "autoencoder.pth")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def converted(checkpoints, run_bc_sam, tmp_path_factory):
+    out = tmp_path_factory.mktemp("converted") / "model"
+    files = (checkpoints / name for name in ("sam_vit.pth", "epoch_85.pth", "autoencoder.pth"))
+    assert run_bc_sam("convert", *files, out) == 0
+    return out
+
+
+def test_features_are_the_originals(converted):
+    expected = np.load(PARITY / "sam_tiny_expected.npz")
+    model = BCSam.from_pretrained(converted)
+    encoded = encode(model.sam, torch.from_numpy(expected["preprocessed"]))
+    np.testing.assert_allclose(encoded.features.detach(), expected["lora_feature"], atol=5e-5)
+
+
+def test_cells_are_read_from_two_mask_tokens(converted):
+    model = BCSam.from_pretrained(converted)
+    assert model.config.mask_tokens == "two"
+    expected = np.load(PARITY / "sam_tiny_expected.npz")
+    embeddings = torch.from_numpy(expected["lora_embedding"])
+    two = cell_logits(model.sam, embeddings, mask_tokens="two")
+    first, second = (
+        model.sam(image_embeddings=embeddings, multimask_output=many).pred_masks[:, 0, 0] for many in (False, True)
+    )
+    softmax = torch.stack([first, second], dim=1).softmax(dim=1)[:, 1]
+    torch.testing.assert_close(two.sigmoid(), softmax)
+    assert [mask.shape for mask in model.segment(list(expected["images"]))] == [(224, 224)] * 2
+
+
+def test_the_model_embeds_images(converted):
+    images = np.load(PARITY / "sam_tiny_expected.npz")["images"]
+    assert BCSam.from_pretrained(converted).embed(list(images)).shape == (2, 50)
+
+
+def test_a_file_that_would_run_code_is_refused(checkpoints, run_bc_sam, tmp_path, capsys):
+    class Harmful:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "harm",)
+
+    torch.save({"w_a_000": Harmful()}, tmp_path / "epoch_85.pth")
+    files = (checkpoints / "sam_vit.pth", tmp_path / "epoch_85.pth", checkpoints / "autoencoder.pth")
+    assert run_bc_sam("convert", *files, tmp_path / "model") == 1
+    assert "epoch_85.pth" in capsys.readouterr().err
+    assert not (tmp_path / "harm").exists()
+    assert not (tmp_path / "model").exists()
+
+
+def test_the_base_is_a_plain_sam(converted):
+    assert load_sam(converted / "base").config.vision_config.hidden_size == 96

@@ -1,0 +1,118 @@
+import csv
+import os
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from bc_sam.errors import DataError, ImageError
+from bc_sam.model import Prediction
+from bc_sam.predictions import describe, find_cells, render_differential, top_two, write_csv
+
+LABELS = ("basophil", "monocyte", "smudge_cell")
+UNREADABLE = Prediction("b.png", None, None, None, error=ImageError("b.png does not exist. Check the path."))
+
+
+def prediction(*probabilities, source="a.png"):
+    values = np.array(probabilities, dtype=np.float32)
+    return Prediction(source, LABELS[values.argmax()], values, np.zeros(2, np.float32))
+
+
+class TestFindCells:
+    @pytest.fixture
+    def slide(self, tmp_path, monkeypatch):
+        """A folder with a subfolder, in the working directory."""
+        for name in ("slide/1.png", "slide/2.jpg", "slide/deep/3.tiff"):
+            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (4, 4)).save(tmp_path / name)
+        (tmp_path / "slide" / "notes.txt").write_text("no image")
+        monkeypatch.chdir(tmp_path)
+
+    @pytest.mark.usefixtures("slide")
+    @pytest.mark.parametrize("absolute", [False, True])
+    @pytest.mark.parametrize(
+        ("given", "expected"),
+        [
+            ("slide/2.jpg", ["slide/2.jpg"]),
+            ("slide", ["slide/1.png", "slide/2.jpg", "slide/deep/3.tiff"]),
+            ("slide/*.png", ["slide/1.png"]),
+            ("slide/**/*.tiff", ["slide/deep/3.tiff"]),
+            ("slide/d*", ["slide/deep/3.tiff"]),
+            ("s*/[12].*", ["slide/1.png", "slide/2.jpg"]),
+        ],
+    )
+    def test_files_folders_and_patterns(self, tmp_path, given, expected, absolute):
+        root = tmp_path if absolute else Path()
+        assert find_cells([os.fspath(root / given)]) == [root / name for name in expected]
+
+    @pytest.mark.usefixtures("slide")
+    def test_each_file_comes_once_in_the_order_given(self):
+        found = find_cells(["slide/2.jpg", "slide", "slide/*.jpg"])
+        assert found == [Path("slide/2.jpg"), Path("slide/1.png"), Path("slide/deep/3.tiff")]
+
+    @pytest.mark.usefixtures("slide")
+    @pytest.mark.parametrize("given", ["absent.png", "slide/*.bmp", "a**/b", "empty"])
+    def test_what_stands_for_nothing_is_an_error_that_names_it(self, given):
+        Path("empty").mkdir()
+        with pytest.raises(DataError, match=r"no image .*Give image files, folders, or a pattern in quotes") as error:
+            find_cells(["slide/1.png", given])
+        assert given in str(error.value)
+
+    def test_a_file_name_with_the_signs_of_a_pattern_is_a_file(self, tmp_path):
+        path = tmp_path / "cell[1].png"
+        Image.new("RGB", (4, 4)).save(path)
+        assert find_cells([str(path)]) == [path]
+
+
+class TestOneCell:
+    @given(st.lists(st.floats(0, 1, width=32), min_size=3, max_size=3))
+    def test_the_first_guess_is_the_label_and_the_second_the_best_of_the_rest(self, probabilities):
+        guess = prediction(*probabilities)
+        (first, p), (second, q) = top_two(guess, LABELS)
+        assert first == guess.label
+        assert second != first
+        assert [p, q] == sorted(probabilities, reverse=True)[:2]
+
+    def test_a_line_tells_file_label_and_second_guess(self):
+        assert describe(prediction(0.2, 0.7, 0.1), LABELS) == "a.png: monocyte 0.70 (else basophil 0.20)"
+
+    def test_a_line_tells_that_a_file_cannot_be_read(self):
+        assert describe(UNREADABLE, LABELS) == "b.png: cannot be read"
+
+
+class TestWriteCsv:
+    def test_predictions_are_written_and_handed_on(self, tmp_path):
+        given = [prediction(0.2, 0.7, 0.1), UNREADABLE, prediction(0, 0, 1, source="ü,\n.png")]
+        assert list(write_csv(tmp_path / "cells.csv", iter(given), LABELS)) == given
+        with (tmp_path / "cells.csv").open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        assert [row["file"] for row in rows] == ["a.png", "b.png", "ü,\n.png"]
+        assert [row["label"] for row in rows] == ["monocyte", "", "smudge_cell"]
+        assert [row["probability"] for row in rows] == ["0.7000", "", "1.0000"]
+        assert (rows[0]["second"], rows[0]["second_probability"]) == ("basophil", "0.2000")
+        assert [row["error"] for row in rows] == ["", str(UNREADABLE.error), ""]
+        assert [rows[0][label] for label in LABELS] == ["0.2000", "0.7000", "0.1000"]
+        assert [rows[1][label] for label in LABELS] == [""] * 3
+
+    def test_what_came_before_a_failure_is_kept(self, tmp_path):
+        def stream():
+            yield prediction(0.2, 0.7, 0.1)
+            raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            list(write_csv(tmp_path / "cells.csv", stream(), LABELS))
+        assert "monocyte" in (tmp_path / "cells.csv").read_text()
+
+
+@given(st.dictionaries(st.sampled_from(LABELS), st.integers(1, 500), min_size=1))
+def test_the_differential_counts_every_cell_the_most_common_first(counts):
+    title, *lines = render_differential(Counter(counts)).splitlines()
+    assert title == f"Differential count of {sum(counts.values())} cells"
+    rows = [line.split() for line in lines]
+    assert {label: int(count) for label, count, _ in rows} == counts
+    assert [int(count) for _, count, _ in rows] == sorted(counts.values(), reverse=True)
+    assert sum(float(share.rstrip("%")) for *_, share in rows) == pytest.approx(100, abs=0.2)
