@@ -353,7 +353,8 @@ def _report(experiment: "Experiment") -> Any:
 
 def main() -> None:
     """Runs the command line; an error of the package ends it with one line, not with a trace."""
-    logging.basicConfig(level=os.environ.get("BC_SAM_LOG", "WARNING"), format="%(message)s")
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("bc_sam").setLevel(os.environ.get("BC_SAM_LOG", "INFO"))
     warnings.filterwarnings("ignore", category=FutureWarning)
     try:
         app()

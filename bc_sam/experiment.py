@@ -1,5 +1,6 @@
 """A run folder: what was asked, the decoded cells, each fold's stages and figures, and the model that comes of it."""
 
+import logging
 import os
 import platform
 from collections.abc import Sequence
@@ -34,6 +35,8 @@ from bc_sam.sam.lora import merge
 from bc_sam.serialisation import JsonConfig
 from bc_sam.training.autoencoder import train_autoencoder
 from bc_sam.training.segmentation import train_segmentation
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -165,6 +168,8 @@ class Experiment:
             return FoldResult.load(folder / "result.json")
         paper = self.arguments.protocol == "paper"
         rows = np.arange(len(self.cells)) if paper else np.flatnonzero(self.folds != fold)
+        held_out = "every fold in turn" if paper else f"fold {fold} of {self.arguments.folds}"
+        logger.info("Holding out %s: %d cells to learn from.", held_out, len(rows))
         model, features, history, timings = self._train_stages(rows, fold)
         latents = embed_features(model.autoencoder, features.maps)
         np.save(folder / "latents.npy", latents)

@@ -4,6 +4,7 @@ import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -14,10 +15,12 @@ from transformers import SamModel
 from bc_sam.autoencoder import CrossDomainAutoencoder
 from bc_sam.cell_crop import cell_target, largest_component
 from bc_sam.config import BCSamConfig, Precision
-from bc_sam.data.store import CellStore
 from bc_sam.disk import create_array
 from bc_sam.precision import autocast
 from bc_sam.sam.encoding import Encoded, cell_logits, encode, feature_shape, normalise, upsample_logits
+
+if TYPE_CHECKING:  # its package needs `datasets`, which predicting does without
+    from bc_sam.data.store import CellStore
 
 
 @torch.inference_mode()
@@ -65,7 +68,7 @@ class FeatureStore:
 def extract_features(
     sam: SamModel,
     config: BCSamConfig,
-    cells: CellStore,
+    cells: "CellStore",
     folder: Path,
     *,
     target_size: int = 128,

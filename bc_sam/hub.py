@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import (
@@ -24,26 +25,14 @@ def is_hub_id(source: str | Path) -> bool:
     return looks_like_id and not str(source).endswith((".pth", ".pt")) and not Path(source).exists()
 
 
-def resolve_folder(
-    source: str | Path,
-    *,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    cache_dir: str | Path | None = None,
-    local_files_only: bool = False,
-    force_download: bool = False,
-) -> Path:
+def resolve_folder(source: str | Path, **options: Any) -> Path:
     """Returns the local folder of a model: the folder itself, or one snapshot of a Hub repository.
 
     A run folder of ``bc-sam train`` stands for the folder ``model`` in it.
 
     Args:
         source: Folder, or Hub id such as ``"org/bc-sam"``.
-        revision: Branch, tag or commit on the Hub.
-        token: Token for a private repository; ``None`` takes the one that ``hf auth login`` stored.
-        cache_dir: Where snapshots are kept.
-        local_files_only: Do not ask the Hub; take what an earlier call downloaded.
-        force_download: Download again what is already there.
+        **options: For the Hub; see `download_snapshot`.
 
     Raises:
         WeightsError: If there is no such folder, repository or revision, or the Hub cannot be reached.
@@ -53,15 +42,7 @@ def resolve_folder(
         return folder / "model" if not (folder / "config.json").exists() and (folder / "model").is_dir() else folder
     if not is_hub_id(source):
         raise WeightsError(f"There is no folder {source}, and it is no Hub id either (those read 'owner/name').")
-    return download_snapshot(
-        str(source),
-        MODEL_FILES,
-        revision=revision,
-        token=token,
-        cache_dir=cache_dir,
-        local_files_only=local_files_only,
-        force_download=force_download,
-    )
+    return download_snapshot(str(source), MODEL_FILES, **options)
 
 
 def download_snapshot(
@@ -80,9 +61,9 @@ def download_snapshot(
         repo_id: Hub id.
         files: Patterns of the files' names.
         revision: Branch, tag or commit.
-        token: Token for a private repository.
+        token: Token for a private repository; ``None`` takes the one that ``hf auth login`` stored.
         cache_dir: Where snapshots are kept.
-        local_files_only: Do not ask the Hub.
+        local_files_only: Do not ask the Hub; take what an earlier call downloaded.
         force_download: Download again what is already there.
 
     Returns:

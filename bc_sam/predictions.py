@@ -4,18 +4,20 @@ import csv
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from glob import glob
 from itertools import chain
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
-import datasets
 import numpy as np
 
-from bc_sam.data import load_cells
 from bc_sam.errors import DataError
 from bc_sam.hub import is_hub_id
 from bc_sam.images import IMAGE_SUFFIXES, find_images
 from bc_sam.model import Prediction
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,8 @@ class NamedCells:
 def find_cells(sources: Iterable[str]) -> NamedCells:
     """Lists the cells that some files, folders, patterns, parquet sets and Hub data set ids stand for.
 
+    A file that several of them stand for is listed once.
+
     Raises:
         DataError: If one of them stands for nothing.
     """
@@ -46,28 +50,34 @@ def find_cells(sources: Iterable[str]) -> NamedCells:
         path = Path(source)
         on_hub = is_hub_id(source) and path.suffix.lower() not in IMAGE_SUFFIXES
         if on_hub or path.suffix == ".parquet" or (path.is_dir() and any(path.rglob("*.parquet"))):
-            dataset = load_cells(f"cells={source}").cast_column("image", datasets.Image(decode=False))
+            dataset = _load_undecoded(source)
             names += dataset["file"]
             images.append(dataset["image"])
         else:
-            files = _find_files(path)
+            known = set(names)
+            files = [file for file in _find_files(source) if str(file) not in known]
             names += map(str, files)
             images.append(files)
     return NamedCells(names, chain.from_iterable(images))
 
 
-def _find_files(path: Path) -> list[Path]:
-    """The image files of a file, folder or pattern."""
-    if path.is_dir():
-        files = find_images(path)
-    elif path.exists():
-        files = [path]
-    else:
-        anchor = path.anchor or "."
-        files = sorted(Path(anchor).glob(str(path.relative_to(path.anchor) if path.anchor else path)))
+def _load_undecoded(source: str) -> "Dataset":
+    from datasets import Image
+
+    from bc_sam.data import load_cells
+
+    return load_cells(f"cells={source}").cast_column("image", Image(decode=False))
+
+
+def _find_files(source: str) -> list[Path]:
+    """The image files of a file, of a folder, or of the files and folders that a pattern matches."""
+    matches = [source] if Path(source).exists() else sorted(glob(source, recursive=True))
+    files = dict.fromkeys(
+        file for match in map(Path, matches) for file in (find_images(match) if match.is_dir() else [match])
+    )
     if not files:
-        raise DataError(f"There is no image {path}. Give image files, folders, or a pattern in quotes.")
-    return files
+        raise DataError(f"There is no image {source}. Give image files, folders, or a pattern in quotes.")
+    return list(files)
 
 
 def top_two(prediction: Prediction, labels: Sequence[str]) -> list[tuple[str, float]]:

@@ -1,25 +1,29 @@
 import csv
+import io
 import os
 from collections import Counter
 from pathlib import Path
 
+import datasets
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from bc_sam.data import load_folder, save_parquet
 from bc_sam.errors import DataError, ImageError
+from bc_sam.images import read_image
 from bc_sam.model import Prediction
-from bc_sam.predictions import describe, find_cells, render_differential, top_two, write_csv
+from bc_sam.predictions import CsvTable, describe, find_cells, render_differential, top_two
 
 LABELS = ("basophil", "monocyte", "smudge_cell")
 UNREADABLE = Prediction("b.png", None, None, None, error=ImageError("b.png does not exist. Check the path."))
 
 
-def prediction(*probabilities, source="a.png"):
+def prediction(*probabilities):
     values = np.array(probabilities, dtype=np.float32)
-    return Prediction(source, LABELS[values.argmax()], values, np.zeros(2, np.float32))
+    return Prediction("a.png", LABELS[values.argmax()], values, np.zeros(2, np.float32))
 
 
 class TestFindCells:
@@ -47,12 +51,23 @@ class TestFindCells:
     )
     def test_files_folders_and_patterns(self, tmp_path, given, expected, absolute):
         root = tmp_path if absolute else Path()
-        assert find_cells([os.fspath(root / given)]) == [root / name for name in expected]
+        found = find_cells([os.fspath(root / given)])
+        assert list(found.images) == [root / name for name in expected]
+        assert found.names == [os.fspath(root / name) for name in expected]
 
     @pytest.mark.usefixtures("slide")
     def test_each_file_comes_once_in_the_order_given(self):
         found = find_cells(["slide/2.jpg", "slide", "slide/*.jpg"])
-        assert found == [Path("slide/2.jpg"), Path("slide/1.png"), Path("slide/deep/3.tiff")]
+        assert found.names == ["slide/2.jpg", "slide/1.png", "slide/deep/3.tiff"]
+        assert len(list(found.images)) == len(found) == 3
+
+    @pytest.mark.usefixtures("slide")
+    def test_cells_of_a_parquet_set_are_named_as_in_it(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+        save_parquet(load_folder("slide/deep", domain="x"), tmp_path / "set")
+        found = find_cells(["slide/2.jpg", "set"])
+        assert found.names == ["slide/2.jpg", "3.tiff"]
+        assert [read_image(image).size for image in found.images] == [(4, 4)] * 2
 
     @pytest.mark.usefixtures("slide")
     @pytest.mark.parametrize("given", ["absent.png", "slide/*.bmp", "a**/b", "empty"])
@@ -65,7 +80,7 @@ class TestFindCells:
     def test_a_file_name_with_the_signs_of_a_pattern_is_a_file(self, tmp_path):
         path = tmp_path / "cell[1].png"
         Image.new("RGB", (4, 4)).save(path)
-        assert find_cells([str(path)]) == [path]
+        assert find_cells([str(path)]).names == [str(path)]
 
 
 class TestOneCell:
@@ -78,34 +93,27 @@ class TestOneCell:
         assert [p, q] == sorted(probabilities, reverse=True)[:2]
 
     def test_a_line_tells_file_label_and_second_guess(self):
-        assert describe(prediction(0.2, 0.7, 0.1), LABELS) == "a.png: monocyte 0.70 (else basophil 0.20)"
+        assert describe("a.png", prediction(0.2, 0.7, 0.1), LABELS) == "a.png: monocyte 0.70 (else basophil 0.20)"
 
     def test_a_line_tells_that_a_file_cannot_be_read(self):
-        assert describe(UNREADABLE, LABELS) == "b.png: cannot be read"
+        assert describe("b.png", UNREADABLE, LABELS) == "b.png: cannot be read"
 
 
-class TestWriteCsv:
-    def test_predictions_are_written_and_handed_on(self, tmp_path):
-        given = [prediction(0.2, 0.7, 0.1), UNREADABLE, prediction(0, 0, 1, source="ü,\n.png")]
-        assert list(write_csv(tmp_path / "cells.csv", iter(given), LABELS)) == given
-        with (tmp_path / "cells.csv").open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
-        assert [row["file"] for row in rows] == ["a.png", "b.png", "ü,\n.png"]
-        assert [row["label"] for row in rows] == ["monocyte", "", "smudge_cell"]
-        assert [row["probability"] for row in rows] == ["0.7000", "", "1.0000"]
-        assert (rows[0]["second"], rows[0]["second_probability"]) == ("basophil", "0.2000")
-        assert [row["error"] for row in rows] == ["", str(UNREADABLE.error), ""]
-        assert [rows[0][label] for label in LABELS] == ["0.2000", "0.7000", "0.1000"]
-        assert [rows[1][label] for label in LABELS] == [""] * 3
-
-    def test_what_came_before_a_failure_is_kept(self, tmp_path):
-        def stream():
-            yield prediction(0.2, 0.7, 0.1)
-            raise KeyboardInterrupt
-
-        with pytest.raises(KeyboardInterrupt):
-            list(write_csv(tmp_path / "cells.csv", stream(), LABELS))
-        assert "monocyte" in (tmp_path / "cells.csv").read_text()
+def test_the_table_has_a_row_for_each_cell():
+    file = io.StringIO(newline="")
+    table = CsvTable(file, LABELS)
+    table.add("a.png", prediction(0.2, 0.7, 0.1))
+    table.add("b.png", UNREADABLE)
+    table.add("ü,\n.png", prediction(0, 0, 1))
+    file.seek(0)
+    rows = list(csv.DictReader(file))
+    assert [row["file"] for row in rows] == ["a.png", "b.png", "ü,\n.png"]
+    assert [row["label"] for row in rows] == ["monocyte", "", "smudge_cell"]
+    assert [row["probability"] for row in rows] == ["0.7000", "", "1.0000"]
+    assert (rows[0]["second"], rows[0]["second_probability"]) == ("basophil", "0.2000")
+    assert [row["error"] for row in rows] == ["", str(UNREADABLE.error), ""]
+    assert [rows[0][label] for label in LABELS] == ["0.2000", "0.7000", "0.1000"]
+    assert [rows[1][label] for label in LABELS] == [""] * 3
 
 
 @given(st.dictionaries(st.sampled_from(LABELS), st.integers(1, 500), min_size=1))
