@@ -1,6 +1,8 @@
 import csv
 import io
 import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -124,3 +126,12 @@ def test_the_differential_counts_every_cell_the_most_common_first(counts):
     assert {label: int(count) for label, count, _ in rows} == counts
     assert [int(count) for _, count, _ in rows] == sorted(counts.values(), reverse=True)
     assert sum(float(share.rstrip("%")) for *_, share in rows) == pytest.approx(100, abs=0.2)
+
+
+def test_predicting_needs_none_of_the_packages_of_training():
+    script = """
+import sys, transformers, peft
+sys.modules |= dict.fromkeys(["datasets", "accelerate", "matplotlib", "jinja2", "xgboost"])
+import bc_sam.cli, bc_sam.model, bc_sam.predictions
+"""
+    subprocess.run([sys.executable, "-c", script], check=True)
