@@ -21,8 +21,8 @@ def demo_config() -> RunConfig:
     tiny = preset("tiny")
     arguments = replace(
         tiny,
-        segmentation=replace(tiny.segmentation, epochs=6, warmup_epochs=1),
-        autoencoder=replace(tiny.autoencoder, epochs=3),
+        segmentation=replace(tiny.segmentation, epochs=5, warmup_epochs=1),
+        autoencoder=replace(tiny.autoencoder, epochs=9),
     )
     data = tuple(f"{name}=rendered:{name}:{CELLS_PER_CLASS}" for name in LABORATORIES)
     return RunConfig(data=data, arguments=arguments)
