@@ -153,7 +153,7 @@ def evaluate(
         experiment = Experiment.open(model)
         for fold in range(experiment.arguments.folds):
             experiment.run_fold(fold)
-        evaluation = _report(experiment)
+            evaluation = _report(experiment)
     if out:
         evaluation.save(out)
 

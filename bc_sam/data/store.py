@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from bc_sam.data.splits import fingerprint
 from bc_sam.disk import create_array
-from bc_sam.errors import DataError, ImageError
+from bc_sam.errors import ConfigError, DataError, ImageError
 from bc_sam.images import read_image, read_mask, to_square
 from bc_sam.serialisation import JsonConfig
 
@@ -149,7 +149,11 @@ def _undecoded(dataset: "Dataset") -> "Dataset":
 
 
 def _holds(folder: Path, key: int) -> bool:
-    return (folder / "table.json").exists() and CellTable.load(folder / "table.json").key == key
+    """Whether a folder holds these very cells; a table that another version wrote does not count."""
+    try:
+        return CellTable.load(folder / "table.json").key == key
+    except ConfigError:
+        return False
 
 
 def _content_key(datasets: Sequence["Dataset"], image_size: int) -> int:
