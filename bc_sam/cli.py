@@ -151,7 +151,8 @@ def evaluate(
         from bc_sam.experiment import Experiment
 
         experiment = Experiment.open(model)
-        for fold in range(experiment.arguments.folds):
+        pending = [fold for fold in range(experiment.arguments.folds) if not experiment.is_measured(fold)]
+        for fold in pending or [0]:
             experiment.run_fold(fold)
             evaluation = _report(experiment)
     if out:

@@ -164,7 +164,7 @@ class Experiment:
             fold: Number of the fold to hold out, from 0.
         """
         folder = self._fold_folder(fold)
-        if (folder / "result.json").exists():
+        if self.is_measured(fold):
             return FoldResult.load(folder / "result.json")
         paper = self.arguments.protocol == "paper"
         rows = np.arange(len(self.cells)) if paper else np.flatnonzero(self.folds != fold)
@@ -180,6 +180,10 @@ class Experiment:
         result = FoldResult(pairs, self._dice(features, rows, fold), timings, history)
         result.save(folder / "result.json")
         return result
+
+    def is_measured(self, fold: int) -> bool:
+        """Whether the result of the pass that holds out a fold is on disk."""
+        return (self._fold_folder(fold) / "result.json").exists()
 
     def _fold_folder(self, fold: int) -> Path:
         name = "all" if self.arguments.protocol == "paper" else f"fold-{fold}"

@@ -125,7 +125,8 @@ def resolve_labels(names: list[str], label_map: Mapping[str, str | None], *, whe
         proposal = {name: _propose(name) for name in unknown}
         raise DataError(
             f"{where} has the classes {', '.join(unknown)}, which could mean several or none of {', '.join(LABELS)}. "
-            f"Rename them, or give label_map, for example {proposal}; None leaves a class out."
+            f"Rename them, or give label_map, for example {proposal}; None leaves a class out. On the command line: "
+            f"{' '.join(f'--map {name}={label or str()}' for name, label in proposal.items())}"
         )
     return labels
 
