@@ -85,6 +85,7 @@ def fit(
             progress.set_postfix(epoch=epoch + 1, loss=f"{mean:.4f}")
             history.append({"epoch": epoch + 1, "loss": mean, "learning_rate": scheduler.get_last_lr()[0]})
     accelerator.unwrap_model(wrapped, keep_fp32_wrapper=False).eval()
+    accelerator.free_memory()  # it would hold on to the data of every stage and fold
     return history
 
 
