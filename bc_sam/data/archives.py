@@ -12,12 +12,9 @@ import datasets
 from tqdm import tqdm
 
 from bc_sam.errors import DataError
+from bc_sam.zips import unpacked_size
 
 logger = logging.getLogger(__name__)
-
-# A zip of images holds them nearly uncompressed (Matek-19: 3 to 1); 100 to 1 above this size is a bomb.
-_FREE_BYTES = 256 * 2**20
-_MAX_RATIO = 100
 
 
 def as_folder(source: str | os.PathLike[str]) -> Path:
@@ -75,10 +72,7 @@ def _check(archive: zipfile.ZipFile, folder: Path) -> None:
         name = PurePosixPath(member.filename.replace("\\", "/"))
         if name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
             raise DataError(f"{archive.filename} holds {member.filename!r}, a path outside itself. Do not trust it.")
-    total = sum(member.file_size for member in archive.infolist())
-    packed = Path(str(archive.filename)).stat().st_size
-    if total > max(_FREE_BYTES, _MAX_RATIO * packed):
-        raise DataError(f"{archive.filename} would grow from {packed} to {total} bytes. Do not trust it.")
+    total = unpacked_size(archive, DataError)
     if total > shutil.disk_usage(folder).free:
         raise DataError(
             f"{archive.filename} needs {total} bytes, more than the disk of {folder.parent} has. Free some."
