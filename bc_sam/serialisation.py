@@ -7,6 +7,8 @@ from typing import Any, ClassVar, Self
 
 from bc_sam.errors import ConfigError
 
+_MAX_BYTES = 64 * 2**20
+
 
 class JsonConfig:
     """Base of every configuration dataclass: a JSON round trip that refuses what it does not know.
@@ -63,12 +65,16 @@ class JsonConfig:
 
 
 def read_json(path: Path | str) -> Any:
-    """Reads a JSON file.
+    """Reads a JSON file, of at most 64 MB: the file may come from a stranger.
 
     Raises:
-        ConfigError: If it is missing or is no JSON.
+        ConfigError: If it is missing, is no JSON, or is larger or nested more deeply than any that is meant.
     """
     try:
-        return json.loads(Path(path).read_text())
-    except (OSError, ValueError) as error:
+        with Path(path).open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)  # the size that the system tells may be wrong, as of a device
+        if len(content) > _MAX_BYTES:
+            raise ConfigError(f"{path} has more than {_MAX_BYTES} bytes, which no file of bc_sam has. Do not use it.")
+        return json.loads(content)
+    except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read as JSON: {error}.") from error

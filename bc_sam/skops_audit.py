@@ -93,19 +93,20 @@ def _type_name(node: dict[str, Any]) -> str:
 
 def _check_members(archive: zipfile.ZipFile, nodes: list[dict[str, Any]]) -> None:
     """Checks what skops leaves to numpy and scikit-learn, which allocate and copy what they are told."""
-    owners = {node["__id__"]: node for node in nodes if "file" in node}
-    if len({node["file"] for node in owners.values()}) < len(owners):
+    owners = {node["__id__"]: node["file"] for node in nodes if "file" in node}
+    if len(set(owners.values())) < len(owners):
         raise ValueError("two arrays share one member")
-    for node in owners.values():
-        if node["__loader__"] == "NdArrayNode":
-            _check_array(archive, node["file"])
+    arrays = [node for node in nodes if node["__loader__"] == "NdArrayNode"]
+    if any(node["type"] != "numpy" for node in arrays):
+        raise ValueError("an array holds something else than numbers")
+    shapes = {name: _array_shape(archive, name) for name in {node["file"] for node in arrays}}
     for node in nodes:
-        if node["__loader__"] == "TreeNode" and not _has_one_output(node):
-            raise ValueError("a tree has more than one output")
+        if node["__loader__"] == "TreeNode":
+            _check_tree(node, shapes)
 
 
-def _check_array(archive: zipfile.ZipFile, name: str) -> None:
-    """An array must be plain numbers, and have as many as its header says."""
+def _array_shape(archive: zipfile.ZipFile, name: str) -> tuple[int, ...]:
+    """Reads the shape of an array, which must be of plain numbers and have as many as it says."""
     with archive.open(name) as member:
         if np.lib.format.read_magic(member) != (1, 0):
             raise ValueError(f"{name} is of another version of numpy's format")
@@ -113,9 +114,18 @@ def _check_array(archive: zipfile.ZipFile, name: str) -> None:
         size = member.tell() + math.prod(shape) * dtype.itemsize
     if dtype.hasobject or not dtype.itemsize or size != archive.getinfo(name).file_size:
         raise ValueError(f"{name} is no array of numbers, or has more or fewer than it says")
+    return shape
 
 
-def _has_one_output(tree: dict[str, Any]) -> bool:
-    """A `Tree` reads as many class counts as it is told to have outputs, past the end of those that are there."""
-    _, _, n_outputs = tree["__reduce__"]["args"]["content"]
-    return bool(json.loads(n_outputs["content"]) == 1)
+def _check_tree(tree: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> None:
+    """Checks what crashes a `Tree` while it is built: several outputs with one count of classes; nodes in no row."""
+    _, _, n_outputs = _content(tree["__reduce__"]["args"], "TupleNode")
+    rows = _content(tree["content"], "DictNode")["nodes"]
+    if json.loads(_content(n_outputs, "JsonNode")) != 1 or len(shapes[rows["file"]]) != 1:
+        raise ValueError("a tree is of no shape that scikit-learn gives it")
+
+
+def _content(node: dict[str, Any], loader: str) -> Any:
+    if node["__loader__"] != loader:
+        raise ValueError(f"a tree has {node['__loader__']} in the place of {loader}")
+    return node["content"]

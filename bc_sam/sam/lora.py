@@ -28,9 +28,9 @@ from transformers import SamModel
 
 from bc_sam.errors import UntrustedFileError, WeightsError
 from bc_sam.sam.encoding import MaskTokens, freeze_unused
+from bc_sam.sam.lora_config import qkv_lora, read_qkv_lora
 from bc_sam.sam.weights import build_sam, require_match, seeded
 
-_QKV = r"vision_encoder\.layers\.\d+\.attn\.qkv"
 _ADAPTER = "default"  # PEFT's name for the only adapter of a model
 _CONFIG_FILE = "adapter_config.json"
 _WEIGHTS_FILE = "adapter_model.safetensors"
@@ -66,15 +66,8 @@ def add_lora(
         >>> model.peft_config["default"].r  # 4 for q and 4 for v
         8
     """
-    config = LoraConfig(
-        r=2 * rank,
-        lora_alpha=2 * rank,  # PEFT scales by alpha / r; the paper does not scale
-        target_modules=_QKV,
-        modules_to_save=["mask_decoder", "prompt_encoder"],
-        base_model_name_or_path=base,
-        revision=base_revision,
-    )
-    model = _wrap(sam, config, seed)
+    # PEFT scales by alpha / r; the paper does not scale.
+    model = _wrap(sam, qkv_lora(2 * rank, 2 * rank, base, base_revision), seed)
     constrain_to_q_and_v(model)
     freeze_unused(model, mask_tokens=mask_tokens)
     return model
@@ -135,18 +128,15 @@ def load_adapter(
 
     Raises:
         WeightsError: If a file is missing or damaged, or does not fit `sam`.
-        UntrustedFileError: If the weights are there only as a pickle.
+        ConfigError: If the configuration is no JSON.
+        UntrustedFileError: If the weights are there only as a pickle, or the configuration asks PEFT for anything that
+            `add_lora` does not.
     """
     folder = Path(folder)
     state = _read_adapter_weights(folder)
-    try:
-        config = LoraConfig.from_pretrained(str(folder))
-        config.inference_mode = not is_trainable
-        model = _wrap(sam, config, seed=0)
-    except (OSError, ValueError, TypeError) as error:
-        raise WeightsError(
-            f"{folder / _CONFIG_FILE} is no LoRA for this SAM: {error} Save the adapter again."
-        ) from error
+    config = read_qkv_lora(folder / _CONFIG_FILE, sam.vision_encoder.config.hidden_size)
+    config.inference_mode = not is_trainable
+    model = _wrap(sam, config, seed=0)
     require_match(get_peft_model_state_dict(model, save_embedding_layers=False), state, str(folder))
     set_peft_model_state_dict(model, state)
     if not is_trainable:

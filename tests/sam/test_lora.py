@@ -7,7 +7,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
 from transformers import SamModel
 
-from bc_sam.errors import UntrustedFileError, WeightsError
+from bc_sam.errors import ConfigError, UntrustedFileError, WeightsError
 from bc_sam.sam.encoding import cell_logits, encode
 from bc_sam.sam.lora import add_lora, base_model, constrain_to_q_and_v, load_adapter, merge, save_adapter
 from bc_sam.sam.resizing import keep_mask_tokens, resize_sam
@@ -91,13 +91,12 @@ class TestNew:
             "base_model.model.prompt_encoder.modules_to_save.default.no_mask_embed.weight"
         }
 
-    def test_refuses_a_lora_that_misses_a_block(self, sam, folder, tmp_path):
-        settings = json.loads((folder / "adapter_config.json").read_text())
-        settings["target_modules"] = r"vision_encoder\.layers\.\d\.attn\.qkv"
-        (tmp_path / "adapter_config.json").write_text(json.dumps(settings))
-        (tmp_path / "adapter_model.safetensors").write_bytes((folder / "adapter_model.safetensors").read_bytes())
-        with pytest.raises(WeightsError, match="10 layers of a SAM with 12 blocks"):
-            load_adapter(sam, tmp_path)
+    def test_refuses_a_sam_whose_blocks_it_cannot_all_reach(self, sam):
+        attention = sam.vision_encoder.layers[3].attn
+        attention.another_name = attention.qkv
+        del attention.qkv
+        with pytest.raises(WeightsError, match="11 layers of a SAM with 12 blocks"):
+            add_lora(sam)
 
 
 class TestConstraint:
@@ -205,11 +204,72 @@ class TestBadFolder:
         with pytest.raises(WeightsError, match=r"adapter_model\.safetensors"):
             load_adapter(sam, tmp_path)
 
-    def test_a_configuration_of_another_kind_is_named(self, sam, weights, tmp_path):
-        save_file(weights, tmp_path / "adapter_model.safetensors")
-        (tmp_path / "adapter_config.json").write_text('{"peft_type": "IA3"}')
-        with pytest.raises(WeightsError, match=r"adapter_config\.json"):
+    @pytest.mark.parametrize(
+        ("option", "value"),
+        [
+            ("peft_type", "IA3"),
+            ("megatron_core", "os"),
+            ("megatron_config", {"num_layers": 1}),
+            ("target_modules", "(a+)+$"),
+            ("target_modules", ["qkv"]),
+            ("modules_to_save", ["vision_encoder"]),
+            ("layer_replication", [[0, 12], [0, 12]]),
+            ("auto_mapping", {"base_model_class": "Popen", "parent_library": "subprocess"}),
+            ("init_lora_weights", "gaussian"),
+            ("use_dora", True),
+            ("use_rslora", True),
+            ("rank_pattern", {".*": 10**6}),
+            ("lora_bias", True),
+            ("lora_dropout", 0.5),
+            ("runtime_config", {"ephemeral_gpu_offload": True}),
+            ("an_option_of_a_later_peft", "on"),
+        ],
+    )
+    def test_an_option_that_add_lora_does_not_set_is_refused_by_name(
+        self, sam, folder, weights, tmp_path, option, value
+    ):
+        self.write(folder, tmp_path, weights, {option: value})
+        with pytest.raises(UntrustedFileError, match=rf"adapter_config\.json .*'{option}' is "):
             load_adapter(sam, tmp_path)
+
+    @pytest.mark.parametrize(
+        "option", [{"an_option_of_a_later_peft": None}, {"another": False}, {"peft_version": "9"}]
+    )
+    def test_an_unknown_option_that_is_off_does_no_harm(self, sam, folder, weights, tmp_path, option):
+        self.write(folder, tmp_path, weights, option)
+        assert load_adapter(sam, tmp_path).peft_config["default"].r == 2 * RANK
+
+    @pytest.mark.parametrize("rank", [0, -1, 10**12, 2 * WIDTH + 1, True, "8", 8.0, None])
+    def test_an_impossible_rank_is_refused_before_anything_is_built(self, sam, folder, weights, tmp_path, rank):
+        self.write(folder, tmp_path, weights, {"r": rank})
+        with pytest.raises(WeightsError, match=rf"adapter_config\.json: r must be 1 to {2 * WIDTH} "):
+            load_adapter(sam, tmp_path)
+
+    @pytest.mark.parametrize("alpha", [0, -1, float("nan"), float("inf"), 10**400, "8", None])
+    def test_an_impossible_scale_is_refused(self, sam, folder, weights, tmp_path, alpha):
+        self.write(folder, tmp_path, weights, {"lora_alpha": alpha})
+        with pytest.raises(WeightsError, match=r"adapter_config\.json: lora_alpha must be above 0"):
+            load_adapter(sam, tmp_path)
+
+    @pytest.mark.parametrize("content", ["", "{", "[" * 10**5, "\xff"])
+    def test_a_configuration_that_is_no_json_is_named(self, sam, weights, tmp_path, content):
+        save_file(weights, tmp_path / "adapter_model.safetensors")
+        (tmp_path / "adapter_config.json").write_text(content, "latin-1")
+        with pytest.raises(ConfigError, match=r"adapter_config\.json cannot be read as JSON"):
+            load_adapter(sam, tmp_path)
+
+    @pytest.mark.parametrize("content", ["[]", "null", "3", '"r"'])
+    def test_a_configuration_that_is_no_object_is_named(self, sam, weights, tmp_path, content):
+        save_file(weights, tmp_path / "adapter_model.safetensors")
+        (tmp_path / "adapter_config.json").write_text(content)
+        with pytest.raises(WeightsError, match=r"adapter_config\.json is no LoRA's configuration"):
+            load_adapter(sam, tmp_path)
+
+    def write(self, folder, target, weights, changes):
+        """Writes a copy of an adapter with other settings."""
+        settings = json.loads((folder / "adapter_config.json").read_text()) | changes
+        (target / "adapter_config.json").write_text(json.dumps(settings))
+        save_file(weights, target / "adapter_model.safetensors")
 
 
 class TestMerge:
