@@ -1,5 +1,6 @@
 """What can be set: one frozen dataclass for each training stage, for the run, and for the model folder."""
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -12,6 +13,9 @@ FORMAT_VERSION = 1
 
 #: Width of the decoder's transposed convolutions in the original autoencoder.
 PAPER_DECODER_CHANNELS = (150, 200, 256, 200, 180, 150, 128)
+
+#: Most labels, pixels or channels that a model folder may ask for; the largest SAM has 1280 channels at 1024 px.
+MOST = 4096
 
 Protocol = Literal["strict", "paper"]
 Precision = Literal["auto", "no", "bf16", "fp16"]
@@ -36,6 +40,8 @@ class SegmentationArguments(JsonConfig):
         weight_decay: Decay of AdamW.
         dice_weight: Weight of the Dice loss; cross-entropy has the rest.
         colour_jitter: Half-range of random brightness, contrast, saturation and hue-like channel gains; 0 is none.
+        max_grad_norm: Gradients longer than this are shortened to it; ``None`` leaves them.
+        patience: Epochs without a better validation loss after which the stage stops; ``None`` goes on.
     """
 
     lora_rank: int = 4
@@ -47,6 +53,8 @@ class SegmentationArguments(JsonConfig):
     weight_decay: float = 0.1
     dice_weight: float = 0.8
     colour_jitter: float = 0.0
+    max_grad_norm: float | None = None
+    patience: int | None = None
 
     def __post_init__(self) -> None:
         _require(self.lora_rank > 0, f"lora_rank must be positive, not {self.lora_rank}.")
@@ -69,6 +77,8 @@ class AutoencoderArguments(JsonConfig):
         learning_rate: Peak rate of AdamW.
         weight_decay: Decay of AdamW.
         mmd_weight: Weight of the distance between the domains' mean latents; 1 - SSIM has weight 1.
+        max_grad_norm: Gradients longer than this are shortened to it; ``None`` leaves them.
+        patience: Epochs without a better validation loss after which the stage stops; ``None`` goes on.
     """
 
     latent_dim: int = 50
@@ -80,6 +90,8 @@ class AutoencoderArguments(JsonConfig):
     learning_rate: float = 5e-4
     weight_decay: float = 0.05
     mmd_weight: float = 5.0
+    max_grad_norm: float | None = None
+    patience: int | None = None
 
     def __post_init__(self) -> None:
         _require(self.latent_dim > 0, f"latent_dim must be positive, not {self.latent_dim}.")
@@ -118,7 +130,12 @@ class TrainingArguments(JsonConfig):
         seed: Seed of the folds, the initial weights and the shuffling.
         folds: Parts that each data set is cut into.
         protocol: ``"strict"`` keeps the test fold out of every stage; ``"paper"`` shows it to stages 1 and 2.
-        mixed_precision: ``"auto"`` takes bf16 where the processor computes in it.
+        mixed_precision: ``"auto"`` takes what ``accelerate launch`` was told, else bf16 where the processor computes
+            in it.
+        validation: Share of the training cells, 0..0.5, that stages 1 and 2 do not learn from but choose their best
+            epoch by; stage 3 does not see them either.
+        gradient_accumulation_steps: Parts that each batch is computed in, to save memory.
+        checkpoint_steps: Steps between two checkpoints; there is one after each epoch too.
         segmentation: Stage 1.
         autoencoder: Stage 2.
         classifiers: Stage 3.
@@ -131,12 +148,20 @@ class TrainingArguments(JsonConfig):
     folds: int = 5
     protocol: Protocol = "strict"
     mixed_precision: Precision = "auto"
+    validation: float = 0.0
+    gradient_accumulation_steps: int = 1
+    checkpoint_steps: int = 200
     segmentation: SegmentationArguments = field(default_factory=SegmentationArguments)
     autoencoder: AutoencoderArguments = field(default_factory=AutoencoderArguments)
     classifiers: ClassifierArguments = field(default_factory=ClassifierArguments)
 
     def __post_init__(self) -> None:
         _require(self.folds >= 2, f"folds must be at least 2, not {self.folds}.")
+        _require(0 <= self.validation <= 0.5, f"validation must lie in 0..0.5, not {self.validation}.")
+        _require(
+            self.gradient_accumulation_steps > 0 and self.checkpoint_steps > 0,
+            "gradient_accumulation_steps and checkpoint_steps must be positive.",
+        )
         _require(
             self.image_size > 0 and self.image_size % 16 == 0,
             f"image_size must be a multiple of SAM's 16-pixel patches, not {self.image_size}.",
@@ -187,14 +212,17 @@ def preset(name: str) -> TrainingArguments:
 class BCSamConfig(JsonConfig):
     """The ``config.json`` of a model folder: what must be known to use the model.
 
+    It may come from a stranger, so names are such that no path can be made of them, and sizes are within reason.
+
     Attributes:
         labels: Class names in the order of the probability columns.
         domains: Data sets that the model learned from.
         classifiers: For each classifier in the folder ``classifiers/``, the index of the label that each of its
             own classes, which are 0, 1, 2 ..., stands for.
         default_classifier: The one that `predict` uses unless told otherwise.
-        base: Hub id of the SAM underneath, or ``None`` when it lies in the folder ``base/``.
-        base_revision: Revision of the base on the Hub.
+        base: Hub id of the SAM underneath, or ``None`` when the Hub does not hold it.
+        base_revision: Commit of the base on the Hub.
+        base_inside: Whether the base lies in the folder ``base/`` instead of being fetched from the Hub.
         image_size: Side of the square that SAM sees, pixels.
         image_mean: Mean of the training pixels, 0..255, red, green, blue.
         image_std: Their standard deviation, 0..255.
@@ -205,6 +233,7 @@ class BCSamConfig(JsonConfig):
         decoder_channels: Widths of the autoencoder's decoder.
         format_version: Version of this layout.
         versions: Version of each library that wrote the folder.
+        files: SHA-256 of each file of the folder that is loaded, by its path in the folder.
     """
 
     labels: tuple[str, ...] = LABELS
@@ -213,6 +242,7 @@ class BCSamConfig(JsonConfig):
     default_classifier: str = "svm_rbf"
     base: str | None = None
     base_revision: str | None = None
+    base_inside: bool = True
     image_size: int = 224
     image_mean: tuple[float, float, float] = (215.0322, 187.7592, 200.4668)
     image_std: tuple[float, float, float] = (41.3047, 56.9191, 21.9522)
@@ -222,8 +252,29 @@ class BCSamConfig(JsonConfig):
     decoder_channels: tuple[int, ...] = PAPER_DECODER_CHANNELS
     format_version: int = FORMAT_VERSION
     versions: dict[str, str] = field(default_factory=dict)
+    files: dict[str, str] = field(default_factory=dict)
     model_type: str = "bc_sam"
 
     def __post_init__(self) -> None:
-        _require(len(set(self.labels)) == len(self.labels) > 0, "labels must be distinct and not empty.")
+        _require(0 < len(set(self.labels)) == len(self.labels) <= MOST, "labels must be distinct, and 1 to 4096.")
         _require(all(std > 0 for std in self.image_std), f"image_std must be positive, not {self.image_std}.")
+        _require(0 < self.image_size <= MOST, f"image_size must be 1 to {MOST}, not {self.image_size}.")
+        widths = (self.feature_channels, self.latent_dim, *self.decoder_channels)
+        _require(all(0 < width <= MOST for width in widths), f"The widths {widths} must be 1 to {MOST}.")
+        _require(len(self.decoder_channels) == 7, "decoder_channels needs 7 widths.")
+        self._check_base()
+        for name, classes in self.classifiers.items():
+            _require(re.fullmatch(r"[a-z0-9_]+", name) is not None, f"{name!r} cannot be a classifier's name.")
+            ascending = all(a < b for a, b in zip((-1, *classes), (*classes, len(self.labels)), strict=True))
+            _require(ascending, f"The classes of {name} must ascend from 0 to {len(self.labels) - 1}: {classes}.")
+
+        for name in self.files:
+            inside = re.fullmatch(r"(\w[\w.-]*/)*\w[\w.-]*", name) is not None
+            _require(inside, f"{name!r} is no path of a file in the model folder.")
+
+    def _check_base(self) -> None:
+        _require(self.base_inside or self.base is not None, "base is missing: which SAM is underneath?")
+        _require(
+            self.base is None or re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", self.base) is not None,
+            f"base must be a Hub id, which reads 'owner/name', not {self.base!r}.",
+        )

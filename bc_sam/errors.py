@@ -21,5 +21,9 @@ class WeightsError(BCSamError):
     """Weights are missing, misshapen, left at their initial value, or of a format that cannot be read safely."""
 
 
+class HubError(BCSamError):
+    """The Hub refused, cannot be reached, or has no such repository or revision."""
+
+
 class UntrustedFileError(BCSamError):
     """A file would have to run code, or build a type that is not on the allow-list, to be loaded."""

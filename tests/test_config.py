@@ -127,6 +127,35 @@ def test_the_labels_are_the_canonical_ones_unless_told_otherwise():
     assert BCSamConfig().labels == LABELS
 
 
+@pytest.mark.parametrize(
+    ("field_name", "value"),
+    [
+        ("labels", ("basophil", "basophil")),
+        ("labels", ()),
+        ("image_size", 10**6),
+        ("latent_dim", 10**9),
+        ("feature_channels", 0),
+        ("decoder_channels", (8, 8)),
+        ("decoder_channels", (10**6,) * 7),
+        ("image_std", (0.0, 1.0, 1.0)),
+        ("classifiers", {"../../rf": (0,)}),
+        ("classifiers", {"rf": (3, 1)}),
+        ("classifiers", {"rf": (0, 13)}),
+        ("base", "../../somewhere"),
+        ("base", "/etc"),
+        ("base", "model.pth"),
+        ("base_inside", False),
+        ("files", {"../config.json": "0"}),
+        ("files", {"/etc/passwd": "0"}),
+        ("files", {"base/..": "0"}),
+    ],
+)
+def test_a_model_config_that_a_stranger_made_up_is_refused(field_name, value):
+    data = json.loads(json.dumps(BCSamConfig().to_dict() | {field_name: value}))
+    with pytest.raises(ConfigError, match=r"config\.json"):
+        BCSamConfig.from_dict(data, where="config.json")
+
+
 @dataclass(frozen=True)
 class Point(JsonConfig):
     x: float = 0.0

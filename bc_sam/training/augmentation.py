@@ -1,7 +1,9 @@
 """Random views of a batch of cells: turned, mirrored, tilted, and with other light and stain."""
 
 import math
+from collections.abc import Iterable
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -9,10 +11,18 @@ from torch.nn import functional as F
 #: Largest tilt of the paper, in degrees.
 MAX_TILT = 20.0
 
+_TILT = math.radians(MAX_TILT)
 
-def random_views(
-    images: Tensor, masks: Tensor, generator: torch.Generator, colour_jitter: float = 0.0
-) -> tuple[Tensor, Tensor]:
+
+def view_draws(seed: int, epoch: int, cells: Iterable[int]) -> Tensor:
+    """Draws the random numbers of one view of each cell, (B, 9) in 0..1, from the seed, the epoch and the cell alone.
+
+    So a cell has the same view whichever process sees it, and after a training was taken up again.
+    """
+    return torch.tensor(np.array([np.random.default_rng([seed, epoch, cell]).random(9) for cell in cells])).float()
+
+
+def random_views(images: Tensor, masks: Tensor, draws: Tensor, colour_jitter: float = 0.0) -> tuple[Tensor, Tensor]:
     """Gives each image and its mask one random view (BC-SAM, section 3.1).
 
     Half of the images are turned by a multiple of 90° and mirrored or not, a quarter are tilted by up to 20°, and a
@@ -21,41 +31,37 @@ def random_views(
     Args:
         images: (B, 3, S, S) float, 0..255.
         masks: (B, S, S) float, 0 or 1.
-        generator: On the processor, whatever the device of the images, so that devices agree.
+        draws: (B, 9), from `view_draws`.
         colour_jitter: Half-range of the random gain of brightness, of contrast and of each channel; 0 is none.
 
     Returns:
         Images and masks of the same shapes.
     """
-    motion = _random_motions(len(images), generator).to(images)
+    motion = _motions(draws[:, :4]).to(images)
     grid = F.affine_grid(motion, list(images.shape), align_corners=False)
     images = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
     masks = F.grid_sample(masks[:, None], grid, mode="nearest", padding_mode="reflection", align_corners=False)[:, 0]
     if colour_jitter:
-        images = _jitter_colours(images, generator, colour_jitter)
+        images = _jitter_colours(images, draws[:, 4:].to(images), colour_jitter)
     return images, masks
 
 
-def _random_motions(n: int, generator: torch.Generator) -> Tensor:
+def _motions(draws: Tensor) -> Tensor:
     """Affine matrices (n, 2, 3) of symmetries and tilts."""
-    kind = torch.rand(n, generator=generator)
-    quarter_turns = torch.randint(0, 4, (n,), generator=generator) * (math.pi / 2)
-    mirror = 1.0 - 2.0 * torch.randint(0, 2, (n,), generator=generator)
-    tilt = (torch.rand(n, generator=generator) * 2 - 1) * math.radians(MAX_TILT)
-    angle = torch.where(kind < 0.5, quarter_turns, torch.where(kind < 0.75, tilt, 0.0))
+    kind, turn, side, tilt = draws.T
+    quarter_turns = (turn * 4).floor() * (math.pi / 2)
+    mirror = torch.where(side < 0.5, -1.0, 1.0)
+    angle = torch.where(kind < 0.5, quarter_turns, torch.where(kind < 0.75, (tilt * 2 - 1) * _TILT, 0.0))
     mirror = torch.where(kind < 0.5, mirror, 1.0)
-    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros(n)
+    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros(len(draws))
     rows = torch.stack([cos * mirror, -sin, zero]), torch.stack([sin * mirror, cos, zero])
     return torch.stack(rows).permute(2, 0, 1)
 
 
-def _jitter_colours(images: Tensor, generator: torch.Generator, strength: float) -> Tensor:
+def _jitter_colours(images: Tensor, draws: Tensor, strength: float) -> Tensor:
     """Random brightness and contrast of each image and gain of each channel, as another lamp or stain would give."""
-
-    def gain(*shape: int) -> Tensor:
-        return (1 + strength * (torch.rand(shape, generator=generator) * 2 - 1)).to(images)
-
-    n = len(images)
+    gains = 1 + strength * (draws * 2 - 1)
+    brightness, contrast, channels = gains[:, :1, None, None], gains[:, 1:2, None, None], gains[:, 2:, None, None]
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
-    images = (images - mean) * gain(n, 1, 1, 1) + mean * gain(n, 1, 1, 1)
-    return (images * (1 + (gain(n, 3, 1, 1) - 1) / 2)).clamp(0, 255)
+    images = (images - mean) * contrast + mean * brightness
+    return (images * (1 + (channels - 1) / 2)).clamp(0, 255)

@@ -1,18 +1,20 @@
 """Stage 2: the autoencoder learns to draw the cell from 50 numbers that do not tell the laboratory."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from bc_sam.autoencoder import CrossDomainAutoencoder
 from bc_sam.config import AutoencoderArguments
 from bc_sam.features import FeatureStore
-from bc_sam.losses import autoencoder_loss
+from bc_sam.losses import autoencoder_loss, linear_mmd, ssim
+from bc_sam.sam.weights import seeded
+from bc_sam.training.checkpoints import Checkpoints
+from bc_sam.training.distributed import gather, share_batch_norm
 from bc_sam.training.loop import Schedule, fit
+from bc_sam.training.sampling import balanced, stage_batches
 
 
 class CellFeatures(Dataset):
@@ -32,33 +34,6 @@ class CellFeatures(Dataset):
         return torch.tensor(self.features.maps[row]), target, int(self.domains[index])
 
 
-class BalancedDomainSampler(Sampler[int]):
-    """Deals the domains in turn, so that every batch holds them in equal parts whatever their sizes.
-
-    An epoch is as long as the data: a large domain is seen in part, a small one several times, each shuffled anew.
-
-    Args:
-        domains: (n,) integers.
-        seed: Seed of the shuffling.
-    """
-
-    def __init__(self, domains: np.ndarray, seed: int = 1234) -> None:
-        self.members = [np.flatnonzero(domains == domain) for domain in np.unique(domains)]
-        self.length = len(domains)
-        self.rng = np.random.default_rng(seed)
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[int]:
-        each = -(-self.length // len(self.members))
-        dealt = [
-            np.concatenate([self.rng.permutation(members) for _ in range(-(-each // len(members)))])[:each]
-            for members in self.members
-        ]
-        return iter(np.stack(dealt, axis=1).ravel()[: self.length].tolist())
-
-
 def train_autoencoder(
     features: FeatureStore,
     rows: np.ndarray,
@@ -66,6 +41,9 @@ def train_autoencoder(
     arguments: AutoencoderArguments,
     accelerator: Accelerator,
     seed: int = 1234,
+    *,
+    checkpoints: Checkpoints | None = None,
+    validation_rows: np.ndarray | None = None,
 ) -> tuple[CrossDomainAutoencoder, list[dict[str, float]]]:
     """Trains the autoencoder on cells of all domains, without their labels (BC-SAM, section 2.2).
 
@@ -76,30 +54,60 @@ def train_autoencoder(
         arguments: Numbers of the stage.
         accelerator: Device, processes and precision.
         seed: Seed of the initial weights and of the shuffling.
+        checkpoints: Where to keep checkpoints.
+        validation_rows: Cells by which the best epoch is chosen.
 
     Returns:
         The autoencoder, in eval mode, and the loss of each epoch.
     """
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
+    with seeded(seed):
         model = CrossDomainAutoencoder(features.maps.shape[1], arguments.latent_dim, arguments.decoder_channels)
+    share_batch_norm(model)
     # The decoder's convolutions run faster so, on processors above all; the numbers are the same.
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     data = CellFeatures(features, rows, domains)
-    sampler = BalancedDomainSampler(data.domains, seed)
-    # Batch norm cannot train on a last batch of one cell.
-    drop_last = len(data) % arguments.batch_size == 1
-    loader = DataLoader(data, arguments.batch_size, sampler=sampler, drop_last=drop_last)
+    batches = stage_batches(balanced(data.domains), len(data), arguments.batch_size, accelerator, seed)
 
     def loss(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         maps, targets, domains = batch
         latents, cells = model(maps.float())
-        return autoencoder_loss(cells, targets.float() / 255, latents, domains, arguments.mmd_weight)
+        whole = gather(latents), gather(domains)
+        return autoencoder_loss(cells, targets.float() / 255, *whole, arguments.mmd_weight)
+
+    unseen = CellFeatures(features, rows[:0] if validation_rows is None else validation_rows, domains)
+
+    def validation(model: nn.Module) -> float:
+        return _mean_loss(model, unseen, arguments, accelerator.device)
 
     schedule = Schedule(
         epochs=arguments.epochs,
         warmup_steps=arguments.warmup_steps,
         learning_rate=arguments.learning_rate,
         weight_decay=arguments.weight_decay,
+        max_grad_norm=arguments.max_grad_norm,
+        patience=arguments.patience,
     )
-    return model, fit(model, loader, loss, schedule, accelerator, "Stage 2: autoencoder")
+    history = fit(
+        model,
+        data,
+        batches,
+        loss,
+        schedule,
+        accelerator,
+        "Stage 2: autoencoder",
+        checkpoints=checkpoints,
+        validate=validation if len(unseen) else None,
+    )
+    return model, history
+
+
+def _mean_loss(model: nn.Module, data: CellFeatures, arguments: AutoencoderArguments, device: torch.device) -> float:
+    """The loss of stage 2 on cells that it does not learn from; the domains' means are those of all these cells."""
+    latents, similarities = [], []
+    for maps, targets, _ in DataLoader(data, arguments.batch_size):
+        latent, cells = model(maps.to(device).float())
+        latents.append(latent)
+        similarities.append(ssim(cells, targets.to(device).float() / 255) * len(maps))
+    similarity = torch.stack(similarities).sum() / len(data)
+    distance = linear_mmd(torch.cat(latents), torch.from_numpy(data.domains).to(device))
+    return float(1 - similarity + arguments.mmd_weight * distance)

@@ -17,14 +17,16 @@ from bc_sam.errors import DataError
 from bc_sam.losses import segmentation_loss
 from bc_sam.sam.encoding import cell_logits, encode, normalise
 from bc_sam.sam.lora import add_lora
-from bc_sam.training.augmentation import random_views
+from bc_sam.training.augmentation import random_views, view_draws
+from bc_sam.training.checkpoints import Checkpoints
 from bc_sam.training.loop import Schedule, fit
+from bc_sam.training.sampling import shuffled, stage_batches
 
 logger = logging.getLogger(__name__)
 
 
 class MaskedCells(Dataset):
-    """Cells with a hand mask: pixels (S, S, 3) uint8 and whole-cell mask (S, S) uint8, 0 or 1."""
+    """Cells with a hand mask: pixels (S, S, 3) uint8, whole-cell mask (S, S) uint8, 0 or 1, and position."""
 
     def __init__(self, cells: CellStore, rows: np.ndarray) -> None:
         self.cells = cells
@@ -33,9 +35,10 @@ class MaskedCells(Dataset):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
         row = self.rows[index]
-        return torch.tensor(self.cells.pixels[row]), torch.tensor(self.cells.masks[row] > 0, dtype=torch.uint8)
+        pixels, mask = self.cells.pixels[row], self.cells.masks[row] > 0
+        return torch.tensor(pixels), torch.tensor(mask, dtype=torch.uint8), index
 
 
 class CellSegmenter(nn.Module):
@@ -58,6 +61,9 @@ def train_segmentation(
     accelerator: Accelerator,
     config: BCSamConfig,
     seed: int = 1234,
+    *,
+    checkpoints: Checkpoints | None = None,
+    validation_rows: np.ndarray | None = None,
 ) -> tuple[PeftModel, list[dict[str, float]]]:
     """Fine-tunes SAM on the cells that have a hand mask (BC-SAM, section 2.1).
 
@@ -69,6 +75,8 @@ def train_segmentation(
         accelerator: Device, processes and precision.
         config: Gives the pixels' mean and deviation, and the base that the adapter's file is to name.
         seed: Seed of LoRA's initial weights, the shuffling and the augmentation.
+        checkpoints: Where to keep checkpoints.
+        validation_rows: Cells by whose masks the best epoch is chosen, where any of them has one.
 
     Returns:
         The base with its adapter, in eval mode, and the loss of each epoch.
@@ -83,22 +91,47 @@ def train_segmentation(
     model = add_lora(sam, arguments.lora_rank, base=config.base, base_revision=config.base_revision, seed=seed)
     if arguments.train_encoder:
         model.get_base_model().vision_encoder.requires_grad_(True)
-    shuffle = torch.Generator().manual_seed(seed)
-    loader = DataLoader(data, arguments.batch_size, shuffle=True, generator=shuffle)
-    views = torch.Generator().manual_seed(seed + accelerator.process_index)
+    batches = stage_batches(shuffled(len(data)), len(data), arguments.batch_size, accelerator, seed)
 
-    def loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-        pixels, masks = batch
-        images, masks = random_views(pixels.permute(0, 3, 1, 2).float(), masks.float(), views, arguments.colour_jitter)
-        images = normalise(images.permute(0, 2, 3, 1), config.image_mean, config.image_std)
-        logits = model(images)
-        masks = F.interpolate(masks[:, None], size=logits.shape[-2:], mode="nearest-exact")[:, 0]
-        return segmentation_loss(logits, masks, arguments.dice_weight)
+    def loss(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        pixels, masks, cells = batch
+        draws = view_draws(seed, batches.epoch, cells.tolist())
+        images, masks = random_views(pixels.permute(0, 3, 1, 2).float(), masks.float(), draws, arguments.colour_jitter)
+        return _mask_loss(model, images.permute(0, 2, 3, 1), masks, config, arguments.dice_weight)
+
+    unseen = MaskedCells(cells, rows[:0] if validation_rows is None else validation_rows)
+
+    def validation(model: nn.Module) -> float:
+        losses = []
+        for pixels, masks, _ in DataLoader(unseen, arguments.batch_size):
+            pixels, masks = pixels.to(accelerator.device).float(), masks.to(accelerator.device).float()
+            losses.append(float(_mask_loss(model, pixels, masks, config, arguments.dice_weight)) * len(pixels))
+        return sum(losses) / len(unseen)
 
     schedule = Schedule(
         epochs=arguments.epochs,
-        warmup_steps=arguments.warmup_epochs * len(loader),
+        warmup_steps=arguments.warmup_epochs * len(batches),
         learning_rate=arguments.learning_rate,
         weight_decay=arguments.weight_decay,
+        max_grad_norm=arguments.max_grad_norm,
+        patience=arguments.patience,
     )
-    return model, fit(CellSegmenter(model), loader, loss, schedule, accelerator, "Stage 1: masks")
+    history = fit(
+        CellSegmenter(model),
+        data,
+        batches,
+        loss,
+        schedule,
+        accelerator,
+        "Stage 1: masks",
+        checkpoints=checkpoints,
+        validate=validation if len(unseen) else None,
+    )
+    return model, history
+
+
+def _mask_loss(model: nn.Module, pixels: Tensor, masks: Tensor, config: BCSamConfig, dice_weight: float) -> Tensor:
+    """The loss of stage 1 on pixels (B, S, S, 3), 0..255, and masks (B, S, S)."""
+    logits = model(normalise(pixels, config.image_mean, config.image_std))
+    masks = F.interpolate(masks[:, None], size=logits.shape[-2:], mode="nearest-exact")[:, 0]
+    return segmentation_loss(logits, masks, dice_weight)

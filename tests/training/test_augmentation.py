@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bc_sam.training import augmentation
-from bc_sam.training.augmentation import MAX_TILT, random_views
+from bc_sam.training.augmentation import MAX_TILT, random_views, view_draws
 
 seeds = st.integers(0, 2**63 - 1)
 sizes = st.integers(5, 20)
@@ -14,6 +14,10 @@ sizes = st.integers(5, 20)
 
 def generator(seed=0):
     return torch.Generator().manual_seed(seed)
+
+
+def draws(n, seed=0):
+    return view_draws(seed, 0, range(n))
 
 
 def symmetries(image):
@@ -39,14 +43,14 @@ def bright_square():
 @given(seeds, sizes)
 def test_three_of_four_views_only_move_whole_pixels(seed, size):
     image = 255 * torch.rand(3, size, size, generator=generator(seed))
-    views, _ = random_views(image.expand(200, -1, -1, -1), torch.zeros(200, size, size), generator(seed))
+    views, _ = random_views(image.expand(200, -1, -1, -1), torch.zeros(200, size, size), draws(200, seed))
     exact = is_symmetry(views, image)
     assert 0.6 < exact.float().mean() < 0.9
 
 
 def test_all_eight_symmetries_come_up_equally_often_and_none_stands_out():
     image = 255 * torch.rand(3, 8, 8, generator=generator())
-    views, _ = random_views(image.expand(4000, -1, -1, -1), torch.zeros(4000, 8, 8), generator())
+    views, _ = random_views(image.expand(4000, -1, -1, -1), torch.zeros(4000, 8, 8), draws(4000))
     near = (views[:, None] - symmetries(image)).abs().amax((-3, -2, -1)) < 0.05
     share = near.float().mean(0)
     assert share[0].item() == pytest.approx(0.25 + 0.5 / 8, abs=0.03)  # those left alone, and the turn by 0°
@@ -57,7 +61,7 @@ def test_all_eight_symmetries_come_up_equally_often_and_none_stands_out():
 @given(seeds)
 def test_the_mask_follows_the_image(bright_square, seed):
     image, mask = bright_square
-    views, masks = random_views(image.expand(40, -1, -1, -1), mask.expand(40, -1, -1), generator(seed))
+    views, masks = random_views(image.expand(40, -1, -1, -1), mask.expand(40, -1, -1), draws(40, seed))
     cell, other = masks == 1, masks == 0
     assert (cell | other).all()
     # The image blends where the mask takes the nearer pixel: half and half at an edge, a quarter at a corner.
@@ -69,7 +73,7 @@ def test_the_mask_follows_the_image(bright_square, seed):
 @settings(max_examples=25, deadline=None)
 @given(seeds)
 def test_tilts_stay_within_the_papers_and_go_both_ways(seed):
-    motions = augmentation._random_motions(400, generator(seed))
+    motions = augmentation._motions(draws(400, seed)[:, :4])
     angles = torch.atan2(motions[:, 1, 0], motions[:, 0, 0])
     off = angles / (math.pi / 2)
     tilts = angles[(off - off.round()).abs() > 1e-4]
@@ -79,19 +83,27 @@ def test_tilts_stay_within_the_papers_and_go_both_ways(seed):
 
 
 @given(seeds)
-def test_the_generator_alone_decides(seed):
+def test_the_draws_alone_decide(seed):
     images, masks = 255 * torch.rand(6, 3, 8, 8, generator=generator(seed)), torch.ones(6, 8, 8)
-    first, again = (random_views(images, masks, generator(seed), colour_jitter=0.3) for _ in range(2))
-    other = random_views(images, masks, generator(seed ^ 1), colour_jitter=0.3)
+    first, again = (random_views(images, masks, draws(6, seed), colour_jitter=0.3) for _ in range(2))
+    other = random_views(images, masks, draws(6, seed ^ 1), colour_jitter=0.3)
     assert torch.equal(first[0], again[0])
     assert not torch.equal(first[0], other[0])
+
+
+@given(seeds, st.integers(0, 500), st.lists(st.integers(0, 10**6), min_size=1, max_size=8, unique=True))
+def test_a_cells_draws_depend_on_seed_epoch_and_cell_and_not_on_its_batch(seed, epoch, cells):
+    together = view_draws(seed, epoch, cells)
+    for cell, row in zip(cells, together, strict=True):
+        assert torch.equal(view_draws(seed, epoch, [cell])[0], row)
+        assert not torch.equal(view_draws(seed, epoch + 1, [cell])[0], row)
 
 
 @given(seeds)
 def test_views_stay_within_the_range_of_pixels_and_change_no_input(seed):
     images, masks = 255 * torch.rand(6, 3, 8, 8, generator=generator(seed)), torch.ones(6, 8, 8)
     before = images.clone()
-    views, view_masks = random_views(images, masks, generator(seed), colour_jitter=0.5)
+    views, view_masks = random_views(images, masks, draws(6, seed), colour_jitter=0.5)
     assert views.shape == images.shape
     assert view_masks.shape == masks.shape
     assert views.min() >= 0
@@ -101,14 +113,14 @@ def test_views_stay_within_the_range_of_pixels_and_change_no_input(seed):
 
 def test_without_jitter_colours_stay():
     colour = torch.tensor([210.0, 120.0, 60.0])[:, None, None]
-    views, _ = random_views(colour.expand(30, 3, 8, 8), torch.ones(30, 8, 8), generator(), colour_jitter=0)
+    views, _ = random_views(colour.expand(30, 3, 8, 8), torch.ones(30, 8, 8), draws(30), colour_jitter=0)
     assert torch.allclose(views, colour.expand_as(views), atol=1e-2)
 
 
 @given(seeds, st.floats(0.05, 0.5))
 def test_jitter_changes_each_channel_within_its_range(seed, strength):
     level = 100.0  # of a grey image: contrast has nothing to stretch, so brightness and channel gains are all there is
-    views, _ = random_views(torch.full((30, 3, 4, 4), level), torch.ones(30, 4, 4), generator(seed), strength)
+    views, _ = random_views(torch.full((30, 3, 4, 4), level), torch.ones(30, 4, 4), draws(30, seed), strength)
     gains = views.mean((2, 3)) / level
     assert gains.min() >= (1 - strength) * (1 - strength / 2) - 1e-4
     assert gains.max() <= (1 + strength) * (1 + strength / 2) + 1e-4

@@ -7,10 +7,12 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, TensorDataset
+from torch.utils.data import TensorDataset
 
 from bc_sam.errors import BCSamError
+from bc_sam.training.checkpoints import Checkpoints
 from bc_sam.training.loop import Schedule, fit
+from bc_sam.training.sampling import EpochBatches, shuffled
 
 SCHEDULE = Schedule(epochs=6, warmup_steps=4, learning_rate=0.05, weight_decay=0.0)
 
@@ -33,10 +35,14 @@ def squared_error(model, batch):
     return F.mse_loss(model(x), y)
 
 
-def train(model, data, schedule=SCHEDULE, loss=squared_error, precision="no"):
-    torch.manual_seed(1)
-    loader = DataLoader(data, 8, shuffle=True, generator=torch.Generator().manual_seed(2))
-    return fit(model, loader, loss, schedule, Accelerator(cpu=True, mixed_precision=precision), "Test")
+def train(model, data, schedule=SCHEDULE, loss=squared_error, precision="no", accumulate=1, **more):
+    accelerator = Accelerator(cpu=True, mixed_precision=precision, gradient_accumulation_steps=accumulate)
+    batches = EpochBatches(shuffled(len(data)), len(data), 8 // accumulate, seed=2)
+    return fit(model, data, batches, loss, schedule, accelerator, "Test", **more)
+
+
+def same_weights(one, other):
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
 
 
 def test_the_loss_falls(model, data):
@@ -133,3 +139,103 @@ class TestMixedPrecision:
         by_hand = F.linear(F.linear(x, model[0].weight, model[0].bias), model[2].weight, model[2].bias)
         assert torch.equal(model(x), by_hand)
         assert torch.equal(copy.deepcopy(model)(x), by_hand)
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+class TestResume:
+    """A training that was killed after any step ends with the weights of one that was left alone."""
+
+    @pytest.mark.parametrize("killed_after", [0, 1, 3, 4, 5, 7, 12, 29])
+    @pytest.mark.parametrize("every", [1, 3, 100])
+    def test_the_weights_and_the_history_are_the_same(self, model, data, tmp_path, killed_after, every):
+        alone, again = copy.deepcopy(model), copy.deepcopy(model)
+        history = train(alone, data)
+        steps = 0
+
+        def mortal(model, batch):
+            nonlocal steps
+            steps += 1
+            if steps > killed_after:
+                raise Killed
+            return squared_error(model, batch)
+
+        checkpoints = Checkpoints(tmp_path, "key", every=every)
+        with pytest.raises(Killed):
+            train(model, data, loss=mortal, checkpoints=checkpoints)
+        assert train(again, data, checkpoints=checkpoints) == history
+        assert same_weights(alone, again)
+
+    def test_a_finished_training_is_not_trained_again(self, model, data, tmp_path):
+        again = copy.deepcopy(model)
+        checkpoints = Checkpoints(tmp_path, "key")
+        history = train(model, data, checkpoints=checkpoints)
+
+        def never(model, batch):
+            raise AssertionError
+
+        assert train(again, data, loss=never, checkpoints=checkpoints) == history
+        assert same_weights(model, again)
+
+    def test_another_training_does_not_take_it_up(self, model, data, tmp_path):
+        alone, again = copy.deepcopy(model), copy.deepcopy(model)
+        train(alone, data)
+        train(model, data, Schedule(2, 0, 0.3, 0.0), checkpoints=Checkpoints(tmp_path, "one"))
+        train(again, data, checkpoints=Checkpoints(tmp_path, "other"))
+        assert same_weights(alone, again)
+
+
+class TestValidation:
+    @staticmethod
+    def rising_from(epoch):
+        """A validation whose loss falls up to an epoch, and rises from there."""
+        calls = iter(range(1, 100))
+        return lambda model: float(abs(next(calls) - epoch))
+
+    def test_the_model_is_left_with_its_best_weights(self, model, data):
+        best = copy.deepcopy(model)
+        validate = self.rising_from(3)
+        kept = {}
+
+        def watch(model):
+            loss = validate(model)
+            if loss == 0:
+                kept.update(copy.deepcopy(model.state_dict()))
+            return loss
+
+        history = train(model, data, validate=watch)
+        assert [entry["validation_loss"] for entry in history] == [2, 1, 0, 1, 2, 3]
+        best.load_state_dict(kept)
+        assert same_weights(model, best)
+
+    def test_it_stops_when_patience_ends(self, model, data):
+        schedule = Schedule(epochs=6, warmup_steps=4, learning_rate=0.05, weight_decay=0.0, patience=2)
+        assert len(train(model, data, schedule, validate=self.rising_from(2))) == 4
+
+    def test_the_best_weights_survive_a_kill(self, model, data, tmp_path):
+        again = copy.deepcopy(model)
+        checkpoints = Checkpoints(tmp_path, "key")
+        train(model, data, validate=self.rising_from(2), checkpoints=checkpoints)
+        train(again, data, validate=self.rising_from(2), checkpoints=checkpoints)
+        assert same_weights(model, again)
+
+
+def test_accumulated_parts_make_one_step(model, data):
+    model[1].p = 0.0
+    again = copy.deepcopy(model)
+    whole, parts = train(model, data), train(again, data, accumulate=2)
+    assert [entry["learning_rate"] for entry in parts] == pytest.approx([entry["learning_rate"] for entry in whole])
+    for ours, theirs in zip(model.parameters(), again.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_long_gradients_are_shortened(model, data):
+    again = copy.deepcopy(model)
+    train(model, data, loss=lambda model, batch: 1e6 * squared_error(model, batch))
+    clipped = Schedule(epochs=6, warmup_steps=4, learning_rate=0.05, weight_decay=0.0, max_grad_norm=1e-12)
+    before = copy.deepcopy(again.state_dict())
+    train(again, data, clipped)
+    moved = max(float((again.state_dict()[name] - tensor).abs().max()) for name, tensor in before.items())
+    assert moved < 0.05  # Adam divides by the gradient's size, but not where it is below its epsilon

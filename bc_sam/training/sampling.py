@@ -1,0 +1,97 @@
+"""Which cells make up each batch of an epoch: a matter of the seed and the epoch alone."""
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+from accelerate import Accelerator
+from torch.utils.data import Sampler
+
+from bc_sam.errors import ConfigError
+
+#: Draws the order of an epoch, (n,) int64.
+Order = Callable[[np.random.Generator], np.ndarray]
+
+
+class EpochBatches(Sampler[list[int]]):
+    """Batches that can be taken up in the middle of any epoch, since nothing but the seed and the epoch decides them.
+
+    A rest that fills no batch waits for the next epoch's shuffle. Accelerate splits each batch over its processes.
+
+    Attributes:
+        epoch: The epoch that the next iteration deals, from 0.
+        start: Batches of it to pass over.
+        batch_size: Cells in a batch, over all processes.
+
+    Args:
+        order: Draws the order of an epoch.
+        n: Cells in an epoch.
+        batch_size: Cells in a batch, over all processes; all of them where there are fewer.
+        n_processes: Processes that share each batch.
+        seed: Seed of the order.
+
+    Raises:
+        ConfigError: If the batch cannot be shared equally.
+
+    Example:
+        >>> batches = EpochBatches(shuffled(5), 5, batch_size=2, seed=0)
+        >>> [len(batch) for batch in batches]
+        [2, 2]
+    """
+
+    drop_last = True  # Accelerate asks for it
+
+    def __init__(self, order: Order, n: int, batch_size: int, *, n_processes: int = 1, seed: int = 1234) -> None:
+        self.order = order
+        self.n = n
+        self.batch_size = min(batch_size, n - n % n_processes)
+        self.seed = seed
+        self.epoch = 0
+        self.start = 0
+        if self.batch_size == 0 or self.batch_size % n_processes:
+            raise ConfigError(
+                f"A batch of {self.batch_size} of {n} cells cannot be shared equally by {n_processes} processes. "
+                "Choose a batch_size that is a multiple of the number of processes."
+            )
+
+    def __len__(self) -> int:
+        return self.n // self.batch_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        order = self.order(np.random.default_rng([self.seed, self.epoch]))
+        for step in range(self.start, len(self)):
+            yield order[step * self.batch_size : (step + 1) * self.batch_size].tolist()
+
+
+def shuffled(n: int) -> Order:
+    """Every cell once."""
+    return lambda rng: rng.permutation(n)
+
+
+def balanced(domains: np.ndarray) -> Order:
+    """Deals the domains in turn, so that every batch holds them in equal parts whatever their sizes.
+
+    An epoch is as long as the data: a large domain is seen in part, a small one several times, each shuffled anew.
+
+    Args:
+        domains: (n,) integers.
+    """
+    members = [np.flatnonzero(domains == domain) for domain in np.unique(domains)]
+    each = -(-len(domains) // len(members))
+
+    def order(rng: np.random.Generator) -> np.ndarray:
+        dealt = [np.concatenate([rng.permutation(own) for _ in range(-(-each // len(own)))])[:each] for own in members]
+        return np.stack(dealt, axis=1).ravel()[: len(domains)]
+
+    return order
+
+
+def stage_batches(order: Order, n: int, batch_size: int, accelerator: Accelerator, seed: int) -> EpochBatches:
+    """The batches of a stage, cut into the parts that Accelerate shares over processes and accumulates.
+
+    Raises:
+        ConfigError: If the batch cannot be cut equally.
+    """
+    parts = accelerator.gradient_accumulation_steps
+    if batch_size % parts:
+        raise ConfigError(f"A batch of {batch_size} cells cannot be computed in {parts} equal parts.")
+    return EpochBatches(order, n, batch_size // parts, n_processes=accelerator.num_processes, seed=seed)
