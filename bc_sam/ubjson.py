@@ -76,7 +76,10 @@ class UbjsonReader:
 
     def _length(self) -> int:
         self._expect(b"L")
-        return int.from_bytes(self._take(8), signed=True)
+        length = int.from_bytes(self._take(8), signed=True)
+        if length < 0:
+            raise ValueError("a length is negative")
+        return length
 
     def _expect(self, marker: bytes) -> None:
         if self._take(1) != marker:
@@ -84,7 +87,7 @@ class UbjsonReader:
 
     def _take(self, count: int) -> bytes:
         taken = self._data[self.position : self.position + count]
-        if not 0 <= count == len(taken):
+        if len(taken) < count:
             raise ValueError("it ends too early")
         self.position += count
         return taken
