@@ -1,0 +1,94 @@
+"""Makes the files that somebody might send who means harm."""
+
+import io
+import itertools
+import json
+import struct
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+_ids = itertools.count(1)
+
+
+class Touch:
+    """An object whose unpickling would leave a file behind."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def rewrite_skops(source, target, change):
+    """Copies a skops file, changing its members; that of the name ``schema.json`` is parsed."""
+    with zipfile.ZipFile(source) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    members["schema.json"] = json.loads(members["schema.json"])
+    change(members)
+    members["schema.json"] = json.dumps(members["schema.json"])
+    with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+    return target
+
+
+def node(loader, module, name, **more):
+    """A node of a skops schema, with an id of its own."""
+    return {"__loader__": loader, "__module__": module, "__class__": name, "__id__": next(_ids), **more}
+
+
+def nodes(value, loader=None):
+    """Yields the nodes in a part of a schema, or those of one loader."""
+    if isinstance(value, dict):
+        if "__loader__" in value and loader in (None, value["__loader__"]):
+            yield value
+        value = list(value.values())
+    for inner in value if isinstance(value, list) else ():
+        yield from nodes(inner, loader)
+
+
+def array_of(schema, name):
+    """The member that holds the attribute `name` of some object in a schema."""
+    (file,) = {
+        part["content"][name]["file"] for part in nodes(schema, "DictNode") if "file" in part["content"].get(name, ())
+    }
+    return file
+
+
+def npy(array, shape=None):
+    """An array in numpy's format, whose header may announce another shape."""
+    stream = io.BytesIO()
+    header = {"descr": array.dtype.descr if array.dtype.names else array.dtype.str, "fortran_order": False}
+    np.lib.format.write_array_header_1_0(stream, header | {"shape": shape or array.shape})
+    return stream.getvalue() + array.tobytes()
+
+
+def safetensors(header, data=b"", announced=None):
+    """A safetensors file with any header, of any announced length."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return struct.pack("<Q", len(text) if announced is None else announced) + text + data
+
+
+def point_a_tree_outside(members, value=10**8):
+    """Lets the root of every tree of a forest lead to a node that is not there."""
+    for tree in nodes(members["schema.json"], "TreeNode"):
+        file = tree["content"]["content"]["nodes"]["file"]
+        array = np.load(io.BytesIO(members[file]))
+        array["left_child"][0] = value
+        members[file] = npy(array)
+
+
+def point_a_booster_outside(members, value=10**8):
+    """Lets the root of the first tree of a booster lead to a node that is not there."""
+    (file,) = (name for name in members if name.endswith(".bin"))
+    data = members[file]
+    at = data.index(b"left_children[$l#L", data.index(b"Model")) + len(b"left_children[$l#L") + 8
+    members[file] = data[:at] + value.to_bytes(4) + data[at + 4 :]
+
+
+def lengthen_the_support(members, length=10**7):
+    """Tells libsvm of more support vectors than there are."""
+    members[array_of(members["schema.json"], "support_")] = npy(np.zeros(length, np.int32))
