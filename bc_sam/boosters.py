@@ -43,7 +43,9 @@ def load_booster(data: bytes, n_features: int | None = None, n_classes: int | No
         raise BCSamError("The classifier 'xgboost' needs XGBoost: pip install 'bc_sam[xgboost]'.") from error
     model, stored = _read_model(data)
     sizes = model["learner"]["learner_model_param"]
-    _check_model(model, n_features or int(sizes["num_feature"]), n_classes or max(2, int(sizes["num_class"])))
+    n_features = int(sizes["num_feature"]) if n_features is None else n_features
+    n_classes = max(2, int(sizes["num_class"])) if n_classes is None else n_classes
+    _check_model(model, n_features, n_classes)
     classifier = XGBClassifier()
     classifier.load_model(bytearray(stored))
     return classifier

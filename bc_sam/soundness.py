@@ -32,8 +32,8 @@ def require_sound(estimator: Any, name: str, n_features: int | None = None, n_cl
     Raises:
         ValueError: Says what is wrong with it; other built-in errors where something is not there at all.
     """
-    n_features = n_features or int(estimator.n_features_in_)
-    n_classes = n_classes or len(estimator.classes_)
+    n_features = int(estimator.n_features_in_) if n_features is None else n_features
+    n_classes = len(estimator.classes_) if n_classes is None else n_classes
     if name == "rf":
         _check_forest(estimator, n_features, n_classes)
     elif name != "xgboost":

@@ -50,7 +50,7 @@ def test_what_was_fitted_is_sound(fitted, name, sizes):
 
 
 @pytest.mark.parametrize("name", CLASSIFIERS)
-@pytest.mark.parametrize("sizes", [(N_FEATURES + 1, N_CLASSES), (N_FEATURES, N_CLASSES + 1)])
+@pytest.mark.parametrize("sizes", [(N_FEATURES + 1, N_CLASSES), (N_FEATURES, N_CLASSES + 1), (N_FEATURES, 0)])
 def test_it_must_be_of_the_models_latents_and_classes(fitted, name, sizes):
     with pytest.raises(REFUSED):
         require_sound(fitted(name), name, *sizes)

@@ -36,15 +36,21 @@ def build_sam(config: SamConfig, state: Mapping[str, Tensor], source: str) -> Sa
 
 
 def require_match(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], source: str) -> None:
-    """Checks that two sets of tensors have the same names and shapes.
+    """Checks that two sets of tensors have the same names and shapes, and real numbers where they are expected.
 
     Raises:
         WeightsError: Names every tensor of `found` that is missing, unexpected or misshapen.
     """
+    pairs = {name: (found[name], tensor) for name, tensor in expected.items() if name in found}
     misshapen = [
-        f"{name} {tuple(found[name].shape)} instead of {tuple(tensor.shape)}"
-        for name, tensor in expected.items()
-        if name in found and found[name].shape != tensor.shape
+        f"{name} {tuple(ours.shape)} instead of {tuple(theirs.shape)}"
+        for name, (ours, theirs) in pairs.items()
+        if ours.shape != theirs.shape
+    ]
+    misshapen += [
+        f"{name} {ours.dtype} instead of {theirs.dtype}"
+        for name, (ours, theirs) in pairs.items()
+        if theirs.is_floating_point() and not ours.is_floating_point()
     ]
     require_complete(source, expected.keys() - found.keys(), found.keys() - expected.keys(), misshapen)
 
@@ -57,7 +63,7 @@ def require_complete(
     Raises:
         WeightsError: Names the tensors, if there are any.
     """
-    kinds = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
+    kinds = {"missing": missing, "unexpected": unexpected, "of another shape or type": misshapen}
     problems = [f"{kind}: {_listed(names)}" for kind, names in kinds.items() if names]
     if problems:
         raise WeightsError(
