@@ -117,8 +117,8 @@ def load_estimator(path: Path, name: str, *, n_features: int | None = None, n_cl
         raise WeightsError(f"The classifier file {path} is missing. Save the model again.") from error
     except Exception as error:  # The readers of zip, JSON and arrays raise nearly every built-in type.
         raise WeightsError(
-            f"{path} holds no sound classifier {name!r}: {error}. It is damaged, no skops file (pickles are not read), "
-            "or made to do harm. Save or download the model again, or refit the classifier from data that you trust."
+            f"{path} holds no sound classifier {name!r}: {error}. It is damaged, or no skops file (pickles are not "
+            "read), or made to do harm. Save or download the model again, or refit the classifier from data that you trust."
         ) from error
     return estimator
 
