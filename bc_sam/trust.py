@@ -118,7 +118,7 @@ def load_estimator(path: Path, name: str, *, n_features: int | None = None, n_cl
     except Exception as error:  # The readers of zip, JSON and arrays raise nearly every built-in type.
         raise WeightsError(
             f"{path} holds no sound classifier {name!r}: {error}. It is damaged, or no skops file (pickles are not "
-            "read), or made to do harm. Save or download the model again, or refit the classifier from data that you trust."
+            "read), or made to do harm. Save or download the model again, or refit the classifier from data you trust."
         ) from error
     return estimator
 
