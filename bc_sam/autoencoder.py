@@ -2,11 +2,17 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
+from pathlib import Path
 
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from bc_sam.config import PAPER_DECODER_CHANNELS
+from bc_sam.errors import WeightsError
+from bc_sam.sam.weights import require_match, seeded
 
 #: Kernel size and stride of the decoder's transposed convolutions: 1 pixel grows to 5, 12, 14, 31, 63, 127, 128.
 _DECODER_STEPS = ((5, 1), (4, 2), (3, 1), (5, 2), (3, 2), (3, 2), (2, 1))
@@ -88,3 +94,44 @@ class CrossDomainAutoencoder(nn.Module):
         """Returns latents (B, latent_dim) and reconstructions (B, 3, 128, 128) of feature maps (B, C, H, W)."""
         latents = self.encode(features)
         return latents, self.decode(latents)
+
+
+def new_autoencoder(
+    feature_channels: int, latent_dim: int, decoder_channels: Sequence[int], seed: int
+) -> CrossDomainAutoencoder:
+    """Returns an autoencoder whose initial weights are drawn from `seed`; see `CrossDomainAutoencoder`."""
+    with seeded(seed):
+        return CrossDomainAutoencoder(feature_channels, latent_dim, decoder_channels)
+
+
+def save_autoencoder(model: CrossDomainAutoencoder, path: Path) -> None:
+    """Writes the weights as safetensors."""
+    save_file({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}, path)
+
+
+def load_autoencoder(
+    path: Path, feature_channels: int, latent_dim: int, decoder_channels: Sequence[int]
+) -> CrossDomainAutoencoder:
+    """Reads what `save_autoencoder` wrote; every tensor must be there, and no other.
+
+    Args:
+        path: A safetensors file.
+        feature_channels: As for `CrossDomainAutoencoder`.
+        latent_dim: Likewise.
+        decoder_channels: Likewise.
+
+    Returns:
+        The model in eval mode.
+
+    Raises:
+        WeightsError: If the file is missing or broken, or a tensor is missing, unexpected or misshapen.
+    """
+    try:
+        state = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{path} is missing or broken ({error}). Download or save the model again.") from error
+    with torch.device("meta"):  # sizes that a stranger chose take no memory before the file has shown that it fits
+        model = CrossDomainAutoencoder(feature_channels, latent_dim, decoder_channels)
+    require_match(model.state_dict(), state, str(path))
+    model.load_state_dict(state, assign=True)
+    return model.eval()

@@ -50,6 +50,11 @@ GroupPattern = Annotated[
 ]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of the model on the Hub.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Images a step.")]
+Subfolder = Annotated[str | None, typer.Option(help="Folder in the repository that holds the model.")]
+IncludeBase = Annotated[bool, typer.Option("--include-base", help="Also write a base SAM that is on the Hub.")]
+Refit = Annotated[
+    bool, typer.Option("--refit", help="Fit the classifiers again on the stored latents, and open no skops file.")
+]
 Classifier = Annotated[str | None, typer.Option(help="Classifier to use; by default the model's own choice.")]
 
 
@@ -283,16 +288,64 @@ def convert(
 
 
 @app.command()
-def info(model: Model, revision: Revision = None) -> None:
-    """Says what a model is: classes, laboratories, classifiers, base, versions."""
-    from bc_sam.hub import resolve_folder
-    from bc_sam.model import load_config
+def save(
+    model: Model,
+    out: Annotated[Path, typer.Argument(help="Model folder to write.")],
+    include_base: IncludeBase = False,
+    refit: Refit = False,
+    revision: Revision = None,
+    subfolder: Subfolder = None,
+) -> None:
+    """Writes a copy of a model to a folder.
 
-    config = load_config(resolve_folder(model, revision=revision))
-    for name, value in config.to_dict().items():
-        if isinstance(value, dict | tuple | list):
-            value = ", ".join(f"{key} {v}" if name == "versions" else str(key) for key, v in _items(value))
-        print(f"{name:<20}{value}")
+    With --include-base it needs nothing else: carry it on a stick to a machine without a network.
+    """
+    from bc_sam.model import BCSam
+
+    loaded = BCSam.from_pretrained(model, revision=revision, subfolder=subfolder, refit=refit)
+    print(f"Written: {loaded.save_pretrained(out, include_base=include_base)}")
+
+
+@app.command()
+def push(
+    model: Model,
+    repo_id: Annotated[str, typer.Argument(help="Repository on the Hub, owner/name; made if it does not exist.")],
+    private: Annotated[
+        bool | None, typer.Option("--private/--public", help="Of a new repository; by default what its owner has set.")
+    ] = None,
+    revision: Annotated[str | None, typer.Option(help="Branch to push to; made if it does not exist.")] = None,
+    create_pr: Annotated[bool, typer.Option("--create-pr", help="Propose the commit as a pull request.")] = False,
+    message: Annotated[str, typer.Option(help="Title of the commit.")] = "Upload BC-SAM",
+    include_base: IncludeBase = False,
+) -> None:
+    """Pushes a model with its card to the Hub, in one commit. Log in first: hf auth login.
+
+    What people have written into the card on the Hub, between the measured parts, is kept.
+    """
+    from bc_sam.model import BCSam
+
+    commit = BCSam.from_pretrained(model).push_to_hub(
+        repo_id,
+        private=private,
+        revision=revision,
+        create_pr=create_pr,
+        commit_message=message,
+        include_base=include_base,
+    )
+    print(f"Pushed: {commit.pr_url or commit.commit_url}")
+
+
+@app.command()
+def info(model: Model, revision: Revision = None, subfolder: Subfolder = None) -> None:
+    """Says what a model is: classes, laboratories, classifiers, base, figures, files; and whether it is whole."""
+    from bc_sam.hub import resolve_folder
+    from bc_sam.model_folder import MODEL_FILES, check_files, describe, load_config
+
+    folder = resolve_folder(model, MODEL_FILES, revision=revision, subfolder=subfolder)
+    config = load_config(folder)
+    print(describe(folder, config))
+    check_files(folder, config)
+    print("\nEvery file is the one that was saved.")
 
 
 def _train(out: Path, config: "RunConfig") -> None:
@@ -301,12 +354,7 @@ def _train(out: Path, config: "RunConfig") -> None:
 
     experiment = Experiment.create(out, config)
     experiment.run_fold(0)
-    experiment.publish_model()
     _report(experiment)
-
-
-def _items(value: Any) -> list[tuple[Any, Any]]:
-    return list(value.items()) if isinstance(value, dict) else [(item, None) for item in value]
 
 
 def _arguments(name: str, given: dict[str, Any], settings: list[str]) -> "TrainingArguments":
@@ -346,6 +394,7 @@ def _report(experiment: "Experiment") -> Any:
     from bc_sam.run_report import write_run_report
     from bc_sam.tables import render_text
 
+    experiment.publish_model()
     evaluation = write_run_report(experiment, ["bc-sam", *sys.argv[1:]])
     print(render_text(evaluation))
     print(f"Model:  {experiment.folder / 'model'}\nReport: {experiment.folder / 'report.html'}")

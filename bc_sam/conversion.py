@@ -28,8 +28,11 @@ def convert_original(sam: str, adapter: Path, autoencoder: Path, *, image_size: 
     base = load_sam(sam, image_size=image_size)
     width = feature_shape(base)[0]
     weights = autoencoder_from_original(read_torch_file(autoencoder), feature_channels=width, source=str(autoencoder))
+    on_hub = is_hub_id(sam)
     config = BCSamConfig(
-        base=sam if is_hub_id(sam) else None,
+        base=sam if on_hub else None,
+        base_revision=base.config._commit_hash if on_hub else None,
+        base_inside=not on_hub,
         image_size=image_size,
         mask_tokens="two" if any(name.startswith("mask_decoder.") for name in state) else "single",
         feature_channels=width,

@@ -11,14 +11,17 @@ from bc_sam.config import ClassifierArguments, Protocol
 from bc_sam.errors import DataError
 from bc_sam.results import ALL, DiceResult, PairResult
 
+#: Parts that the confidence, 0..1, is cut into to be compared with the accuracy.
+CONFIDENCE_BINS = 10
+
 
 def score(
-    predicted: np.ndarray, true: np.ndarray, known: np.ndarray, labels: tuple[str, ...], **identity: Any
+    probabilities: np.ndarray, true: np.ndarray, known: np.ndarray, labels: tuple[str, ...], **identity: Any
 ) -> PairResult:
     """Scores predictions.
 
     Args:
-        predicted: (n,) label index.
+        probabilities: (n, n_labels), rows sum to 1; the prediction is the largest.
         true: (n,) label index.
         known: Label indices that the classifier has learned.
         labels: Class names.
@@ -26,9 +29,10 @@ def score(
 
     Example:
         >>> ids = dict(classifier="rf", source="a", target="b", fold=0, n_train=9)
-        >>> score(np.array([0, 0]), np.array([0, 1]), np.array([0]), ("x", "y"), **ids).common_accuracy
+        >>> score(np.array([[1, 0], [0.8, 0.2]]), np.array([0, 1]), np.array([0]), ("x", "y"), **ids).common_accuracy
         1.0
     """
+    predicted = probabilities.argmax(axis=1)
     present = np.unique(true)
     common = np.isin(true, known)
     right = predicted == true
@@ -42,7 +46,29 @@ def score(
         common_accuracy=float(right[common].mean()) if common.any() else 0.0,
         confusion=confusion_matrix(true, predicted, labels=range(len(labels))).tolist(),
         missing=[labels[label] for label in present if label not in known],
+        reliability=reliability(probabilities, true),
     )
+
+
+def reliability(probabilities: np.ndarray, true: np.ndarray) -> list[tuple[int, float, float]]:
+    """Compares confidence with accuracy.
+
+    Args:
+        probabilities: (n, n_labels), rows sum to 1.
+        true: (n,) label index.
+
+    Returns:
+        For each of `CONFIDENCE_BINS` equal parts of 0..1 the number of cells whose largest probability lies in it,
+        the mean of that, and the share of cells named right; zeros where there are none.
+    """
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == true
+    part = np.minimum((confidence * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
+    bins = []
+    for number in range(CONFIDENCE_BINS):
+        own = part == number
+        n = int(own.sum())
+        bins.append((n, float(confidence[own].mean()), float(right[own].mean())) if n else (0, 0.0, 0.0))
+    return bins
 
 
 @dataclass(frozen=True)
@@ -120,10 +146,9 @@ def evaluate_fold(
                 continue
             for name, classifier in classifiers.items():
                 identity = {"classifier": name, "source": source, "target": target, "fold": fold}
-                predicted = classifier.predict(cells.latents[test])
                 results.append(
                     score(
-                        predicted,
+                        classifier.predict_proba(cells.latents[test]),
                         cells.labels[test],
                         classifier.classes,
                         cells.label_names,

@@ -1,20 +1,18 @@
 """A run folder: what was asked, the decoded cells, each fold's stages and figures, and the model that comes of it."""
 
 import logging
-import os
-import platform
+import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import Self
 
 import numpy as np
-import torch
-from accelerate import Accelerator, PartialState
+from datasets import Dataset
 from transformers import SamModel
 
+from bc_sam.autoencoder import new_autoencoder
 from bc_sam.classifiers import fit_classifiers
 from bc_sam.config import BCSamConfig, TrainingArguments
 from bc_sam.data.sources import load_cells
@@ -22,19 +20,21 @@ from bc_sam.data.splits import assign_folds
 from bc_sam.data.store import CellStore, store_cells
 from bc_sam.errors import BCSamError, ConfigError
 from bc_sam.evaluation import LabelledLatents, dice_by_domain, evaluate_fold
-from bc_sam.features import FeatureStore, embed_features, extract_features
+from bc_sam.features import FeatureStore, embed_features
 from bc_sam.hub import is_hub_id
 from bc_sam.labels import LABELS
-from bc_sam.measure import measure
+from bc_sam.measure import environment, measure
 from bc_sam.model import BCSam
-from bc_sam.precision import resolve_precision
+from bc_sam.provenance import provenance_of
+from bc_sam.record import DataRecord, TrainingRecord
+from bc_sam.reference import ReferenceLatents
 from bc_sam.results import DiceResult, Evaluation, PairResult, StageTiming
 from bc_sam.sam.encoding import feature_shape
 from bc_sam.sam.loading import load_sam
-from bc_sam.sam.lora import merge
+from bc_sam.sam.lora import add_lora
 from bc_sam.serialisation import JsonConfig
-from bc_sam.training.autoencoder import train_autoencoder
-from bc_sam.training.segmentation import train_segmentation
+from bc_sam.stages import Stages
+from bc_sam.training.accelerator import processes, start_accelerator
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +48,7 @@ class RunConfig(JsonConfig):
         masks: CSV file that ties images to hand masks.
         label_map: Canonical class of each of a folder's own names; ``None`` leaves it out.
         group_pattern: Regular expression whose first group on a file name is the slide.
+        log_with: Trackers that Accelerate is to log to, such as ``"tensorboard"``.
         arguments: Numbers of the training.
     """
 
@@ -55,6 +56,7 @@ class RunConfig(JsonConfig):
     masks: str | None = None
     label_map: dict[str, str | None] = field(default_factory=dict)
     group_pattern: str | None = None
+    log_with: tuple[str, ...] = ()
     arguments: TrainingArguments = field(default_factory=TrainingArguments)
 
 
@@ -96,8 +98,7 @@ class Experiment:
         self.folder = folder
         self.config = config
         self.arguments = config.arguments
-        self.precision = resolve_precision(config.arguments.mixed_precision, PartialState().device)
-        self.accelerator = Accelerator(mixed_precision=self.precision)
+        self.accelerator, self.precision = start_accelerator(config.arguments, folder, config.log_with)
 
     @classmethod
     def create(cls, folder: str | Path, config: RunConfig) -> Self:
@@ -112,8 +113,12 @@ class Experiment:
             raise BCSamError(f"{folder} holds a run with other options. Choose another --out, or delete it.")
         if not path.exists() and folder.exists() and any(folder.iterdir()):
             raise BCSamError(f"{folder} exists and is no run. Choose another --out.")
-        folder.mkdir(parents=True, exist_ok=True)
-        config.save(path)
+        together = processes()
+        together.wait_for_everyone()  # all have looked before one writes
+        if together.is_main_process:
+            folder.mkdir(parents=True, exist_ok=True)
+            config.save(path)
+        together.wait_for_everyone()
         return cls(folder, config)
 
     @classmethod
@@ -129,29 +134,46 @@ class Experiment:
         return cls(Path(folder), RunConfig.load(path))
 
     @cached_property
+    def datasets(self) -> list[Dataset]:
+        """The data sets, whose images are not decoded yet."""
+        with self.accelerator.main_process_first():  # it unpacks, downloads and renders for all
+            return [
+                load_cells(
+                    spec,
+                    masks=self.config.masks,
+                    label_map=self.config.label_map or None,
+                    group_pattern=self.config.group_pattern,
+                )
+                for spec in self.config.data
+            ]
+
+    @cached_property
     def cells(self) -> CellStore:
         """The decoded cells of all data sets."""
-        datasets = [
-            load_cells(
-                spec,
-                masks=self.config.masks,
-                label_map=self.config.label_map or None,
-                group_pattern=self.config.group_pattern,
-            )
-            for spec in self.config.data
-        ]
-        return store_cells(datasets, self.folder / "work" / "cells", self.arguments.image_size)
+        datasets = self.datasets
+        with self.accelerator.main_process_first():
+            return store_cells(datasets, self.folder / "work" / "cells", self.arguments.image_size)
 
     @cached_property
     def folds(self) -> np.ndarray:
         """Fold of each cell, (n,) int64: stratified by domain and class, with slides and duplicates kept together."""
+        return self._split(np.arange(len(self.cells)), self.arguments.folds, self.arguments.seed)
+
+    def _split(self, rows: np.ndarray, parts: int, seed: int) -> np.ndarray:
+        """Cuts some cells into parts of like proportions of domains and classes; returns the part of each."""
         table = self.cells.table
         strata = self.cells.domains * (len(LABELS) + 1) + self.cells.labels
         groups = [
             None if group is None else f"{domain}/{group}"
             for domain, group in zip(table.domains, table.groups, strict=True)
         ]
-        return assign_folds(strata.tolist(), groups, table.fingerprints, self.arguments.folds, self.arguments.seed)
+        return assign_folds(
+            strata[rows].tolist(),
+            [groups[row] for row in rows],
+            [table.fingerprints[row] for row in rows],
+            parts,
+            seed,
+        )
 
     # ---- the three stages ----
 
@@ -167,19 +189,44 @@ class Experiment:
         if self.is_measured(fold):
             return FoldResult.load(folder / "result.json")
         paper = self.arguments.protocol == "paper"
-        rows = np.arange(len(self.cells)) if paper else np.flatnonzero(self.folds != fold)
+        learned = np.arange(len(self.cells)) if paper else np.flatnonzero(self.folds != fold)
+        rows, validation = self._set_aside(learned)
         held_out = "every fold in turn" if paper else f"fold {fold} of {self.arguments.folds}"
         logger.info("Holding out %s: %d cells to learn from.", held_out, len(rows))
-        model, features, history, timings = self._train_stages(rows, fold)
+        stages = Stages(
+            self.cells, rows, validation, folder, self.arguments, self.accelerator, self.precision, fold=fold
+        )
+        model, features = self._train_stages(stages)
+        if self.accelerator.is_main_process:
+            self._finish_fold(model, features, stages)
+        self.accelerator.wait_for_everyone()
+        return FoldResult.load(folder / "result.json")
+
+    def _set_aside(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Parts the cells to learn from and those to validate by, with slides and copies kept together."""
+        share = self.arguments.validation
+        if not share:
+            return rows, rows[:0]
+        parts = self._split(rows, max(2, round(1 / share)), self.arguments.seed + 1)
+        return rows[parts != 0], rows[parts == 0]
+
+    def _finish_fold(self, model: BCSam, features: FeatureStore, stages: Stages) -> None:
+        """Stage 3, and what is kept of the pass."""
+        folder, fold, rows = stages.folder, stages.fold, stages.rows
+        folds = range(self.arguments.folds) if self.arguments.protocol == "paper" else [fold]
         latents = embed_features(model.autoencoder, features.maps)
         np.save(folder / "latents.npy", latents)
         with measure() as cost:
-            pairs = self._classify(model, latents, range(self.arguments.folds) if paper else [fold])
-        timings.append(StageTiming("stage 3: classifiers", fold, cost.seconds, cost.peak_memory_mib))
+            pairs = self._classify(model, latents, folds, stages.validation)
+        stages.timings.append(StageTiming("stage 3: classifiers", fold, cost.seconds, cost.peak_memory_mib))
+        model.reference = ReferenceLatents.sample(
+            latents[rows], self.cells.labels[rows], self.cells.domains[rows], seed=self.arguments.seed
+        )
         model.save_pretrained(folder / "model")
-        result = FoldResult(pairs, self._dice(features, rows, fold), timings, history)
-        result.save(folder / "result.json")
-        return result
+        dice = self._dice(features, np.concatenate([rows, stages.validation]), fold)
+        FoldResult(pairs, dice, stages.timings, stages.history).save(folder / "result.json")
+        for stage in folder.glob("stage-*"):  # what the checkpoints held is in the model now
+            shutil.rmtree(stage, ignore_errors=True)
 
     def is_measured(self, fold: int) -> bool:
         """Whether the result of the pass that holds out a fold is on disk."""
@@ -189,37 +236,22 @@ class Experiment:
         name = "all" if self.arguments.protocol == "paper" else f"fold-{fold}"
         return self.folder / "work" / name
 
-    def _train_stages(
-        self, rows: np.ndarray, fold: int
-    ) -> tuple[BCSam, FeatureStore, dict[str, list[dict[str, float]]], list[StageTiming]]:
-        """Stages 1 and 2 on some cells, and the features of all of them."""
-        arguments, timings = self.arguments, []
+    def _train_stages(self, stages: Stages) -> tuple[BCSam, FeatureStore]:
+        """Stages 1 and 2 from the base on."""
+        arguments = self.arguments
         sam = load_sam(
             arguments.base, image_size=arguments.image_size, revision=arguments.base_revision, seed=arguments.seed
         )
-        config = self._model_config(sam, rows)
-        with measure() as cost:
-            adapter, segmentation_history = train_segmentation(
-                sam, self.cells, rows, arguments.segmentation, self.accelerator, config, arguments.seed
-            )
-        timings.append(StageTiming("stage 1: masks", fold, cost.seconds, cost.peak_memory_mib))
-        with measure() as cost:
-            features = extract_features(
-                merge(adapter).to(self.accelerator.device),
-                config,
-                self.cells,
-                self._fold_folder(fold) / "features",
-                precision=self.precision,
-            )
-        timings.append(StageTiming("features", fold, cost.seconds, cost.peak_memory_mib))
-        with measure() as cost:
-            autoencoder, autoencoder_history = train_autoencoder(
-                features, rows, self.cells.domains, arguments.autoencoder, self.accelerator, arguments.seed
-            )
-        timings.append(StageTiming("stage 2: autoencoder", fold, cost.seconds, cost.peak_memory_mib))
+        config = self._model_config(sam, stages.rows)
+        rank, base = arguments.segmentation.lora_rank, config.base
+        adapter = add_lora(sam, rank, base=base, base_revision=config.base_revision, seed=arguments.seed)
+        stages.segment(adapter, config)
+        features = stages.extract(adapter, config)
+        sizes = (config.feature_channels, config.latent_dim, config.decoder_channels)
+        autoencoder = new_autoencoder(*sizes, seed=arguments.seed)
+        stages.align(autoencoder, features)
         model = BCSam(config, adapter, autoencoder, {}, device=self.accelerator.device, precision=self.precision)
-        history = {"stage 1: masks": segmentation_history, "stage 2: autoencoder": autoencoder_history}
-        return model, features, history, timings
+        return model, features
 
     def _model_config(self, sam: SamModel, rows: np.ndarray) -> BCSamConfig:
         """The config of a model that learns from `rows`; a base that the Hub does not hold as it is goes inside."""
@@ -231,6 +263,7 @@ class Experiment:
             default_classifier=arguments.classifiers.default,
             base=arguments.base if on_hub else None,
             base_revision=sam.config._commit_hash if on_hub else None,
+            base_inside=not on_hub,
             image_size=arguments.image_size,
             image_mean=mean,
             image_std=std,
@@ -239,10 +272,12 @@ class Experiment:
             decoder_channels=arguments.autoencoder.decoder_channels,
         )
 
-    def _classify(self, model: BCSam, latents: np.ndarray, folds: Sequence[int]) -> list[PairResult]:
+    def _classify(
+        self, model: BCSam, latents: np.ndarray, folds: Sequence[int], validation: np.ndarray
+    ) -> list[PairResult]:
         """Stage 3 for some held-out folds; leaves in the model the classifiers that saw all cells it may see."""
         arguments = self.arguments
-        labelled = self.labelled(latents)
+        labelled = self.labelled(latents, validation)
         pairs = []
         for fold in folds:
             results, model.classifiers = evaluate_fold(
@@ -256,11 +291,12 @@ class Experiment:
             )
         return pairs
 
-    def labelled(self, latents: np.ndarray) -> LabelledLatents:
-        """Joins the latents of all cells with what the protocol must know of them."""
-        return LabelledLatents(
-            latents, self.cells.labels, self.cells.domains, self.folds, tuple(self.cells.table.domain_names), LABELS
-        )
+    def labelled(self, latents: np.ndarray, left_out: np.ndarray) -> LabelledLatents:
+        """Joins the latents of all cells with what the protocol must know of them; some are left out of it."""
+        labels = self.cells.labels.copy()
+        labels[left_out] = -1
+        names = tuple(self.cells.table.domain_names)
+        return LabelledLatents(latents, labels, self.cells.domains, self.folds, names, LABELS)
 
     def _dice(self, features: FeatureStore, rows: np.ndarray, fold: int) -> list[DiceResult]:
         """Dice on the hand masks of cells that stage 1 did not learn from."""
@@ -304,18 +340,27 @@ class Experiment:
         return {name: count for name, count in (counts | unlabelled).items() if count}
 
     def publish_model(self) -> Path:
-        """Puts the model of the first finished pass at ``model/`` and returns that folder."""
-        return BCSam.from_pretrained(self.finished_passes()[0] / "model").save_pretrained(self.folder / "model")
+        """Puts the model of the first finished pass at ``model/``, with its figures and card; returns that folder."""
+        model = BCSam.from_pretrained(self.finished_passes()[0] / "model")
+        model.evaluation, model.record = self.evaluation(), self.record()
+        return model.save_pretrained(self.folder / "model")
 
-
-def environment(arguments: TrainingArguments, precision: str) -> dict[str, str]:
-    """Returns what the figures of a run depend on beside its data: base, precision, machine, versions."""
-    libraries = ("bc_sam", "torch", "transformers", "peft", "accelerate", "scikit-learn", "xgboost")
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    processor = torch.cpu.get_capabilities().get("cpu_name") or platform.machine()
-    return {
-        "base": arguments.base,
-        "precision": precision,
-        "machine": gpu or f"{processor}, {os.cpu_count()} cores",
-        "python": platform.python_version(),
-    } | {library: version(library) for library in libraries}
+    def record(self) -> TrainingRecord:
+        """How the model was trained: the numbers, and what the data were, but not where they lie."""
+        table = self.cells.table
+        records = []
+        for domain, (spec, dataset) in enumerate(zip(self.config.data, self.datasets, strict=True)):
+            own = self.cells.domains == domain
+            source = spec.partition("=")[2]
+            records.append(
+                DataRecord(
+                    name=table.domain_names[domain],
+                    images=int(own.sum()),
+                    labelled=int((self.cells.labels[own] >= 0).sum()),
+                    masks=int(self.cells.has_mask[own].sum()),
+                    unreadable=len(dataset) - int(own.sum()),
+                    hub_id=source if is_hub_id(source) else None,
+                    provenance=provenance_of(dataset),
+                )
+            )
+        return TrainingRecord(self.arguments, tuple(records))

@@ -19,8 +19,12 @@ from bc_sam.disk import create_array
 from bc_sam.precision import autocast
 from bc_sam.sam.encoding import Encoded, cell_logits, encode, feature_shape, normalise, upsample_logits
 
-if TYPE_CHECKING:  # its package needs `datasets`, which predicting does without
+if TYPE_CHECKING:  # their packages are of training, which predicting does without
+    from accelerate import Accelerator
+
     from bc_sam.data.store import CellStore
+
+_KEY = "key.txt"
 
 
 @torch.inference_mode()
@@ -57,9 +61,11 @@ class FeatureStore:
         maps: (n, C, h, w) float16, the encoder's last hidden state before the neck.
         masks: (n, S, S) bool, predicted.
         targets: (n, 128, 128, 3) uint8, the predicted cell on grey.
+        key: What they were computed from.
     """
 
     def __init__(self, folder: Path) -> None:
+        self.key = (folder / _KEY).read_text()
         self.maps = np.load(folder / "maps.npy", mmap_mode="r")
         self.masks = np.load(folder / "masks.npy", mmap_mode="r")
         self.targets = np.load(folder / "targets.npy", mmap_mode="r")
@@ -71,6 +77,7 @@ def extract_features(
     cells: "CellStore",
     folder: Path,
     *,
+    accelerator: "Accelerator",
     target_size: int = 128,
     batch_size: int = 32,
     precision: Precision = "no",
@@ -82,6 +89,7 @@ def extract_features(
         config: Gives the pixels' mean and deviation and how to read the mask.
         cells: The images.
         folder: Where the arrays go.
+        accelerator: The processes, which share the cells.
         target_size: Side of the autoencoder's targets, pixels.
         batch_size: Images a step.
         precision: Number format of the matrix products.
@@ -89,30 +97,57 @@ def extract_features(
     Returns:
         The opened store.
     """
-    done = folder / "key.txt"
+    done = folder / _KEY
     key = f"{cells.table.key} {fingerprint_weights(sam)} {target_size} {precision}"
     if done.exists() and done.read_text() == key:
         return FeatureStore(folder)
+    accelerator.wait_for_everyone()  # until all have seen that the old ones do not serve
+    if accelerator.is_main_process:
+        _create_arrays(folder, len(cells), feature_shape(sam), config.image_size, target_size)
+    accelerator.wait_for_everyone()
+    starts = range(0, len(cells), batch_size)[accelerator.process_index :: accelerator.num_processes]
+    _fill_arrays(sam, config, cells, folder, starts, batch_size, precision, quiet=not accelerator.is_main_process)
+    accelerator.wait_for_everyone()
+    if accelerator.is_main_process:
+        done.with_suffix(".part").write_text(key)
+        os.replace(done.with_suffix(".part"), done)
+    accelerator.wait_for_everyone()
+    return FeatureStore(folder)
+
+
+def _create_arrays(folder: Path, n: int, shape: tuple[int, ...], image_size: int, target_size: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    done.unlink(missing_ok=True)
-    n = len(cells)
-    maps = create_array(folder / "maps.npy", np.float16, (n, *feature_shape(sam)))
-    masks = create_array(folder / "masks.npy", np.bool_, (n, config.image_size, config.image_size))
-    targets = create_array(folder / "targets.npy", np.uint8, (n, target_size, target_size, 3))
-    with ThreadPoolExecutor() as pool, tqdm(total=n, desc="Features", unit="image") as progress:
-        for start in range(0, n, batch_size):
-            batch = slice(start, min(start + batch_size, n))
+    (folder / _KEY).unlink(missing_ok=True)
+    create_array(folder / "maps.npy", np.float16, (n, *shape))
+    create_array(folder / "masks.npy", np.bool_, (n, image_size, image_size))
+    create_array(folder / "targets.npy", np.uint8, (n, target_size, target_size, 3))
+
+
+def _fill_arrays(
+    sam: SamModel,
+    config: BCSamConfig,
+    cells: "CellStore",
+    folder: Path,
+    starts: range,
+    batch_size: int,
+    precision: Precision,
+    *,
+    quiet: bool,
+) -> None:
+    """Fills the rows of the batches that begin at `starts`."""
+    maps, masks, targets = (np.load(folder / f"{name}.npy", mmap_mode="r+") for name in ("maps", "masks", "targets"))
+    size = targets.shape[1]
+    with ThreadPoolExecutor() as pool, tqdm(total=len(starts), desc="Features", unit="batch", disable=quiet) as bar:
+        for start in starts:
+            batch = slice(start, min(start + batch_size, len(cells)))
             encoded = encode_pixels(sam, config, cells.pixels[batch], precision)
             maps[batch] = encoded.features.half().cpu().numpy()
             masks[batch] = predict_masks(sam, config, encoded)
-            crops = pool.map(cell_target, cells.pixels[batch], masks[batch], [target_size] * (batch.stop - start))
+            crops = pool.map(cell_target, cells.pixels[batch], masks[batch], [size] * (batch.stop - start))
             targets[batch] = list(crops)
-            progress.update(batch.stop - start)
+            bar.update()
     for array in (maps, masks, targets):
         array.flush()
-    done.with_suffix(".part").write_text(key)
-    os.replace(done.with_suffix(".part"), done)
-    return FeatureStore(folder)
 
 
 def fingerprint_weights(model: nn.Module) -> str:
@@ -120,7 +155,7 @@ def fingerprint_weights(model: nn.Module) -> str:
     digest = hashlib.blake2b(digest_size=16)
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().view(torch.uint8).numpy())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
     return digest.hexdigest()
 
 

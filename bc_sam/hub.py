@@ -1,22 +1,32 @@
 """From a Hub id to a local folder that holds one revision of every part."""
 
 import re
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, TypeVar
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
+    HfHubHTTPError,
+    HTTPError,
     LocalEntryNotFoundError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
 
-from bc_sam.errors import WeightsError
+from bc_sam.errors import ConfigError, HubError, WeightsError
 
-#: The files of a model folder; nothing else of a repository is downloaded.
-MODEL_FILES = ("*.json", "README.md", "adapter/*", "autoencoder/*", "classifiers/*.skops", "base/*")
+#: What the network, the Hub's client and its transfer library raise.
+HUB_ERRORS = (HTTPError, OSError, ValueError, RuntimeError)
+
+# Seconds between tries. The client itself retries uploads of content for 23 seconds, but neither commits nor look-ups.
+_WAITS = (1, 2, 4)
+_PATIENCE = 10
+_TRANSIENT = (408, 429, 500, 502, 503, 504)
+
+T = TypeVar("T")
 
 
 def is_hub_id(source: str | Path) -> bool:
@@ -25,24 +35,36 @@ def is_hub_id(source: str | Path) -> bool:
     return looks_like_id and not str(source).endswith((".pth", ".pt")) and not Path(source).exists()
 
 
-def resolve_folder(source: str | Path, **options: Any) -> Path:
+def resolve_folder(source: str | Path, files: Sequence[str], *, subfolder: str | None = None, **options: Any) -> Path:
     """Returns the local folder of a model: the folder itself, or one snapshot of a Hub repository.
 
     A run folder of ``bc-sam train`` stands for the folder ``model`` in it.
 
     Args:
         source: Folder, or Hub id such as ``"org/bc-sam"``.
+        files: Patterns of the files to download.
+        subfolder: Folder in it that holds the model.
         **options: For the Hub; see `download_snapshot`.
 
     Raises:
-        WeightsError: If there is no such folder, repository or revision, or the Hub cannot be reached.
+        ConfigError: If the subfolder leads out of the repository.
+        WeightsError: If there is no such folder.
+        HubError: If there is no such repository or revision, or the Hub cannot be reached.
     """
+    inner = PurePosixPath(subfolder or "")
+    if inner.is_absolute() or ".." in inner.parts:
+        raise ConfigError(f"The subfolder {subfolder!r} leads out of the repository. Name a folder in it.")
     folder = Path(source).expanduser()
     if folder.is_dir():
-        return folder / "model" if not (folder / "config.json").exists() and (folder / "model").is_dir() else folder
-    if not is_hub_id(source):
+        is_run = not (folder / "config.json").exists() and (folder / "model").is_dir() and subfolder is None
+        folder = folder / ("model" if is_run else inner)
+    elif is_hub_id(source):
+        folder = download_snapshot(str(source), [str(inner / name) for name in files], **options) / inner
+    else:
         raise WeightsError(f"There is no folder {source}, and it is no Hub id either (those read 'owner/name').")
-    return download_snapshot(str(source), MODEL_FILES, **options)
+    if not folder.is_dir():
+        raise WeightsError(f"{source} has no folder {subfolder or '.'} with a model. Look under 'Files' on its page.")
+    return folder
 
 
 def download_snapshot(
@@ -70,34 +92,67 @@ def download_snapshot(
         The folder of the commit; its name is the commit's hash.
 
     Raises:
-        WeightsError: If there is no such repository or revision, or the Hub cannot be reached.
+        HubError: If there is no such repository or revision, or the Hub cannot be reached.
     """
     try:
-        folder = snapshot_download(
-            repo_id,
-            revision=revision,
-            token=token,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-            force_download=force_download,
-            allow_patterns=list(files),
+        folder = with_retries(
+            lambda: snapshot_download(
+                repo_id,
+                revision=revision,
+                token=token,
+                cache_dir=cache_dir,
+                local_files_only=local_files_only,
+                force_download=force_download,
+                allow_patterns=list(files),
+            )
         )
-    except GatedRepoError as error:
-        raise WeightsError(f"{repo_id} is gated: ask for access on its page, then run 'hf auth login'.") from error
-    except RepositoryNotFoundError as error:
-        raise WeightsError(
+    except HUB_ERRORS as error:
+        raise HubError(explain(error, repo_id, revision)) from error
+    return Path(folder)
+
+
+def with_retries(call: Callable[[], T]) -> T:
+    """Calls again when the Hub says that it is overloaded or out of order, up to three times and for ten seconds."""
+    start = time.monotonic()
+    for wait in _WAITS:
+        try:
+            return call()
+        except HUB_ERRORS as error:
+            if not is_transient(error) or time.monotonic() - start > _PATIENCE:
+                raise
+        time.sleep(wait)
+    return call()
+
+
+def is_transient(error: BaseException | None) -> bool:
+    """Whether the Hub failed in a way that passes; the client hides some of its answers behind other errors."""
+    while error is not None:
+        if isinstance(error, HfHubHTTPError) and error.response.status_code in _TRANSIENT:
+            return True
+        error = error.__cause__
+    return False
+
+
+def explain(error: BaseException, repo_id: str, revision: str | None = None) -> str:
+    """Says in plain words why a call of the Hub failed, and what to do."""
+    if isinstance(error, GatedRepoError):
+        return f"{repo_id} is gated: ask for access on its page, then run 'hf auth login'."
+    if isinstance(error, RepositoryNotFoundError):
+        return (
             f"There is no folder {repo_id} here and no repository of that name on the Hub that you may read. "
             "Check the spelling; for a private one run 'hf auth login' or pass token=."
-        ) from error
-    except RevisionNotFoundError as error:
-        raise WeightsError(f"{repo_id} has no revision {revision!r}. Look under 'Files' on its page.") from error
-    except LocalEntryNotFoundError as error:
-        raise WeightsError(
-            f"There is no folder {repo_id} here, it was never downloaded here, and the Hub was not asked or "
-            "did not answer. Check the connection, or give the path of a folder that you copied."
-        ) from error
-    except (OSError, ValueError) as error:  # the Hub's other errors are of these kinds
-        raise WeightsError(
-            f"{repo_id} cannot be had from the Hub: {error} Check the id and the connection."
-        ) from error
-    return Path(folder)
+        )
+    if isinstance(error, RevisionNotFoundError):
+        return f"{repo_id} has no revision {revision!r}. Look under 'Files' on its page."
+    if isinstance(error, LocalEntryNotFoundError):
+        return (
+            f"There is no folder {repo_id} here, it was never downloaded in full here, and the Hub was not asked or "
+            f"did not answer ({error.__cause__ or 'local files only'}). Check the connection, or give the path of a "
+            "folder that you copied."
+        )
+    status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
+    if status == 401:
+        return f"The Hub does not know your token, so {repo_id} was left alone. Run 'hf auth login' or pass token=."
+    if status == 403:
+        return f"Your token may not do that with {repo_id}. Take one with the right to write, or ask its owner."
+    return f"{repo_id}: the Hub's answer was: {error} Check the id and the connection, then try again."

@@ -1,12 +1,18 @@
-"""What a stage costs: wall-clock seconds and peak resident memory."""
+"""What figures depend on and what they cost: the machine and its libraries, seconds and peak memory."""
 
+import os
+import platform
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 
 import psutil
+import torch
+
+from bc_sam.config import TrainingArguments
 
 _INTERVAL = 0.05
 
@@ -45,3 +51,16 @@ def measure() -> Iterator[Cost]:
         cost.seconds = time.perf_counter() - start
         done.set()
         watcher.join()
+
+
+def environment(arguments: TrainingArguments, precision: str) -> dict[str, str]:
+    """Returns what the figures of a run depend on beside its data: base, precision, machine, versions."""
+    libraries = ("bc_sam", "torch", "transformers", "peft", "accelerate", "scikit-learn", "xgboost")
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    processor = torch.cpu.get_capabilities().get("cpu_name") or platform.machine()
+    return {
+        "base": arguments.base,
+        "precision": precision,
+        "machine": gpu or f"{processor}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+    } | {library: version(library) for library in libraries}

@@ -1,38 +1,42 @@
-"""The model as its users see it: load it, name cells with it, save it."""
+"""The model as its users see it: load it, name cells with it, save it, share it."""
 
-import os
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import numpy as np
 import torch
+from huggingface_hub import CommitInfo
 from peft import PeftModel
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
 from tqdm import tqdm
+from transformers import SamModel
 
-from bc_sam.autoencoder import CrossDomainAutoencoder
+from bc_sam import model_folder
+from bc_sam.autoencoder import CrossDomainAutoencoder, load_autoencoder, save_autoencoder
 from bc_sam.batches import Batch, decoded_batches
+from bc_sam.card import write_card
 from bc_sam.classifiers import LatentClassifier
-from bc_sam.config import FORMAT_VERSION, BCSamConfig, Precision
-from bc_sam.errors import BCSamError, ConfigError, ImageError, WeightsError
+from bc_sam.config import BCSamConfig, Precision
+from bc_sam.errors import BCSamError, ConfigError, DataError, ImageError
 from bc_sam.features import encode_pixels, predict_masks
 from bc_sam.hub import resolve_folder
+from bc_sam.precision import precision_of
+from bc_sam.publish import Repository
+from bc_sam.record import TrainingRecord
+from bc_sam.reference import ReferenceLatents
+from bc_sam.results import Evaluation
 from bc_sam.sam.encoding import Encoded
-from bc_sam.sam.loading import load_sam
+from bc_sam.sam.loading import load_hub_sam, load_sam
 from bc_sam.sam.lora import base_model, load_adapter, merge, save_adapter
 from bc_sam.sam.resizing import keep_mask_tokens
 from bc_sam.sam.weights import quiet
-from bc_sam.serialisation import read_json
-from bc_sam.trust import load_estimator, save_estimator
+from bc_sam.serialisation import JsonConfig
+from bc_sam.stored_classifiers import installed_versions, load_classifiers, save_classifiers
 
-_LIBRARIES = ("bc_sam", "torch", "transformers", "peft", "scikit-learn", "skops", "xgboost")
+T = TypeVar("T", bound=JsonConfig)
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,9 @@ class BCSam:
         adapter: The base SAM with its LoRA adapter, at the config's image size.
         autoencoder: The autoencoder, in eval mode.
         classifiers: Fitted classifiers by name.
+        reference: Latents of training cells, to check the classifiers by and to fit them again.
+        evaluation: What was measured of it.
+        record: How it was trained.
         device: Where to compute; the parts are moved there.
         precision: Number format of SAM's matrix products; ``"auto"`` takes bf16 where the device is fast at it.
 
@@ -78,6 +85,9 @@ class BCSam:
         autoencoder: CrossDomainAutoencoder,
         classifiers: Mapping[str, LatentClassifier],
         *,
+        reference: ReferenceLatents | None = None,
+        evaluation: Evaluation | None = None,
+        record: TrainingRecord | None = None,
         device: str | torch.device = "cpu",
         precision: Precision = "no",
     ) -> None:
@@ -87,9 +97,12 @@ class BCSam:
         self.sam.to(device)  # type: ignore[arg-type]  # the library types it as taking no argument
         self.autoencoder = autoencoder.to(device).eval()
         self.classifiers = dict(classifiers)
+        self.reference = reference
+        self.evaluation = evaluation
+        self.record = record
         self.precision = precision
 
-    # ---- loading and saving ----
+    # ---- loading, saving, sharing ----
 
     @classmethod
     def from_pretrained(
@@ -97,28 +110,36 @@ class BCSam:
         source: str | Path,
         *,
         revision: str | None = None,
+        subfolder: str | None = None,
         token: str | bool | None = None,
         cache_dir: str | Path | None = None,
         local_files_only: bool = False,
         force_download: bool = False,
         device: str | torch.device | None = None,
-        precision: Precision = "no",
+        dtype: str | torch.dtype | None = None,
+        refit: bool = False,
     ) -> Self:
         """Loads a model from a folder or from the Hub, every part from one revision.
 
         Args:
             source: Model folder, run folder of ``bc-sam train``, or Hub id.
             revision: Branch, tag or commit on the Hub.
-            token: Token for a private repository.
+            subfolder: Folder in it that holds the model, where a repository holds several.
+            token: Token for a private repository; by default the one that ``hf auth login`` stored.
             cache_dir: Where downloads are kept.
             local_files_only: Do not ask the Hub.
             force_download: Download again what is already there.
             device: Where to compute; by default the first CUDA device, else the processor.
-            precision: Number format of SAM's matrix products.
+            dtype: Number format of SAM's matrix products: ``"float32"``, the default, ``"bfloat16"``, ``"float16"``,
+                or ``"auto"`` for bfloat16 where the device is fast at it. The rest is computed in float32.
+            refit: Fit the classifiers again on the stored latents, and open no skops file. The stored latents are a
+                sample of the training cells, so the classifiers will not be quite the same.
 
         Raises:
-            WeightsError: If a part is missing, misshapen or of a newer format.
-            UntrustedFileError: If a classifier holds a type that it has no need of.
+            HubError: If the Hub has no such repository or revision, or cannot be reached.
+            WeightsError: If a part is missing, misshapen, changed, of a newer format, or was written by another
+                version of a library and no longer says the same.
+            UntrustedFileError: If a file holds more than its part has need of.
         """
         remote: dict[str, Any] = {
             "token": token,
@@ -126,26 +147,32 @@ class BCSam:
             "local_files_only": local_files_only,
             "force_download": force_download,
         }
-        folder = resolve_folder(source, revision=revision, **remote)
-        config = load_config(folder)
-        base = str(folder / "base") if config.base is None else config.base
-        sam = load_sam(base, image_size=config.image_size, revision=config.base_revision, **remote)
-        if config.mask_tokens == "two":
-            sam = keep_mask_tokens(sam, 2)
+        files = model_folder.MODEL_FILES
+        folder = resolve_folder(source, files, revision=revision, subfolder=subfolder, **remote)
+        config = model_folder.load_config(folder)
+        model_folder.check_files(folder, config)
+        sizes = (config.feature_channels, config.latent_dim, config.decoder_channels)
+        classifiers, reference = load_classifiers(folder, config, refit=refit)
         return cls(
             config,
-            load_adapter(sam, folder / "adapter"),
-            _load_autoencoder(folder / "autoencoder", config),
-            _load_classifiers(folder / "classifiers", config),
+            load_adapter(_load_base(folder, config, remote), folder / model_folder.ADAPTER),
+            load_autoencoder(folder / model_folder.AUTOENCODER, *sizes),
+            classifiers,
+            reference=reference,
+            evaluation=_load_if_listed(Evaluation, folder, model_folder.EVALUATION, config),
+            record=_load_if_listed(TrainingRecord, folder, model_folder.RECORD, config),
             device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
-            precision=precision,
+            precision=precision_of(dtype),
         )
 
-    def save_pretrained(self, folder: str | Path) -> Path:
+    def save_pretrained(self, folder: str | Path, *, include_base: bool = False) -> Path:
         """Writes a model folder. It appears whole or not at all; an older one in its place is replaced.
+
+        What people have written into the ``README.md`` of the older one is kept.
 
         Args:
             folder: Where to; parents are made.
+            include_base: Also write a base that is on the Hub, for a machine without a network.
 
         Returns:
             The folder.
@@ -154,34 +181,88 @@ class BCSam:
             BCSamError: If the folder exists and is no model folder, or the disk is full.
         """
         folder = Path(folder)
-        if folder.exists() and any(folder.iterdir()) and not (folder / "config.json").exists():
-            raise BCSamError(f"{folder} exists and holds something else. Choose another folder.")
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-        try:
-            self._write(part)
-            part.chmod(0o755)
-            _swap(part, folder)
-        except OSError as error:
-            raise BCSamError(f"The model could not be written to {folder}: {error}. Nothing was changed.") from error
-        finally:
-            shutil.rmtree(part, ignore_errors=True)
+        card = folder / model_folder.CARD
+        existing = card.read_text("utf-8") if card.exists() else None
+        with model_folder.replaced_folder(folder) as part:
+            self._write(part, include_base=include_base, existing_card=existing)
         return folder
 
-    def _write(self, folder: Path) -> None:
-        save_adapter(self.adapter, folder / "adapter")
-        if self.config.base is None:
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        commit_message: str = "Upload BC-SAM",
+        token: str | bool | None = None,
+        include_base: bool = False,
+    ) -> CommitInfo:
+        """Makes this model the content of a repository on the Hub, in one commit.
+
+        Files of an older model that no longer belong are removed; files that others put there stay, and so does what
+        people have written into the card.
+
+        Args:
+            repo_id: ``owner/name``; made if it does not exist.
+            private: Whether a new repository is private; by default what its owner has set.
+            revision: Branch; made if it does not exist.
+            create_pr: Propose the commit as a pull request.
+            commit_message: Title of the commit.
+            token: Token with the right to write; by default the one that ``hf auth login`` stored.
+            include_base: Also push a base that is on the Hub already.
+
+        Returns:
+            The commit, or pull request, with its address.
+
+        Raises:
+            HubError: If the Hub refuses or fails; no commit was made then.
+        """
+        repository = Repository.open(repo_id, private=private, revision=revision, create_pr=create_pr, token=token)
+        with tempfile.TemporaryDirectory() as folder:
+            card = repository.read_text(model_folder.CARD)
+            self._write(Path(folder), include_base=include_base, existing_card=card, repo_id=repo_id)
+            return repository.commit(Path(folder), model_folder.MODEL_FILES, commit_message)
+
+    def _write(
+        self, folder: Path, *, include_base: bool, existing_card: str | None, repo_id: str | None = None
+    ) -> None:
+        if lost := self.config.classifiers.keys() - self.classifiers.keys():
+            raise BCSamError(f"The classifiers {', '.join(lost)} were not loaded, and would be lost. Install XGBoost.")
+        inside = self.config.base_inside or include_base
+        save_adapter(self.adapter, folder / model_folder.ADAPTER)
+        if inside:
             with quiet():
-                base_model(self.adapter).save_pretrained(folder / "base")
-        (folder / "autoencoder").mkdir()
-        tensors = {name: tensor.contiguous() for name, tensor in self.autoencoder.state_dict().items()}
-        save_file(tensors, folder / "autoencoder" / "model.safetensors")
-        (folder / "classifiers").mkdir()
-        for name, classifier in self.classifiers.items():
-            save_estimator(classifier.estimator, folder / "classifiers" / f"{name}.skops")
-        versions = {name: version(name) for name in _LIBRARIES}
-        classes = {name: tuple(classifier.classes.tolist()) for name, classifier in self.classifiers.items()}
-        replace(self.config, classifiers=classes, versions=versions).save(folder / "config.json")
+                base_model(self.adapter).save_pretrained(folder / model_folder.BASE)
+        (folder / model_folder.AUTOENCODER).parent.mkdir()
+        save_autoencoder(self.autoencoder, folder / model_folder.AUTOENCODER)
+        save_classifiers(self.classifiers, self.reference, folder)
+        model_folder.write_preprocessor(self.config, folder / model_folder.PREPROCESSOR)
+        for part, name in ((self.evaluation, model_folder.EVALUATION), (self.record, model_folder.RECORD)):
+            if part is not None:
+                part.save(folder / name)
+        config = replace(
+            self.config,
+            base_inside=inside,
+            classifiers={name: tuple(fitted.classes.tolist()) for name, fitted in self.classifiers.items()},
+            versions=installed_versions(),
+            files=model_folder.hash_files(folder),
+        )
+        config.save(folder / model_folder.CONFIG)
+        write_card(folder, config, self.evaluation, self.record, existing=existing_card, repo_id=repo_id)
+
+    def refit(self, seed: int = 1234) -> None:
+        """Fits the classifiers again on the stored latents, such as after an upgrade of scikit-learn.
+
+        Args:
+            seed: Seed of everything random in them.
+
+        Raises:
+            DataError: If the model stores no labelled latents.
+        """
+        if self.reference is None:
+            raise DataError("This model stores no latents, so its classifiers cannot be fitted again.")
+        self.classifiers = self.reference.fit(tuple(self.classifiers), len(self.labels), seed)
 
     # ---- inference ----
 
@@ -322,52 +403,14 @@ class BCSam:
         return self.classifiers[name]
 
 
-def load_config(folder: Path) -> BCSamConfig:
-    """Reads a model folder's ``config.json``.
-
-    Raises:
-        WeightsError: If the folder is no model folder or was written by a newer version.
-        ConfigError: If the file holds something else.
-    """
-    path = folder / "config.json"
-    if not path.exists():
-        raise WeightsError(f"{folder} has no config.json, so it is no bc_sam model. Give the folder of a saved model.")
-    data = read_json(path)
-    found = data.get("format_version", 0) if isinstance(data, dict) else 0
-    if found > FORMAT_VERSION:
-        raise WeightsError(f"{folder} was written by a newer bc_sam (format {found}). Run: pip install -U bc_sam.")
-    return BCSamConfig.from_dict(data, where=str(path))
+def _load_base(folder: Path, config: BCSamConfig, remote: dict[str, Any]) -> SamModel:
+    """Loads the SAM underneath, from the model folder or from its own pinned revision on the Hub."""
+    if config.base_inside:
+        sam = load_sam(folder / model_folder.BASE, image_size=config.image_size)
+    else:
+        sam = load_hub_sam(str(config.base), image_size=config.image_size, revision=config.base_revision, **remote)
+    return keep_mask_tokens(sam, 2) if config.mask_tokens == "two" else sam
 
 
-def _load_autoencoder(folder: Path, config: BCSamConfig) -> CrossDomainAutoencoder:
-    model = CrossDomainAutoencoder(config.feature_channels, config.latent_dim, config.decoder_channels)
-    path = folder / "model.safetensors"
-    try:
-        model.load_state_dict(load_file(path), strict=True)
-    except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{path} is missing or broken ({error}). Download or save the model again.") from error
-    except RuntimeError as error:
-        raise WeightsError(f"{path} does not fit the autoencoder: {error}") from error
-    return model.eval()
-
-
-def _load_classifiers(folder: Path, config: BCSamConfig) -> dict[str, LatentClassifier]:
-    return {
-        name: LatentClassifier(load_estimator(folder / f"{name}.skops", name), np.array(classes), len(config.labels))
-        for name, classes in config.classifiers.items()
-    }
-
-
-def _swap(new: Path, folder: Path) -> None:
-    """Puts a folder in the place of another, which is moved aside first and comes back if that fails."""
-    if not folder.exists():
-        os.rename(new, folder)
-        return
-    aside = new.with_name(new.name + ".old")
-    os.rename(folder, aside)
-    try:
-        os.rename(new, folder)
-    except OSError:
-        os.rename(aside, folder)
-        raise
-    shutil.rmtree(aside, ignore_errors=True)
+def _load_if_listed(kind: type[T], folder: Path, name: str, config: BCSamConfig) -> T | None:
+    return kind.load(folder / name) if name in config.files else None

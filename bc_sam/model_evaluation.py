@@ -37,7 +37,9 @@ def evaluate_model(model: BCSam, datasets: Sequence["Dataset"], *, batch_size: i
         counts[domain] = {model.labels[i]: int(n) for i, n in zip(names, numbers, strict=True)}
         for name, classifier in model.classifiers.items():
             identity = {"classifier": name, "source": ALL, "target": domain, "fold": 0, "n_train": 0}
-            pairs.append(score(classifier.predict(latents), labels, classifier.classes, model.labels, **identity))
+            pairs.append(
+                score(classifier.predict_proba(latents), labels, classifier.classes, model.labels, **identity)
+            )
     return Evaluation("external", list(model.labels), list(counts), 0, 1, pairs=pairs, counts=counts, notes=notes)
 
 

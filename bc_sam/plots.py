@@ -344,6 +344,58 @@ def _group_bars(axes: Axes, evaluation: Evaluation, metric: str, source: str, ta
     _calm(axes, xlabel="tested on")
 
 
+def reliability_diagram(
+    evaluation: Evaluation, classifier: str, directions: Sequence[tuple[str, str]]
+) -> Figure | None:
+    """Draws how often a classifier is right when it says that it is so sure; on the diagonal it keeps its word.
+
+    Args:
+        evaluation: What was measured.
+        classifier: The classifier.
+        directions: The (source, target) pairs to draw.
+
+    Returns:
+        A figure with one axes for each direction, the number of cells at each bar; ``None`` where no direction has
+        been measured with its confidences.
+    """
+    known = [(pair, bins) for pair in directions if len(bins := evaluation.reliability(classifier, *pair))]
+    if not known:
+        return None
+    columns = min(3, len(known))
+    rows = -(-len(known) // columns)
+    figure = _figure(f"Is {classifier} right as often as it is sure?", height=0.9 + 2.9 * rows)
+    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    for axes, ((source, target), bins) in zip(grid.flat, known, strict=False):
+        error = evaluation.calibration_error(classifier, source, target)
+        axes.set_title(
+            _wrap(f"{source} to {target}\ncalibration error {error:.3f}", 34), loc="left", fontsize=BODY, color=INK
+        )
+        _draw_reliability(axes, bins)
+    for axes in grid[:, 0]:
+        axes.set_ylabel("named right, percent", fontsize=SMALL, color=MUTED)
+    for unused in list(grid.flat)[len(known) :]:
+        unused.remove()
+    return figure
+
+
+def _draw_reliability(axes: Axes, bins: np.ndarray) -> None:
+    """Draws one bar for each tenth of the confidence, with the number of its cells."""
+    cells, confidence, right = bins.T
+    edges = 100 * np.arange(len(bins)) / len(bins)
+    width = 100 / len(bins)
+    axes.plot([0, 100], [0, 100], color=MUTED, linewidth=1, linestyle="--", zorder=1)
+    axes.bar(edges, 100 * right, 0.86 * width, align="edge", color=PALETTE[0], alpha=0.85, zorder=2)
+    full = cells > 0
+    axes.scatter(100 * confidence[full], 100 * confidence[full], s=12, color=PALETTE[1], zorder=3)
+    for edge, n, height in zip(edges[full], cells[full], right[full], strict=True):
+        place = (edge + 0.43 * width, 100 * height)
+        axes.annotate(
+            f"{n:.0f}", place, (0, 2), textcoords="offset points", ha="center", fontsize=SMALL - 2, color=INK, zorder=4
+        )
+    axes.set(xlim=(0, 100), ylim=(0, 108), xticks=range(0, 101, 20), yticks=range(0, 101, 20))
+    _calm(axes, xlabel="sure, percent")
+
+
 def training_curves(history: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
     """Draws each stage's losses, and its Dice where it has one, over the epochs.
 
@@ -434,7 +486,9 @@ def evaluation_figures(evaluation: Evaluation, classifier: str) -> dict[str, lis
         )
         for source, target in evaluation.directions
     ]
-    return {"cross_domain": [cross_domain_bars(evaluation)], "confusion": matrices}
+    diagram = reliability_diagram(evaluation, classifier, evaluation.directions)
+    figures = {"cross_domain": [cross_domain_bars(evaluation)], "confusion": matrices}
+    return figures if diagram is None else {**figures, "calibration": [diagram]}
 
 
 def readable(label: str) -> str:

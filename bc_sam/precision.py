@@ -5,6 +5,25 @@ from contextlib import AbstractContextManager
 import torch
 
 from bc_sam.config import Precision
+from bc_sam.errors import ConfigError
+
+_DTYPES: dict[str, Precision] = {"auto": "auto", "float32": "no", "bfloat16": "bf16", "float16": "fp16"}
+
+
+def precision_of(dtype: str | torch.dtype | None) -> Precision:
+    """Returns the number format of matrix products that a dtype stands for; ``None`` is full precision.
+
+    Raises:
+        ConfigError: If it is none of ``"auto"``, ``"float32"``, ``"bfloat16"``, ``"float16"`` and torch's dtypes.
+
+    Example:
+        >>> precision_of(torch.bfloat16)
+        'bf16'
+    """
+    name = "float32" if dtype is None else str(dtype).removeprefix("torch.")
+    if name not in _DTYPES:
+        raise ConfigError(f"There is no dtype {name!r} here; choose one of {', '.join(_DTYPES)}.")
+    return _DTYPES[name]
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Precision:

@@ -12,11 +12,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 from matplotlib.figure import Figure
 
 from bc_sam.errors import ConfigError
-from bc_sam.results import DiceResult, Evaluation, StageTiming
+from bc_sam.results import Evaluation, StageTiming, pool_dice
 from bc_sam.tables import ALL, SHOWN, best_classifier, cross_domain_table, footnotes
 
 #: The figures that a report has a place for, in the order of its sections.
-FIGURES = ("cross_domain", "confusion", "latents", "masks", "reconstructions", "errors", "training")
+FIGURES = ("cross_domain", "confusion", "calibration", "latents", "masks", "reconstructions", "errors", "training")
 
 
 def write_report(
@@ -62,7 +62,7 @@ def write_report(
         headline=_headline(evaluation, classifier or best_classifier(evaluation)),
         tables=[cross_domain_table(evaluation, metric) for metric in SHOWN],
         footnotes=footnotes(evaluation),
-        dice=_dice(evaluation.dice),
+        dice=pool_dice(evaluation.dice),
         timings=_costs(evaluation.timings),
         figures={name: _pictures(figure) for name, figure in figures.items()},
     )
@@ -107,21 +107,8 @@ def _headline(evaluation: Evaluation, classifier: str) -> list[tuple[str, str]]:
         if scores:
             numbers.append((f"{100 * np.mean(scores):.1f} %", f"accuracy of {classifier} {place}"))
     return numbers + [
-        (f"{dice['mean']:.3f}", f"Dice of the cell masks, {dice['domain']}") for dice in _dice(evaluation.dice)
+        (f"{dice['mean']:.3f}", f"Dice of the cell masks, {dice['domain']}") for dice in pool_dice(evaluation.dice)
     ]
-
-
-def _dice(results: Sequence[DiceResult]) -> list[dict[str, Any]]:
-    """Pools the folds of each domain: mean and standard deviation over all their images."""
-    pooled = []
-    for domain in dict.fromkeys(result.domain for result in results):
-        own = [result for result in results if result.domain == domain]
-        n = [result.n for result in own]
-        means = np.array([result.mean for result in own])
-        mean = np.average(means, weights=n)
-        variance = np.average(np.array([result.std for result in own]) ** 2 + (means - mean) ** 2, weights=n)
-        pooled.append({"domain": domain, "images": sum(n), "mean": float(mean), "std": float(np.sqrt(variance))})
-    return pooled
 
 
 def _costs(timings: Sequence[StageTiming]) -> list[dict[str, Any]]:

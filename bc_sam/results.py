@@ -1,7 +1,8 @@
 """What an evaluation measured, as plain data: written as JSON, read by the table, the plots and the report."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +29,8 @@ class PairResult(JsonConfig):
         common_accuracy: Accuracy on the test cells whose class the source has, 0..1.
         confusion: Counts, rows true and columns predicted, both in the order of the evaluation's labels.
         missing: Classes present in the test cells that the source never showed.
+        reliability: For each tenth of the confidence, the probability of the named class, 0..1: the number of cells,
+            their mean confidence, and the share of them named right. Empty in files of older versions.
     """
 
     classifier: str
@@ -42,6 +45,7 @@ class PairResult(JsonConfig):
     common_accuracy: float
     confusion: list[list[int]]
     missing: list[str] = field(default_factory=list)
+    reliability: list[tuple[int, float, float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -125,6 +129,27 @@ class Evaluation(JsonConfig):
             total += np.asarray(pair.confusion, dtype=np.int64)
         return total
 
+    def reliability(self, classifier: str, source: str, target: str) -> np.ndarray:
+        """Cells, mean confidence and share named right in each tenth of the confidence, (10, 3), over the folds.
+
+        An empty tenth has zeros; there are no rows, (0, 3), where the folds do not say.
+        """
+        folds = [pair.reliability for pair in self.select(classifier, source, target) if pair.reliability]
+        if not folds:
+            return np.zeros((0, 3))
+        bins = np.array(folds, dtype=float)
+        cells = bins[:, :, 0].sum(axis=0)
+        sums = (bins[:, :, :1] * bins[:, :, 1:]).sum(axis=0)
+        return np.column_stack([cells, sums / np.maximum(cells, 1)[:, None]])
+
+    def calibration_error(self, classifier: str, source: str, target: str) -> float:
+        """Expected calibration error, 0..1 (Guo et al., 2017): how far confidence and accuracy lie apart on average.
+
+        NaN where the folds do not say.
+        """
+        cells, confidence, right = self.reliability(classifier, source, target).T
+        return float((cells * np.abs(confidence - right)).sum() / cells.sum()) if cells.sum() else float("nan")
+
     def missing(self) -> Iterator[tuple[str, str, list[str]]]:
         """Yields (source, target, classes) for each direction whose target has classes that the source lacks."""
         for source, target in self.directions:
@@ -132,3 +157,16 @@ class Evaluation(JsonConfig):
             lacking = [name for name in self.labels if any(name in pair.missing for pair in pairs)]
             if lacking:
                 yield source, target, lacking
+
+
+def pool_dice(results: Sequence[DiceResult]) -> list[dict[str, Any]]:
+    """Pools the folds of each domain: mean and standard deviation over all their images."""
+    pooled = []
+    for domain in dict.fromkeys(result.domain for result in results):
+        own = [result for result in results if result.domain == domain]
+        n = [result.n for result in own]
+        means = np.array([result.mean for result in own])
+        mean = np.average(means, weights=n)
+        variance = np.average(np.array([result.std for result in own]) ** 2 + (means - mean) ** 2, weights=n)
+        pooled.append({"domain": domain, "images": sum(n), "mean": float(mean), "std": float(np.sqrt(variance))})
+    return pooled

@@ -205,14 +205,14 @@ def render_markdown(evaluation: Evaluation) -> str:
             *(_markdown_line([row.classifier, *map(str, row.scores), str(row.mean)]) for row in table.rows),
         ]
         blocks.append(f"**{table.title}, %**\n\n" + "\n".join(lines))
-    notes = "\n".join(f"- {_markdown(note)}" for note in footnotes(evaluation))
+    notes = "\n".join(f"- {markdown_cell(note)}" for note in footnotes(evaluation))
     return "\n\n".join([*blocks, notes]) + "\n"
 
 
 def _markdown_line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(map(_markdown, cells)) + " |"
+    return "| " + " | ".join(map(markdown_cell, cells)) + " |"
 
 
-def _markdown(text: str) -> str:
+def markdown_cell(text: str) -> str:
     """Escapes what would end a table cell or begin a tag."""
     return escape(text, quote=False).replace("|", "\\|").replace("\n", " ")

@@ -83,4 +83,18 @@ def example_pair(
         common_accuracy=float(confusion.trace() / confusion[shown.astype(bool)].sum()),
         confusion=confusion.tolist(),
         missing=missing,
+        reliability=example_reliability(random, int(confusion.sum()), confusion.trace() / confusion.sum()),
     )
+
+
+def example_reliability(random: np.random.Generator, n: int, accuracy: float) -> list[tuple[int, float, float]]:
+    """A classifier that is surer than it is right."""
+    confidence = np.clip(random.beta(6, 2, n), 0.1, 0.999)
+    right = random.random(n) < np.clip(confidence + accuracy - confidence.mean(), 0, 1)
+    bins = []
+    for low in np.arange(10) / 10:
+        own = (confidence >= low) & (confidence < low + 0.1)
+        bins.append(
+            (int(own.sum()), float(confidence[own].mean()), float(right[own].mean())) if own.any() else (0, 0.0, 0.0)
+        )
+    return bins

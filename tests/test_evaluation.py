@@ -7,8 +7,8 @@ from sklearn import metrics
 
 from bc_sam.config import ClassifierArguments
 from bc_sam.errors import DataError
-from bc_sam.evaluation import LabelledLatents, dice, dice_by_domain, evaluate_fold, score
-from bc_sam.results import ALL
+from bc_sam.evaluation import LabelledLatents, dice, dice_by_domain, evaluate_fold, reliability, score
+from bc_sam.results import ALL, Evaluation
 
 IDENTITY = {"classifier": "rf", "source": "a", "target": "b", "fold": 0, "n_train": 9}
 LOGISTIC = ClassifierArguments(names=("logistic",), default="logistic")
@@ -31,12 +31,17 @@ def cells(draw):
     )
 
 
+def sure_of(predicted):
+    """Probabilities that leave no doubt."""
+    return np.eye(4)[predicted]
+
+
 class TestScore:
     @given(hnp.arrays(int, st.tuples(st.just(2), st.integers(1, 30)), elements=st.integers(0, 3)))
     def test_its_numbers_are_those_of_scikit_learn(self, columns):
         true, predicted = columns
         present = np.unique(true)
-        result = score(predicted, true, np.arange(4), NAMES, **IDENTITY)
+        result = score(sure_of(predicted), true, np.arange(4), NAMES, **IDENTITY)
         assert result.n_test == len(true)
         assert result.accuracy == pytest.approx(metrics.accuracy_score(true, predicted))
         recall = metrics.recall_score(true, predicted, labels=present, average="macro", zero_division=0)
@@ -49,14 +54,14 @@ class TestScore:
 
     def test_classes_that_the_source_lacks_are_named_and_count_as_wrong(self):
         true, predicted = np.array([0, 0, 1, 3]), np.array([0, 1, 1, 1])
-        result = score(predicted, true, np.array([0, 1]), NAMES, **IDENTITY)
+        result = score(sure_of(predicted), true, np.array([0, 1]), NAMES, **IDENTITY)
         assert result.missing == ["z"]
         assert result.accuracy == 2 / 4
         assert result.balanced_accuracy == pytest.approx((1 / 2 + 1 + 0) / 3)
         assert result.common_accuracy == 2 / 3
 
     def test_without_any_common_class_nothing_is_right(self):
-        result = score(np.array([0, 0]), np.array([1, 2]), np.array([0]), NAMES, **IDENTITY)
+        result = score(sure_of(np.array([0, 0])), np.array([1, 2]), np.array([0]), NAMES, **IDENTITY)
         assert (result.accuracy, result.common_accuracy, result.missing) == (0, 0, ["x", "y"])
 
 
@@ -159,3 +164,36 @@ class TestDice:
         assert [(r.domain, r.fold, r.n) for r in results] == [("a", 4, 1), ("c", 4, 2)]
         assert results[1].mean == pytest.approx((1 + 2 / 3) / 2)
         assert results[1].std == pytest.approx(1 / 6)
+
+
+probabilities = hnp.arrays(float, st.tuples(st.integers(1, 40), st.just(4)), elements=st.floats(0.01, 1)).map(
+    lambda values: values / values.sum(axis=1, keepdims=True)
+)
+
+
+class TestReliability:
+    @given(probabilities, st.integers(0, 2**32 - 1))
+    def test_every_cell_is_in_the_bin_of_its_confidence(self, values, seed):
+        true = np.random.default_rng(seed).integers(0, 4, len(values))
+        bins = reliability(values, true)
+        assert sum(n for n, _, _ in bins) == len(values)
+        for number, (n, confidence, right) in enumerate(bins):
+            assert n == 0 or number / 10 - 1e-9 <= confidence <= (number + 1) / 10 + 1e-9
+            assert 0 <= right <= 1
+        named_right = sum(n * right for n, _, right in bins)
+        assert named_right == pytest.approx((values.argmax(axis=1) == true).sum())
+
+    def test_probabilities_that_keep_their_word_have_no_error(self):
+        random = np.random.default_rng(0)
+        confidence = random.uniform(0.5, 1, 20_000)
+        values = np.column_stack([confidence, 1 - confidence])
+        true = (random.random(20_000) > confidence).astype(int)
+        assert calibration_error(values, true) < 0.02
+
+    def test_certainty_that_is_always_wrong_has_the_largest_error(self):
+        assert calibration_error(np.eye(2)[[0, 0, 1]], np.array([1, 1, 0])) == 1
+
+
+def calibration_error(values, true):
+    result = score(values, true, np.arange(2), ("x", "y"), **IDENTITY)
+    return Evaluation("strict", ["x", "y"], ["a", "b"], 0, 1, [result]).calibration_error("rf", "a", "b")

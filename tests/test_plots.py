@@ -1,6 +1,7 @@
 """The figures show what they are given: every count, every group, every outline; and they draw without a display."""
 
 import io
+from dataclasses import replace
 
 import matplotlib as mpl
 import numpy as np
@@ -247,3 +248,21 @@ def test_drawing_leaves_matplotlib_as_it_was() -> None:
     before = dict(mpl.rcParams)
     draw(plots.cross_domain_bars(example_evaluation(folds=2)))
     assert dict(mpl.rcParams) == before
+
+
+def test_a_reliability_diagram_has_a_panel_a_direction_and_every_cell_is_counted() -> None:
+    evaluation = example_evaluation()
+    figure = plots.reliability_diagram(evaluation, "rf", evaluation.directions)
+    assert figure is not None
+    assert len(figure.axes) == len(evaluation.directions)
+    for axes, direction in zip(figure.axes, evaluation.directions, strict=True):
+        counted = sum(int(text.get_text()) for text in axes.texts)
+        assert counted == sum(pair.n_test for pair in evaluation.select("rf", *direction))
+        assert f"{evaluation.calibration_error('rf', *direction):.3f}" in axes.get_title(loc="left")
+    assert draw(figure)
+
+
+def test_without_confidences_there_is_no_reliability_diagram() -> None:
+    evaluation = example_evaluation()
+    old = replace(evaluation, pairs=[replace(pair, reliability=[]) for pair in evaluation.pairs])
+    assert plots.reliability_diagram(old, "rf", old.directions) is None

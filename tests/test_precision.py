@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from bc_sam.precision import autocast, resolve_precision
+from bc_sam.errors import ConfigError
+from bc_sam.precision import autocast, precision_of, resolve_precision
 
 CPU, CUDA, MPS = map(torch.device, ("cpu", "cuda", "mps"))
 
@@ -42,3 +43,25 @@ def test_matrix_products_run_in_the_precision_and_only_within_the_context(precis
     with autocast(precision, CPU):
         assert (a @ a).dtype == dtype
     assert (a @ a).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        (None, "no"),
+        ("float32", "no"),
+        (torch.float32, "no"),
+        ("bfloat16", "bf16"),
+        (torch.bfloat16, "bf16"),
+        (torch.float16, "fp16"),
+        ("auto", "auto"),
+    ],
+)
+def test_a_dtype_may_be_given_as_text_or_as_torchs(dtype, expected):
+    assert precision_of(dtype) == expected
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, "fast", ""])
+def test_a_dtype_that_makes_no_sense_here_is_refused(dtype):
+    with pytest.raises(ConfigError, match="choose one of"):
+        precision_of(dtype)

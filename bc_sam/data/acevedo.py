@@ -8,6 +8,7 @@ from datasets import Dataset, DatasetInfo
 from bc_sam.data.archives import as_folder
 from bc_sam.data.cells import FEATURES, build_dataset, find_coded_cells
 from bc_sam.labels import ACEVEDO20_CODES
+from bc_sam.provenance import ACEVEDO20
 
 _ARCHIVE_FOLDER = "PBC_dataset_normal_DIB"
 
@@ -34,7 +35,9 @@ def load_acevedo20(source: str | Path, *, masks: str | Path | None = None, domai
     """
     root = _archive_folder(as_folder(source))
     cells, left_out = find_coded_cells(root, acevedo20_code, ACEVEDO20_CODES)
-    info = DatasetInfo(features=FEATURES, license="CC BY 4.0", homepage="https://doi.org/10.17632/snkd93bnjr.1")
+    info = DatasetInfo(
+        features=FEATURES, license=ACEVEDO20.licence, homepage=ACEVEDO20.homepage, citation=ACEVEDO20.bibtex
+    )
     return build_dataset(root, cells, domain=domain, masks=masks, left_out=left_out, info=info)
 
 

@@ -9,6 +9,7 @@ from bc_sam.data.archives import as_folder
 from bc_sam.data.cells import FEATURES, build_dataset, find_coded_cells
 from bc_sam.errors import DataError
 from bc_sam.labels import MATEK19_CODES
+from bc_sam.provenance import MATEK19
 
 
 def load_matek19(source: str | Path, *, masks: str | Path | None = None, domain: str = "matek19") -> Dataset:
@@ -34,7 +35,7 @@ def load_matek19(source: str | Path, *, masks: str | Path | None = None, domain:
     if root is None:
         raise DataError(f"No folder of Matek-19 was found in {folder}. Its folders are {', '.join(MATEK19_CODES)}.")
     cells, left_out = find_coded_cells(root, matek19_code, MATEK19_CODES)
-    info = DatasetInfo(features=FEATURES, license="CC BY 3.0", homepage="https://doi.org/10.7937/tcia.2019.36f5o9ld")
+    info = DatasetInfo(features=FEATURES, license=MATEK19.licence, homepage=MATEK19.homepage, citation=MATEK19.bibtex)
     return build_dataset(root, cells, domain=domain, masks=masks, left_out=left_out, info=info)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from datasets import Dataset
+from datasets import Dataset, DatasetInfo
 from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
@@ -25,6 +25,7 @@ from bc_sam.data.rendering.smear import draw_smear
 from bc_sam.data.rendering.white_cell import draw_white_cell
 from bc_sam.errors import ConfigError, DataError
 from bc_sam.labels import LABELS
+from bc_sam.provenance import RENDERED
 
 __all__ = ["LABORATORIES", "SLIDES", "Laboratory", "load_rendered", "render_cell", "write_rendered"]
 
@@ -102,7 +103,10 @@ def load_rendered(
         ['basophil_0000.png', 'basophil_0001.png', 'monocyte_0000.png', 'monocyte_0001.png']
     """
     _check_request(laboratory, cells_per_class, seed, size, labels)
-    return Dataset.from_list(list(_rows(laboratory, cells_per_class, seed, size, labels)), features=FEATURES)
+    info = DatasetInfo(features=FEATURES, license=RENDERED.licence, homepage=RENDERED.homepage)
+    return Dataset.from_list(
+        list(_rows(laboratory, cells_per_class, seed, size, labels)), features=FEATURES, info=info
+    )
 
 
 def write_rendered(

@@ -1,19 +1,16 @@
 """Loads a Segment Anything model from any source, at any image size."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-import torch
-from huggingface_hub.errors import StrictDataclassError
-from safetensors import SafetensorError
 from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
 
-from bc_sam.errors import UntrustedFileError, WeightsError
+from bc_sam.errors import WeightsError
 from bc_sam.hub import download_snapshot, is_hub_id
+from bc_sam.sam.folder import load_sam_folder
 from bc_sam.sam.original import read_torch_file, sam_from_original
 from bc_sam.sam.resizing import patch_grid, resize_sam
-from bc_sam.sam.weights import quiet, require_complete, seeded
+from bc_sam.sam.weights import seeded
 
 _FILES = ("config.json", "model*.safetensors", "model.safetensors.index.json")
 
@@ -47,7 +44,8 @@ def load_sam(
         The model in eval mode, float32.
 
     Raises:
-        WeightsError: If the source is not found or cannot be reached, or does not fill the model exactly.
+        WeightsError: If the source is not found, or does not fill the model exactly.
+        HubError: If the Hub lacks it or cannot be reached.
         UntrustedFileError: If the weights are a pickle that is more than plain tensors.
         ConfigError: If `image_size` does not fit the model's patches.
 
@@ -63,21 +61,36 @@ def load_sam(
     if path.is_file():
         sam = sam_from_original(read_torch_file(path), source=str(path))
     elif path.is_dir():
-        sam = _load_folder(path, str(path))
+        sam = load_sam_folder(path, str(path))
     elif not is_hub_id(source):
         raise WeightsError(f"There is no file or folder {source}. Give a path that exists, a Hub id, or 'tiny'.")
     else:
-        folder = download_snapshot(
-            str(source),
-            _FILES,
-            revision=revision,
-            token=token,
-            cache_dir=cache_dir,
-            local_files_only=local_files_only,
-            force_download=force_download,
-        )
-        sam = _load_folder(folder, str(source))
-        sam.config._commit_hash = folder.name  # where transformers keeps it, for a caller who pins the base
+        options: dict[str, Any] = {
+            "token": token,
+            "cache_dir": cache_dir,
+            "local_files_only": local_files_only,
+            "force_download": force_download,
+        }
+        return load_hub_sam(str(source), image_size=image_size, revision=revision, **options)
+    return resize_sam(sam, image_size)
+
+
+def load_hub_sam(repo_id: str, *, image_size: int = 224, revision: str | None = None, **options: Any) -> SamModel:
+    """Loads a SAM from the Hub, also where a folder of the same name lies here; see `load_sam`.
+
+    Args:
+        repo_id: Hub id.
+        image_size: Side of the square that the model shall see, pixels.
+        revision: Branch, tag or commit.
+        **options: As for `bc_sam.hub.download_snapshot`.
+
+    Raises:
+        HubError: If there is no such repository or revision, or the Hub cannot be reached.
+        WeightsError: If it does not fill the model exactly.
+    """
+    folder = download_snapshot(repo_id, _FILES, revision=revision, **options)
+    sam = load_sam_folder(folder, repo_id)
+    sam.config._commit_hash = folder.name  # where transformers keeps it, for a caller who pins the base
     return resize_sam(sam, image_size)
 
 
@@ -106,45 +119,3 @@ def tiny_sam_config(image_size: int = 224) -> SamConfig:
     vision.scale = 1
     prompt = SamPromptEncoderConfig(image_size=image_size)
     return SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=SamMaskDecoderConfig())
-
-
-def _load_folder(folder: Path, source: str) -> SamModel:
-    """Loads a folder in the format of transformers at its own image size."""
-    _require_safetensors(folder, source)
-    try:
-        model_type = json.loads((folder / "config.json").read_text()).get("model_type")
-        if model_type != "sam":
-            raise WeightsError(
-                f"{source} is a model of type {model_type!r}, not 'sam'. Give a Segment Anything model."
-            )
-        with quiet():
-            loaded: Any = SamModel.from_pretrained(
-                folder,
-                use_safetensors=True,
-                local_files_only=True,
-                dtype=torch.float32,
-                # Tensors of another shape are reported like missing ones, below, not as an opaque RuntimeError.
-                ignore_mismatched_sizes=True,
-                output_loading_info=True,
-            )
-    except (OSError, ValueError, SafetensorError, StrictDataclassError) as error:
-        raise WeightsError(f"{source} cannot be read as a SamModel: {error} Save or download it again.") from error
-    sam, info = loaded
-    misshapen = [
-        f"{name} {tuple(found)} instead of {tuple(expected)}" for name, found, expected in info["mismatched_keys"]
-    ]
-    require_complete(source, info["missing_keys"], info["unexpected_keys"], misshapen)
-    return sam
-
-
-def _require_safetensors(folder: Path, source: str) -> None:
-    if not (folder / "config.json").is_file():
-        raise WeightsError(f"{source} has no config.json. Give a folder written by SamModel.save_pretrained.")
-    if any((folder / name).is_file() for name in ("model.safetensors", "model.safetensors.index.json")):
-        return
-    if list(folder.glob("*.bin")):
-        raise UntrustedFileError(
-            f"{source} has its weights only as a pickle (.bin), which is not opened. Where you trust it, convert it: "
-            "SamModel.from_pretrained(folder, use_safetensors=False).save_pretrained(new_folder)."
-        )
-    raise WeightsError(f"{source} has no model.safetensors. Give a folder written by SamModel.save_pretrained.")

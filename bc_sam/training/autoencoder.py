@@ -1,5 +1,7 @@
 """Stage 2: the autoencoder learns to draw the cell from 50 numbers that do not tell the laboratory."""
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from accelerate import Accelerator
@@ -10,7 +12,6 @@ from bc_sam.autoencoder import CrossDomainAutoencoder
 from bc_sam.config import AutoencoderArguments
 from bc_sam.features import FeatureStore
 from bc_sam.losses import autoencoder_loss, linear_mmd, ssim
-from bc_sam.sam.weights import seeded
 from bc_sam.training.checkpoints import Checkpoints
 from bc_sam.training.distributed import gather, share_batch_norm
 from bc_sam.training.loop import Schedule, fit
@@ -34,7 +35,26 @@ class CellFeatures(Dataset):
         return torch.tensor(self.features.maps[row]), target, int(self.domains[index])
 
 
+@dataclass(frozen=True)
+class Anchor:
+    """Latents of other laboratories' cells, which stay where they are while new ones are drawn to them.
+
+    Attributes:
+        latents: (m, d) float32.
+        domains: (m,) integers, none of which is a domain of the cells to learn from.
+    """
+
+    latents: np.ndarray
+    domains: np.ndarray
+
+    def join(self, latents: Tensor, domains: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns latents (B + m, d) and domains (B + m,) of a batch and the anchor."""
+        own = torch.from_numpy(self.latents).to(latents), torch.from_numpy(self.domains).to(domains)
+        return torch.cat([latents, own[0]]), torch.cat([domains, own[1]])
+
+
 def train_autoencoder(
+    model: CrossDomainAutoencoder,
     features: FeatureStore,
     rows: np.ndarray,
     domains: np.ndarray,
@@ -44,24 +64,25 @@ def train_autoencoder(
     *,
     checkpoints: Checkpoints | None = None,
     validation_rows: np.ndarray | None = None,
-) -> tuple[CrossDomainAutoencoder, list[dict[str, float]]]:
+    anchor: Anchor | None = None,
+) -> list[dict[str, float]]:
     """Trains the autoencoder on cells of all domains, without their labels (BC-SAM, section 2.2).
 
     Args:
+        model: The autoencoder; trained in place and left in eval mode.
         features: Feature maps and targets of all cells.
         rows: Cells to learn from.
         domains: (n,) domain of each of all cells.
         arguments: Numbers of the stage.
         accelerator: Device, processes and precision.
-        seed: Seed of the initial weights and of the shuffling.
+        seed: Seed of the shuffling.
         checkpoints: Where to keep checkpoints.
         validation_rows: Cells by which the best epoch is chosen.
+        anchor: Latents of laboratories whose images are not here, to which those of the cells are drawn.
 
     Returns:
-        The autoencoder, in eval mode, and the loss of each epoch.
+        The loss of each epoch.
     """
-    with seeded(seed):
-        model = CrossDomainAutoencoder(features.maps.shape[1], arguments.latent_dim, arguments.decoder_channels)
     share_batch_norm(model)
     # The decoder's convolutions run faster so, on processors above all; the numbers are the same.
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -72,12 +93,13 @@ def train_autoencoder(
         maps, targets, domains = batch
         latents, cells = model(maps.float())
         whole = gather(latents), gather(domains)
+        whole = whole if anchor is None else anchor.join(*whole)
         return autoencoder_loss(cells, targets.float() / 255, *whole, arguments.mmd_weight)
 
     unseen = CellFeatures(features, rows[:0] if validation_rows is None else validation_rows, domains)
 
     def validation(model: nn.Module) -> float:
-        return _mean_loss(model, unseen, arguments, accelerator.device)
+        return _mean_loss(model, unseen, anchor, arguments, accelerator.device)
 
     schedule = Schedule(
         epochs=arguments.epochs,
@@ -87,7 +109,7 @@ def train_autoencoder(
         max_grad_norm=arguments.max_grad_norm,
         patience=arguments.patience,
     )
-    history = fit(
+    return fit(
         model,
         data,
         batches,
@@ -98,10 +120,15 @@ def train_autoencoder(
         checkpoints=checkpoints,
         validate=validation if len(unseen) else None,
     )
-    return model, history
 
 
-def _mean_loss(model: nn.Module, data: CellFeatures, arguments: AutoencoderArguments, device: torch.device) -> float:
+def _mean_loss(
+    model: nn.Module,
+    data: CellFeatures,
+    anchor: Anchor | None,
+    arguments: AutoencoderArguments,
+    device: torch.device,
+) -> float:
     """The loss of stage 2 on cells that it does not learn from; the domains' means are those of all these cells."""
     latents, similarities = [], []
     for maps, targets, _ in DataLoader(data, arguments.batch_size):
@@ -109,5 +136,6 @@ def _mean_loss(model: nn.Module, data: CellFeatures, arguments: AutoencoderArgum
         latents.append(latent)
         similarities.append(ssim(cells, targets.to(device).float() / 255) * len(maps))
     similarity = torch.stack(similarities).sum() / len(data)
-    distance = linear_mmd(torch.cat(latents), torch.from_numpy(data.domains).to(device))
+    whole = torch.cat(latents), torch.from_numpy(data.domains).to(device)
+    distance = linear_mmd(*(whole if anchor is None else anchor.join(*whole)))
     return float(1 - similarity + arguments.mmd_weight * distance)

@@ -25,7 +25,7 @@ class SharedBatchNorm2d(nn.BatchNorm2d):
         """Returns the normalised input (B, C, H, W)."""
         if not (self.training and is_shared()):
             return super().forward(input)
-        x = input.float()
+        x = input.to(torch.promote_types(input.dtype, torch.float32))
         moments = torch.stack([x.mean(dim=(0, 2, 3)), x.square().mean(dim=(0, 2, 3))])
         processes = torch.distributed.get_world_size()
         mean, square = collectives.all_reduce(moments) / processes

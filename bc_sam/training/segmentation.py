@@ -9,16 +9,15 @@ from peft import PeftModel
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
-from transformers import SamModel
 
 from bc_sam.config import BCSamConfig, SegmentationArguments
 from bc_sam.data.store import CellStore
 from bc_sam.errors import DataError
 from bc_sam.losses import segmentation_loss
 from bc_sam.sam.encoding import cell_logits, encode, normalise
-from bc_sam.sam.lora import add_lora
 from bc_sam.training.augmentation import random_views, view_draws
 from bc_sam.training.checkpoints import Checkpoints
+from bc_sam.training.distributed import gather
 from bc_sam.training.loop import Schedule, fit
 from bc_sam.training.sampling import shuffled, stage_batches
 
@@ -54,7 +53,7 @@ class CellSegmenter(nn.Module):
 
 
 def train_segmentation(
-    sam: SamModel,
+    adapter: PeftModel,
     cells: CellStore,
     rows: np.ndarray,
     arguments: SegmentationArguments,
@@ -64,22 +63,23 @@ def train_segmentation(
     *,
     checkpoints: Checkpoints | None = None,
     validation_rows: np.ndarray | None = None,
-) -> tuple[PeftModel, list[dict[str, float]]]:
+) -> list[dict[str, float]]:
     """Fine-tunes SAM on the cells that have a hand mask (BC-SAM, section 2.1).
 
     Args:
-        sam: The base, at the size of the stored cells.
+        adapter: The base with its adapter, trainable, at the size of the stored cells; trained in place and left in
+            eval mode.
         cells: The data.
         rows: Cells to learn from; those without a mask are passed over.
         arguments: Numbers of the stage.
         accelerator: Device, processes and precision.
-        config: Gives the pixels' mean and deviation, and the base that the adapter's file is to name.
-        seed: Seed of LoRA's initial weights, the shuffling and the augmentation.
+        config: Gives the pixels' mean and deviation.
+        seed: Seed of the shuffling and the augmentation.
         checkpoints: Where to keep checkpoints.
         validation_rows: Cells by whose masks the best epoch is chosen, where any of them has one.
 
     Returns:
-        The base with its adapter, in eval mode, and the loss of each epoch.
+        The loss of each epoch.
 
     Raises:
         DataError: If no cell has a mask.
@@ -88,9 +88,8 @@ def train_segmentation(
     if not len(data):
         raise DataError("Stage 1 learns from masks, and no training image has one. Give --masks PAIRS.csv.")
     logger.info("Stage 1 learns from %d masks.", len(data))
-    model = add_lora(sam, arguments.lora_rank, base=config.base, base_revision=config.base_revision, seed=seed)
     if arguments.train_encoder:
-        model.get_base_model().vision_encoder.requires_grad_(True)
+        adapter.get_base_model().vision_encoder.requires_grad_(True)
     batches = stage_batches(shuffled(len(data)), len(data), arguments.batch_size, accelerator, seed)
 
     def loss(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
@@ -116,8 +115,8 @@ def train_segmentation(
         max_grad_norm=arguments.max_grad_norm,
         patience=arguments.patience,
     )
-    history = fit(
-        CellSegmenter(model),
+    return fit(
+        CellSegmenter(adapter),
         data,
         batches,
         loss,
@@ -127,11 +126,10 @@ def train_segmentation(
         checkpoints=checkpoints,
         validate=validation if len(unseen) else None,
     )
-    return model, history
 
 
 def _mask_loss(model: nn.Module, pixels: Tensor, masks: Tensor, config: BCSamConfig, dice_weight: float) -> Tensor:
     """The loss of stage 1 on pixels (B, S, S, 3), 0..255, and masks (B, S, S)."""
     logits = model(normalise(pixels, config.image_mean, config.image_std))
     masks = F.interpolate(masks[:, None], size=logits.shape[-2:], mode="nearest-exact")[:, 0]
-    return segmentation_loss(logits, masks, dice_weight)
+    return segmentation_loss(gather(logits), gather(masks), dice_weight)  # the Dice is that of the whole batch

@@ -92,7 +92,7 @@ class TestInCode:
             model.predict(cell_files, classifier="knn")
 
     def test_bf16_names_the_same_cells(self, model, run_folder, cell_files):
-        fast = BCSam.from_pretrained(run_folder, precision="bf16")
+        fast = BCSam.from_pretrained(run_folder, dtype="bfloat16")
         np.testing.assert_allclose(fast.predict_proba(cell_files), model.predict_proba(cell_files), atol=0.1)
 
 
@@ -117,7 +117,7 @@ class TestSaving:
         def full_disk(*_, **__):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("bc_sam.model.save_estimator", full_disk)
+        monkeypatch.setattr("bc_sam.stored_classifiers.save_estimator", full_disk)
         with pytest.raises(BCSamError, match="No space left"):
             model.save_pretrained(folder)
         assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from transformers import SamModel
 
 from bc_sam import hub
-from bc_sam.errors import ConfigError, UntrustedFileError, WeightsError
+from bc_sam.errors import ConfigError, HubError, UntrustedFileError, WeightsError
 from bc_sam.sam.encoding import cell_logits, encode
 from bc_sam.sam.loading import load_sam, resize_sam, tiny_sam_config
 from bc_sam.sam.resizing import keep_mask_tokens
@@ -198,12 +198,12 @@ class TestHub:
             load_sam(source)
 
     def test_offline_without_a_cache_says_what_to_do(self, tmp_path, no_network):
-        with pytest.raises(WeightsError, match="connection") as caught:
+        with pytest.raises(HubError, match="connection") as caught:
             load_sam("someone/some-sam", local_files_only=True, cache_dir=tmp_path)
         assert isinstance(caught.value.__cause__, OSError)
 
     def test_a_wrong_id_says_so(self):
-        with pytest.raises(WeightsError, match="Check the id") as caught:
+        with pytest.raises(HubError, match="Check the id") as caught:
             load_sam("some--one/sam")
         assert isinstance(caught.value.__cause__, HFValidationError)
 

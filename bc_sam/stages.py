@@ -1,0 +1,115 @@
+"""The two torch stages on some cells, with the features between them; what was left unfinished is taken up again."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from zlib import crc32
+
+import numpy as np
+from accelerate import Accelerator
+from peft import PeftModel
+
+from bc_sam.autoencoder import CrossDomainAutoencoder
+from bc_sam.config import BCSamConfig, Precision, TrainingArguments
+from bc_sam.data.store import CellStore
+from bc_sam.features import FeatureStore, extract_features, fingerprint_weights
+from bc_sam.measure import measure
+from bc_sam.results import StageTiming
+from bc_sam.sam.lora import merge
+from bc_sam.serialisation import JsonConfig
+from bc_sam.training.autoencoder import Anchor, train_autoencoder
+from bc_sam.training.checkpoints import Checkpoints
+from bc_sam.training.segmentation import train_segmentation
+
+#: For each stage one record an epoch.
+History = dict[str, list[dict[str, float]]]
+
+
+@dataclass
+class Stages:
+    """One pass through stages 1 and 2, in a folder.
+
+    Attributes:
+        cells: All cells; features are computed of each.
+        rows: Cells to learn from.
+        validation: Cells by which the best epoch is chosen.
+        folder: Where checkpoints and features go.
+        arguments: Numbers of the stages.
+        accelerator: Device and processes.
+        precision: Number format.
+        fold: Number of the pass, for its timings.
+        history: Loss of each epoch of each stage, as they come.
+        timings: Cost of each stage, as they come.
+    """
+
+    cells: CellStore
+    rows: np.ndarray
+    validation: np.ndarray
+    folder: Path
+    arguments: TrainingArguments
+    accelerator: Accelerator
+    precision: Precision
+    fold: int = 0
+    history: History = field(default_factory=dict)
+    timings: list[StageTiming] = field(default_factory=list)
+
+    def segment(self, adapter: PeftModel, config: BCSamConfig) -> None:
+        """Stage 1: trains the adapter, in place."""
+        arguments, stage = self.arguments.segmentation, "stage 1: masks"
+        checkpoints = self._checkpoints("stage-1", arguments, fingerprint_weights(adapter))
+        with self._timed(stage):
+            self.history[stage] = train_segmentation(
+                adapter,
+                self.cells,
+                self.rows,
+                arguments,
+                self.accelerator,
+                config,
+                self.arguments.seed,
+                checkpoints=checkpoints,
+                validation_rows=self.validation,
+            )
+
+    def extract(self, adapter: PeftModel, config: BCSamConfig) -> FeatureStore:
+        """Computes the features of all cells, or opens them."""
+        with self._timed("features"):
+            return extract_features(
+                merge(adapter).to(self.accelerator.device),
+                config,
+                self.cells,
+                self.folder / "features",
+                precision=self.precision,
+                accelerator=self.accelerator,
+            )
+
+    def align(self, autoencoder: CrossDomainAutoencoder, features: FeatureStore, anchor: Anchor | None = None) -> None:
+        """Stage 2: trains the autoencoder, in place."""
+        arguments, stage = self.arguments.autoencoder, "stage 2: autoencoder"
+        checkpoints = self._checkpoints("stage-2", arguments, fingerprint_weights(autoencoder), features.key)
+        with self._timed(stage):
+            self.history[stage] = train_autoencoder(
+                autoencoder,
+                features,
+                self.rows,
+                self.cells.domains,
+                arguments,
+                self.accelerator,
+                self.arguments.seed,
+                checkpoints=checkpoints,
+                validation_rows=self.validation,
+                anchor=anchor,
+            )
+
+    @contextmanager
+    def _timed(self, stage: str) -> Iterator[None]:
+        with measure() as cost:
+            yield
+        self.timings.append(StageTiming(stage, self.fold, cost.seconds, cost.peak_memory_mib))
+
+    def _checkpoints(self, name: str, arguments: JsonConfig, *inputs: str) -> Checkpoints:
+        """The checkpoints of a stage with these numbers, on these cells and inputs."""
+        learned = crc32(np.concatenate([self.rows, [-1], self.validation]).astype(np.int64).tobytes())
+        key = repr((arguments, self.arguments.seed, self.cells.table.key, learned, inputs))
+        every, writes = self.arguments.checkpoint_steps, self.accelerator.is_main_process
+        return Checkpoints(self.folder / name, key, every=every, writes=writes)

@@ -1,0 +1,187 @@
+"""The card says what was measured and nothing else, the Hub can read it, and what people wrote into it stays."""
+
+import re
+from dataclasses import replace
+
+import pytest
+import yaml
+from example_evaluation import example_evaluation
+from huggingface_hub import ModelCard
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bc_sam.card import METRICS, card_pictures, render_card, write_card
+from bc_sam.card_merge import ADDED, begin, end, merge_text
+from bc_sam.config import BCSamConfig, TrainingArguments
+from bc_sam.errors import BCSamError
+from bc_sam.provenance import ACEVEDO20, MATEK19
+from bc_sam.record import DataRecord, TrainingRecord
+
+EVALUATION = example_evaluation()
+RECORD = TrainingRecord(
+    TrainingArguments(),
+    (
+        DataRecord("matek19", 230, 230, 144, unreadable=2, hub_id="lab/matek19", provenance=MATEK19),
+        DataRecord("acevedo20", 3060, 3060, 60, provenance=ACEVEDO20),
+    ),
+)
+CONFIG = BCSamConfig(
+    domains=("matek19", "acevedo20"),
+    classifiers={name: tuple(range(13)) for name in EVALUATION.classifiers},
+    base="facebook/sam-vit-base",
+    base_revision="a" * 40,
+    base_inside=False,
+)
+
+
+@pytest.fixture(scope="module")
+def card():
+    return render_card(CONFIG, EVALUATION, RECORD, repo_id="lab/bc-sam")
+
+
+def metadata_of(text):
+    return yaml.safe_load(text.split("---\n")[1])
+
+
+class TestMetadata:
+    def test_says_what_it_is_and_what_it_is_made_of(self, card):
+        data = ModelCard(card).data
+        assert (data.library_name, data.pipeline_tag, data.license) == ("bc_sam", "image-classification", "apache-2.0")
+        assert (data.base_model, data["base_model_relation"]) == ("facebook/sam-vit-base", "adapter")
+        assert data.datasets == ["lab/matek19"]
+
+    def test_the_hub_reads_every_figure_of_the_default_classifier(self, card):
+        data = ModelCard(card).data
+        assert data.model_name == "bc-sam"
+        assert len(data.eval_results) == len(EVALUATION.directions) * len(METRICS)
+        for result in data.eval_results:
+            attribute = result.metric_name.split()[0]
+            source = result.dataset_config.removeprefix("trained on ")
+            mean, _ = EVALUATION.mean_std("svm_rbf", source, result.dataset_name, attribute)
+            assert result.metric_value == pytest.approx(mean, abs=1e-4)
+
+    def test_a_base_of_its_own_is_no_base_on_the_hub(self):
+        assert "base_model" not in metadata_of(render_card(BCSamConfig()))
+
+
+class TestText:
+    def test_says_where_the_data_come_from(self, card):
+        for provenance in (MATEK19, ACEVEDO20):
+            assert provenance.homepage in card
+            assert provenance.licence in card
+            assert provenance.bibtex in card
+        assert "matek19: 2 images could not be read" in card
+
+    def test_has_the_figures_of_every_classifier_and_class(self, card):
+        for classifier in EVALUATION.classifiers:
+            assert re.search(rf"^\| {classifier} \| [\d.]+ ± ", card, re.MULTILINE)
+        assert re.search(r"^\| smudge cell \| \d+ \| [\d.]+ \| [\d.]+ \| [\d.]+ \|$", card, re.MULTILINE)
+        error = EVALUATION.calibration_error("svm_rbf", "all", "matek19")
+        assert f"{error:.3f}" in card
+
+    def test_a_model_of_which_nothing_is_known_says_so(self):
+        card = render_card(BCSamConfig())
+        assert "Nothing has been measured" in card
+        assert "not recorded" in card
+        assert card.count("Not measured.") == 2
+
+    def test_names_from_users_break_neither_table_nor_page(self):
+        name = "our | lab <script>alert(1)</script>"
+        pairs = [replace(pair, target=name) if pair.target == "matek19" else pair for pair in EVALUATION.pairs]
+        hostile = replace(EVALUATION, pairs=pairs, domains=[name, "acevedo20"], counts={name: {"monocyte": 3}})
+        record = TrainingRecord(TrainingArguments(), (DataRecord(name, 3, 3, 0),))
+        card = render_card(replace(CONFIG, domains=(name,)), hostile, record, repo_id="lab/x")
+        assert "<script>" not in ModelCard(card).text
+        assert "our \\| lab &lt;script&gt;" in card
+        assert any(result.dataset_name == name for result in ModelCard(card).data.eval_results)
+
+    def test_pictures_are_drawn_beside_it_and_shown(self, tmp_path):
+        write_card(tmp_path, CONFIG, EVALUATION, RECORD)
+        drawn = {path.name for path in (tmp_path / "figures").iterdir()}
+        assert drawn == set(card_pictures(EVALUATION, "svm_rbf"))
+        shown = set(re.findall(r"\(figures/(\S+)\)", (tmp_path / "README.md").read_text()))
+        assert shown == drawn
+
+    def test_without_matplotlib_there_are_none(self, tmp_path, monkeypatch, caplog):
+        monkeypatch.setattr("bc_sam.card.find_spec", lambda name: None)
+        write_card(tmp_path, CONFIG, EVALUATION, RECORD)
+        assert "figures/" not in (tmp_path / "README.md").read_text()
+        assert "matplotlib" in caplog.text
+
+
+class TestHandEdits:
+    def edited(self, card):
+        card = card.replace("license: apache-2.0", "license: cc-by-nc-4.0\nextra_gated_prompt: Ask us")
+        card = card.replace("- skops\n", "- skops\n- hospital-7\n")
+        return card.replace("## Data\n", "## Who we are\n\nCall Ms Fischer.\n\n## Data\n")
+
+    def test_they_stay_and_the_figures_are_renewed(self, card):
+        other = replace(EVALUATION, pairs=[replace(pair, accuracy=0.125) for pair in EVALUATION.pairs])
+        merged = render_card(CONFIG, other, RECORD, repo_id="lab/bc-sam", existing=self.edited(card))
+        assert "Call Ms Fischer." in merged
+        assert "12.5 ± 0.0" in merged
+        assert merged.count("## Data") == 1
+        data = metadata_of(merged)
+        assert data["license"] == "cc-by-nc-4.0"
+        assert data["extra_gated_prompt"] == "Ask us"
+        assert "hospital-7" in data["tags"]
+        assert {
+            m["value"] for r in data["model-index"][0]["results"] for m in r["metrics"] if m["type"] == "accuracy"
+        } == {0.125}
+
+    def test_anothers_entry_in_the_model_index_stays(self, card):
+        data = metadata_of(card)
+        data["model-index"].append({"name": "theirs", "results": []})
+        existing = f"---\n{yaml.safe_dump(data)}---\n\ntext"
+        merged = metadata_of(render_card(CONFIG, EVALUATION, RECORD, repo_id="lab/bc-sam", existing=existing))
+        assert [entry["name"] for entry in merged["model-index"]] == ["bc-sam", "theirs"]
+
+    def test_a_part_that_was_removed_stays_removed(self, card):
+        text = re.sub(rf"{begin('limits')}.*{end('limits')}", "", card, flags=re.DOTALL)
+        assert "bc_sam:begin limits" not in render_card(CONFIG, EVALUATION, RECORD, existing=text)
+
+    def test_a_card_written_by_hand_gets_the_measured_parts_at_its_end(self, card):
+        merged = render_card(CONFIG, EVALUATION, RECORD, existing="# Ours\n\nAll by hand.\n")
+        text = ModelCard(merged).text
+        assert text.index("All by hand.") < text.index(ADDED) < text.index("Accuracy, %")
+        assert metadata_of(merged)["library_name"] == "bc_sam"
+        assert render_card(CONFIG, EVALUATION, RECORD, existing=merged).count(ADDED) == 1
+
+    def test_broken_metadata_is_an_error_that_says_where(self):
+        with pytest.raises(BCSamError, match=r"README\.md"):
+            render_card(CONFIG, existing="---\nlicense: [\n---\ntext")
+
+    @settings(max_examples=30, deadline=None)
+    @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r")), min_size=3, max_size=3))
+    def test_whatever_stands_between_the_parts_stays_and_a_second_time_changes_nothing(self, prose):
+        def parts(age):
+            return [f"{begin(name)}\n{age}\n{end(name)}" for name in ("one", "two")]
+
+        def text(age):
+            one, two = parts(age)
+            return prose[0] + one + prose[1] + two + prose[2]
+
+        merged = merge_text("\n".join(parts("new")), text("old"))
+        assert merged == text("new")
+        assert merge_text("\n".join(parts("new")), merged) == merged
+
+    @pytest.mark.parametrize(
+        "old",
+        [
+            f"{begin('one')} no end",
+            f"{end('one')} no begin {begin('one')}",
+            f"{begin('one')} a {begin('one')} b {end('one')} c",
+            f"{begin('one')} a {begin('two')} b {end('one')} c {end('two')}",
+        ],
+    )
+    def test_broken_marks_lose_no_text(self, old):
+        merged = merge_text(f"{begin('one')}\nnew\n{end('one')}", old)
+        words = [word for word in re.sub(r"<!--.*?-->", " ", old).split() if word != "b"]
+        assert all(word in merged for word in words)
+        assert "new" in merged
+
+
+def test_of_a_single_fold_the_card_gives_no_spread():
+    card = render_card(CONFIG, example_evaluation(folds=1), RECORD)
+    assert not re.search(r"\bnan\b", card)
+    assert "n = 1 fold" in card
