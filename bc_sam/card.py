@@ -17,7 +17,7 @@ from bc_sam.config import BCSamConfig
 from bc_sam.model_folder import CARD, FIGURES
 from bc_sam.record import DataRecord, TrainingRecord
 from bc_sam.results import ALL, Evaluation, pool_dice
-from bc_sam.tables import Score, markdown_cell, render_markdown
+from bc_sam.tables import Score, calibration_errors, markdown_cell, render_markdown
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -97,7 +97,7 @@ def render_card(
         dice=pool_dice(evaluation.dice) if evaluation else [],
         costs=list(_costs(evaluation)),
         per_class=list(_per_class(evaluation, classifier)),
-        calibration=list(_calibration(evaluation)),
+        calibration=calibration_errors(evaluation) if evaluation else [],
         missing=list(evaluation.missing()) if evaluation else [],
         pictures=sorted(pictures),
     )
@@ -203,16 +203,6 @@ def _per_class(evaluation: Evaluation | None, classifier: str) -> Iterator[dict[
 
 def _percent(part: int, whole: int) -> str:
     return Score(part / whole if whole else math.nan).percent
-
-
-def _calibration(evaluation: Evaluation | None) -> Iterator[tuple[str, str, list[str]]]:
-    """The calibration error of every classifier in every direction in which it is known."""
-    if evaluation is None:
-        return
-    for source, target in evaluation.directions:
-        errors = [evaluation.calibration_error(name, source, target) for name in evaluation.classifiers]
-        if not all(map(math.isnan, errors)):
-            yield source, target, ["-" if math.isnan(error) else f"{error:.3f}" for error in errors]
 
 
 def _metadata(

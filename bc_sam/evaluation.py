@@ -9,10 +9,7 @@ from sklearn.metrics import confusion_matrix, f1_score
 from bc_sam.classifiers import LatentClassifier, fit_classifiers
 from bc_sam.config import ClassifierArguments, Protocol
 from bc_sam.errors import DataError
-from bc_sam.results import ALL, DiceResult, PairResult
-
-#: Parts that the confidence, 0..1, is cut into to be compared with the accuracy.
-CONFIDENCE_BINS = 10
+from bc_sam.results import ALL, CONFIDENCE_BINS, DiceResult, PairResult
 
 
 def score(
@@ -51,24 +48,25 @@ def score(
 
 
 def reliability(probabilities: np.ndarray, true: np.ndarray) -> list[tuple[int, float, float]]:
-    """Compares confidence with accuracy.
+    """Compares confidence, the largest probability of a cell, with accuracy.
 
     Args:
         probabilities: (n, n_labels), rows sum to 1.
         true: (n,) label index.
 
     Returns:
-        For each of `CONFIDENCE_BINS` equal parts of 0..1 the number of cells whose largest probability lies in it,
-        the mean of that, and the share of cells named right; zeros where there are none.
+        For each tenth of 0..1 the number of cells whose confidence lies in it, their mean confidence and the share
+        of them named right; zeros where there are none.
+
+    Example:
+        >>> reliability(np.array([[0.75, 0.25], [0.75, 0.25], [0.5, 0.5]]), np.array([0, 1, 0]))[5:8]
+        [(1, 0.5, 1.0), (0, 0.0, 0.0), (2, 0.75, 0.5)]
     """
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == true
     part = np.minimum((confidence * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
-    bins = []
-    for number in range(CONFIDENCE_BINS):
-        own = part == number
-        n = int(own.sum())
-        bins.append((n, float(confidence[own].mean()), float(right[own].mean())) if n else (0, 0.0, 0.0))
-    return bins
+    cells = np.bincount(part, minlength=CONFIDENCE_BINS)
+    means = [np.bincount(part, v, CONFIDENCE_BINS) / np.maximum(cells, 1) for v in (confidence, right)]
+    return list(zip(cells.tolist(), *(mean.tolist() for mean in means), strict=True))
 
 
 @dataclass(frozen=True)

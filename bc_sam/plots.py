@@ -352,48 +352,45 @@ def reliability_diagram(
     Args:
         evaluation: What was measured.
         classifier: The classifier.
-        directions: The (source, target) pairs to draw.
+        directions: The (source, target) pairs to draw; one without known confidences is left out.
 
     Returns:
-        A figure with one axes for each direction, the number of cells at each bar; ``None`` where no direction has
-        been measured with its confidences.
+        A figure with one axes for each direction. Above each bar stands its number of cells, and a line leads from
+        the share named right to the confidence. ``None`` where no confidence is known.
     """
-    known = [(pair, bins) for pair in directions if len(bins := evaluation.reliability(classifier, *pair))]
+    known = [(pair, bins) for pair in directions if (bins := evaluation.reliability(classifier, *pair)).any()]
     if not known:
         return None
-    columns = min(3, len(known))
+    columns = 3
     rows = -(-len(known) // columns)
-    figure = _figure(f"Is {classifier} right as often as it is sure?", height=0.9 + 2.9 * rows)
-    grid = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
-    for axes, ((source, target), bins) in zip(grid.flat, known, strict=False):
+    figure = _figure(f"Is {classifier} right as often as it is sure?", height=0.8 + 3.1 * rows)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, ((source, target), bins) in zip(grid, known, strict=False):
         error = evaluation.calibration_error(classifier, source, target)
-        axes.set_title(
-            _wrap(f"{source} to {target}\ncalibration error {error:.3f}", 34), loc="left", fontsize=BODY, color=INK
-        )
-        _draw_reliability(axes, bins)
-    for axes in grid[:, 0]:
-        axes.set_ylabel("named right, percent", fontsize=SMALL, color=MUTED)
-    for unused in list(grid.flat)[len(known) :]:
+        title = _wrap(f"{source} → {target}\ncalibration error {error:.3f}", 34)
+        axes.set_title(title, loc="left", fontsize=BODY, color=INK)
+        _reliability_bars(axes, bins)
+    for unused in grid[len(known) :]:
         unused.remove()
+    marks, names = grid[0].get_legend_handles_labels()
+    figure.legend(marks, names, loc="outside lower left", ncols=2, fontsize=SMALL, frameon=False)
     return figure
 
 
-def _draw_reliability(axes: Axes, bins: np.ndarray) -> None:
-    """Draws one bar for each tenth of the confidence, with the number of its cells."""
-    cells, confidence, right = bins.T
-    edges = 100 * np.arange(len(bins)) / len(bins)
+def _reliability_bars(axes: Axes, bins: np.ndarray) -> None:
+    """Draws a bar for each part of the confidence, and how far the confidence lies from it."""
+    full = bins[:, 0] > 0
+    cells, confidence, right = bins[full, 0], 100 * bins[full, 1], 100 * bins[full, 2]
     width = 100 / len(bins)
-    axes.plot([0, 100], [0, 100], color=MUTED, linewidth=1, linestyle="--", zorder=1)
-    axes.bar(edges, 100 * right, 0.86 * width, align="edge", color=PALETTE[0], alpha=0.85, zorder=2)
-    full = cells > 0
-    axes.scatter(100 * confidence[full], 100 * confidence[full], s=12, color=PALETTE[1], zorder=3)
-    for edge, n, height in zip(edges[full], cells[full], right[full], strict=True):
-        place = (edge + 0.43 * width, 100 * height)
-        axes.annotate(
-            f"{n:.0f}", place, (0, 2), textcoords="offset points", ha="center", fontsize=SMALL - 2, color=INK, zorder=4
-        )
+    middles = (np.flatnonzero(full) + 0.5) * width
+    axes.bar(middles, right, 0.86 * width, color=PALETTE[5], label="named right")
+    axes.plot([0, 100], [0, 100], color=MUTED, linewidth=1, linestyle="--")
+    axes.vlines(confidence, right, confidence, color=PALETTE[1], linewidth=1.6)
+    axes.plot(confidence, confidence, "o", markersize=3.5, color=PALETTE[1], label="confidence")
+    for middle, n in zip(middles, cells, strict=True):
+        axes.text(middle, 103, f"{n:.0f}", ha="center", fontsize=SMALL - 2, color=INK)
     axes.set(xlim=(0, 100), ylim=(0, 108), xticks=range(0, 101, 20), yticks=range(0, 101, 20))
-    _calm(axes, xlabel="sure, percent")
+    _calm(axes, xlabel="confidence, percent", ylabel="named right, percent")
 
 
 def training_curves(history: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from bc_sam.errors import ConfigError
 from bc_sam.results import Evaluation, StageTiming, pool_dice
-from bc_sam.tables import ALL, SHOWN, best_classifier, cross_domain_table, footnotes
+from bc_sam.tables import ALL, SHOWN, best_classifier, calibration_errors, cross_domain_table, footnotes
 
 #: The figures that a report has a place for, in the order of its sections.
 FIGURES = ("cross_domain", "confusion", "calibration", "latents", "masks", "reconstructions", "errors", "training")
@@ -62,6 +62,7 @@ def write_report(
         headline=_headline(evaluation, classifier or best_classifier(evaluation)),
         tables=[cross_domain_table(evaluation, metric) for metric in SHOWN],
         footnotes=footnotes(evaluation),
+        calibration=calibration_errors(evaluation),
         dice=pool_dice(evaluation.dice),
         timings=_costs(evaluation.timings),
         figures={name: _pictures(figure) for name, figure in figures.items()},

@@ -6,10 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from bc_sam.errors import ConfigError
 from bc_sam.serialisation import JsonConfig
 
 #: The source that stands for all domains together.
 ALL = "all"
+
+#: Equal parts that the confidence, 0..1, is cut into to be compared with the accuracy.
+CONFIDENCE_BINS = 10
 
 
 @dataclass(frozen=True)
@@ -29,8 +33,11 @@ class PairResult(JsonConfig):
         common_accuracy: Accuracy on the test cells whose class the source has, 0..1.
         confusion: Counts, rows true and columns predicted, both in the order of the evaluation's labels.
         missing: Classes present in the test cells that the source never showed.
-        reliability: For each tenth of the confidence, the probability of the named class, 0..1: the number of cells,
-            their mean confidence, and the share of them named right. Empty in files of older versions.
+        reliability: For each tenth of the confidence, which is the probability of the named class, 0..1: the number
+            of cells, their mean confidence and the share of them named right. Empty in files of older versions.
+
+    Raises:
+        ConfigError: If the reliability has neither ten parts nor none.
     """
 
     classifier: str
@@ -46,6 +53,11 @@ class PairResult(JsonConfig):
     confusion: list[list[int]]
     missing: list[str] = field(default_factory=list)
     reliability: list[tuple[int, float, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if len(self.reliability) not in (0, CONFIDENCE_BINS):
+            parts = len(self.reliability)
+            raise ConfigError(f"reliability has {parts} parts instead of {CONFIDENCE_BINS}. Measure the model again.")
 
 
 @dataclass(frozen=True)
@@ -130,22 +142,21 @@ class Evaluation(JsonConfig):
         return total
 
     def reliability(self, classifier: str, source: str, target: str) -> np.ndarray:
-        """Cells, mean confidence and share named right in each tenth of the confidence, (10, 3), over the folds.
+        """Cells, mean confidence and share named right in each tenth of the confidence, pooled over the folds.
 
-        An empty tenth has zeros; there are no rows, (0, 3), where the folds do not say.
+        Returns:
+            (10, 3) float64; zeros where a tenth has no cell. Where nothing is known, all of them are zeros.
         """
         folds = [pair.reliability for pair in self.select(classifier, source, target) if pair.reliability]
-        if not folds:
-            return np.zeros((0, 3))
-        bins = np.array(folds, dtype=float)
-        cells = bins[:, :, 0].sum(axis=0)
+        bins = np.array(folds, dtype=np.float64).reshape(-1, CONFIDENCE_BINS, 3)
+        cells = bins[:, :, :1].sum(axis=0)
         sums = (bins[:, :, :1] * bins[:, :, 1:]).sum(axis=0)
-        return np.column_stack([cells, sums / np.maximum(cells, 1)[:, None]])
+        return np.hstack([cells, sums / np.maximum(cells, 1)])
 
     def calibration_error(self, classifier: str, source: str, target: str) -> float:
-        """Expected calibration error, 0..1 (Guo et al., 2017): how far confidence and accuracy lie apart on average.
+        """Expected calibration error, 0..1: how far confidence and accuracy lie apart, on average over the cells.
 
-        NaN where the folds do not say.
+        NaN where nothing is known. See Guo et al., "On Calibration of Modern Neural Networks", 2017, section 2.
         """
         cells, confidence, right = self.reliability(classifier, source, target).T
         return float((cells * np.abs(confidence - right)).sum() / cells.sum()) if cells.sum() else float("nan")

@@ -60,6 +60,11 @@ class Row:
     scores: tuple[Score, ...]
     mean: Score
 
+    @property
+    def cells(self) -> list[str]:
+        """The line as text, from the classifier to the mean."""
+        return [self.classifier, *map(str, self.scores), str(self.mean)]
+
 
 @dataclass(frozen=True)
 class CrossDomainTable:
@@ -137,6 +142,16 @@ def best_classifier(evaluation: Evaluation) -> str:
     return max(rows, key=lambda row: -1.0 if math.isnan(row.mean.mean) else row.mean.mean).classifier
 
 
+def calibration_errors(evaluation: Evaluation) -> list[tuple[str, str, list[str]]]:
+    """Returns source, target and the calibration error of each classifier, for the directions where one is known."""
+    table = []
+    for source, target in evaluation.directions:
+        errors = [evaluation.calibration_error(name, source, target) for name in evaluation.classifiers]
+        if not all(map(math.isnan, errors)):
+            table.append((source, target, ["-" if math.isnan(error) else f"{error:.3f}" for error in errors]))
+    return table
+
+
 def footnotes(evaluation: Evaluation) -> list[str]:
     """Returns what a reader of the table must know: protocol, folds, seed, mean, and the classes a source lacks."""
     notes = [PROTOCOLS.get(evaluation.protocol, f"Protocol {evaluation.protocol}."), _folds_note(evaluation)]
@@ -157,7 +172,7 @@ def _folds_note(evaluation: Evaluation) -> str:
 
 
 def render_text(evaluation: Evaluation) -> str:
-    """Returns the cross-domain table for a terminal: an aligned block for each metric, and the footnotes.
+    """Returns the cross-domain table for a terminal: aligned blocks of the metrics and calibration, and the footnotes.
 
     Args:
         evaluation: What was measured.
@@ -170,9 +185,12 @@ def render_text(evaluation: Evaluation) -> str:
         lines = [
             ["train on", *(source for source, _ in table.directions), ""],
             ["test on", *(target for _, target in table.directions), "mean"],
-            *([row.classifier, *map(str, row.scores), str(row.mean)] for row in table.rows),
+            *(row.cells for row in table.rows),
         ]
         blocks.append(f"{table.title}, %\n{_align(lines)}")
+    if errors := calibration_errors(evaluation):
+        lines = [["direction", *evaluation.classifiers], *([f"{a} → {b}", *texts] for a, b, texts in errors)]
+        blocks.append(f"Calibration error: mean distance of confidence from accuracy, 0 to 1\n{_align(lines)}")
     notes = "\n".join(footnotes(evaluation))
     return "\n\n".join([*blocks, notes]) + "\n"
 
@@ -202,7 +220,7 @@ def render_markdown(evaluation: Evaluation) -> str:
         lines = [
             _markdown_line(heads),
             "|:--|" + "--:|" * (len(heads) - 1),
-            *(_markdown_line([row.classifier, *map(str, row.scores), str(row.mean)]) for row in table.rows),
+            *(_markdown_line(row.cells) for row in table.rows),
         ]
         blocks.append(f"**{table.title}, %**\n\n" + "\n".join(lines))
     notes = "\n".join(f"- {markdown_cell(note)}" for note in footnotes(evaluation))

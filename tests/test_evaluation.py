@@ -183,17 +183,44 @@ class TestReliability:
         named_right = sum(n * right for n, _, right in bins)
         assert named_right == pytest.approx((values.argmax(axis=1) == true).sum())
 
+    @given(probabilities, probabilities, st.integers(0, 2**32 - 1))
+    def test_folds_pooled_are_one_large_fold(self, first, second, seed):
+        values = np.concatenate([first, second])
+        true = np.random.default_rng(seed).integers(0, 4, len(values))
+        folds = evaluation_of((first, true[: len(first)]), (second, true[len(first) :]))
+        whole = evaluation_of((values, true))
+        np.testing.assert_allclose(folds.reliability("rf", "a", "b"), whole.reliability("rf", "a", "b"), atol=1e-9)
+        error = folds.calibration_error("rf", "a", "b")
+        assert error == pytest.approx(whole.calibration_error("rf", "a", "b"))
+        assert 0 <= error <= 1
+
+    def test_a_tenth_without_cells_is_all_zeros(self):
+        bins = reliability(np.array([[0.75, 0.25]]), np.array([0]))
+        assert bins[7] == (1, 0.75, 1)
+        assert {part for number, part in enumerate(bins) if number != 7} == {(0, 0, 0)}
+
     def test_probabilities_that_keep_their_word_have_no_error(self):
         random = np.random.default_rng(0)
         confidence = random.uniform(0.5, 1, 20_000)
         values = np.column_stack([confidence, 1 - confidence])
         true = (random.random(20_000) > confidence).astype(int)
-        assert calibration_error(values, true) < 0.02
+        assert evaluation_of((values, true)).calibration_error("rf", "a", "b") < 0.02
+
+    @given(st.lists(st.sampled_from([(5, 0.6), (4, 0.75), (10, 0.9), (3, 1.0)]), min_size=1))
+    def test_groups_as_often_right_as_they_are_sure_have_none(self, groups):
+        confidence = np.repeat([sure for _, sure in groups], [n for n, _ in groups])
+        true = np.concatenate([np.arange(n) >= round(n * sure) for n, sure in groups]).astype(int)
+        values = np.column_stack([confidence, 1 - confidence])
+        assert evaluation_of((values, true)).calibration_error("rf", "a", "b") == pytest.approx(0)
 
     def test_certainty_that_is_always_wrong_has_the_largest_error(self):
-        assert calibration_error(np.eye(2)[[0, 0, 1]], np.array([1, 1, 0])) == 1
+        wrong = np.eye(2)[[0, 0, 1]], np.array([1, 1, 0])
+        assert evaluation_of(wrong).calibration_error("rf", "a", "b") == 1
 
 
-def calibration_error(values, true):
-    result = score(values, true, np.arange(2), ("x", "y"), **IDENTITY)
-    return Evaluation("strict", ["x", "y"], ["a", "b"], 0, 1, [result]).calibration_error("rf", "a", "b")
+def evaluation_of(*folds):
+    """An evaluation of which each fold has the given probabilities and true labels."""
+    pairs = [
+        score(values, true, np.arange(4), NAMES, **IDENTITY | {"fold": i}) for i, (values, true) in enumerate(folds)
+    ]
+    return Evaluation("strict", list(NAMES), ["a", "b"], 0, len(folds), pairs)

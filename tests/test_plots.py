@@ -238,6 +238,13 @@ def test_evaluation_figures_hold_one_confusion_matrix_for_each_direction() -> No
         assert {str(count) for count in matrix[matrix > 0]} <= set(texts(figure))
 
 
+def test_evaluation_figures_hold_the_calibration_where_it_is_known() -> None:
+    evaluation = example_evaluation(folds=1)
+    old = replace(evaluation, pairs=[replace(pair, reliability=[]) for pair in evaluation.pairs])
+    assert len(plots.evaluation_figures(evaluation, "ann")["calibration"]) == 1
+    assert "calibration" not in plots.evaluation_figures(old, "ann")
+
+
 def test_dollar_signs_and_markup_in_names_draw_as_they_are() -> None:
     name = r"$\frac{ <script>"
     figure = plots.confusion_matrix(np.eye(2, dtype=int), [name, "$x$"], name)
@@ -254,12 +261,25 @@ def test_a_reliability_diagram_has_a_panel_a_direction_and_every_cell_is_counted
     evaluation = example_evaluation()
     figure = plots.reliability_diagram(evaluation, "rf", evaluation.directions)
     assert figure is not None
-    assert len(figure.axes) == len(evaluation.directions)
     for axes, direction in zip(figure.axes, evaluation.directions, strict=True):
+        cells, _, right = evaluation.reliability("rf", *direction).T
+        assert [bar.get_height() for bar in axes.patches] == pytest.approx(100 * right[cells > 0])
         counted = sum(int(text.get_text()) for text in axes.texts)
         assert counted == sum(pair.n_test for pair in evaluation.select("rf", *direction))
         assert f"{evaluation.calibration_error('rf', *direction):.3f}" in axes.get_title(loc="left")
     assert draw(figure)
+
+
+def test_a_direction_without_confidences_has_no_panel() -> None:
+    evaluation = example_evaluation(folds=1)
+    source, target = evaluation.directions[0]
+    pairs = [
+        replace(p, reliability=[] if (p.source, p.target) == (source, target) else p.reliability)
+        for p in evaluation.pairs
+    ]
+    figure = plots.reliability_diagram(replace(evaluation, pairs=pairs), "rf", evaluation.directions)
+    assert figure is not None
+    assert len(figure.axes) == len(evaluation.directions) - 1
 
 
 def test_without_confidences_there_is_no_reliability_diagram() -> None:

@@ -13,7 +13,7 @@ from bc_sam import report
 from bc_sam.errors import ConfigError, DataError
 from bc_sam.plots import evaluation_figures
 from bc_sam.results import DiceResult, Evaluation, StageTiming
-from bc_sam.tables import SHOWN, cross_domain_table
+from bc_sam.tables import SHOWN, calibration_errors, cross_domain_table
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 HOSTILE = '<script>alert("x")</script>'
@@ -101,6 +101,12 @@ def test_tables_hold_the_numbers_of_the_evaluation(tmp_path: Path, evaluation: E
             assert line in page.text
 
 
+def test_calibration_error_of_every_classifier_is_told(tmp_path: Path, evaluation: Evaluation) -> None:
+    page = written(tmp_path, evaluation)
+    for source, target, errors in calibration_errors(evaluation):
+        assert f"{source} → {target} {' '.join(errors)}" in page.text
+
+
 def test_best_of_each_column_is_marked(tmp_path: Path, evaluation: Evaluation) -> None:
     page = written(tmp_path, evaluation)
     best = [cell for cell in page.all("td") if "best" in (cell.get("class") or "").split()]
@@ -122,7 +128,8 @@ def test_single_fold_shows_no_spread(tmp_path: Path) -> None:
 
 
 def test_what_is_missing_is_absent(tmp_path: Path, evaluation: Evaluation) -> None:
-    bare = replace(evaluation, notes=[], counts={}, dice=[], timings=[], environment={})
+    pairs = [replace(pair, reliability=[]) for pair in evaluation.pairs]
+    bare = replace(evaluation, pairs=pairs, notes=[], counts={}, dice=[], timings=[], environment={})
     page = written(tmp_path, bare)
     assert not page.all("img")
     for heading in (
@@ -132,6 +139,7 @@ def test_what_is_missing_is_absent(tmp_path: Path, evaluation: Evaluation) -> No
         "Time and memory",
         "How to reproduce",
         "Images of each class",
+        "probabilities",
     ):
         assert heading not in page.text
 

@@ -1,3 +1,4 @@
+import json
 import math
 
 import numpy as np
@@ -6,8 +7,19 @@ import pytest
 from bc_sam.errors import ConfigError
 from bc_sam.results import ALL, DiceResult, Evaluation, PairResult, StageTiming
 
+TENTHS = [(0, 0.0, 0.0)] * 5 + [(2, 0.55, 0.5), (0, 0.0, 0.0), (4, 0.75, 0.25), (0, 0.0, 0.0), (2, 0.95, 1.0)]
 
-def pair(classifier="rf", source="a", target="b", fold=0, accuracy=0.5, confusion=((1, 0), (2, 3)), missing=()):
+
+def pair(
+    classifier="rf",
+    source="a",
+    target="b",
+    fold=0,
+    accuracy=0.5,
+    confusion=((1, 0), (2, 3)),
+    missing=(),
+    reliability=(),
+):
     return PairResult(
         classifier=classifier,
         source=source,
@@ -21,6 +33,7 @@ def pair(classifier="rf", source="a", target="b", fold=0, accuracy=0.5, confusio
         common_accuracy=accuracy,
         confusion=[list(row) for row in confusion],
         missing=list(missing),
+        reliability=list(reliability),
     )
 
 
@@ -30,7 +43,7 @@ def evaluation(*pairs, **more):
 
 def test_it_survives_a_round_trip_through_a_file(tmp_path):
     results = evaluation(
-        pair(missing=["y"]),
+        pair(missing=["y"], reliability=TENTHS),
         dice=[DiceResult("a", 0, 0.9, 0.1, 3)],
         timings=[StageTiming("features", 0, 1.5, 200.0)],
         counts={"a": {"x": 3}},
@@ -39,6 +52,24 @@ def test_it_survives_a_round_trip_through_a_file(tmp_path):
     )
     results.save(tmp_path / "evaluation.json")
     assert Evaluation.load(tmp_path / "evaluation.json") == results
+
+
+def test_a_file_from_before_the_reliability_was_kept_still_loads(tmp_path):
+    old = evaluation(pair()).to_dict()
+    del old["pairs"][0]["reliability"]
+    (tmp_path / "evaluation.json").write_text(json.dumps(old))
+    results = Evaluation.load(tmp_path / "evaluation.json")
+    assert results == evaluation(pair())
+    assert not results.reliability("rf", "a", "b").any()
+    assert math.isnan(results.calibration_error("rf", "a", "b"))
+
+
+def test_a_reliability_of_another_number_of_parts_is_refused(tmp_path):
+    broken = evaluation(pair(reliability=TENTHS)).to_dict()
+    broken["pairs"][0]["reliability"].pop()
+    (tmp_path / "evaluation.json").write_text(json.dumps(broken))
+    with pytest.raises(ConfigError, match=r"evaluation\.json: reliability has 9 parts instead of 10"):
+        Evaluation.load(tmp_path / "evaluation.json")
 
 
 def test_a_file_of_something_else_is_refused(tmp_path):
@@ -80,6 +111,25 @@ def test_the_confusion_is_the_sum_over_the_folds():
     results = evaluation(pair(fold=0), pair(fold=1, confusion=((0, 4), (1, 0))), pair(target="a"))
     assert results.confusion("rf", "a", "b").tolist() == [[1, 4], [3, 3]]
     assert results.confusion("rf", "b", "a").tolist() == [[0, 0], [0, 0]]
+
+
+def test_the_reliability_is_pooled_over_the_folds_by_their_cells():
+    other = [(1, 0.05, 1.0), *[(0, 0.0, 0.0)] * 8, (6, 0.91, 0.5)]
+    old = pair(fold=2)
+    results = evaluation(
+        pair(reliability=TENTHS), pair(fold=1, reliability=other), old, pair("svm", reliability=other)
+    )
+    bins = results.reliability("rf", "a", "b")
+    assert bins.shape == (10, 3)
+    assert bins[0].tolist() == [1, 0.05, 1]
+    assert bins[7].tolist() == [4, 0.75, 0.25]
+    assert bins[9] == pytest.approx([8, (2 * 0.95 + 6 * 0.91) / 8, (2 + 3) / 8])
+
+
+def test_the_calibration_error_is_the_distance_of_confidence_from_accuracy_weighted_by_cells():
+    results = evaluation(pair(reliability=TENTHS))
+    assert results.calibration_error("rf", "a", "b") == pytest.approx((2 * 0.05 + 4 * 0.5 + 2 * 0.05) / 8)
+    assert math.isnan(results.calibration_error("svm", "a", "b"))
 
 
 def test_missing_classes_are_gathered_over_folds_in_the_order_of_the_labels():

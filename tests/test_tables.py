@@ -16,6 +16,7 @@ from bc_sam.tables import (
     SHOWN,
     Score,
     best_classifier,
+    calibration_errors,
     cross_domain_table,
     footnotes,
     render_markdown,
@@ -127,6 +128,24 @@ def test_footnotes_name_protocol_folds_seed_and_missing_classes(evaluation: Eval
     assert "seed 1234" in notes
     assert "acevedo20 → matek19: acevedo20 has no myeloblast, lymphocyte_atypical, smudge_cell" in notes
     assert f"{DOMAINS[0]} →" not in notes
+
+
+def test_calibration_errors_are_those_of_the_evaluation(evaluation: Evaluation) -> None:
+    table = calibration_errors(evaluation)
+    assert [(source, target) for source, target, _ in table] == evaluation.directions
+    block = next(block for block in render_text(evaluation).split("\n\n") if block.startswith("Calibration error"))
+    for (source, target, errors), line in zip(table, block.splitlines()[2:], strict=True):
+        expected = [evaluation.calibration_error(name, source, target) for name in evaluation.classifiers]
+        assert errors == [f"{error:.3f}" for error in expected]
+        assert line.split() == [source, "→", target, *errors]
+
+
+def test_an_unknown_calibration_error_is_a_dash_and_a_direction_without_any_is_left_out() -> None:
+    sure = [*[(0, 0.0, 0.0)] * 9, (20, 1.0, 0.5)]
+    known = replace(pair("rf", "A", "A", 0, 0.5), reliability=sure)
+    measured = evaluation_of(known, pair("ann", "A", "A", 0, 0.5), pair("rf", "A", "B", 0, 0.5))
+    assert calibration_errors(measured) == [("A", "A", ["0.500", "-"])]
+    assert "Calibration" not in render_text(evaluation_of(pair("rf", "A", "B", 0, 0.5)))
 
 
 def test_the_two_protocols_are_told_apart(evaluation: Evaluation) -> None:
