@@ -388,7 +388,8 @@ def _reliability_bars(axes: Axes, bins: np.ndarray) -> None:
     axes.vlines(confidence, right, confidence, color=PALETTE[1], linewidth=1.6)
     axes.plot(confidence, confidence, "o", markersize=3.5, color=PALETTE[1], label="confidence")
     for middle, n in zip(middles, cells, strict=True):
-        axes.text(middle, 103, f"{n:.0f}", ha="center", fontsize=SMALL - 2, color=INK)
+        count = f"{n:.0f}" if n < 10_000 else f"{n / 1000:.0f}k"  # five digits would touch their neighbours
+        axes.text(middle, 103, count, ha="center", fontsize=SMALL - 2, color=INK)
     axes.set(xlim=(0, 100), ylim=(0, 108), xticks=range(0, 101, 20), yticks=range(0, 101, 20))
     _calm(axes, xlabel="confidence, percent", ylabel="named right, percent")
 

@@ -2,6 +2,7 @@
 
 import io
 from dataclasses import replace
+from itertools import pairwise
 
 import matplotlib as mpl
 import numpy as np
@@ -268,6 +269,18 @@ def test_a_reliability_diagram_has_a_panel_a_direction_and_every_cell_is_counted
         assert counted == sum(pair.n_test for pair in evaluation.select("rf", *direction))
         assert f"{evaluation.calibration_error('rf', *direction):.3f}" in axes.get_title(loc="left")
     assert draw(figure)
+
+
+def test_counts_of_many_cells_stay_apart() -> None:
+    evaluation = example_evaluation(folds=1, classifiers=("rf",))
+    many = [(12_345, i / 10 + 0.05, 0.5) for i in range(10)]
+    evaluation = replace(evaluation, pairs=[replace(pair, reliability=many) for pair in evaluation.pairs])
+    figure = plots.reliability_diagram(evaluation, "rf", evaluation.directions)
+    assert figure is not None
+    assert set(texts(figure)) == {"12k"}
+    draw(figure)
+    boxes = [text.get_window_extent() for text in figure.axes[0].texts]
+    assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
 
 
 def test_a_direction_without_confidences_has_no_panel() -> None:
