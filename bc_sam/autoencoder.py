@@ -127,7 +127,7 @@ def load_autoencoder(
         WeightsError: If the file is missing or broken, or a tensor is missing, unexpected or misshapen.
     """
     try:
-        state = load_file(path)
+        state = {name: _to_float32(tensor) for name, tensor in load_file(path).items()}
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path} is missing or broken ({error}). Download or save the model again.") from error
     with torch.device("meta"):  # sizes that a stranger chose take no memory before the file has shown that it fits
@@ -135,3 +135,8 @@ def load_autoencoder(
     require_match(model.state_dict(), state, str(path))
     model.load_state_dict(state, assign=True)
     return model.eval()
+
+
+def _to_float32(tensor: Tensor) -> Tensor:
+    """Numbers of any precision become float32; counts stay."""
+    return tensor.float() if tensor.is_floating_point() else tensor

@@ -71,12 +71,14 @@ class LatentClassifier:
         estimator: A fitted scikit-learn classifier on latents (n, d), whose classes are 0..k-1.
         classes: Index of the label that each of its classes stands for, ascending, int64 (k,).
         n_labels: Number of labels of the model.
+        file: The file that it was read from, if it was; written again as it is when the model is saved.
     """
 
-    def __init__(self, estimator: Any, classes: np.ndarray, n_labels: int) -> None:
+    def __init__(self, estimator: Any, classes: np.ndarray, n_labels: int, file: bytes | None = None) -> None:
         self.estimator = estimator
         self.classes = np.asarray(classes, dtype=np.int64)
         self.n_labels = n_labels
+        self.file = file
 
     @classmethod
     def fit(cls, name: str, latents: np.ndarray, labels: np.ndarray, n_labels: int, seed: int = 1234) -> Self:

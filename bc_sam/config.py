@@ -257,8 +257,12 @@ class BCSamConfig(JsonConfig):
 
     def __post_init__(self) -> None:
         _require(0 < len(set(self.labels)) == len(self.labels) <= MOST, "labels must be distinct, and 1 to 4096.")
-        _require(all(std > 0 for std in self.image_std), f"image_std must be positive, not {self.image_std}.")
-        _require(0 < self.image_size <= MOST, f"image_size must be 1 to {MOST}, not {self.image_size}.")
+        _require(all(0 < std < 256 for std in self.image_std), f"image_std must be 0 to 256, not {self.image_std}.")
+        _require(all(0 <= mean <= 255 for mean in self.image_mean), f"image_mean: 0 to 255, not {self.image_mean}.")
+        _require(
+            0 < self.image_size <= MOST and self.image_size % 16 == 0,
+            f"image_size must be a multiple of 16 up to {MOST}, not {self.image_size}.",
+        )
         widths = (self.feature_channels, self.latent_dim, *self.decoder_channels)
         _require(all(0 < width <= MOST for width in widths), f"The widths {widths} must be 1 to {MOST}.")
         _require(len(self.decoder_channels) == 7, "decoder_channels needs 7 widths.")
@@ -266,7 +270,11 @@ class BCSamConfig(JsonConfig):
         for name, classes in self.classifiers.items():
             _require(re.fullmatch(r"[a-z0-9_]+", name) is not None, f"{name!r} cannot be a classifier's name.")
             ascending = all(a < b for a, b in zip((-1, *classes), (*classes, len(self.labels)), strict=True))
-            _require(ascending, f"The classes of {name} must ascend from 0 to {len(self.labels) - 1}: {classes}.")
+            _require(ascending, f"The classes of {name} must ascend within 0 to {len(self.labels) - 1}.")
+        _require(
+            not self.classifiers or self.default_classifier in self.classifiers,
+            f"The default classifier {self.default_classifier!r} is none of {', '.join(self.classifiers)}.",
+        )
 
         for name in self.files:
             inside = re.fullmatch(r"(\w[\w.-]*/)*\w[\w.-]*", name) is not None
@@ -278,3 +286,6 @@ class BCSamConfig(JsonConfig):
             self.base is None or re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", self.base) is not None,
             f"base must be a Hub id, which reads 'owner/name', not {self.base!r}.",
         )
+        revision = self.base_revision or "main"
+        safe = re.fullmatch(r"\w[\w./-]*", revision) is not None and ".." not in revision
+        _require(safe, f"base_revision must be a branch, tag or commit, not {revision!r}.")

@@ -56,7 +56,9 @@ def load_config(folder: Path) -> BCSamConfig:
         raise WeightsError(f"{folder} has no config.json, so it is no bc_sam model. Give the folder of a saved model.")
     data = read_json(path)
     found = data.get("format_version") if isinstance(data, dict) else None
-    if isinstance(found, int) and found > FORMAT_VERSION:
+    if not isinstance(found, int) or isinstance(found, bool):
+        raise WeightsError(f"{path} has no format_version, so it is no config of bc_sam. Give the folder of a model.")
+    if found > FORMAT_VERSION:
         raise WeightsError(f"{folder} was written by a newer bc_sam (format {found}). Run: pip install -U bc_sam.")
     return BCSamConfig.from_dict(data, where=str(path))
 

@@ -114,7 +114,7 @@ class ReferenceLatents:
                     if name.startswith(_PROBABILITIES)
                 },
             )
-        except (OSError, SafetensorError, KeyError) as error:
+        except (OSError, SafetensorError, KeyError, TypeError) as error:
             raise WeightsError(f"{path} is broken ({error}). Download or save the model again.") from error
         if not loaded._fits(latent_dim, n_labels, n_domains):
             raise WeightsError(f"{path} does not fit the model. Download or save the model again.")

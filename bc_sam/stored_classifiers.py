@@ -32,7 +32,11 @@ def save_classifiers(
     """Writes classifiers and their reference latents into a model folder."""
     (folder / CLASSIFIERS).mkdir()
     for name, classifier in classifiers.items():
-        save_estimator(classifier.estimator, folder / CLASSIFIERS / f"{name}.skops")
+        path = folder / CLASSIFIERS / f"{name}.skops"
+        if classifier.file is None:
+            save_estimator(classifier.estimator, path)
+        else:
+            path.write_bytes(classifier.file)
     if reference is not None:
         reference.remember(classifiers).save(folder / REFERENCE)
 
@@ -69,7 +73,7 @@ def load_classifiers(
             classes = np.array(config.classifiers[name])
             path = folder / CLASSIFIERS / f"{name}.skops"
             estimator = load_estimator(path, name, n_features=n_features, n_classes=len(classes))
-            classifiers[name] = LatentClassifier(estimator, classes, len(config.labels))
+            classifiers[name] = LatentClassifier(estimator, classes, len(config.labels), path.read_bytes())
     _check_versions(folder, config, classifiers, reference)
     return classifiers, reference
 

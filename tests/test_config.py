@@ -29,6 +29,7 @@ every_config = pytest.mark.parametrize(
             labels=("a", "b", "c"),
             domains=("north", "south"),
             classifiers={"rf": (0, 2)},
+            default_classifier="rf",
             base="org/sam",
             image_mean=(1.5, 2.0, 3.0),
             mask_tokens="two",
@@ -140,6 +141,10 @@ def test_the_labels_are_the_canonical_ones_unless_told_otherwise():
         ("image_std", (0.0, 1.0, 1.0)),
         ("classifiers", {"../../rf": (0,)}),
         ("classifiers", {"rf": (3, 1)}),
+        ("default_classifier", "knn"),
+        ("image_mean", (float("nan"), 0.0, 0.0)),
+        ("image_std", (float("inf"), 1.0, 1.0)),
+        ("base_revision", "../../x"),
         ("classifiers", {"rf": (0, 13)}),
         ("base", "../../somewhere"),
         ("base", "/etc"),
@@ -151,7 +156,8 @@ def test_the_labels_are_the_canonical_ones_unless_told_otherwise():
     ],
 )
 def test_a_model_config_that_a_stranger_made_up_is_refused(field_name, value):
-    data = json.loads(json.dumps(BCSamConfig().to_dict() | {field_name: value}))
+    known = BCSamConfig(classifiers={"rf": (0, 1)}, default_classifier="rf")
+    data = json.loads(json.dumps(known.to_dict() | {field_name: value}))
     with pytest.raises(ConfigError, match=r"config\.json"):
         BCSamConfig.from_dict(data, where="config.json")
 

@@ -33,7 +33,7 @@ def folder(tmp_path):
 
 @pytest.fixture
 def config(folder):
-    return BCSamConfig(classifiers={"rf": (0, 1)}, files=hash_files(folder))
+    return BCSamConfig(classifiers={"rf": (0, 1)}, default_classifier="rf", files=hash_files(folder))
 
 
 class TestIntegrity:
@@ -76,10 +76,12 @@ class TestConfig:
         with pytest.raises(WeightsError, match="pip install -U bc_sam"):
             load_config(tmp_path)
 
-    @pytest.mark.parametrize("content", ["", "[]", "3", '{"format_version": "new"}', '{"labels": 7}', "{"])
+    @pytest.mark.parametrize(
+        "content", ["", "[]", "3", '{"format_version": "new"}', "{}", '{"format_version": 1, "labels": 7}', "{"]
+    )
     def test_anything_else_is_an_error_that_names_the_file(self, tmp_path, content):
         (tmp_path / "config.json").write_text(content)
-        with pytest.raises(ConfigError, match=r"config\.json"):
+        with pytest.raises((ConfigError, WeightsError), match=r"config\.json"):
             load_config(tmp_path)
 
 

@@ -110,8 +110,10 @@ class TestRevisions:
         assert {name for name in there if name.endswith(".skops")} == {"classifiers/svm_rbf.skops"}
         assert "notes/mine.txt" in there
 
-    def test_the_same_model_again_is_no_new_commit(self, hub, repo_id, model):
-        assert model.push_to_hub(repo_id).oid == model.push_to_hub(repo_id).oid
+    def test_the_same_model_again_is_no_new_commit(self, hub, repo_id, model, elsewhere):
+        first = model.push_to_hub(repo_id)
+        again = BCSam.from_pretrained(repo_id, cache_dir=elsewhere)
+        assert again.push_to_hub(repo_id).oid == first.oid
 
     def test_a_branch_and_a_pull_request_leave_main_alone(self, hub, repo_id, model, elsewhere):
         main = model.push_to_hub(repo_id).oid
