@@ -1,13 +1,53 @@
-"""What all tests share: the folder of real images, fitted classifiers, and a clean state for each test."""
+"""What all tests share: a Hub on loopback, the folder of real images, fitted classifiers, and a clean state."""
 
 import os
+import re
+import secrets
 import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hub_server.session import HubSession
 
 from bc_sam.labels import LABELS
+
+HUB = HubSession()  # here, and not in a fixture: what is imported later reads the environment once
+
+
+def pytest_unconfigure():
+    HUB.close()
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """The Hub on loopback, where alice is logged in and all is well."""
+    running = HUB.hub()
+    running.fault()
+    running.log()
+    monkeypatch.setenv("HF_TOKEN", running.ALICE)
+    return running
+
+
+@pytest.fixture
+def repo_id(request):
+    """The id of a repository of alice that does not exist yet, named for the test."""
+    name = re.sub("[^a-z0-9]+", "-", request.node.name.lower())[:40].strip("-")
+    return f"alice/{name}-{secrets.token_hex(3)}"
+
+
+@pytest.fixture
+def without_xet(monkeypatch):
+    """Large files go by LFS, as they do where hf_xet is not installed."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
+
+
+@pytest.fixture(params=["xet", "lfs"])
+def transfer(request):
+    """Runs a test with both of the ways in which large files travel."""
+    if request.param == "lfs":
+        request.getfixturevalue("without_xet")
+    return request.param
 
 
 @pytest.fixture(scope="session")

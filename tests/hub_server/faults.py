@@ -1,0 +1,135 @@
+"""A wrapper of the application: it remembers every call, and makes calls fail as a test demands."""
+
+import asyncio
+import re
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Request
+from fastapi.responses import JSONResponse
+from starlette.requests import ClientDisconnect
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+router = APIRouter()
+_OWN = "/_test/"
+_TELEMETRY = "telemetry"  # hf_xet reports in the background, whenever it likes: no call of the test's
+
+
+@dataclass
+class Fault:
+    """What goes wrong.
+
+    Attributes:
+        match: Pattern that is searched in ``"METHOD /path"``, as the client sent it.
+        times: How many calls it befalls.
+        status: Answer this status, and do nothing.
+        headers: Headers of that answer.
+        delay: Seconds to wait first.
+        trickle: Seconds to wait before each piece of the request's body.
+        cut: Do the work, then break the connection after that many bytes of the answer's body; 0 loses the answer.
+    """
+
+    match: str
+    times: int = 1
+    status: int | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+    delay: float = 0
+    trickle: float = 0
+    cut: int | None = None
+
+
+class FaultyHub:
+    """The application, with a log and with faults.
+
+    Attributes:
+        log: A record of each call: ``line``, ``host``, ``auth`` (whether a token was sent), ``range`` and ``status``;
+            that is 0 while there is no answer and -1 where the connection broke.
+        faults: The first one that matches and has not been used up is taken.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+        self.log: deque[dict[str, Any]] = deque(maxlen=20_000)
+        self.faults: list[Fault] = []
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or scope["path"].startswith(_OWN):
+            return await self.app(scope, receive, send)
+        record = _record(scope)
+        if _TELEMETRY not in record["line"]:
+            self.log.append(record)
+        fault = self._next_fault(record["line"])
+        send = _watched(send, record, fault.cut)
+        try:
+            await asyncio.sleep(fault.delay)
+            if fault.status is not None:
+                return await JSONResponse({"error": "injected"}, fault.status, fault.headers)(scope, receive, send)
+            await self.app(scope, _slowed(receive, fault.trickle), send)
+        except (ConnectionResetError, ClientDisconnect):
+            record["status"] = -1  # returning without a full answer makes the server close the connection
+        except asyncio.CancelledError:
+            record["status"] = -1  # the server is being stopped
+
+    def _next_fault(self, line: str) -> Fault:
+        for fault in self.faults:
+            if fault.times > 0 and re.search(fault.match, line):
+                fault.times -= 1
+                return fault
+        return Fault(match="")
+
+
+def _record(scope: Scope) -> dict[str, Any]:
+    headers = {name.decode(): value.decode("latin-1") for name, value in scope["headers"]}
+    return {
+        "line": f"{scope['method']} {scope['raw_path'].decode()}",
+        "host": headers.get("host"),
+        "auth": "authorization" in headers,
+        "range": headers.get("range"),
+        "status": 0,
+    }
+
+
+def _slowed(receive: Receive, seconds: float) -> Receive:
+    async def slow() -> Message:
+        await asyncio.sleep(seconds)
+        return await receive()
+
+    return slow if seconds else receive
+
+
+def _watched(send: Send, record: dict[str, Any], cut: int | None) -> Send:
+    left = float("inf") if cut is None else cut
+
+    async def watched(message: Message) -> None:
+        nonlocal left
+        record["status"] = message.get("status", record["status"])
+        body = message.get("body", b"")
+        if len(body) > left:
+            await send({"type": "http.response.body", "body": body[: int(left)], "more_body": True})
+            raise ConnectionResetError
+        left -= len(body)
+        await send(message)
+
+    return watched
+
+
+@router.get("/_test/log")
+async def read_log(request: Request) -> list[dict[str, Any]]:
+    """The calls since the log was last cleared."""
+    return list(request.app.state.faulty.log)
+
+
+@router.delete("/_test/log")
+async def take_log(request: Request) -> list[dict[str, Any]]:
+    """The calls since the log was last cleared, and clears it."""
+    log = request.app.state.faulty.log
+    calls = list(log)
+    log.clear()
+    return calls
+
+
+@router.put("/_test/faults")
+async def set_faults(request: Request, faults: Annotated[list[Fault], Body()]) -> None:
+    """Replaces all faults."""
+    request.app.state.faulty.faults = faults
