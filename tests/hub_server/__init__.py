@@ -9,7 +9,7 @@ as far as this project makes them: not a single discussion, no repository that m
     repositories.py make, describe, change, delete    revisions.py    branches, tags, history, trees
     commits.py      what goes into a commit           files.py        resolve, and the storage behind it (LFS)
     xet.py          the newer storage (Xet)           xet_format.py   how its uploads are packed
-    faults.py       the log of calls, and failures on demand
+    faults.py       the log of calls, and failures on demand (fault.py)
     server.py       all of it as one application      __main__.py     the process
     running.py      starts and steers that process    environment.py  what a client's process must have set
     session.py      keeps a whole test session on loopback

@@ -3,7 +3,6 @@
 import asyncio
 import re
 from collections import deque
-from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Request
@@ -11,32 +10,11 @@ from fastapi.responses import JSONResponse
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from hub_server.fault import Fault
+
 router = APIRouter()
 _OWN = "/_test/"
 _TELEMETRY = "telemetry"  # hf_xet reports in the background, whenever it likes: no call of the test's
-
-
-@dataclass
-class Fault:
-    """What goes wrong.
-
-    Attributes:
-        match: Pattern that is searched in ``"METHOD /path"``, as the client sent it.
-        times: How many calls it befalls.
-        status: Answer this status, and do nothing.
-        headers: Headers of that answer.
-        delay: Seconds to wait first.
-        trickle: Seconds to wait before each piece of the request's body.
-        cut: Do the work, then break the connection after that many bytes of the answer's body; 0 loses the answer.
-    """
-
-    match: str
-    times: int = 1
-    status: int | None = None
-    headers: dict[str, str] = field(default_factory=dict)
-    delay: float = 0
-    trickle: float = 0
-    cut: int | None = None
 
 
 class FaultyHub:

@@ -6,11 +6,13 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from socket import socket
 from typing import Any
 
 from hub_server.environment import client_environment
+from hub_server.fault import Fault
 from hub_server.users import ALICE, BOB, CAROL
 
 
@@ -31,11 +33,12 @@ class RunningHub:
 
     def log(self, *, clear: bool = True) -> list[dict[str, Any]]:
         """Returns the calls since the last time, oldest first; see `hub_server.faults.FaultyHub`."""
-        return self._call("DELETE" if clear else "GET", "/_test/log")
+        calls: list[dict[str, Any]] = self._call("DELETE" if clear else "GET", "/_test/log")
+        return calls
 
     def fault(self, *faults: dict[str, Any]) -> None:
-        """Makes calls fail, in place of all earlier faults; see `hub_server.faults.Fault`. With none, all is well."""
-        self._call("PUT", "/_test/faults", list(faults))
+        """Makes calls fail, in place of all earlier faults; each has the fields of `Fault`. With none, all is well."""
+        self._call("PUT", "/_test/faults", [asdict(Fault(**fault)) for fault in faults])
 
     def env(self, home: Path | str, token: str | None = None, *, xet: bool = True) -> dict[str, str]:
         """Returns the environment of a client that shall run in a process of its own."""
