@@ -26,6 +26,7 @@ def hub(monkeypatch):
     running.fault()
     running.log()
     monkeypatch.setenv("HF_TOKEN", running.ALICE)
+    monkeypatch.setattr("datasets.config.USE_PARQUET_EXPORT", False)  # else it looks for a host beside the Hub's
     return running
 
 

@@ -3,6 +3,8 @@
 import argparse
 import os
 import socket
+import sys
+import threading
 from pathlib import Path
 
 import uvicorn
@@ -16,18 +18,27 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m hub_server")
     parser.add_argument("--root", type=Path, required=True, help="folder of the repositories")
     parser.add_argument("--port", type=int, default=0, help="port; 0 takes a free one")
-    parser.add_argument("--fd", type=int, help="a bound socket that was inherited, instead of a port")
+    parser.add_argument("--fd", type=int, help="a bound socket, inherited; serves until the input ends")
     options = parser.parse_args()
     if options.fd is None:
-        server = socket.create_server(("127.0.0.1", options.port))
+        listening = socket.create_server(("127.0.0.1", options.port))
     else:
-        server = socket.socket(fileno=options.fd)
-        server.listen()
+        listening = socket.socket(fileno=options.fd)
+        listening.listen()
     os.environ.setdefault("HF_XET_CACHE", str(options.root / "client"))  # we are a client of ourselves: see xet.py
-    endpoint = f"http://127.0.0.1:{server.getsockname()[1]}"
+    endpoint = f"http://127.0.0.1:{listening.getsockname()[1]}"
     app = build(Hub(options.root, endpoint))
     print(f"READY {endpoint}", flush=True)
-    uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1)).run(sockets=[server])
+    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
+    if options.fd is not None:
+        threading.Thread(target=_end_with_parent, args=[server], daemon=True).start()
+    server.run(sockets=[listening])
+
+
+def _end_with_parent(server: uvicorn.Server) -> None:
+    """Waits for the end of the input, which is the parent's farewell or its death."""
+    sys.stdin.read()
+    server.should_exit = True
 
 
 if __name__ == "__main__":

@@ -65,13 +65,17 @@ def running_hub(bound: socket, root: Path) -> Iterator[RunningHub]:
     """
     command = [sys.executable, "-m", "hub_server", "--root", str(root), "--fd", str(bound.fileno())]
     tests = Path(__file__).parents[1]
-    process = subprocess.Popen(command, cwd=tests, stdout=subprocess.PIPE, text=True, pass_fds=[bound.fileno()])
+    process = subprocess.Popen(
+        command,
+        cwd=tests,
+        stdin=subprocess.PIPE,  # its end is the server's
+        stdout=subprocess.PIPE,
+        text=True,
+        pass_fds=[bound.fileno()],
+    )
     with process:
-        try:
-            assert process.stdout is not None
-            word, _, endpoint = process.stdout.readline().strip().partition(" ")
-            if word != "READY":
-                raise RuntimeError("The Hub did not start; its error is on stderr.")
-            yield RunningHub(endpoint)
-        finally:
-            process.terminate()
+        assert process.stdout is not None
+        word, _, endpoint = process.stdout.readline().strip().partition(" ")
+        if word != "READY":
+            raise RuntimeError("The Hub did not start; its error is on stderr.")
+        yield RunningHub(endpoint)

@@ -62,6 +62,13 @@ def ask(url, **headers):
         return error.code
 
 
+def answers(endpoint):
+    try:
+        return ask(endpoint) == 404
+    except urllib.error.URLError:
+        return False
+
+
 class TestSession:
     def test_every_process_is_led_to_loopback_and_to_a_home_of_its_own(self, hub):
         assert hub.endpoint == constants.ENDPOINT == os.environ["HF_ENDPOINT"]
@@ -92,6 +99,18 @@ class TestSession:
             [sys.executable, "-c", program], cwd=TESTS, env=foreign, capture_output=True, text=True, check=True
         )
         assert done.stdout.split() == ["ConnectionRefusedError", "None", "True", "False"]
+
+    def test_the_hub_ends_with_the_process_that_started_it_however_that_ends(self, tmp_path):
+        program = "from hub_server.session import HubSession; s = HubSession(); print(s.hub().endpoint); input()"
+        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "env": os.environ | {"TMPDIR": str(tmp_path)}}
+        with subprocess.Popen([sys.executable, "-uc", program], cwd=TESTS, text=True, **pipes) as process:
+            endpoint = process.stdout.readline().strip()
+            assert answers(endpoint)
+            process.kill()
+        deadline = time.monotonic() + 5
+        while answers(endpoint):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
 
 
 class TestTransfer:
