@@ -6,6 +6,8 @@ as far as this project makes them: not a single discussion, no repository that m
     storage.py      repositories on disk: objects, commits, refs
     users.py        who has which token               hub.py          what all routes share
     rights.py       who may read and write what       routing.py      the parts of an address
+    errors.py       answers other than success        cards.py        the YAML of a README
+    nodes.py        how files are described
     repositories.py make, describe, change, delete    revisions.py    branches, tags, history, trees
     commits.py      what goes into a commit           files.py        resolve, and the storage behind it (LFS)
     xet.py          the newer storage (Xet)           xet_format.py   how its uploads are packed

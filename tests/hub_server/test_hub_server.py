@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx2
@@ -227,6 +228,15 @@ class TestRevisions:
         with pytest.raises(HfHubHTTPError, match="412"):
             api.create_commit(repo, [second], commit_message="Second", parent_commit=parent)
         assert api.list_repo_commits(repo)[0].title == "First"
+
+    def test_commits_that_come_at_once_all_land(self, api, repo):
+        def push(number):
+            return api.upload_file(path_or_fileobj=b"", path_in_repo=f"{number}.txt", repo_id=repo).oid
+
+        with ThreadPoolExecutor(8) as pool:
+            pushed = list(pool.map(push, range(8)))
+        assert {commit.commit_id for commit in api.list_repo_commits(repo)} > set(pushed)
+        assert {f"{number}.txt" for number in range(8)} < set(api.list_repo_files(repo))
 
     def test_files_and_folders_are_described(self, api, repo):
         folder, file = api.get_paths_info(repo, ["notes", "model.bin", "no.txt"])
