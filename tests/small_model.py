@@ -35,9 +35,11 @@ def small_sam(seed=0):
     decoder = SamMaskDecoderConfig(hidden_size=32, mlp_dim=64, num_attention_heads=2, iou_head_hidden_dim=32)
     prompt = SamPromptEncoderConfig(hidden_size=32, image_size=IMAGE_SIZE, image_embedding_size=IMAGE_SIZE // 16)
     with seeded(seed):
-        return SamModel(
+        sam = SamModel(
             SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)
         ).eval()
+    vision.scale = 16  # what every reading of the file makes of it
+    return sam
 
 
 def small_model(seed=0, *, classifiers=("logistic", "rf"), sam=None, **config):

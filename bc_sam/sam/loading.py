@@ -56,8 +56,7 @@ def load_sam(
     """
     path = Path(source)
     if source == "tiny":
-        with seeded(seed):
-            return SamModel(tiny_sam_config(image_size)).eval()
+        return _new_sam(tiny_sam_config(image_size), seed)
     if path.is_file():
         sam = sam_from_original(read_torch_file(path), source=str(path))
     elif path.is_dir():
@@ -119,3 +118,13 @@ def tiny_sam_config(image_size: int = 224) -> SamConfig:
     vision.scale = 1
     prompt = SamPromptEncoderConfig(image_size=image_size)
     return SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=SamMaskDecoderConfig())
+
+
+def _new_sam(config: SamConfig, seed: int) -> SamModel:
+    """Draws a SAM from a seed."""
+    with seeded(seed):
+        sam = SamModel(config).eval()
+    # Its width has done its work. The library writes this number to disk, but reads another.
+    vision = config.vision_config
+    vision.scale = vision.hidden_size // 2
+    return sam

@@ -146,6 +146,15 @@ def load_adapter(
     return model
 
 
+def make_trainable(model: PeftModel, *, mask_tokens: MaskTokens = "single") -> None:
+    """Lets a loaded adapter learn on, in place, under the same constraints as in `add_lora`."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(".lora_" in name or ".modules_to_save." in name)
+    constrain_to_q_and_v(model)
+    freeze_unused(model, mask_tokens=mask_tokens)
+    model.train()
+
+
 def merge(model: PeftModel) -> SamModel:
     """Returns a plain `SamModel` for inference, with the LoRA added to its weights.
 
