@@ -15,6 +15,7 @@ import typer
 from bc_sam.errors import BCSamError, ConfigError
 
 if TYPE_CHECKING:
+    from bc_sam.adaptation import AdaptationConfig
     from bc_sam.config import TrainingArguments
     from bc_sam.experiment import Experiment, RunConfig
 
@@ -65,6 +66,20 @@ def train(
     masks: Masks = None,
     label_map: LabelMap = None,
     group_pattern: GroupPattern = None,
+    from_model: Annotated[
+        str | None,
+        typer.Option("--from", help="Adapt this finished model to one new laboratory: folder or Hub id."),
+    ] = None,
+    labels_per_class: Annotated[
+        int | None, typer.Option(min=0, help="With --from: most labels of each class to learn from; 0 for none.")
+    ] = None,
+    learn_from: Annotated[
+        str | None,
+        typer.Option(help="With --from: both fits the classifiers on old and new cells, new on the new ones alone."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run in --out as it was asked for; all else is ignored.")
+    ] = False,
     base: Annotated[
         str | None,
         typer.Option(help="SAM to start from: Hub id, folder, original .pth, or 'tiny' for a new small one."),
@@ -78,6 +93,9 @@ def train(
     folds: Annotated[int | None, typer.Option(help="Parts that each data set is cut into.")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of folds, weights and shuffling.")] = None,
     precision: Annotated[str | None, typer.Option(help="auto, no, bf16 or fp16.")] = None,
+    log_with: Annotated[
+        list[str] | None, typer.Option(help="Tracker: tensorboard, wandb, trackio or another of Accelerate's.")
+    ] = None,
     settings: Annotated[
         list[str] | None,
         typer.Option("--set", help="Any other number, as in --set segmentation.epochs=20. Repeatable."),
@@ -87,8 +105,27 @@ def train(
 
     Example: bc-sam train --data matek19=AML-Cytomorphology_LMU.zip --data acevedo20=PBC_dataset_normal_DIB
     --masks pairs.csv --out runs/mine
+
+    With --from it adapts a finished model to a new laboratory, with labels or without, and says whether it got better:
+    bc-sam train --from MODEL --data ours=DIR --group-pattern '^([^_]+)_' --out runs/ours
+
+    On several processes or GPUs: accelerate launch -m bc_sam train ...
     """
     from bc_sam.experiment import RunConfig
+
+    if resume:
+        _resume(out)
+        return
+    if from_model is not None:
+        given = {
+            "labels_per_class": labels_per_class,
+            "learn_from": learn_from,
+            "training.folds": folds,
+            "training.seed": seed,
+            "training.mixed_precision": precision,
+        }
+        _adapt(out, from_model, data, masks, label_map, group_pattern, log_with, given, settings)
+        return
 
     given = {
         "base": base,
@@ -103,6 +140,7 @@ def train(
         masks=str(masks) if masks else None,
         label_map=_pairs(label_map or []),
         group_pattern=group_pattern,
+        log_with=tuple(log_with or ()),
         arguments=arguments,
     )
     _train(out, config)
@@ -159,7 +197,11 @@ def evaluate(
         pending = [fold for fold in range(experiment.arguments.folds) if not experiment.is_measured(fold)]
         for fold in pending or [0]:
             experiment.run_fold(fold)
+            if not experiment.accelerator.is_main_process:
+                continue
             evaluation = _report(experiment)
+        if not experiment.accelerator.is_main_process:
+            return
     if out:
         evaluation.save(out)
 
@@ -354,7 +396,68 @@ def _train(out: Path, config: "RunConfig") -> None:
 
     experiment = Experiment.create(out, config)
     experiment.run_fold(0)
-    _report(experiment)
+    if experiment.accelerator.is_main_process:
+        _report(experiment)
+
+
+def _resume(out: Path) -> None:
+    """Takes up whatever run a folder holds."""
+    if (out / "adaptation.json").exists():
+        from bc_sam.adaptation import AdaptationConfig
+
+        _run_adaptation(out, AdaptationConfig.load(out / "adaptation.json"))
+    else:
+        from bc_sam.experiment import Experiment
+
+        _train(out, Experiment.open(out).config)
+
+
+def _adapt(
+    out: Path,
+    model: str,
+    data: list[str],
+    masks: Path | None,
+    label_map: list[str] | None,
+    group_pattern: str | None,
+    log_with: list[str] | None,
+    given: dict[str, Any],
+    settings: list[str] | None,
+) -> None:
+    from bc_sam.adaptation import AdaptationConfig
+    from bc_sam.config import AdaptationArguments
+
+    if len(data) != 1:
+        raise ConfigError("A model is adapted to one laboratory at a time: give --data NAME=SOURCE once.")
+    known = AdaptationArguments().to_dict()
+    asked = [f"{name}={json.dumps(value)}" for name, value in given.items() if value is not None]
+    config = AdaptationConfig(
+        model=model,
+        data=data[0],
+        masks=str(masks) if masks else None,
+        label_map=_pairs(label_map or []),
+        group_pattern=group_pattern,
+        log_with=tuple(log_with or ()),
+        arguments=AdaptationArguments.from_dict(_set(known, [*asked, *(settings or [])]), where="The command line"),
+    )
+    _run_adaptation(out, config)
+
+
+def _run_adaptation(out: Path, config: "AdaptationConfig") -> None:
+    from bc_sam.adaptation import Adaptation
+    from bc_sam.comparison import render_comparisons
+
+    adaptation = Adaptation.create(out, config)
+    result = adaptation.run()
+    if not adaptation.accelerator.is_main_process:
+        return
+    print(f"Learned from {result.learned} cells, {result.labelled} of them with a label; {result.masks} hand masks.")
+    if result.doubtful:
+        print(f"{result.doubtful} masks are probably wrong, and were left out of stage 2: {out / 'doubtful.csv'}")
+    if result.comparisons:
+        print("\n" + render_comparisons(result.comparisons, adaptation.model.config.default_classifier))
+    else:
+        print("No held-out cell has a label, so nothing tells whether the new model is better. Label some.")
+    print(f"Model:  {out / 'model'}")
 
 
 def _arguments(name: str, given: dict[str, Any], settings: list[str]) -> "TrainingArguments":
@@ -362,6 +465,11 @@ def _arguments(name: str, given: dict[str, Any], settings: list[str]) -> "Traini
     from bc_sam.config import TrainingArguments, preset
 
     data = preset(name).to_dict() | {key: value for key, value in given.items() if value is not None}
+    return TrainingArguments.from_dict(_set(data, settings), where="The command line")
+
+
+def _set(data: dict[str, Any], settings: list[str]) -> dict[str, Any]:
+    """Puts each ``SECTION.NAME=VALUE`` into nested settings, in place."""
     for setting in settings:
         path, separator, text = setting.partition("=")
         if not separator:
@@ -376,7 +484,7 @@ def _arguments(name: str, given: dict[str, Any], settings: list[str]) -> "Traini
             target[key] = json.loads(text)
         except ValueError:
             target[key] = text
-    return TrainingArguments.from_dict(data, where="The command line")
+    return data
 
 
 def _pairs(given: list[str]) -> dict[str, str | None]:
@@ -404,7 +512,9 @@ def _report(experiment: "Experiment") -> Any:
 def main() -> None:
     """Runs the command line; an error of the package ends it with one line, not with a trace."""
     logging.basicConfig(format="%(message)s")
-    logging.getLogger("bc_sam").setLevel(os.environ.get("BC_SAM_LOG", "INFO"))
+    # Of several processes only the first one talks.
+    quiet = os.environ.get("RANK", "0") != "0"
+    logging.getLogger("bc_sam").setLevel(os.environ.get("BC_SAM_LOG", "WARNING" if quiet else "INFO"))
     warnings.filterwarnings("ignore", category=FutureWarning)
     try:
         app()

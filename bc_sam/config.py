@@ -168,6 +168,33 @@ class TrainingArguments(JsonConfig):
         )
 
 
+def _adaptation_training() -> TrainingArguments:
+    return TrainingArguments(
+        segmentation=SegmentationArguments(epochs=10, warmup_epochs=1, batch_size=8),
+        autoencoder=AutoencoderArguments(epochs=5, warmup_steps=10, batch_size=32, learning_rate=1e-4),
+    )
+
+
+@dataclass(frozen=True)
+class AdaptationArguments(JsonConfig):
+    """The adaptation of a finished model to a new laboratory.
+
+    Attributes:
+        labels_per_class: Most labels of each class to learn from: ``None`` for all, 0 for none.
+        learn_from: ``"both"`` fits the classifiers on the old laboratories' stored latents and the new cells, each
+            class of the new laboratory weighing as much as that of the old ones; ``"new"`` on the new cells alone.
+        training: Numbers of the stages; its base, image size and latents are those of the model.
+    """
+
+    labels_per_class: int | None = None
+    learn_from: Literal["both", "new"] = "both"
+    training: TrainingArguments = field(default_factory=_adaptation_training)
+
+    def __post_init__(self) -> None:
+        negative = self.labels_per_class is not None and self.labels_per_class < 0
+        _require(not negative, f"labels_per_class must not be negative: {self.labels_per_class}.")
+
+
 def preset(name: str) -> TrainingArguments:
     """Returns a named set of training arguments.
 

@@ -27,6 +27,7 @@ ALL = "all"
 
 PROTOCOLS = {
     "strict": "Protocol strict: the tested fold is in no stage of the training.",
+    "adapted": "Adapted to the laboratory, and tested on slides of it that nothing learned from.",
     "paper": "Protocol paper: stages 1 and 2 saw every image without its label, those of the tested fold too.",
 }
 

@@ -125,6 +125,6 @@ def _new_sam(config: SamConfig, seed: int) -> SamModel:
     with seeded(seed):
         sam = SamModel(config).eval()
     # Its width has done its work. The library writes this number to disk, but reads another.
-    vision = config.vision_config
+    vision: Any = config.vision_config
     vision.scale = vision.hidden_size // 2
     return sam

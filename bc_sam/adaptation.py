@@ -1,0 +1,359 @@
+"""A finished model meets a new laboratory: with its labels or without, with hand masks or without."""
+
+import copy
+import csv
+import logging
+import shutil
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+from peft import PeftModel
+
+from bc_sam.autoencoder import CrossDomainAutoencoder
+from bc_sam.classifiers import LatentClassifier, fit_classifiers
+from bc_sam.comparison import Comparison, compare
+from bc_sam.config import AdaptationArguments
+from bc_sam.data.sources import load_cells
+from bc_sam.data.splits import assign_folds
+from bc_sam.data.store import CellStore, store_cells
+from bc_sam.errors import BCSamError
+from bc_sam.evaluation import score
+from bc_sam.features import FeatureStore, embed_features
+from bc_sam.hub import is_hub_id
+from bc_sam.mask_check import doubt
+from bc_sam.measure import environment
+from bc_sam.model import BCSam
+from bc_sam.record import DataRecord, TrainingRecord
+from bc_sam.reference import ReferenceLatents
+from bc_sam.results import ALL, Evaluation
+from bc_sam.sam.lora import make_trainable
+from bc_sam.serialisation import JsonConfig
+from bc_sam.stages import Stages
+from bc_sam.training.accelerator import processes, start_accelerator
+from bc_sam.training.autoencoder import Anchor
+
+logger = logging.getLogger(__name__)
+
+#: Hand masks from which on the adapter learns on.
+ENOUGH_MASKS = 10
+
+#: Most times that a cell of the new laboratory is shown to a classifier.
+MOST_WEIGHT = 20
+
+
+@dataclass(frozen=True)
+class AdaptationConfig(JsonConfig):
+    """What was asked of an adaptation; the file ``adaptation.json``.
+
+    Attributes:
+        model: The model to start from: a folder or a Hub id.
+        data: The new laboratory as ``NAME=SOURCE``; see `bc_sam.data.sources.load_cells`.
+        revision: Branch, tag or commit of the model on the Hub.
+        masks: CSV file that ties images to hand masks.
+        label_map: Canonical class of each of a folder's own names; ``None`` leaves it out.
+        group_pattern: Regular expression whose first group on a file name is the slide.
+        log_with: Trackers that Accelerate is to log to.
+        arguments: Numbers of the adaptation.
+    """
+
+    model: str
+    data: str
+    revision: str | None = None
+    masks: str | None = None
+    label_map: dict[str, str | None] = field(default_factory=dict)
+    group_pattern: str | None = None
+    log_with: tuple[str, ...] = ()
+    arguments: AdaptationArguments = field(default_factory=AdaptationArguments)
+
+
+@dataclass(frozen=True)
+class AdaptationResult(JsonConfig):
+    """What came of an adaptation; the file ``result.json``.
+
+    Attributes:
+        learned: Cells that it learned from.
+        labelled: Those of them whose label it was shown.
+        held_out: Cells that it was tested on.
+        masks: Hand masks that the adapter learned from; with none it stayed as it was.
+        doubtful: Images whose predicted mask is probably wrong; they are listed in ``doubtful.csv``.
+        comparisons: Each classifier before and after; none where no held-out cell has a label.
+    """
+
+    learned: int
+    labelled: int
+    held_out: int
+    masks: int
+    doubtful: int
+    comparisons: list[Comparison]
+
+
+class Adaptation:
+    """A run folder of one adaptation, which can be left at any time and taken up again.
+
+    ::
+
+        adaptation.json     what was asked
+        model/              the adapted model
+        result.json         before and after
+        doubtful.csv        images whose mask is probably wrong
+        work/               decoded cells, features, checkpoints
+
+    Args:
+        folder: The run folder.
+        config: What was asked.
+    """
+
+    def __init__(self, folder: Path, config: AdaptationConfig) -> None:
+        self.folder = folder
+        self.config = config
+        self.arguments = config.arguments
+        training = self.arguments.training
+        self.accelerator, self.precision = start_accelerator(training, folder, config.log_with)
+        self.model = BCSam.from_pretrained(config.model, revision=config.revision, device=self.accelerator.device)
+        self.model.precision = self.precision
+        if self.model.reference is None or not self.model.classifiers:
+            raise BCSamError(f"{config.model} stores no latents, or no classifiers, so it cannot be adapted.")
+
+    @classmethod
+    def create(cls, folder: str | Path, config: AdaptationConfig) -> Self:
+        """Starts an adaptation, or takes up one of the same configuration.
+
+        Raises:
+            BCSamError: If the folder holds something else.
+        """
+        folder = Path(folder)
+        path = folder / "adaptation.json"
+        if path.exists() and AdaptationConfig.load(path) != config:
+            raise BCSamError(f"{folder} holds an adaptation with other options. Choose another --out, or delete it.")
+        if not path.exists() and folder.exists() and any(folder.iterdir()):
+            raise BCSamError(f"{folder} exists and is no adaptation. Choose another --out.")
+        together = processes()
+        together.wait_for_everyone()  # all have looked before one writes
+        if together.is_main_process:
+            folder.mkdir(parents=True, exist_ok=True)
+            config.save(path)
+        together.wait_for_everyone()
+        return cls(folder, config)
+
+    # ---- data ----
+
+    @cached_property
+    def cells(self) -> CellStore:
+        """The decoded cells of the new laboratory."""
+        config = self.config
+        with self.accelerator.main_process_first():
+            dataset = load_cells(
+                config.data,
+                masks=config.masks,
+                label_map=config.label_map or None,
+                group_pattern=config.group_pattern,
+            )
+            return store_cells([dataset], self.folder / "work" / "cells", self.model.config.image_size)
+
+    @cached_property
+    def held_out(self) -> np.ndarray:
+        """Whether each cell is kept out of everything, to be tested on: whole slides, about one part in `folds`."""
+        table, training = self.cells.table, self.arguments.training
+        labels = self.cells.labels.tolist()
+        return assign_folds(labels, table.groups, table.fingerprints, training.folds, training.seed) == 0
+
+    def shown_labels(self) -> np.ndarray:
+        """The label of each cell that may be learned from, (n,) int64; -1 for all others.
+
+        Of each class at most `AdaptationArguments.labels_per_class` are shown, drawn by the seed.
+        """
+        labels = np.where(self.held_out, -1, self.cells.labels)
+        most = self.arguments.labels_per_class
+        if most is None:
+            return labels
+        rng = np.random.default_rng(self.arguments.training.seed)
+        for label in np.unique(labels[labels >= 0]):
+            own = rng.permutation(np.flatnonzero(labels == label))
+            labels[own[most:]] = -1
+        return labels
+
+    # ---- the stages ----
+
+    def run(self) -> AdaptationResult:
+        """Adapts the model, and compares it with what it was on the held-out cells.
+
+        Raises:
+            DataError: If there are too few slides to hold one out.
+        """
+        done = self.folder / "result.json"
+        if not done.exists():
+            stages = self._stages()
+            before = self._latents_before(stages)
+            adapter = self._learn_masks(stages)
+            features = stages.extract(adapter, self.model.config)
+            stages.rows = stages.rows[~self._doubtful(features)[stages.rows]]
+            autoencoder = self._align(stages, features)
+            if self.accelerator.is_main_process:
+                after = embed_features(autoencoder, features.maps)
+                self._finish(adapter, autoencoder, before, after)
+            self.accelerator.wait_for_everyone()
+        return AdaptationResult.load(done)
+
+    def _stages(self) -> Stages:
+        rows = np.flatnonzero(~self.held_out)
+        training, work = self.arguments.training, self.folder / "work"
+        return Stages(self.cells, rows, rows[:0], work, training, self.accelerator, self.precision)
+
+    def _latents_before(self, stages: Stages) -> np.ndarray:
+        """The latents that the model gives the new cells before it has learned anything of them."""
+        path = stages.folder / "before.npy"
+        if not path.exists():
+            features = stages.extract(self.model.adapter, self.model.config)
+            if self.accelerator.is_main_process:
+                np.save(path, embed_features(self.model.autoencoder, features.maps))
+            self.accelerator.wait_for_everyone()
+        return np.load(path)
+
+    def _learn_masks(self, stages: Stages) -> PeftModel:
+        """Stage 1: the adapter learns on from hand masks; with few of them it stays as it is."""
+        adapter, config = copy.deepcopy(self.model.adapter), self.model.config
+        masks = int(self.cells.has_mask[stages.rows].sum())
+        if masks < ENOUGH_MASKS:
+            logger.info("%d hand masks, fewer than %d: the adapter stays as it is.", masks, ENOUGH_MASKS)
+            return adapter
+        make_trainable(adapter, mask_tokens=config.mask_tokens)
+        stages.segment(adapter, config)
+        return adapter
+
+    def _align(self, stages: Stages, features: FeatureStore) -> CrossDomainAutoencoder:
+        """Stage 2: draws the latents of the new laboratory to those of the old ones, without labels."""
+        autoencoder, reference = copy.deepcopy(self.model.autoencoder), self._reference
+        if len(stages.rows) > 1 and self.arguments.training.autoencoder.epochs:
+            stages.align(autoencoder, features, Anchor(reference.latents, reference.domains + 1))
+        return autoencoder
+
+    @property
+    def _reference(self) -> ReferenceLatents:
+        assert self.model.reference is not None  # or `__init__` had refused
+        return self.model.reference
+
+    def _doubtful(self, features: FeatureStore) -> np.ndarray:
+        """Whether the predicted mask of each cell is probably wrong, (n,) bool; lists those that are."""
+        doubts = [doubt(mask) for mask in features.masks]
+        if self.accelerator.is_main_process:
+            with (self.folder / "doubtful.csv").open("w", newline="") as file:
+                table = csv.writer(file)
+                table.writerow(["file", "doubt"])
+                table.writerows((name, why) for name, why in zip(self.cells.table.files, doubts, strict=True) if why)
+        return np.array([why is not None for why in doubts])
+
+    # ---- what comes of it ----
+
+    def _finish(
+        self, adapter: PeftModel, autoencoder: CrossDomainAutoencoder, before: np.ndarray, after: np.ndarray
+    ) -> None:
+        """Stage 3, the comparison, and what is kept."""
+        shown = self.shown_labels()
+        adapted = BCSam(
+            replace(self.model.config, domains=(*self.model.config.domains, self.cells.table.domain_names[0])),
+            adapter,
+            autoencoder,
+            self._fit(after, shown),
+            reference=self._joined_reference(after, shown),
+            record=self._record(),
+            device=self.accelerator.device,
+            precision=self.precision,
+        )
+        comparisons, adapted.evaluation = self._measure(adapted, before, after)
+        adapted.save_pretrained(self.folder / "model")
+        AdaptationResult(
+            learned=int((~self.held_out).sum()),
+            labelled=int((shown >= 0).sum()),
+            held_out=int(self.held_out.sum()),
+            masks=int(self.cells.has_mask[~self.held_out].sum()),
+            doubtful=sum(1 for _ in (self.folder / "doubtful.csv").open()) - 1,
+            comparisons=comparisons,
+        ).save(self.folder / "result.json")
+        for stage in (self.folder / "work").glob("stage-*"):
+            shutil.rmtree(stage, ignore_errors=True)
+
+    def _fit(self, latents: np.ndarray, shown: np.ndarray) -> dict[str, LatentClassifier]:
+        """Stage 3 on the old laboratories' stored latents and the new labels; without labels nothing changes."""
+        rows = np.flatnonzero(shown >= 0)
+        if not len(rows):
+            return self.model.classifiers
+        names, n_labels = tuple(self.model.classifiers), len(self.model.labels)
+        seed = self.arguments.training.seed
+        if self.arguments.learn_from == "new":
+            return fit_classifiers(names, latents[rows], shown[rows], n_labels, seed)
+        old = self._reference
+        rows = np.repeat(rows, _weights(old.labels, shown[rows]))
+        labels = np.concatenate([old.labels[old.labels >= 0], shown[rows]])
+        return fit_classifiers(
+            names, np.concatenate([old.latents[old.labels >= 0], latents[rows]]), labels, n_labels, seed
+        )
+
+    def _joined_reference(self, latents: np.ndarray, shown: np.ndarray) -> ReferenceLatents:
+        """The stored latents of the old laboratories and a sample of the new one's."""
+        rows = np.flatnonzero(~self.held_out)
+        seed = self.arguments.training.seed
+        new = ReferenceLatents.sample(latents[rows], shown[rows], np.zeros(len(rows)), seed=seed)
+        old, number = self._reference, len(self.model.config.domains)
+        return ReferenceLatents(
+            np.concatenate([old.latents, new.latents]),
+            np.concatenate([old.labels, new.labels]),
+            np.concatenate([old.domains, new.domains + number]),
+        )
+
+    def _measure(
+        self, adapted: BCSam, before: np.ndarray, after: np.ndarray
+    ) -> tuple[list[Comparison], Evaluation | None]:
+        """Compares old and new model on the held-out cells that have a label."""
+        rows = np.flatnonzero(self.held_out & (self.cells.labels >= 0))
+        if not len(rows):
+            return [], None
+        true, name, labels = self.cells.labels[rows], self.cells.table.domain_names[0], self.model.labels
+        comparisons, pairs = [], []
+        for classifier, new in adapted.classifiers.items():
+            probabilities = new.predict_proba(after[rows])
+            old = self.model.classifiers[classifier].predict(before[rows])
+            slides = self._slides()[rows]
+            comparisons.append(compare(classifier, true, old, probabilities.argmax(axis=1), slides, labels))
+            identity = {"classifier": classifier, "source": ALL, "target": name, "fold": 0}
+            learned = int((~self.held_out).sum())
+            pairs.append(score(probabilities, true, new.classes, labels, n_train=learned, **identity))
+        names, numbers = np.unique(true, return_counts=True)
+        evaluation = Evaluation(
+            protocol="adapted",
+            labels=list(labels),
+            domains=[name],
+            seed=self.arguments.training.seed,
+            n_folds=self.arguments.training.folds,
+            pairs=pairs,
+            counts={name: {labels[i]: int(n) for i, n in zip(names, numbers, strict=True)}},
+            environment=environment(self.arguments.training, self.precision) | {"base": self.config.model},
+        )
+        return comparisons, evaluation
+
+    def _slides(self) -> np.ndarray:
+        """A number for the slide of each cell; a cell without one is on its own."""
+        table = self.cells.table
+        names = [group or f"cell {i}" for i, group in enumerate(table.groups)]
+        return np.unique(names, return_inverse=True)[1]
+
+    def _record(self) -> TrainingRecord:
+        old = self.model.record.data if self.model.record else ()
+        table, source = self.cells.table, self.config.data.partition("=")[2]
+        new = DataRecord(
+            name=table.domain_names[0],
+            images=len(self.cells),
+            labelled=int((self.cells.labels >= 0).sum()),
+            masks=int(self.cells.has_mask.sum()),
+            unreadable=len(table.unreadable),
+            hub_id=source if is_hub_id(source) else None,
+        )
+        return TrainingRecord(self.arguments.training, (*old, new))
+
+
+def _weights(old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """How often to show each new cell, so that the new laboratory counts as much as the old ones in each class."""
+    counts = np.array([((old == label).sum(), (new == label).sum()) for label in new])
+    return np.clip(counts[:, 0] // counts[:, 1], 1, MOST_WEIGHT)
