@@ -22,7 +22,7 @@ from bc_sam.data.store import CellStore, store_cells
 from bc_sam.errors import BCSamError
 from bc_sam.evaluation import score
 from bc_sam.features import FeatureStore, embed_features
-from bc_sam.hub import is_hub_id
+from bc_sam.hub import is_hub_id, public_name
 from bc_sam.mask_check import doubt
 from bc_sam.measure import environment
 from bc_sam.model import BCSam
@@ -329,7 +329,8 @@ class Adaptation:
             n_folds=self.arguments.training.folds,
             pairs=pairs,
             counts={name: {labels[i]: int(n) for i, n in zip(names, numbers, strict=True)}},
-            environment=environment(self.arguments.training, self.precision) | {"base": self.config.model},
+            environment=environment(self.arguments.training, self.precision)
+            | {"base": public_name(self.config.model)},
         )
         return comparisons, evaluation
 
@@ -350,7 +351,8 @@ class Adaptation:
             unreadable=len(table.unreadable),
             hub_id=source if is_hub_id(source) else None,
         )
-        return TrainingRecord(self.arguments.training, (*old, new))
+        arguments = replace(self.arguments.training, base=public_name(self.config.model))
+        return TrainingRecord(arguments, (*old, new))
 
 
 def _weights(old: np.ndarray, new: np.ndarray) -> np.ndarray:

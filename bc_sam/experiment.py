@@ -3,7 +3,7 @@
 import logging
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -21,7 +21,7 @@ from bc_sam.data.store import CellStore, store_cells
 from bc_sam.errors import BCSamError, ConfigError
 from bc_sam.evaluation import LabelledLatents, dice_by_domain, evaluate_fold
 from bc_sam.features import FeatureStore, embed_features
-from bc_sam.hub import is_hub_id
+from bc_sam.hub import is_hub_id, public_name
 from bc_sam.labels import LABELS
 from bc_sam.measure import environment, measure
 from bc_sam.model import BCSam
@@ -363,4 +363,4 @@ class Experiment:
                     provenance=provenance_of(dataset),
                 )
             )
-        return TrainingRecord(self.arguments, tuple(records))
+        return TrainingRecord(replace(self.arguments, base=public_name(self.arguments.base)), tuple(records))

@@ -35,6 +35,11 @@ def is_hub_id(source: str | Path) -> bool:
     return looks_like_id and not str(source).endswith((".pth", ".pt")) and not Path(source).exists()
 
 
+def public_name(source: str | Path) -> str:
+    """Returns how a model may be called in public: a Hub id as it is, of a path on this machine only the last part."""
+    return str(source) if is_hub_id(source) else Path(source).name
+
+
 def resolve_folder(source: str | Path, files: Sequence[str], *, subfolder: str | None = None, **options: Any) -> Path:
     """Returns the local folder of a model: the folder itself, or one snapshot of a Hub repository.
 

@@ -13,6 +13,7 @@ import psutil
 import torch
 
 from bc_sam.config import TrainingArguments
+from bc_sam.hub import public_name
 
 _INTERVAL = 0.05
 
@@ -59,7 +60,7 @@ def environment(arguments: TrainingArguments, precision: str) -> dict[str, str]:
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     processor = torch.cpu.get_capabilities().get("cpu_name") or platform.machine()
     return {
-        "base": arguments.base,
+        "base": public_name(arguments.base),
         "precision": precision,
         "machine": gpu or f"{processor}, {os.cpu_count()} cores",
         "python": platform.python_version(),

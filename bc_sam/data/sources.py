@@ -106,18 +106,23 @@ def save_parquet(dataset: Dataset, folder: str | Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=folder.parent))
     try:
-        n_shards = -(-len(dataset) // _ROWS_PER_SHARD)
-        for index in tqdm(range(n_shards), desc=f"Writing {folder.name}", unit="shard"):
-            shard = dataset.shard(n_shards, index, contiguous=True)
-            table = embed_table_storage(shard.with_format("arrow")[:])
-            path = partial / f"train-{index:05d}-of-{n_shards:05d}.parquet"
-            parquet.write_table(table, path, row_group_size=_ROWS_PER_GROUP)
+        write_shards(dataset, partial, "train")
         partial.chmod(0o755)
         partial.replace(folder)
     except FileNotFoundError as error:
         raise DataError(f"A file of the data set has gone: {error}. Load the data set again.") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_shards(dataset: Dataset, folder: Path, split: str) -> None:
+    """Writes one split as parquet files of a few hundred rows each, with the bytes of its images."""
+    n_shards = -(-len(dataset) // _ROWS_PER_SHARD)
+    for index in tqdm(range(n_shards), desc=f"Writing {split}", unit="shard"):
+        shard = dataset.shard(n_shards, index, contiguous=True)
+        table = embed_table_storage(shard.with_format("arrow")[:])
+        path = folder / f"{split}-{index:05d}-of-{n_shards:05d}.parquet"
+        parquet.write_table(table, path, row_group_size=_ROWS_PER_GROUP)
 
 
 def _load_rendered(name: str, source: str) -> Dataset:

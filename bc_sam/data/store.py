@@ -185,7 +185,8 @@ def _decode_all(datasets: Sequence["Dataset"], names: list[str], folder: Path, s
                 sources = [dict(zip(chunk, values, strict=True)) for values in zip(*chunk.values(), strict=True)]
                 for cell, decoded in zip(sources, pool.map(partial(_decode, size=size), sources), strict=True):
                     if isinstance(decoded, ImageError):
-                        unreadable.append(f"{names[domain]}: {decoded}")
+                        message = without_folder(decoded, cell["image"]["path"], cell["file"])
+                        unreadable.append(f"{names[domain]}: {message}")
                         logger.warning("Left out: %s", decoded)
                     else:
                         pixels[len(cells)], masks[len(cells)], cell["fingerprint"] = decoded
@@ -202,6 +203,11 @@ def _decode_all(datasets: Sequence["Dataset"], names: list[str], folder: Path, s
         has_mask=[cell["mask"] is not None for cell in cells],
         unreadable=unreadable,
     )
+
+
+def without_folder(error: ImageError, path: str | None, file: str) -> str:
+    """Says what is wrong with an image, but not where on this machine it lies: the words travel with the model."""
+    return str(error).replace(path, file) if path else str(error)
 
 
 def _decode(cell: dict[str, Any], size: int) -> tuple[np.ndarray, np.ndarray, str] | ImageError:

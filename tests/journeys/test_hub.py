@@ -20,6 +20,7 @@ from transformers import SamModel
 
 from bc_sam import BCSam
 from bc_sam.errors import BCSamError, HubError, WeightsError
+from bc_sam.hub import public_name
 from bc_sam.trust import TRUSTED_TYPES
 
 CELLS = list(np.random.default_rng(0).integers(0, 256, (3, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8))
@@ -196,6 +197,18 @@ class TestPlainLibraries:
             np.testing.assert_array_equal(
                 estimator.predict_proba(latents), classifier.estimator.predict_proba(latents)
             )
+
+
+class TestPrivacy:
+    def test_nothing_that_is_pushed_says_where_the_data_lay(self, run_folder):
+        for file in (run_folder / "model").rglob("*"):
+            if file.suffix in (".json", ".md"):
+                assert str(run_folder.parent) not in file.read_text(), file
+
+    def test_a_model_is_called_by_its_last_part(self, tmp_path):
+        assert public_name("org/bc-sam") == "org/bc-sam"
+        assert public_name(tmp_path / "patients" / "sam.pth") == "sam.pth"
+        assert public_name("tiny") == "tiny"
 
 
 class TestWhenTheHubFails:

@@ -1,0 +1,44 @@
+"""Publishes Matek-19 or Acevedo-20 as parquet with a card: python hub/push_dataset.py matek19 ZIP OWNER/NAME."""
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from bc_sam.data import load_acevedo20, load_matek19
+from bc_sam.data.publishing import DATASET_FILES, write_dataset_repository
+from bc_sam.publish import Repository
+
+LOADERS = {"matek19": load_matek19, "acevedo20": load_acevedo20}
+CARDS = Path(__file__).parent
+
+
+def main() -> None:
+    """Reads the arguments, writes the repository, and pushes it unless told not to."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", choices=LOADERS, help="which data set")
+    parser.add_argument("source", type=Path, help="its folder, or the zip as downloaded")
+    parser.add_argument("repo_id", help="OWNER/NAME on the Hub; made if it does not exist")
+    parser.add_argument("--private", action="store_true", help="make a new repository private")
+    parser.add_argument("--revision", help="branch to push to")
+    parser.add_argument("--create-pr", action="store_true", help="propose it as a pull request")
+    parser.add_argument("--dry-run", type=Path, metavar="DIR", help="only write the repository into this new folder")
+    options = parser.parse_args()
+    dataset = LOADERS[options.name](options.source)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = options.dry_run or Path(temporary)
+        print(write_dataset_repository(dataset, folder, CARDS / f"{options.name}.md"))
+        card = folder / "README.md"
+        card.write_text(card.read_text("utf-8").replace(f"OWNER/{options.name}", options.repo_id), "utf-8")
+        if options.dry_run is None:
+            repository = Repository.open(
+                options.repo_id,
+                repo_type="dataset",
+                private=options.private or None,
+                revision=options.revision,
+                create_pr=options.create_pr,
+            )
+            print(repository.commit(folder, DATASET_FILES, f"Upload {options.name}"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,23 @@
+"""The scripts of hub/ and the page of space/, which are no packages."""
+
+import importlib.util
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def run_script(monkeypatch):
+    """Runs a script of hub/ in this process, as its command line would."""
+
+    def run(name, *arguments):
+        spec = importlib.util.spec_from_file_location(name, ROOT / "hub" / f"{name}.py")
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
+        module.main()
+
+    return run

@@ -1,0 +1,97 @@
+"""A data set goes to the Hub with its licence and a split that does not leak, and plain `datasets` opens it."""
+
+import re
+
+import numpy as np
+import pytest
+from datasets import load_dataset
+from huggingface_hub import DatasetCard, HfApi
+from PIL import Image
+
+from bc_sam.data import load_cells, load_matek19
+from bc_sam.data.rendered import write_rendered
+from bc_sam.errors import DataError
+from bc_sam.labels import LABELS, MATEK19_CODES
+
+CODES = {label: code for code, label in MATEK19_CODES.items() if label and code != "MOB"}
+
+
+@pytest.fixture(scope="module")
+def archive(tmp_path_factory):
+    """Rendered cells in the layout of Matek-19, with a rotated copy of each, a broken file and a class left out."""
+    folder = tmp_path_factory.mktemp("archive")
+    write_rendered(folder / "cells", ("munich",), cells_per_class=6, size=64)
+    root = folder / "AML-Cytomorphology"
+    for file in sorted((folder / "cells" / "munich").rglob("*.png")):
+        code = CODES[file.parent.name]
+        (root / code).mkdir(parents=True, exist_ok=True)
+        number = file.stem.split("_")[-1]
+        image = Image.open(file)
+        image.save(root / code / f"{code}_{number}.tiff")
+        image.rotate(90).save(root / code / f"{code}_1{number}.tiff")
+    (root / "PMB").mkdir()
+    (root / "BAS" / "BAS_9999.tiff").write_bytes(b"II*\0broken")
+    image.save(root / "PMB" / "PMB_0001.tiff")
+    return root
+
+
+@pytest.fixture
+def pushed(hub, repo_id, run_script, archive):
+    run_script("push_dataset", "matek19", archive, repo_id)
+    return repo_id
+
+
+def test_plain_datasets_opens_it_whole_and_as_a_stream(pushed):
+    splits = load_dataset(pushed)
+    assert splits["train"].features["label"].names == list(LABELS)
+    assert sum(splits.num_rows.values()) == 156
+    assert 0.15 < splits.num_rows["test"] / 156 < 0.25
+    first = next(iter(load_dataset(pushed, split="test", streaming=True)))
+    assert first["image"].size == (64, 64)
+    assert first["mask"] is None
+
+
+def test_bc_sam_loads_it_equal_to_the_archive(pushed, archive):
+    whole = load_matek19(archive, domain="x")
+    readable = [row for row, file in enumerate(whole["file"]) if "9999" not in file]
+    ours = {cell["file"]: cell for cell in whole.select(readable)}
+    theirs = {cell["file"]: cell for cell in load_cells(f"x={pushed}")}
+    assert theirs.keys() == ours.keys()
+    for name in list(ours)[::17]:
+        assert theirs[name]["label"] == ours[name]["label"]
+        np.testing.assert_array_equal(np.asarray(theirs[name]["image"]), np.asarray(ours[name]["image"]))
+
+
+def test_copies_lie_on_one_side_and_every_class_on_both(pushed):
+    splits = load_dataset(pushed)
+    sides = {}
+    for split, cells in splits.items():
+        for file in cells["file"]:
+            code, number = re.fullmatch(r"(\w+)/\w+_1?(\d{4})\.tiff", file).groups()
+            sides.setdefault((code, number), set()).add(split)
+        assert set(cells["label"]) == set(range(13))
+    assert all(len(side) == 1 for side in sides.values())
+
+
+def test_the_card_names_makers_licence_classes_and_what_is_missing_but_no_path(pushed, archive):
+    card = DatasetCard.load(pushed)
+    assert card.data.license == "cc-by-3.0"
+    for text in ("CC BY 3.0", "@misc{matek2019aml", "BAS_9999", "PMB 1", f'load_dataset("{pushed}")'):
+        assert text in card.text
+    assert str(archive) not in card.text
+    counted = re.search(r"\| all \| (\d+) \| (\d+) \|", card.text)
+    assert sum(map(int, counted.groups())) == 156
+
+
+def test_a_second_push_replaces_the_files(pushed, run_script, archive):
+    HfApi().upload_file(path_or_fileobj=b"old", path_in_repo="data/old.parquet", repo_id=pushed, repo_type="dataset")
+    run_script("push_dataset", "matek19", archive, pushed)
+    assert "data/old.parquet" not in HfApi().list_repo_files(pushed, repo_type="dataset")
+
+
+def test_a_dry_run_only_writes_a_folder(hub, run_script, archive, tmp_path):
+    run_script("push_dataset", "matek19", archive, "alice/none", "--dry-run", tmp_path / "out")
+    assert hub.log() == []
+    assert (tmp_path / "out" / "README.md").exists()
+    with pytest.raises(DataError, match="not empty"):
+        run_script("push_dataset", "matek19", archive, "alice/none", "--dry-run", tmp_path / "out")
