@@ -7,8 +7,9 @@ import struct
 import zlib
 
 import numpy as np
+import PIL
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
@@ -225,6 +226,8 @@ def test_other_objects_are_refused(source):
 @given(st.sampled_from(MODES), st.integers(1, 24), st.integers(1, 24), st.sampled_from(("PNG", "TIFF", "JPEG")))
 @settings(max_examples=80, deadline=None)
 def test_every_mode_size_and_format_reads_as_rgb(mode, width, height, fmt):
+    # Pillow 12 writes TIFF files of this mode that no Pillow can read.
+    assume((mode, fmt) != ("YCbCr", "TIFF") or int(PIL.__version__.split(".")[0]) >= 13)
     image = Image.new(mode, (width, height))
     try:
         source = encode(image, fmt)

@@ -117,7 +117,7 @@ class TestSaving:
         def full_disk(*_, **__):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("bc_sam.stored_classifiers.save_estimator", full_disk)
+        monkeypatch.setattr("bc_sam.model.save_classifiers", full_disk)
         with pytest.raises(BCSamError, match="No space left"):
             model.save_pretrained(folder)
         assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before

@@ -22,8 +22,14 @@ class TestTrain:
         classifiers = {
             f"classifiers/{name}.skops" for name in ("rf", "svm_poly", "svm_rbf", "ann", "xgboost", "logistic")
         }
-        assert files_of(run_folder / "model") == classifiers | {
+        figures = {f"figures/{name}.png" for name in ("cross_domain", "confusion_1", "confusion_2", "calibration")}
+        assert files_of(run_folder / "model") == classifiers | figures | {
+            "README.md",
             "config.json",
+            "preprocessor_config.json",
+            "evaluation.json",
+            "training.json",
+            "classifiers/reference.safetensors",
             "adapter/adapter_config.json",
             "adapter/adapter_model.safetensors",
             "autoencoder/model.safetensors",
@@ -71,8 +77,8 @@ class TestTrain:
                     sources.append(dict(attributes)["src"])
 
         Images().feed(page)
-        # Bars, six confusion matrices, latents, masks, reconstructions, mistakes and curves.
-        assert len(sources) == 12
+        # Bars, six confusion matrices, calibration, latents, masks, reconstructions, mistakes and curves.
+        assert len(sources) == 13
         assert all(source.startswith("data:image/png;base64,") for source in sources)
         assert "bc-sam train --base tiny" in page
 
