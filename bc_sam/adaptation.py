@@ -4,6 +4,7 @@ import copy
 import csv
 import logging
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -193,6 +194,7 @@ class Adaptation:
             autoencoder = self._align(stages, features)
             if self.accelerator.is_main_process:
                 after = embed_features(autoencoder, features.maps)
+                np.save(self.folder / "work" / "after.npy", after)
                 self._finish(adapter, autoencoder, before, after)
             self.accelerator.wait_for_everyone()
         return AdaptationResult.load(done)
@@ -252,17 +254,19 @@ class Adaptation:
     ) -> None:
         """Stage 3, the comparison, and what is kept."""
         shown = self.shown_labels()
+        classifiers = self._fit(after, shown)
+        comparisons = self._compare(classifiers, before, after)
         adapted = BCSam(
             replace(self.model.config, domains=(*self.model.config.domains, self.cells.table.domain_names[0])),
             adapter,
             autoencoder,
-            self._fit(after, shown),
+            classifiers,
             reference=self._joined_reference(after, shown),
+            evaluation=self._evaluate(classifiers, after) if comparisons else None,
             record=self._record(),
             device=self.accelerator.device,
             precision=self.precision,
         )
-        comparisons, adapted.evaluation = self._measure(adapted, before, after)
         adapted.save_pretrained(self.folder / "model")
         AdaptationResult(
             learned=int((~self.held_out).sum()),
@@ -303,36 +307,55 @@ class Adaptation:
             np.concatenate([old.domains, new.domains + number]),
         )
 
-    def _measure(
-        self, adapted: BCSam, before: np.ndarray, after: np.ndarray
-    ) -> tuple[list[Comparison], Evaluation | None]:
-        """Compares old and new model on the held-out cells that have a label."""
-        rows = np.flatnonzero(self.held_out & (self.cells.labels >= 0))
+    def compare(self) -> list[Comparison]:
+        """Fits the classifiers of a finished adaptation again, with the arguments as they are now, and compares."""
+        before, after = (np.load(self.folder / "work" / f"{name}.npy") for name in ("before", "after"))
+        return self._compare(self._fit(after, self.shown_labels()), before, after)
+
+    @property
+    def _tested(self) -> np.ndarray:
+        """The held-out cells that have a label."""
+        return np.flatnonzero(self.held_out & (self.cells.labels >= 0))
+
+    def _compare(
+        self, classifiers: Mapping[str, LatentClassifier], before: np.ndarray, after: np.ndarray
+    ) -> list[Comparison]:
+        rows, labels = self._tested, self.model.labels
         if not len(rows):
-            return [], None
-        true, name, labels = self.cells.labels[rows], self.cells.table.domain_names[0], self.model.labels
-        comparisons, pairs = [], []
-        for classifier, new in adapted.classifiers.items():
-            probabilities = new.predict_proba(after[rows])
-            old = self.model.classifiers[classifier].predict(before[rows])
-            slides = self._slides()[rows]
-            comparisons.append(compare(classifier, true, old, probabilities.argmax(axis=1), slides, labels))
-            identity = {"classifier": classifier, "source": ALL, "target": name, "fold": 0}
-            learned = int((~self.held_out).sum())
-            pairs.append(score(probabilities, true, new.classes, labels, n_train=learned, **identity))
-        names, numbers = np.unique(true, return_counts=True)
-        evaluation = Evaluation(
+            return []
+        true, slides = self.cells.labels[rows], self._slides()[rows]
+        return [
+            compare(
+                name,
+                true,
+                self.model.classifiers[name].predict(before[rows]),
+                classifier.predict(after[rows]),
+                slides,
+                labels,
+            )
+            for name, classifier in classifiers.items()
+        ]
+
+    def _evaluate(self, classifiers: Mapping[str, LatentClassifier], after: np.ndarray) -> Evaluation:
+        """The figures of the new model on the held-out cells, for its card."""
+        rows, labels = self._tested, self.model.labels
+        true, laboratory = self.cells.labels[rows], self.cells.table.domain_names[0]
+        identity = {"source": ALL, "target": laboratory, "fold": 0, "n_train": int((~self.held_out).sum())}
+        numbers, counts = np.unique(true, return_counts=True)
+        made_of = environment(self.arguments.training, self.precision) | {"base": public_name(self.config.model)}
+        return Evaluation(
             protocol="adapted",
             labels=list(labels),
-            domains=[name],
+            domains=[laboratory],
             seed=self.arguments.training.seed,
             n_folds=self.arguments.training.folds,
-            pairs=pairs,
-            counts={name: {labels[i]: int(n) for i, n in zip(names, numbers, strict=True)}},
-            environment=environment(self.arguments.training, self.precision)
-            | {"base": public_name(self.config.model)},
+            pairs=[
+                score(fitted.predict_proba(after[rows]), true, fitted.classes, labels, classifier=name, **identity)
+                for name, fitted in classifiers.items()
+            ],
+            counts={laboratory: {labels[i]: int(n) for i, n in zip(numbers, counts, strict=True)}},
+            environment=made_of,
         )
-        return comparisons, evaluation
 
     def _slides(self) -> np.ndarray:
         """A number for the slide of each cell; a cell without one is on its own."""

@@ -1,0 +1,74 @@
+"""How many labels a new hospital needs: python benchmarks/new_hospital.py MODEL NAME=DIR [options of bc-sam train].
+
+Adapts a model once for each seed, each time with other slides held out, and fits the classifiers with no labels, with
+5, 10 and 20 of each class, and with all. Prints balanced accuracy on the held-out slides.
+"""
+
+import argparse
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from bc_sam.adaptation import Adaptation, AdaptationConfig
+from bc_sam.config import AdaptationArguments
+
+LABELS_PER_CLASS = (0, 5, 10, 20, None)
+LEARN_FROM = ("both", "new")
+
+
+def main() -> None:
+    """Runs the adaptations and prints a Markdown table for each way of fitting."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", help="model folder or Hub id")
+    parser.add_argument("data", help="NAME=SOURCE, as for bc-sam train")
+    parser.add_argument("--group-pattern", help="regular expression for the slide in a file's name")
+    parser.add_argument("--map", action="append", default=[], metavar="FOLDER=CLASS")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--out", type=Path, default=Path("runs/new_hospital"))
+    options = parser.parse_args()
+    scores: dict[tuple[str, str, str], list[float]] = {}
+    for seed in range(options.seeds):
+        for *place, value in measure(options, seed):
+            scores.setdefault(tuple(place), []).append(value)
+    for learn_from in LEARN_FROM:
+        print(f"\nClassifiers fitted on {learn_from}: balanced accuracy, %, {options.seeds} seeds\n")
+        print_table({tuple(place): values for (kind, *place), values in scores.items() if kind == learn_from})
+
+
+def measure(options: argparse.Namespace, seed: int) -> Iterator[tuple[str, str, str, float]]:
+    """Way of fitting, classifier, column and balanced accuracy, of one adaptation."""
+    arguments = AdaptationArguments()
+    config = AdaptationConfig(
+        model=options.model,
+        data=options.data,
+        label_map={folder: label or None for folder, _, label in (pair.partition("=") for pair in options.map)},
+        group_pattern=options.group_pattern,
+        arguments=replace(arguments, training=replace(arguments.training, seed=seed)),
+    )
+    adaptation = Adaptation.create(options.out / f"seed-{seed}", config)
+    adaptation.run()
+    for learn_from, most in itertools.product(LEARN_FROM, LABELS_PER_CLASS):
+        adaptation.arguments = replace(config.arguments, labels_per_class=most, learn_from=learn_from)
+        column = "no labels" if most == 0 else "all" if most is None else f"{most} a class"
+        for comparison in adaptation.compare():
+            yield learn_from, comparison.classifier, column, comparison.after.value
+            if most == 0:
+                yield learn_from, comparison.classifier, "before", comparison.before.value
+
+
+def print_table(scores: dict[tuple[str, ...], list[float]]) -> None:
+    """Prints mean and standard deviation over the seeds."""
+    columns = ["before", "no labels", "5 a class", "10 a class", "20 a class", "all"]
+    print("| classifier | " + " | ".join(columns) + " |")
+    print("|:--|" + "--:|" * len(columns))
+    for classifier in dict.fromkeys(name for name, _ in scores):
+        values = [100 * np.array(scores[(classifier, column)]) for column in columns]
+        cells = (f"{value.mean():.1f} ± {value.std(ddof=1):.1f}" for value in values)
+        print(f"| {classifier} | " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,157 @@
+"""A hospital adapts a finished model to its own cells, with labels or without, and is told whether it got better."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from bc_sam import BCSam
+from bc_sam.adaptation import AdaptationResult
+from bc_sam.data.rendered import write_rendered
+
+#: Four classes under names of the hospital's own.
+OURS = {
+    "eos": "eosinophil",
+    "neutro": "neutrophil_segmented",
+    "mono": "monocyte",
+    "lympho": "lymphocyte_typical",
+}
+SMALL = ("--set", "training.autoencoder.epochs=1", "--set", "training.segmentation.epochs=1")
+
+
+@pytest.fixture(scope="module")
+def hospital(tmp_path_factory):
+    """Cells of a third laboratory, eight slides of four classes, and hand masks of all of them."""
+    folder = tmp_path_factory.mktemp("hospital")
+    write_rendered(folder / "all", ("tehran",), cells_per_class=24, size=96, labels=tuple(OURS.values()))
+    names = {label: name for name, label in OURS.items()}
+    pairs = []
+    for file in sorted((folder / "all" / "tehran").rglob("*.png")):
+        number = int(file.stem.split("_")[-1])
+        target = folder / "cells" / names[file.parent.name] / f"slide{number % 8}_{number}.png"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, target)
+        mask = next((folder / "all" / "masks").rglob(f"{file.stem}.png"))
+        pairs.append((f"{target.parent.name}/{target.name}", mask))
+    with (folder / "pairs.csv").open("w", newline="") as table:
+        csv.writer(table).writerows([("image", "mask"), *pairs])
+    return folder
+
+
+@pytest.fixture(scope="module")
+def options(run_folder, hospital):
+    maps = [option for name, label in OURS.items() for option in ("--map", f"{name}={label}")]
+    cells = ("--data", f"ours={hospital / 'cells'}", "--group-pattern", "^([^_]+)_")
+    return ("train", "--from", run_folder, *cells, *maps, *SMALL)
+
+
+@pytest.fixture(scope="module")
+def adapted(run_bc_sam, options, tmp_path_factory):
+    out = tmp_path_factory.mktemp("adapted") / "run"
+    assert run_bc_sam(*options, "--out", out) == 0
+    return out
+
+
+def test_the_new_model_knows_the_new_laboratory_and_the_old_ones(adapted, run_folder, hospital):
+    model = BCSam.from_pretrained(adapted)
+    assert model.config.domains == ("north", "south", "ours")
+    assert set(np.unique(model.reference.domains)) == {0, 1, 2}
+    assert set(model.predict(sorted((hospital / "cells").rglob("*.png"))[:8])) <= set(model.labels)
+    old = BCSam.from_pretrained(run_folder)
+    assert old.config.domains == ("north", "south")
+
+
+def test_every_classifier_is_compared_on_whole_slides_that_were_held_out(adapted):
+    result = AdaptationResult.load(adapted / "result.json")
+    assert result.learned + result.held_out == 96
+    assert result.labelled == result.learned
+    assert {comparison.classifier for comparison in result.comparisons} == set(
+        BCSam.from_pretrained(adapted).classifiers
+    )
+    for comparison in result.comparisons:
+        assert comparison.cells == result.held_out
+        assert comparison.slides * 12 == comparison.cells
+        assert set(comparison.per_class) == set(OURS.values())
+
+
+def test_the_table_says_what_may_be_concluded(options, run_bc_sam, tmp_path, capsys):
+    assert run_bc_sam(*options, "--out", tmp_path / "run", "--labels-per-class", 3) == 0
+    out = capsys.readouterr().out
+    assert "12 of them with a label" in out
+    assert "Too little was held out to tell" in out
+
+
+def test_without_labels_the_classifiers_stay_as_they_are(options, run_bc_sam, run_folder, tmp_path):
+    assert run_bc_sam(*options, "--out", tmp_path / "run", "--labels-per-class", 0) == 0
+    assert AdaptationResult.load(tmp_path / "run" / "result.json").labelled == 0
+    for file in (run_folder / "model" / "classifiers").glob("*.skops"):
+        assert file.read_bytes() == (tmp_path / "run" / "model" / "classifiers" / file.name).read_bytes()
+
+
+def test_of_new_cells_alone_the_classifiers_know_only_their_classes(options, run_bc_sam, tmp_path):
+    assert run_bc_sam(*options, "--out", tmp_path / "run", "--learn-from", "new") == 0
+    model = BCSam.from_pretrained(tmp_path / "run")
+    for classifier in model.classifiers.values():
+        assert {model.labels[i] for i in classifier.classes} == set(OURS.values())
+
+
+def test_hand_masks_teach_the_adapter(options, run_bc_sam, run_folder, hospital, tmp_path):
+    assert run_bc_sam(*options, "--out", tmp_path / "run", "--masks", hospital / "pairs.csv") == 0
+    assert AdaptationResult.load(tmp_path / "run" / "result.json").masks >= 70
+    name = "adapter/adapter_model.safetensors"
+    assert (tmp_path / "run" / "model" / name).read_bytes() != (run_folder / "model" / name).read_bytes()
+
+
+def test_a_flat_folder_without_any_label_will_do(run_bc_sam, run_folder, hospital, tmp_path, capsys):
+    (tmp_path / "flat").mkdir()
+    for file in sorted((hospital / "cells" / "mono").iterdir()):
+        shutil.copy(file, tmp_path / "flat")
+    data = ("--data", f"ours={tmp_path / 'flat'}", "--group-pattern", "^([^_]+)_")
+    assert run_bc_sam("train", "--from", run_folder, *data, *SMALL, "--out", tmp_path / "run") == 0
+    assert "nothing tells whether the new model is better" in capsys.readouterr().out
+    assert BCSam.from_pretrained(tmp_path / "run").evaluation is None
+
+
+def test_the_card_says_what_was_measured_where(adapted):
+    card = (adapted / "model" / "README.md").read_text()
+    assert "slides of it that nothing learned from" in card
+    assert "| ours |" in card
+
+
+def test_finished_or_stopped_it_is_taken_up(adapted, run_bc_sam, tmp_path):
+    copy = shutil.copytree(adapted, tmp_path / "run")
+    (copy / "result.json").unlink()
+    before = (copy / "model" / "autoencoder" / "model.safetensors").read_bytes()
+    assert run_bc_sam("train", "--resume", "--out", copy) == 0
+    assert (copy / "model" / "autoencoder" / "model.safetensors").read_bytes() == before
+
+
+class TestMistakes:
+    def test_unknown_folder_names_are_proposed_a_class(self, run_bc_sam, run_folder, hospital, tmp_path, capsys):
+        data = ("--data", f"ours={hospital / 'cells'}")
+        assert run_bc_sam("train", "--from", run_folder, *data, "--out", tmp_path / "run") == 1
+        assert "--map mono=monocyte" in capsys.readouterr().err
+
+    def test_one_laboratory_at_a_time(self, options, run_bc_sam, tmp_path, capsys):
+        assert run_bc_sam(*options, "--data", "more=rendered:munich:1", "--out", tmp_path / "run") == 1
+        assert "one laboratory at a time" in capsys.readouterr().err
+
+    def test_a_model_without_stored_latents_says_so(self, options, run_bc_sam, run_folder, tmp_path, capsys):
+        model = BCSam.from_pretrained(run_folder)
+        model.reference = None
+        model.save_pretrained(tmp_path / "bare")
+        arguments = [tmp_path / "bare" if option == run_folder else option for option in options]
+        assert run_bc_sam(*arguments, "--out", tmp_path / "run") == 1
+        assert "stores no latents" in capsys.readouterr().err
+
+    def test_other_options_want_another_folder(self, adapted, options, run_bc_sam, capsys):
+        assert run_bc_sam(*options, "--out", adapted, "--seed", 5) == 1
+        assert "other options" in capsys.readouterr().err
+        assert json.loads((adapted / "adaptation.json").read_text())["arguments"]["training"]["seed"] == 1234
+
+    def test_a_single_slide_cannot_be_held_out(self, options, run_bc_sam, hospital, tmp_path, capsys):
+        arguments = [option if option != "^([^_]+)_" else "^(slide)" for option in options]
+        assert run_bc_sam(*arguments, "--out", tmp_path / "run") == 1
+        assert "slides" in capsys.readouterr().err
