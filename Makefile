@@ -10,7 +10,7 @@ demo: $(VENV)/.ready
 	$(BIN)/bc-sam demo --out demo
 
 test: $(VENV)/.ready-dev
-	$(BIN)/python -m pytest -n auto
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

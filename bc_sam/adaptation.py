@@ -273,7 +273,7 @@ class Adaptation:
             labelled=int((shown >= 0).sum()),
             held_out=int(self.held_out.sum()),
             masks=int(self.cells.has_mask[~self.held_out].sum()),
-            doubtful=sum(1 for _ in (self.folder / "doubtful.csv").open()) - 1,
+            doubtful=len((self.folder / "doubtful.csv").read_text().splitlines()) - 1,
             comparisons=comparisons,
         ).save(self.folder / "result.json")
         for stage in (self.folder / "work").glob("stage-*"):
