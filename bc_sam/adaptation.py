@@ -33,6 +33,7 @@ from bc_sam.results import ALL, Evaluation
 from bc_sam.sam.lora import make_trainable
 from bc_sam.serialisation import JsonConfig
 from bc_sam.stages import Stages
+from bc_sam.survey import Survey, survey_cells
 from bc_sam.training.accelerator import processes, start_accelerator
 from bc_sam.training.autoencoder import Anchor
 
@@ -155,6 +156,11 @@ class Adaptation:
             return store_cells([dataset], self.folder / "work" / "cells", self.model.config.image_size)
 
     @cached_property
+    def survey(self) -> Survey:
+        """What is odd about the data."""
+        return survey_cells(self.cells, self.model.labels, quiet=not self.accelerator.is_main_process)
+
+    @cached_property
     def held_out(self) -> np.ndarray:
         """Whether each cell is kept out of everything, to be tested on: whole slides, about one part in `folds`."""
         table, training = self.cells.table, self.arguments.training
@@ -187,6 +193,7 @@ class Adaptation:
         done = self.folder / "result.json"
         if not done.exists():
             stages = self._stages()
+            stages.announce(self.model.sam, self.model.config)
             before = self._latents_before(stages)
             adapter = self._learn_masks(stages)
             features = stages.extract(adapter, self.model.config)

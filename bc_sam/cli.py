@@ -395,9 +395,12 @@ def _train(out: Path, config: "RunConfig") -> None:
     from bc_sam.experiment import Experiment
 
     experiment = Experiment.create(out, config)
+    if experiment.accelerator.is_main_process:
+        print(f"{experiment.survey}\n")
     experiment.run_fold(0)
     if experiment.accelerator.is_main_process:
         _report(experiment)
+    experiment.accelerator.end_training()
 
 
 def _resume(out: Path) -> None:
@@ -447,7 +450,10 @@ def _run_adaptation(out: Path, config: "AdaptationConfig") -> None:
     from bc_sam.comparison import render_comparisons
 
     adaptation = Adaptation.create(out, config)
+    if adaptation.accelerator.is_main_process:
+        print(f"{adaptation.survey}\n")
     result = adaptation.run()
+    adaptation.accelerator.end_training()
     if not adaptation.accelerator.is_main_process:
         return
     print(f"Learned from {result.learned} cells, {result.labelled} of them with a label; {result.masks} hand masks.")

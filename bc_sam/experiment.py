@@ -34,6 +34,7 @@ from bc_sam.sam.loading import load_sam
 from bc_sam.sam.lora import add_lora
 from bc_sam.serialisation import JsonConfig
 from bc_sam.stages import Stages
+from bc_sam.survey import Survey, require_two_classes, survey_cells
 from bc_sam.training.accelerator import processes, start_accelerator
 
 logger = logging.getLogger(__name__)
@@ -155,6 +156,11 @@ class Experiment:
             return store_cells(datasets, self.folder / "work" / "cells", self.arguments.image_size)
 
     @cached_property
+    def survey(self) -> Survey:
+        """What is odd about the data."""
+        return survey_cells(self.cells, LABELS, quiet=not self.accelerator.is_main_process)
+
+    @cached_property
     def folds(self) -> np.ndarray:
         """Fold of each cell, (n,) int64: stratified by domain and class, with slides and duplicates kept together."""
         return self._split(np.arange(len(self.cells)), self.arguments.folds, self.arguments.seed)
@@ -188,6 +194,7 @@ class Experiment:
         folder = self._fold_folder(fold)
         if self.is_measured(fold):
             return FoldResult.load(folder / "result.json")
+        require_two_classes(self.survey)
         paper = self.arguments.protocol == "paper"
         learned = np.arange(len(self.cells)) if paper else np.flatnonzero(self.folds != fold)
         rows, validation = self._set_aside(learned)
@@ -243,6 +250,7 @@ class Experiment:
             arguments.base, image_size=arguments.image_size, revision=arguments.base_revision, seed=arguments.seed
         )
         config = self._model_config(sam, stages.rows)
+        stages.announce(sam, config)
         rank, base = arguments.segmentation.lora_rank, config.base
         adapter = add_lora(sam, rank, base=base, base_revision=config.base_revision, seed=arguments.seed)
         stages.segment(adapter, config)

@@ -1,5 +1,7 @@
 """The two torch stages on some cells, with the features between them; what was left unfinished is taken up again."""
 
+import copy
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -9,6 +11,7 @@ from zlib import crc32
 import numpy as np
 from accelerate import Accelerator
 from peft import PeftModel
+from transformers import SamModel
 
 from bc_sam.autoencoder import CrossDomainAutoencoder
 from bc_sam.config import BCSamConfig, Precision, TrainingArguments
@@ -18,9 +21,12 @@ from bc_sam.measure import measure
 from bc_sam.results import StageTiming
 from bc_sam.sam.lora import merge
 from bc_sam.serialisation import JsonConfig
+from bc_sam.survey import expected_seconds, require_space
 from bc_sam.training.autoencoder import Anchor, train_autoencoder
 from bc_sam.training.checkpoints import Checkpoints
 from bc_sam.training.segmentation import train_segmentation
+
+logger = logging.getLogger(__name__)
 
 #: For each stage one record an epoch.
 History = dict[str, list[dict[str, float]]]
@@ -53,6 +59,19 @@ class Stages:
     fold: int = 0
     history: History = field(default_factory=dict)
     timings: list[StageTiming] = field(default_factory=list)
+
+    def announce(self, sam: SamModel, config: BCSamConfig) -> None:
+        """Refuses to begin on a disk that is too small, and says how long it will take.
+
+        Raises:
+            DataError: If the features have no room.
+        """
+        require_space(self.cells, sam, self.folder.parent)
+        learning, epochs = int(self.cells.has_mask[self.rows].sum()), self.arguments.segmentation.epochs
+        on_device = copy.deepcopy(sam).to(self.accelerator.device).eval()
+        processes = self.accelerator.num_processes
+        seconds = expected_seconds(on_device, config, self.cells, learning, epochs, self.precision) / processes
+        logger.info("Stage 1 and the features will take about %.0f min here, by one batch.", max(1, seconds / 60))
 
     def segment(self, adapter: PeftModel, config: BCSamConfig) -> None:
         """Stage 1: trains the adapter, in place."""

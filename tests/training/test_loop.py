@@ -9,7 +9,9 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
-from bc_sam.errors import BCSamError
+from bc_sam.config import TrainingArguments
+from bc_sam.errors import BCSamError, ConfigError
+from bc_sam.training.accelerator import start_accelerator
 from bc_sam.training.checkpoints import Checkpoints
 from bc_sam.training.loop import Schedule, fit
 from bc_sam.training.sampling import EpochBatches, shuffled
@@ -239,3 +241,31 @@ def test_long_gradients_are_shortened(model, data):
     train(again, data, clipped)
     moved = max(float((again.state_dict()[name] - tensor).abs().max()) for name, tensor in before.items())
     assert moved < 0.05  # Adam divides by the gradient's size, but not where it is below its epsilon
+
+
+def test_losses_go_to_a_tracker(model, data, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    accelerator, _ = start_accelerator(TrainingArguments(mixed_precision="no"), tmp_path, ["tensorboard"])
+    batches = EpochBatches(shuffled(40), 40, 8, seed=2)
+    history = fit(model, data, batches, squared_error, SCHEDULE, accelerator, "Stage 1")
+    accelerator.end_training()
+    events = EventAccumulator(str(tmp_path / "logs" / "bc_sam"))
+    events.Reload()
+    logged = {scalar.step: scalar.value for scalar in events.Scalars("Stage 1/loss")}
+    assert logged == {record["epoch"]: pytest.approx(record["loss"]) for record in history}
+
+
+def test_an_unknown_tracker_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(ConfigError, match="carrier_pigeon"):
+        start_accelerator(TrainingArguments(), tmp_path, ["carrier_pigeon"])
+
+
+class TestLaunchedPrecision:
+    """`accelerate launch` and `accelerate config` speak through the environment."""
+
+    @pytest.mark.parametrize(("asked", "used"), [("auto", "bf16"), ("no", "no")])
+    def test_auto_is_what_was_launched(self, asked, used, tmp_path, monkeypatch):
+        monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+        _, precision = start_accelerator(TrainingArguments(mixed_precision=asked), tmp_path)
+        assert precision == used
