@@ -155,8 +155,10 @@ def describe(folder: Path, config: BCSamConfig) -> str:
     for name in config.files:
         part = name.partition("/")[0]
         sizes[part] = sizes.get(part, 0) + ((folder / name).stat().st_size if (folder / name).is_file() else 0)
-    facts |= {part: f"{size / 1e6:.2f} MB" for part, size in sizes.items()}
-    return "\n".join(f"{name:<24}{value}" for name, value in facts.items())
+    facts["size"] = ", ".join(
+        f"{part} {size / 1e6:.1f} MB" for part, size in sizes.items() if not part.endswith(".json")
+    )
+    return "\n".join(f"{name:<16}{value}" for name, value in facts.items())
 
 
 def _required(config: BCSamConfig) -> list[str]:

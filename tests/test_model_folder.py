@@ -10,7 +10,7 @@ from transformers import AutoImageProcessor
 from bc_sam.config import BCSamConfig
 from bc_sam.errors import BCSamError, ConfigError, WeightsError
 from bc_sam.images import to_square
-from bc_sam.model_folder import check_files, hash_files, load_config, replaced_folder, write_preprocessor
+from bc_sam.model_folder import check_files, describe, hash_files, load_config, replaced_folder, write_preprocessor
 
 FILES = (
     "adapter/adapter_config.json",
@@ -83,6 +83,12 @@ class TestConfig:
         (tmp_path / "config.json").write_text(content)
         with pytest.raises((ConfigError, WeightsError), match=r"config\.json"):
             load_config(tmp_path)
+
+
+def test_its_description_names_every_part_and_its_size(folder, config):
+    text = describe(folder, replace(config, base="org/sam", base_revision="abc", domains=("north", "south")))
+    for expected in ("north, south", "org/sam at abc", "classifiers     rf", "adapter 0.0 MB", "base 0.0 MB"):
+        assert expected in text
 
 
 class TestReplacing:
