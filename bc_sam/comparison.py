@@ -53,7 +53,8 @@ class Comparison(JsonConfig):
         rare = [name for name, (n, _, _) in self.per_class.items() if n < FEW_CELLS]
         if self.slides < FEW_SLIDES or rare:
             few_slides = self.slides < FEW_SLIDES
-            why = f"only {self.slides} slides" if few_slides else f"fewer than {FEW_CELLS} {', '.join(rare)}"
+            slides = "a single slide" if self.slides == 1 else f"only {self.slides} slides"
+            why = slides if few_slides else f"fewer than {FEW_CELLS} {', '.join(rare)}"
             return f"Too little was held out to tell ({why}). Label more cells, of other slides."
         if self.gain.low > 0:
             return "The new model is better."
@@ -73,7 +74,8 @@ def compare(
 ) -> Comparison:
     """Compares two sets of predictions.
 
-    The intervals come from drawing whole slides again, with return, since the cells of one slide are alike.
+    The intervals come from drawing whole slides again, with return, since the cells of one slide are alike. A single
+    slide tells nothing of the next, so all is possible then.
 
     Args:
         classifier: Its name.
@@ -98,6 +100,8 @@ def compare(
     drawn = rng.multinomial(len(slides), np.full(len(slides), 1 / len(slides)), size=_RESAMPLES)
     scores = [_balanced(drawn @ cells, drawn @ part) for part in right]
     values = [float(_balanced(cells.sum(0)[None], part.sum(0)[None])[0]) for part in right]
+    if len(slides) == 1:
+        scores = [np.array([0.0, 1.0]), np.array([1.0, 0.0])]
     shares = [part.sum(0) / cells.sum(0) for part in right]
     return Comparison(
         classifier=classifier,
@@ -128,7 +132,7 @@ def _balanced(cells: np.ndarray, right: np.ndarray) -> np.ndarray:
 
 
 def _interval(value: float, scores: np.ndarray) -> Interval:
-    low, high = np.percentile(scores, [2.5, 97.5])
+    low, high = np.percentile(scores, [2.5, 97.5]) if len(scores) > 2 else (scores.min(), scores.max())
     return Interval(value, float(low), float(high))
 
 

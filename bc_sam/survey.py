@@ -147,7 +147,8 @@ def _warnings(survey: Survey) -> list[str]:
                 "be too good. Tell it with --group-pattern."
             )
         elif slides < _FEW_CELLS:
-            found.append(f"{name}: only {slides} slides. What holds for them need not hold for the next.")
+            counted = "a single slide" if slides == 1 else f"only {slides} slides"
+            found.append(f"{name}: {counted}. What holds for them need not hold for the next.")
     for name in survey.images:
         found += _class_warnings(name, {label: counts[name] for label, counts in survey.classes.items()})
     return found

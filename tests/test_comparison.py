@@ -52,6 +52,14 @@ def test_few_slides_cannot_tell_however_many_cells_they_have():
     assert "only 4 slides" in result.verdict
 
 
+def test_a_single_slide_tells_nothing():
+    true = np.tile(np.arange(4), 50)
+    result = compare("rf", true, (true + 1) % 4, true, np.zeros(200), LABELS)
+    assert (result.gain.low, result.gain.high) == (-1, 1)
+    assert (result.after.low, result.after.high) == (0, 1)
+    assert "a single slide" in result.verdict
+
+
 def test_few_cells_of_a_class_cannot_tell():
     true = np.array([0] * 60 + [1] * 3)
     assert "fewer than 10 x" in compare("rf", true, 1 - true, true, np.arange(63), LABELS).verdict
