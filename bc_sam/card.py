@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 from huggingface_hub import EvalResult, ModelCardData
@@ -15,6 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from bc_sam.card_merge import assemble, begin, end, merge_cards
 from bc_sam.config import BCSamConfig
 from bc_sam.model_folder import CARD, FIGURES
+from bc_sam.provenance import Provenance
 from bc_sam.record import DataRecord, TrainingRecord
 from bc_sam.results import ALL, Evaluation, pool_dice
 from bc_sam.tables import Score, calibration_errors, markdown_cell, render_markdown
@@ -26,8 +28,13 @@ logger = logging.getLogger(__name__)
 
 TAGS = ("bc_sam", "blood-cells", "haematology", "microscopy", "segment-anything", "lora", "domain-adaptation", "skops")
 
-#: Attributes of a `bc_sam.results.PairResult` that go into the metadata, with their names on the Hub.
-METRICS = {"accuracy": "accuracy", "balanced_accuracy": "balanced_accuracy", "macro_f1": "f1"}
+#: The measures that go into the metadata, with their names on the Hub.
+METRICS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced_accuracy",
+    "macro_f1": "f1",
+    "calibration_error": "expected_calibration_error",
+}
 
 
 def write_card(
@@ -49,7 +56,7 @@ def write_card(
         existing: The card that it had, whose hand-written parts are kept.
         repo_id: Where the model goes on the Hub.
     """
-    pictures = _draw(folder / FIGURES, evaluation, config.default_classifier)
+    pictures = _draw(folder / FIGURES, evaluation, _shown_classifier(config, evaluation))
     card = render_card(config, evaluation, record, repo_id=repo_id, existing=existing, pictures=pictures)
     (folder / CARD).write_text(card, encoding="utf-8")
 
@@ -89,6 +96,7 @@ def render_card(
         title=name,
         config=config,
         base=_base(config),
+        plain_base=_plain_base(config),
         repo_id=repo_id or "path/to/this/folder",
         evaluation=evaluation,
         record=record,
@@ -96,10 +104,11 @@ def render_card(
         table=render_markdown(evaluation) if evaluation and evaluation.pairs else "",
         dice=pool_dice(evaluation.dice) if evaluation else [],
         costs=list(_costs(evaluation)),
+        environment=evaluation.environment if evaluation else {},
         per_class=list(_per_class(evaluation, classifier)),
         calibration=calibration_errors(evaluation) if evaluation else [],
         missing=list(evaluation.missing()) if evaluation else [],
-        pictures=sorted(pictures),
+        pictures=pictures,
     )
     text = re.sub(r"\n{3,}", "\n\n", text)
     card = assemble(_metadata(config, evaluation, record, name, classifier), text)
@@ -127,30 +136,49 @@ def _draw(folder: Path, evaluation: Evaluation | None, classifier: str) -> list[
         logger.warning("matplotlib is not installed, so the card has no pictures: pip install 'bc_sam[train]'.")
         return []
     folder.mkdir()
-    shown = classifier if classifier in evaluation.classifiers else evaluation.classifiers[0]
-    figures = card_pictures(evaluation, shown)
+    figures = card_pictures(evaluation, classifier)
     for name, figure in figures.items():
         figure.savefig(folder / name, metadata={"Software": None})
     return list(figures)
 
 
 def _template() -> Any:
-    # Markdown, not HTML: what comes from users is escaped by the filter `cell`.
+    # Markdown, not HTML: what comes from users goes through the filters `cell`, `readable` or `verbatim`.
     environment = Environment(
         loader=PackageLoader("bc_sam"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters |= {"cell": markdown_cell, "readable": lambda label: markdown_cell(label.replace("_", " "))}
-    environment.globals |= {"begin": begin, "end": end, "laboratory": _laboratory}
+    environment.filters |= {
+        "cell": markdown_cell,
+        "readable": lambda label: markdown_cell(label.replace("_", " ")),
+        "verbatim": lambda text: re.sub(r"```|<!--|-->", "", text),
+    }
+    environment.globals |= {
+        "begin": begin,
+        "end": end,
+        "laboratory": _laboratory,
+        "stated": _stated,
+        "unknown": Provenance(""),
+    }
     return environment.get_template("model_card.md")
 
 
 def _laboratory(data: DataRecord) -> str:
     """Who stained and photographed the cells, with a link to them."""
     if data.provenance is None:
-        return f"[{data.hub_id}](https://huggingface.co/datasets/{data.hub_id})" if data.hub_id else "not described"
+        return _link(data.hub_id, f"https://huggingface.co/datasets/{data.hub_id}") if data.hub_id else "not described"
     known = data.provenance
-    link = f"[{known.title}]({known.homepage})" if known.homepage.startswith("https://") else known.title
-    return f"{link}, {markdown_cell(known.laboratory)}" if known.laboratory else link
+    title = _link(known.title, known.homepage)
+    return f"{title}, {markdown_cell(known.laboratory)}" if known.laboratory else title
+
+
+def _stated(fact: str) -> str:
+    return markdown_cell(fact or "not stated")
+
+
+def _link(text: str, address: str) -> str:
+    if not address.startswith("https://"):
+        return markdown_cell(text)
+    return f"[{markdown_cell(text)}]({quote(address, safe=':/?=&#%')})"
 
 
 def _base(config: BCSamConfig) -> str:
@@ -158,6 +186,13 @@ def _base(config: BCSamConfig) -> str:
         return "a SAM of its own, in `base/`"
     at = f" at `{config.base_revision}`" if config.base_revision else ""
     return f"[{config.base}](https://huggingface.co/{config.base}){at}"
+
+
+def _plain_base(config: BCSamConfig) -> str:
+    """How `SamModel.from_pretrained` is asked for the base, as Python source."""
+    if config.base_inside:
+        return '"base"'
+    return f'"{config.base}"' + (f', revision="{config.base_revision}"' if config.base_revision else "")
 
 
 def _shown_classifier(config: BCSamConfig, evaluation: Evaluation | None) -> str:
@@ -217,7 +252,8 @@ def _metadata(
     if hub_ids:
         optional["datasets"] = hub_ids
     if results:
-        optional |= {"eval_results": results, "model_name": name, "metrics": list(METRICS.values())}
+        metrics = list(dict.fromkeys(result.metric_type for result in results))
+        optional |= {"eval_results": results, "model_name": name, "metrics": metrics}
     data = ModelCardData(
         library_name="bc_sam",
         pipeline_tag="image-classification",
@@ -231,18 +267,24 @@ def _metadata(
 def _eval_results(evaluation: Evaluation, classifier: str) -> Iterator[EvalResult]:
     """The means over the folds of one classifier, in every direction."""
     for source, target in evaluation.directions:
-        for attribute, metric in METRICS.items():
-            mean, _ = evaluation.mean_std(classifier, source, target, attribute)
-            if math.isnan(mean):
+        for measure, metric in METRICS.items():
+            value = _measured(evaluation, classifier, source, target, measure)
+            if math.isnan(value):
                 continue
             yield EvalResult(
                 task_type="image-classification",
                 task_name="Blood cell classification",
                 dataset_type=re.sub(r"[^\w.-]+", "-", target),
                 dataset_name=target,
-                dataset_config=f"trained on {source}",
+                dataset_config=f"trained on {source}, tested on {target}",
                 dataset_split=f"{evaluation.protocol}, folds of seed {evaluation.seed}",
                 metric_type=metric,
-                metric_name=f"{attribute} of {classifier}",
-                metric_value=round(mean, 4),
+                metric_name=f"{measure} of {classifier}",
+                metric_value=round(value, 4),
             )
+
+
+def _measured(evaluation: Evaluation, classifier: str, source: str, target: str, measure: str) -> float:
+    if measure == "calibration_error":
+        return evaluation.calibration_error(classifier, source, target)
+    return evaluation.mean_std(classifier, source, target, measure)[0]

@@ -58,6 +58,7 @@ def split(card: str) -> tuple[dict[str, Any], str]:
     Raises:
         BCSamError: If there is metadata that is no mapping in YAML.
     """
+    card = card.removeprefix("\ufeff")  # editors on Windows begin a file with it
     match = REGEX_YAML_BLOCK.search(card)
     if match is None:
         return {}, card
@@ -89,15 +90,16 @@ def merge_metadata(new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, 
     for key in _PROPOSED:
         merged[key] = old.get(key) or new.get(key)
     for key in _UNITED:
-        both = [*_as_list(old.get(key)), *_as_list(new.get(key))]
-        merged[key] = list(dict.fromkeys(both))
-    theirs = [entry for entry in _as_list(old.get("model-index")) if entry.get("name") not in _names(new)]
-    merged["model-index"] = [*_as_list(new.get("model-index")), *theirs]
+        theirs = _as_list(old.get(key))
+        merged[key] = [*theirs, *(value for value in _as_list(new.get(key)) if value not in theirs)]
+    ours = [_name(entry) for entry in _as_list(new.get("model-index"))]
+    others = [entry for entry in _as_list(old.get("model-index")) if _name(entry) not in ours]
+    merged["model-index"] = [*_as_list(new.get("model-index")), *others]
     return {key: value for key, value in merged.items() if value not in (None, [])}
 
 
-def _names(metadata: Mapping[str, Any]) -> list[str]:
-    return [entry.get("name") for entry in _as_list(metadata.get("model-index"))]
+def _name(entry: Any) -> Any:
+    return entry.get("name") if isinstance(entry, Mapping) else None
 
 
 def _as_list(value: Any) -> list[Any]:

@@ -44,13 +44,25 @@ MATEK19 = Provenance(
     microscope="M8 digital microscope (Precipoint), 100-fold magnification, oil immersion",
     image="400 x 400 px, TIFF",
     citation="Matek, Schwarz, Marr, Spiekermann: A Single-cell Morphological Dataset of Leukocytes from AML Patients "
-    "and Non-malignant Controls. The Cancer Imaging Archive, 2019.",
+    "and Non-malignant Controls. The Cancer Imaging Archive, 2019. Matek, Schwarz, Spiekermann, Marr: Human-level "
+    "recognition of blast cells in acute myeloid leukaemia with convolutional neural networks. Nature Machine "
+    "Intelligence 1, 538-544, 2019.",
     bibtex="""@misc{matek2019aml,
   author = {Matek, Christian and Schwarz, Simone and Marr, Carsten and Spiekermann, Karsten},
   title = {A Single-cell Morphological Dataset of Leukocytes from {AML} Patients and Non-malignant Controls},
   publisher = {The Cancer Imaging Archive},
   year = {2019},
   doi = {10.7937/tcia.2019.36f5o9ld}
+}
+
+@article{matek2019recognition,
+  author = {Matek, Christian and Schwarz, Simone and Spiekermann, Karsten and Marr, Carsten},
+  title = {Human-level recognition of blast cells in acute myeloid leukaemia with convolutional neural networks},
+  journal = {Nature Machine Intelligence},
+  volume = {1},
+  pages = {538--544},
+  year = {2019},
+  doi = {10.1038/s42256-019-0101-9}
 }""",
 )
 

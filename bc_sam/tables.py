@@ -25,6 +25,9 @@ SHOWN = ("accuracy", "balanced_accuracy", "macro_f1")
 #: The source that stands for every domain together.
 ALL = "all"
 
+# What is markup within a line of Markdown, as HTML names it: a backslash does not protect it in every renderer.
+_MARKDOWN = {ord(mark): f"&#{ord(mark)};" for mark in "\\|`*[]"}
+
 PROTOCOLS = {
     "strict": "Protocol strict: the tested fold is in no stage of the training.",
     "adapted": "Adapted to the laboratory, and tested on slides of it that nothing learned from.",
@@ -233,5 +236,5 @@ def _markdown_line(cells: Iterable[str]) -> str:
 
 
 def markdown_cell(text: str) -> str:
-    """Escapes what would end a table cell or begin a tag."""
-    return escape(text, quote=False).replace("|", "\\|").replace("\n", " ")
+    """Returns text that can neither end a table cell or a line nor begin a tag, a link or code."""
+    return escape(" ".join(text.splitlines()), quote=False).translate(_MARKDOWN)

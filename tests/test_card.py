@@ -14,7 +14,7 @@ from bc_sam.card import METRICS, card_pictures, render_card, write_card
 from bc_sam.card_merge import ADDED, begin, end, merge_text
 from bc_sam.config import BCSamConfig, TrainingArguments
 from bc_sam.errors import BCSamError
-from bc_sam.provenance import ACEVEDO20, MATEK19
+from bc_sam.provenance import ACEVEDO20, MATEK19, Provenance
 from bc_sam.record import DataRecord, TrainingRecord
 
 EVALUATION = example_evaluation()
@@ -55,10 +55,27 @@ class TestMetadata:
         assert data.model_name == "bc-sam"
         assert len(data.eval_results) == len(EVALUATION.directions) * len(METRICS)
         for result in data.eval_results:
-            attribute = result.metric_name.split()[0]
-            source = result.dataset_config.removeprefix("trained on ")
-            mean, _ = EVALUATION.mean_std("svm_rbf", source, result.dataset_name, attribute)
-            assert result.metric_value == pytest.approx(mean, abs=1e-4)
+            measure, of, classifier = result.metric_name.split()
+            assert (of, classifier) == ("of", "svm_rbf")
+            source, target = re.fullmatch("trained on (.+), tested on (.+)", result.dataset_config).groups()
+            assert target == result.dataset_name
+            if measure == "calibration_error":
+                expected = EVALUATION.calibration_error("svm_rbf", source, target)
+            else:
+                expected, _ = EVALUATION.mean_std("svm_rbf", source, target, measure)
+            assert result.metric_value == pytest.approx(expected, abs=1e-4)
+
+    def test_what_was_not_measured_is_no_figure(self):
+        pairs = [replace(pair, reliability=[]) for pair in EVALUATION.pairs]
+        data = ModelCard(render_card(CONFIG, replace(EVALUATION, pairs=pairs), RECORD)).data
+        assert data.metrics == ["accuracy", "balanced_accuracy", "f1"]
+        assert {result.metric_type for result in data.eval_results} == set(data.metrics)
+
+    def test_two_laboratories_whose_names_look_alike_stay_two(self):
+        alike = {"matek19": "lab a", "acevedo20": "lab-a"}
+        pairs = [replace(pair, target=alike[pair.target]) for pair in EVALUATION.pairs]
+        results = ModelCard(render_card(CONFIG, replace(EVALUATION, pairs=pairs))).data.eval_results
+        assert {result.dataset_name for result in results} == {"lab a", "lab-a"}
 
     def test_a_base_of_its_own_is_no_base_on_the_hub(self):
         assert "base_model" not in metadata_of(render_card(BCSamConfig()))
@@ -71,6 +88,33 @@ class TestText:
             assert provenance.licence in card
             assert provenance.bibtex in card
         assert "matek19: 2 images could not be read" in card
+
+    def test_cites_the_method_sam_and_only_the_data_that_were_used(self, card):
+        cited = {"li2024bcsam", "kirillov2023segment"}
+        assert set(re.findall(r"^@\w+{(\w+),", render_card(CONFIG), re.MULTILINE)) == cited
+        with_data = cited | {"matek2019aml", "matek2019recognition", "acevedo2020dataset"}
+        assert set(re.findall(r"^@\w+{(\w+),", card, re.MULTILINE)) == with_data
+
+    def test_says_how_to_load_and_adapt_this_very_model(self, card):
+        assert 'BCSam.from_pretrained("lab/bc-sam")' in card
+        assert card.count("bc-sam train --from lab/bc-sam ") == 1
+        assert "accelerate launch -m bc_sam train --from lab/bc-sam " in card
+
+    @pytest.mark.parametrize(
+        ("config", "call"),
+        [
+            (CONFIG, f'SamModel.from_pretrained("facebook/sam-vit-base", revision="{"a" * 40}")'),
+            (replace(CONFIG, base_inside=True), 'SamModel.from_pretrained("base")'),
+        ],
+    )
+    def test_says_how_to_open_the_parts_without_the_package(self, config, call):
+        assert call in render_card(config)
+
+    def test_of_an_adapted_model_it_does_not_claim_a_training_from_the_beginning(self):
+        card = render_card(CONFIG, replace(EVALUATION, protocol="adapted"), RECORD)
+        assert "Adapted from a finished model" in card
+        assert "| protocol | adapted, " in card
+        assert "Cells of each class that it was tested on" in card
 
     def test_has_the_figures_of_every_classifier_and_class(self, card):
         for classifier in EVALUATION.classifiers:
@@ -92,8 +136,24 @@ class TestText:
         record = TrainingRecord(TrainingArguments(), (DataRecord(name, 3, 3, 0),))
         card = render_card(replace(CONFIG, domains=(name,)), hostile, record, repo_id="lab/x")
         assert "<script>" not in ModelCard(card).text
-        assert "our \\| lab &lt;script&gt;" in card
+        assert "our &#124; lab &lt;script&gt;" in card
         assert any(result.dataset_name == name for result in ModelCard(card).data.eval_results)
+
+    def test_a_record_from_a_stranger_brings_no_markup(self):
+        mischief = "x](javascript:run()) | <b>\n\n# y"
+        bibtex = f"@misc{{x}}\n```\n{end('citation')}\n# run"
+        strange = Provenance(
+            mischief, mischief, "https://x.org/) <b>", mischief, mischief, mischief, mischief, "", bibtex
+        )
+        data = (DataRecord(mischief, 1, 1, 1, provenance=strange), DataRecord("b", 1, 1, 1, hub_id="a/b) <b>"))
+        card = render_card(CONFIG, EVALUATION, TrainingRecord(TrainingArguments(), data))
+        assert "<b>" not in ModelCard(card).text
+        assert "](javascript" not in card
+        assert "# y" not in card.splitlines()
+        assert card.count(end("citation")) == 1
+        assert card.split("```bibtex")[1].count("```") == 1
+        rows = card.split(begin("data"))[1].split("Images of each class")[0].strip().splitlines()
+        assert {row.count("|") for row in rows} == {10}
 
     def test_pictures_are_drawn_beside_it_and_shown(self, tmp_path):
         write_card(tmp_path, CONFIG, EVALUATION, RECORD)
@@ -147,9 +207,26 @@ class TestHandEdits:
         assert metadata_of(merged)["library_name"] == "bc_sam"
         assert render_card(CONFIG, EVALUATION, RECORD, existing=merged).count(ADDED) == 1
 
-    def test_broken_metadata_is_an_error_that_says_where(self):
+    @pytest.mark.parametrize("metadata", ["license: [", "- a\n- b", "just words"])
+    def test_broken_metadata_is_an_error_that_says_where(self, metadata):
         with pytest.raises(BCSamError, match=r"README\.md"):
-            render_card(CONFIG, existing="---\nlicense: [\n---\ntext")
+            render_card(CONFIG, existing=f"---\n{metadata}\n---\ntext")
+
+    def test_odd_metadata_stays_as_it_is(self):
+        existing = "\ufeff---\ntags: [{a: 1}, skops]\nmodel-index: [odd]\ndatasets: lab/x\n---\ntext"
+        data = metadata_of(render_card(CONFIG, EVALUATION, RECORD, existing=existing))
+        assert data["tags"][:2] == [{"a": 1}, "skops"]
+        assert data["tags"].count("skops") == 1
+        assert data["model-index"][1:] == ["odd"]
+        assert data["datasets"] == ["lab/x", "lab/matek19"]
+
+    @settings(max_examples=15, deadline=None)
+    @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r"), max_size=40), min_size=10))
+    def test_a_card_with_prose_anywhere_is_rendered_to_itself(self, prose):
+        card = render_card(CONFIG, EVALUATION, RECORD, repo_id="lab/bc-sam")
+        pieces = iter(prose)
+        edited = re.sub(r"(?=<!-- bc_sam:begin)", lambda _: next(pieces, "") + "\n", card)
+        assert render_card(CONFIG, EVALUATION, RECORD, repo_id="lab/bc-sam", existing=edited) == edited
 
     @settings(max_examples=30, deadline=None)
     @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r")), min_size=3, max_size=3))
