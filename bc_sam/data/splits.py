@@ -115,7 +115,7 @@ def assign_folds(
         raise DataError(f"{len(labels)} labels, {len(groups)} groups, {len(fingerprints)} fingerprints: give as many.")
     if n_folds < 2:
         raise DataError(f"n_folds must be at least 2, not {n_folds}.")
-    units = _independent_units(groups, fingerprints)
+    units = independent_units(groups, fingerprints)
     n_units = len(np.unique(units))
     if n_units < n_folds:
         raise DataError(
@@ -129,8 +129,16 @@ def _sum_by(ring: np.ndarray, values: np.ndarray) -> np.ndarray:
     return np.stack([np.bincount(ring, channel) for channel in values.T], axis=1)
 
 
-def _independent_units(groups: Sequence[str | None], fingerprints: Sequence[str]) -> np.ndarray:
-    """Numbers the connected components of the images that share a group or are copies."""
+def independent_units(groups: Sequence[str | None], fingerprints: Sequence[str]) -> np.ndarray:
+    """Numbers the connected components of the images that share a group or are copies.
+
+    Args:
+        groups: As for `assign_folds`.
+        fingerprints: Likewise.
+
+    Returns:
+        Array (n,) of integers: images of one unit have one number, and always share a fold.
+    """
     first: dict[str, int] = {}
     same_group = [(first.setdefault(group, i), i) for i, group in enumerate(groups) if group is not None]
     links = np.array(same_group, dtype=np.int64).reshape(-1, 2)

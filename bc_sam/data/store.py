@@ -46,6 +46,7 @@ class CellTable(JsonConfig):
         files: Name of the source file, relative to its data set.
         fingerprints: Hash of the pixels that rotations and flips do not change.
         has_mask: Whether there is a hand mask.
+        sizes: Height and width of the image before it was resized, pixels.
         unreadable: Files that could not be read, each with the reason.
     """
 
@@ -57,6 +58,7 @@ class CellTable(JsonConfig):
     files: list[str]
     fingerprints: list[str]
     has_mask: list[bool]
+    sizes: list[tuple[int, int]]
     unreadable: list[str]
 
 
@@ -189,7 +191,7 @@ def _decode_all(datasets: Sequence["Dataset"], names: list[str], folder: Path, s
                         unreadable.append(f"{names[domain]}: {message}")
                         logger.warning("Left out: %s", decoded)
                     else:
-                        pixels[len(cells)], masks[len(cells)], cell["fingerprint"] = decoded
+                        pixels[len(cells)], masks[len(cells)], cell["fingerprint"], cell["size"] = decoded
                         cells.append(cell | {"domain": domain})
                 progress.update(len(sources))
     return CellTable(
@@ -201,6 +203,7 @@ def _decode_all(datasets: Sequence["Dataset"], names: list[str], folder: Path, s
         files=[cell["file"] for cell in cells],
         fingerprints=[cell["fingerprint"] for cell in cells],
         has_mask=[cell["mask"] is not None for cell in cells],
+        sizes=[cell["size"] for cell in cells],
         unreadable=unreadable,
     )
 
@@ -210,14 +213,15 @@ def without_folder(error: ImageError, path: str | None, file: str) -> str:
     return str(error).replace(path, file) if path else str(error)
 
 
-def _decode(cell: dict[str, Any], size: int) -> tuple[np.ndarray, np.ndarray, str] | ImageError:
+def _decode(cell: dict[str, Any], size: int) -> tuple[np.ndarray, np.ndarray, str, tuple[int, int]] | ImageError:
     """Reads one image and its mask; returns the error, not raises it, so that the others of the chunk go on."""
     try:
-        pixels = to_square(read_image(cell["image"]), size)
+        image = read_image(cell["image"])
+        pixels = to_square(image, size)
         if cell["mask"] is None:
             mask = np.full((size, size), NO_MASK, dtype=np.uint8)
         else:
             mask = read_mask(cell["mask"], size)
     except ImageError as error:
         return error
-    return pixels, mask, fingerprint(pixels)
+    return pixels, mask, fingerprint(pixels), (image.height, image.width)

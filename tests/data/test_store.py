@@ -1,3 +1,4 @@
+import json
 import logging
 
 import numpy as np
@@ -73,6 +74,7 @@ def test_cells_of_all_data_sets_are_kept_in_order(make, folder):
     assert cells.table.domain_names == ["north", "south"]
     assert cells.table.groups == ["slide 1", None, None]
     assert cells.table.files == ["a.png", "b.png", "c.png"]
+    assert cells.table.sizes == [(40, 48)] * 3
     assert len(set(cells.table.fingerprints)) == 3
 
 
@@ -175,6 +177,15 @@ class TestReopening:
         store_cells([embedded(10)], folder, SIZE)
         assert len(decoded) == 1
         assert store_cells([embedded(77)], folder, SIZE).pixels[0, 0, 0, 0] == 77
+
+    def test_a_table_of_an_older_version_is_written_anew(self, make, folder, decoded):
+        dataset = make("north", {"a.png": 10})
+        store_cells([dataset], folder, SIZE)
+        table = json.loads((folder / "table.json").read_text())
+        del table["sizes"]
+        (folder / "table.json").write_text(json.dumps(table))
+        assert store_cells([dataset], folder, SIZE).table.sizes == [(40, 48)]
+        assert len(decoded) == 2
 
     def test_an_interrupted_decoding_is_not_taken_for_a_whole_one(self, make, folder, monkeypatch):
         north, south = make("north", {"a.png": 10}), make("south", {"b.png": 200})
