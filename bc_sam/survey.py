@@ -7,23 +7,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
-from scipy.ndimage import laplace
-from tqdm import tqdm
 from transformers import SamModel
 
 from bc_sam.config import BCSamConfig, Precision
-from bc_sam.data.splits import find_copies
+from bc_sam.data.quality import find_lookalikes, measure_quality
+from bc_sam.data.splits import find_copies, independent_units
 from bc_sam.data.store import CellStore
 from bc_sam.errors import DataError
 from bc_sam.features import encode_pixels
 from bc_sam.sam.encoding import feature_shape
 from bc_sam.serialisation import JsonConfig
-
-# Grey levels. Of 420 images of three real laboratories, none has less than 26.
-_BLANK = 8.0
-# Sharpness, the variance of the Laplacian over that of the image, as a share of the laboratory's median. The same
-# images have at least 0.33 of it; blurred with a radius of 2 pixels, at most 0.19.
-_BLURRED = 0.22
 
 _FEW_CELLS = 10
 _IMBALANCE = 20
@@ -43,8 +36,10 @@ class Survey(JsonConfig):
         masks: Those with a hand mask.
         slides: Slides that file names tell; 0 where they tell none.
         classes: Cells of each class in each laboratory, ``classes[label][laboratory]``.
+        sizes: Sizes of the images of each laboratory, as ``"360 x 363"`` pixels.
         blank: Files of images with nothing in them.
         blurred: Files of images less sharp than others of their laboratory.
+        alike: Pairs of files that look alike though no slide or copy ties them, which a split may part.
         copies: Images that are a copy of another; a split keeps them on one side.
         warnings: What to look at, in words.
     """
@@ -54,8 +49,10 @@ class Survey(JsonConfig):
     masks: dict[str, int]
     slides: dict[str, int]
     classes: dict[str, dict[str, int]]
+    sizes: dict[str, list[str]] = field(default_factory=dict)
     blank: list[str] = field(default_factory=list)
     blurred: list[str] = field(default_factory=list)
+    alike: list[str] = field(default_factory=list)
     copies: int = 0
     warnings: list[str] = field(default_factory=list)
 
@@ -80,7 +77,9 @@ def survey_cells(cells: CellStore, labels: Sequence[str], *, quiet: bool = False
         quiet: Show no progress.
     """
     table = cells.table
-    blank, blurred = _odd_images(cells, quiet)
+    quality = measure_quality(cells.pixels, quiet=quiet)
+    units = independent_units(table.groups, table.fingerprints)
+    alike = find_lookalikes(quality.thumbnails, units)
     known = np.unique(cells.labels[cells.labels >= 0])
     classes = {labels[index]: _per_laboratory(cells, cells.labels == index) for index in known}
     survey = Survey(
@@ -92,8 +91,13 @@ def survey_cells(cells: CellStore, labels: Sequence[str], *, quiet: bool = False
             for number, name in enumerate(table.domain_names)
         },
         classes=classes,
-        blank=[table.files[row] for row in blank],
-        blurred=[table.files[row] for row in blurred],
+        sizes={
+            name: sorted({f"{w} x {h}" for (h, w), d in zip(table.sizes, table.domains, strict=True) if d == number})
+            for number, name in enumerate(table.domain_names)
+        },
+        blank=[table.files[row] for row in np.flatnonzero(quality.blank)],
+        blurred=[table.files[row] for row in np.flatnonzero(quality.blurred(cells.domains))],
+        alike=[f"{table.files[one]} and {table.files[other]}" for one, other in alike],
         copies=len(np.unique(find_copies(table.fingerprints))),
     )
     survey.warnings.extend(_warnings(survey))
@@ -116,26 +120,17 @@ def _per_laboratory(cells: CellStore, chosen: np.ndarray) -> dict[str, int]:
     return {name: int((chosen & (cells.domains == number)).sum()) for number, name in enumerate(names)}
 
 
-def _odd_images(cells: CellStore, quiet: bool) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the blank images, and of the blurred ones."""
-    spread, sharpness = np.zeros(len(cells)), np.zeros(len(cells))
-    for row in tqdm(range(len(cells)), desc="Looking at images", unit="image", disable=quiet):
-        grey = cells.pixels[row].mean(axis=2, dtype=np.float32)
-        spread[row] = grey.std()
-        sharpness[row] = laplace(grey).var() / max(float(grey.var()), 1.0)
-    blank = spread < _BLANK
-    blurred = np.zeros(len(cells), bool)
-    for domain in np.unique(cells.domains):
-        own = (cells.domains == domain) & ~blank
-        if own.any():
-            blurred |= own & (sharpness < _BLURRED * np.median(sharpness[own]))
-    return np.flatnonzero(blank), np.flatnonzero(blurred)
-
-
 def _warnings(survey: Survey) -> list[str]:
     """What is odd, in words."""
     found = []
-    for files, what in ((survey.blank, "blank"), (survey.blurred, "blurred beside the others")):
+    for name, sizes in survey.sizes.items():
+        if len(sizes) > 1:
+            found.append(f"{name}: images of {len(sizes)} sizes: {_some(sizes)} px.")
+    if survey.alike:
+        found.append(
+            f"{len(survey.alike)} pairs look alike, and may lie on both sides of a split: {_some(survey.alike)}."
+        )
+    for files, what in ((survey.blank, "blank"), (survey.blurred, "out of focus")):
         if files:
             found.append(f"{len(files)} images are {what}: {_some(files)}.")
     if survey.copies:
