@@ -1,21 +1,24 @@
 """Publishes Matek-19 or Acevedo-20 as parquet with a card: python hub/push_dataset.py matek19 ZIP OWNER/NAME."""
 
 import argparse
+import sys
 import tempfile
 from pathlib import Path
 
 from bc_sam.data import load_acevedo20, load_matek19
 from bc_sam.data.publishing import DATASET_FILES, write_dataset_repository
+from bc_sam.errors import BCSamError
+from bc_sam.labels import ACEVEDO20_CODES, MATEK19_CODES
 from bc_sam.publish import Repository
 
-LOADERS = {"matek19": load_matek19, "acevedo20": load_acevedo20}
+DATASETS = {"matek19": (load_matek19, MATEK19_CODES), "acevedo20": (load_acevedo20, ACEVEDO20_CODES)}
 CARDS = Path(__file__).parent
 
 
 def main() -> None:
     """Reads the arguments, writes the repository, and pushes it unless told not to."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("name", choices=LOADERS, help="which data set")
+    parser.add_argument("name", choices=DATASETS, help="which data set")
     parser.add_argument("source", type=Path, help="its folder, or the zip as downloaded")
     parser.add_argument("repo_id", help="OWNER/NAME on the Hub; made if it does not exist")
     parser.add_argument("--private", action="store_true", help="make a new repository private")
@@ -23,12 +26,12 @@ def main() -> None:
     parser.add_argument("--create-pr", action="store_true", help="propose it as a pull request")
     parser.add_argument("--dry-run", type=Path, metavar="DIR", help="only write the repository into this new folder")
     options = parser.parse_args()
-    dataset = LOADERS[options.name](options.source)
+    load, codes = DATASETS[options.name]
+    dataset = load(options.source)
     with tempfile.TemporaryDirectory() as temporary:
         folder = options.dry_run or Path(temporary)
-        print(write_dataset_repository(dataset, folder, CARDS / f"{options.name}.md"))
-        card = folder / "README.md"
-        card.write_text(card.read_text("utf-8").replace(f"OWNER/{options.name}", options.repo_id), "utf-8")
+        card = CARDS / f"{options.name}.md"
+        print(write_dataset_repository(dataset, folder, card, repo_id=options.repo_id, codes=codes))
         if options.dry_run is None:
             repository = Repository.open(
                 options.repo_id,
@@ -41,4 +44,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BCSamError as error:
+        sys.exit(f"error: {error}")

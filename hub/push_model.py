@@ -6,7 +6,7 @@ import tempfile
 
 import numpy as np
 
-from bc_sam import BCSam
+from bc_sam import BCSam, BCSamError
 from bc_sam.data import load_rendered
 
 
@@ -40,4 +40,7 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BCSamError as error:
+        sys.exit(f"error: {error}")

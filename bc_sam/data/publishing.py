@@ -1,14 +1,15 @@
 """A data set as it goes to the Hub: parquet in two splits that share no slide and no copy, and a card."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from datasets import Dataset, Image
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
 from tqdm import tqdm
 
 from bc_sam.data.cells import FEATURES
@@ -31,7 +32,14 @@ _CHUNK = 64
 
 
 def write_dataset_repository(
-    dataset: Dataset, folder: Path, template: Path, *, n_folds: int = 5, seed: int = 1234
+    dataset: Dataset,
+    folder: Path,
+    template: Path,
+    *,
+    repo_id: str,
+    codes: Mapping[str, str | None],
+    n_folds: int = 5,
+    seed: int = 1234,
 ) -> dict[str, int]:
     """Writes the splits and the card of a data set into an empty folder. Hand masks are left out.
 
@@ -42,6 +50,8 @@ def write_dataset_repository(
         dataset: As a loader of `bc_sam.data` returns it.
         folder: New or empty folder.
         template: Markdown with Jinja fields, see the cards in ``hub/``.
+        repo_id: Where it goes on the Hub; the card shows how to load it from there.
+        codes: Canonical class of each code of the archive, such as `bc_sam.labels.MATEK19_CODES`.
         n_folds: Parts, of which one is the test split.
         seed: Seed of the split.
 
@@ -49,7 +59,7 @@ def write_dataset_repository(
         Images of each split.
 
     Raises:
-        DataError: If the folder is not empty, or no image can be read.
+        DataError: If the folder is not empty, no image can be read, or there are too few independent ones to split.
     """
     if folder.exists() and any(folder.iterdir()):
         raise DataError(f"{folder} is not empty. Give a new folder.")
@@ -64,9 +74,20 @@ def write_dataset_repository(
     splits = {"train": np.flatnonzero(folds != 0), "test": np.flatnonzero(folds == 0)}
     for split, rows in splits.items():
         write_shards(bare.select(rows), folder / "data", split)
-    card = _render_card(template, dataset, readable, splits, unreadable, n_folds=n_folds, seed=seed)
+    sizes = {split: len(rows) for split, rows in splits.items()}
+    card = _template(template).render(
+        repo_id=repo_id,
+        provenance=provenance_of(dataset),
+        classes=list(_classes(readable["label"][:], splits, codes)),
+        sizes=sizes,
+        size_category=_size_category(len(kept)),
+        left_out=dataset.info.description,
+        unreadable=unreadable,
+        n_folds=n_folds,
+        seed=seed,
+    )
     (folder / "README.md").write_text(card, encoding="utf-8")
-    return {split: len(rows) for split, rows in splits.items()}
+    return sizes
 
 
 def _look_at_images(dataset: Dataset) -> tuple[list[int], list[str], list[str]]:
@@ -98,28 +119,26 @@ def _fingerprint(image: dict[str, Any]) -> str | ImageError:
         return error
 
 
-def _render_card(
-    template: Path,
-    dataset: Dataset,
-    readable: Dataset,
-    splits: Mapping[str, np.ndarray],
-    unreadable: Iterable[str],
-    **numbers: int,
-) -> str:
-    labels = np.array([-1 if label is None else label for label in readable["label"][:]])
-    classes = [
-        {"name": name, **{split: int((labels[rows] == index).sum()) for split, rows in splits.items()}}
-        for index, name in enumerate(LABELS)
-    ]
+def _classes(
+    labels: Sequence[int | None], splits: Mapping[str, np.ndarray], codes: Mapping[str, str | None]
+) -> Iterator[dict[str, Any]]:
+    """Name, codes and images in each split of every class that there is."""
+    numbers = np.array([-1 if label is None else label for label in labels])
+    for index, name in enumerate(LABELS):
+        counts = {split: int((numbers[rows] == index).sum()) for split, rows in splits.items()}
+        if any(counts.values()):
+            yield {"name": name, "codes": [code for code, label in codes.items() if label == name], **counts}
+
+
+def _size_category(n_images: int) -> str:
+    """The Hub's name for how large a data set is."""
+    bounds, names = (1_000, 10_000, 100_000), ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M")
+    return names[bisect_right(bounds, n_images)]
+
+
+def _template(path: Path) -> Template:
     environment = Environment(
-        loader=FileSystemLoader(template.parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=FileSystemLoader(path.parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters["cell"] = markdown_cell
-    return environment.get_template(template.name).render(
-        provenance=provenance_of(dataset),
-        classes=[entry for entry in classes if entry["train"] or entry["test"]],
-        sizes={split: len(rows) for split, rows in splits.items()},
-        left_out=dataset.info.description,
-        unreadable=list(unreadable),
-        **numbers,
-    )
+    return environment.get_template(path.name)

@@ -1,6 +1,9 @@
 """A data set goes to the Hub with its licence and a split that does not leak, and plain `datasets` opens it."""
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -79,7 +82,9 @@ def test_the_card_names_makers_licence_classes_and_what_is_missing_but_no_path(p
     for text in ("CC BY 3.0", "@misc{matek2019aml", "BAS_9999", "PMB 1", f'load_dataset("{pushed}")'):
         assert text in card.text
     assert str(archive) not in card.text
-    counted = re.search(r"\| all \| (\d+) \| (\d+) \|", card.text)
+    assert card.data.size_categories == ["n<1K"]
+    assert "| monocyte | MON, MOB |" in card.text
+    counted = re.search(r"\| all \| \| (\d+) \| (\d+) \|", card.text)
     assert sum(map(int, counted.groups())) == 156
 
 
@@ -95,3 +100,27 @@ def test_a_dry_run_only_writes_a_folder(hub, run_script, archive, tmp_path):
     assert (tmp_path / "out" / "README.md").exists()
     with pytest.raises(DataError, match="not empty"):
         run_script("push_dataset", "matek19", archive, "alice/none", "--dry-run", tmp_path / "out")
+
+
+def test_acevedo20_has_its_own_card(run_script, tmp_path):
+    write_rendered(tmp_path / "cells", ("barcelona",), cells_per_class=6, size=64, labels=("basophil", "monocyte"))
+    root = tmp_path / "PBC_dataset_normal_DIB"
+    for code, label in (("BA", "basophil"), ("MO", "monocyte"), ("PLATELET", "monocyte")):
+        (root / label).mkdir(parents=True, exist_ok=True)
+        for number, file in enumerate(sorted((tmp_path / "cells" / "barcelona" / label).iterdir())):
+            Image.open(file).save(root / label / f"{code}_{number}.jpg")
+    run_script("push_dataset", "acevedo20", root, "alice/other", "--dry-run", tmp_path / "out")
+    card = DatasetCard.load(tmp_path / "out" / "README.md")
+    assert card.data.license == "cc-by-4.0"
+    for text in ("@article{acevedo2020dataset", "PLATELET 6", 'load_dataset("alice/other")', "| basophil | BA |"):
+        assert text in card.text
+
+
+def test_a_wrong_path_is_said_in_one_line():
+    script = Path(__file__).parents[2] / "hub" / "push_dataset.py"
+    command = [sys.executable, script, "matek19", "no/such.zip", "alice/none"]
+    answer = subprocess.run(command, capture_output=True, text=True)
+    assert answer.returncode == 1
+    assert answer.stderr.strip().startswith("error: ")
+    assert "no/such.zip" in answer.stderr
+    assert "Traceback" not in answer.stderr
