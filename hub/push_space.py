@@ -1,46 +1,60 @@
-"""Publishes the Space, with the package as it is here: python hub/push_space.py OWNER/NAME --model OWNER/MODEL."""
+"""Publishes the Space, with the package as it is here: python hub/push_space.py MODEL OWNER/NAME."""
 
 import argparse
 import shutil
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
+from huggingface_hub import RepoCard
+
+from bc_sam import BCSam, BCSamError, __version__
 from bc_sam.publish import Repository
 
 ROOT = Path(__file__).parents[1]
 
 #: The files of the Space; a push removes older ones of these names.
-SPACE_FILES = ("README.md", "app.py", "requirements.txt", "*.whl", "model/*")
+SPACE_FILES = ("README.md", "LICENSE", "app.py", "requirements.txt", "bc_sam/*", "bc_sam-*", "model/*")
 
 
 def main() -> None:
-    """Gathers the page, a wheel of the package and, if asked, a model, and pushes them in one commit."""
+    """Gathers the page, the package and the model, and pushes them in one commit."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("repo_id", help="OWNER/NAME on the Hub; made if it does not exist")
-    parser.add_argument("--model", type=Path, help="model folder to put into the Space")
+    parser.add_argument("model", help="model folder or run folder, to put inside; or a Hub id, to load it from there")
+    parser.add_argument("repo_id", help="OWNER/NAME of the Space on the Hub; made if it does not exist")
     parser.add_argument("--private", action="store_true", help="make a new Space private")
     parser.add_argument("--create-pr", action="store_true", help="propose it as a pull request")
+    parser.add_argument("--dry-run", type=Path, metavar="DIR", help="only write the Space into this new folder")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
+        folder = options.dry_run or Path(temporary)
         gather(folder, options.model)
-        repository = Repository.open(
-            options.repo_id, repo_type="space", private=options.private or None, create_pr=options.create_pr
-        )
-        print(repository.commit(folder, SPACE_FILES, "Upload the BC-SAM Space"))
+        if options.dry_run is None:
+            repository = Repository.open(
+                options.repo_id, repo_type="space", private=options.private or None, create_pr=options.create_pr
+            )
+            print(repository.commit(folder, SPACE_FILES, "Upload the BC-SAM Space"))
 
 
-def gather(folder: Path, model: Path | None) -> None:
-    """Puts together what the Space needs: it has no index to install the package from."""
-    for name in ("README.md", "app.py", "requirements.txt"):
-        shutil.copy(ROOT / "space" / name, folder)
-    build = [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)]
-    subprocess.run(build, check=True)
-    if model is not None:
-        shutil.copytree(model, folder / "model")
+def gather(folder: Path, source: str) -> None:
+    """Puts together what the Space needs: no index has the package, so its source lies beside the page."""
+    model = BCSam.from_pretrained(source)  # a page whose model does not load is not published
+    shutil.copytree(ROOT / "space", folder, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+    shutil.copytree(ROOT / "bc_sam", folder / "bc_sam", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "LICENSE", folder)
+    metadata = folder / f"bc_sam-{__version__}.dist-info" / "METADATA"  # the package asks it for its version
+    metadata.parent.mkdir()
+    metadata.write_text(f"Metadata-Version: 2.1\nName: bc_sam\nVersion: {__version__}\n", encoding="utf-8")
+    if Path(source).is_dir():
+        model.save_pretrained(folder / "model")
+    else:
+        card = RepoCard.load(folder / "README.md")
+        card.data.models = [source]
+        card.save(folder / "README.md")
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BCSamError as error:
+        sys.exit(f"error: {error}")
