@@ -22,11 +22,13 @@ from bc_sam.data.splits import assign_folds
 from bc_sam.data.store import CellStore, store_cells
 from bc_sam.errors import BCSamError
 from bc_sam.evaluation import score
-from bc_sam.features import FeatureStore, embed_features
+from bc_sam.feature_store import FeatureStore
+from bc_sam.features import embed_features
 from bc_sam.hub import is_hub_id, public_name
 from bc_sam.mask_check import doubt
 from bc_sam.measure import environment
 from bc_sam.model import BCSam
+from bc_sam.precision import dtype_of
 from bc_sam.record import DataRecord, TrainingRecord
 from bc_sam.reference import ReferenceLatents
 from bc_sam.results import ALL, Evaluation
@@ -114,8 +116,9 @@ class Adaptation:
         self.arguments = config.arguments
         training = self.arguments.training
         self.accelerator, self.precision = start_accelerator(training, folder, config.log_with)
-        self.model = BCSam.from_pretrained(config.model, revision=config.revision, device=self.accelerator.device)
-        self.model.precision = self.precision
+        device = self.accelerator.device
+        dtype = dtype_of(self.precision, device)
+        self.model = BCSam.from_pretrained(config.model, revision=config.revision, device=device, dtype=dtype)
         if self.model.reference is None or not self.model.classifiers:
             raise BCSamError(f"{config.model} stores no latents, or no classifiers, so it cannot be adapted.")
 
@@ -246,7 +249,7 @@ class Adaptation:
 
     def _doubtful(self, features: FeatureStore) -> np.ndarray:
         """Whether the predicted mask of each cell is probably wrong, (n,) bool; lists those that are."""
-        doubts = [doubt(mask) for mask in features.masks]
+        doubts = [doubt(features.masks[row]) for row in range(len(self.cells))]
         if self.accelerator.is_main_process:
             with (self.folder / "doubtful.csv").open("w", newline="") as file:
                 table = csv.writer(file)

@@ -20,7 +20,8 @@ from bc_sam.data.splits import assign_folds
 from bc_sam.data.store import CellStore, store_cells
 from bc_sam.errors import BCSamError, ConfigError
 from bc_sam.evaluation import LabelledLatents, dice_by_domain, evaluate_fold
-from bc_sam.features import FeatureStore, embed_features
+from bc_sam.feature_store import FeatureStore
+from bc_sam.features import embed_features
 from bc_sam.hub import is_hub_id, public_name
 from bc_sam.labels import LABELS
 from bc_sam.measure import environment, measure

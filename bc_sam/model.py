@@ -21,16 +21,15 @@ from bc_sam.card import write_card
 from bc_sam.classifiers import LatentClassifier
 from bc_sam.config import BCSamConfig, Precision
 from bc_sam.errors import BCSamError, ConfigError, DataError, ImageError
-from bc_sam.features import encode_pixels, predict_masks
+from bc_sam.features import encode_pixels, inference_sam, predict_masks
 from bc_sam.hub import resolve_folder
 from bc_sam.precision import precision_of
 from bc_sam.publish import Repository
 from bc_sam.record import TrainingRecord
 from bc_sam.reference import ReferenceLatents
 from bc_sam.results import Evaluation
-from bc_sam.sam.encoding import Encoded
 from bc_sam.sam.loading import load_hub_sam, load_sam
-from bc_sam.sam.lora import base_model, load_adapter, merge, save_adapter
+from bc_sam.sam.lora import base_model, load_adapter, save_adapter
 from bc_sam.sam.resizing import keep_mask_tokens
 from bc_sam.sam.weights import quiet
 from bc_sam.serialisation import JsonConfig
@@ -70,7 +69,7 @@ class BCSam:
         evaluation: What was measured of it.
         record: How it was trained.
         device: Where to compute; the parts are moved there.
-        precision: Number format of SAM's matrix products; ``"auto"`` takes bf16 where the device is fast at it.
+        precision: Number format of SAM's encoder; ``"auto"`` takes bf16 where the device is fast at it.
 
     Example:
         >>> model = BCSam.from_pretrained("runs/real")  # doctest: +SKIP
@@ -93,14 +92,12 @@ class BCSam:
     ) -> None:
         self.config = config
         self.adapter = adapter
-        self.sam = merge(adapter)
-        self.sam.to(device)  # type: ignore[arg-type]  # the library types it as taking no argument
+        self.sam = inference_sam(adapter, device, precision)
         self.autoencoder = autoencoder.to(device).eval()
         self.classifiers = dict(classifiers)
         self.reference = reference
         self.evaluation = evaluation
         self.record = record
-        self.precision = precision
 
     # ---- loading, saving, sharing ----
 
@@ -116,7 +113,7 @@ class BCSam:
         local_files_only: bool = False,
         force_download: bool = False,
         device: str | torch.device | None = None,
-        dtype: str | torch.dtype | None = None,
+        dtype: str | torch.dtype = "auto",
         refit: bool = False,
     ) -> Self:
         """Loads a model from a folder or from the Hub, every part from one revision.
@@ -130,8 +127,8 @@ class BCSam:
             local_files_only: Do not ask the Hub.
             force_download: Download again what is already there.
             device: Where to compute; by default the first CUDA device, else the processor.
-            dtype: Number format of SAM's matrix products: ``"float32"``, the default, ``"bfloat16"``, ``"float16"``,
-                or ``"auto"`` for bfloat16 where the device is fast at it. The rest is computed in float32.
+            dtype: Number format of SAM's encoder: ``"auto"`` is bfloat16 where the device has units for it, else
+                float32; or ``"float32"``, ``"bfloat16"``, ``"float16"``. The rest is computed in float32.
             refit: Fit the classifiers again on the stored latents, and open no skops file. The stored latents are a
                 sample of the training cells, so the classifiers will not be quite the same.
 
@@ -347,7 +344,7 @@ class BCSam:
         """Returns the mask of the cell in each image, bool, at the image's own height and width; see `predict`."""
         masks = []
         for batch in self._readable_batches(images, batch_size, show_progress_bar):
-            predicted = predict_masks(self.sam, self.config, self._encode(batch.pixels))
+            predicted = predict_masks(self.sam, self.config, encode_pixels(self.sam, self.config, batch.pixels))
             for mask, (height, width) in zip(predicted, batch.sizes, strict=True):
                 resized = Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST)
                 masks.append(np.asarray(resized, dtype=bool))
@@ -389,12 +386,10 @@ class BCSam:
                 yield batch
                 bar.update(len(batch.sources))
 
-    def _encode(self, pixels: np.ndarray) -> Encoded:
-        return encode_pixels(self.sam, self.config, pixels, self.precision)
-
     @torch.inference_mode()
     def _latents(self, pixels: np.ndarray) -> np.ndarray:
-        return self.autoencoder.encode(self._encode(pixels).features).cpu().numpy()
+        features = encode_pixels(self.sam, self.config, pixels)
+        return self.autoencoder.encode(features.float()).cpu().numpy()
 
     def _classifier(self, name: str | None) -> LatentClassifier:
         name = name or self.config.default_classifier

@@ -1,6 +1,4 @@
-"""Which number format a device computes in fast, and the context that computes in it."""
-
-from contextlib import AbstractContextManager
+"""Which number format a device computes in fast."""
 
 import torch
 
@@ -10,8 +8,8 @@ from bc_sam.errors import ConfigError
 _DTYPES: dict[str, Precision] = {"auto": "auto", "float32": "no", "bfloat16": "bf16", "float16": "fp16"}
 
 
-def precision_of(dtype: str | torch.dtype | None) -> Precision:
-    """Returns the number format of matrix products that a dtype stands for; ``None`` is full precision.
+def precision_of(dtype: str | torch.dtype) -> Precision:
+    """Returns the number format of matrix products that a dtype stands for.
 
     Raises:
         ConfigError: If it is none of ``"auto"``, ``"float32"``, ``"bfloat16"``, ``"float16"`` and torch's dtypes.
@@ -20,7 +18,7 @@ def precision_of(dtype: str | torch.dtype | None) -> Precision:
         >>> precision_of(torch.bfloat16)
         'bf16'
     """
-    name = "float32" if dtype is None else str(dtype).removeprefix("torch.")
+    name = str(dtype).removeprefix("torch.")
     if name not in _DTYPES:
         raise ConfigError(f"There is no dtype {name!r} here; choose one of {', '.join(_DTYPES)}.")
     return _DTYPES[name]
@@ -45,8 +43,12 @@ def resolve_precision(precision: Precision, device: torch.device) -> Precision:
     return "bf16" if device.type == "cpu" and any(map(torch.cpu.get_capabilities().get, fast)) else "no"
 
 
-def autocast(precision: Precision, device: torch.device) -> AbstractContextManager[None]:
-    """Returns a context in which matrix products run at `precision` on `device`."""
-    chosen = resolve_precision(precision, device)
-    dtype = torch.float16 if chosen == "fp16" else torch.bfloat16
-    return torch.autocast(device.type, dtype=dtype, enabled=chosen != "no")
+def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
+    """Returns the type of the weights of a model that computes at `precision` on `device`.
+
+    Example:
+        >>> dtype_of("bf16", torch.device("cpu"))
+        torch.bfloat16
+    """
+    dtypes = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    return dtypes[resolve_precision(precision, device)]

@@ -12,7 +12,7 @@ from bc_sam import plots
 from bc_sam.data.store import CellStore
 from bc_sam.evaluation import dice
 from bc_sam.experiment import Experiment, FoldResult
-from bc_sam.features import FeatureStore
+from bc_sam.feature_store import FeatureStore
 from bc_sam.model import BCSam
 from bc_sam.report import write_report
 from bc_sam.results import Evaluation
@@ -63,7 +63,7 @@ def _pictures_of_cells(experiment: Experiment, classifier: str) -> dict[str, Fig
     shown = _HeldOut(
         experiment.cells,
         np.flatnonzero(experiment.folds == 0),
-        FeatureStore(folder / "features"),
+        FeatureStore(folder / "features", experiment.cells.digests),
         np.load(folder / "latents.npy"),
         BCSam.from_pretrained(folder / "model"),
     )

@@ -1,6 +1,5 @@
 """The two torch stages on some cells, with the features between them; what was left unfinished is taken up again."""
 
-import copy
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,10 +15,10 @@ from transformers import SamModel
 from bc_sam.autoencoder import CrossDomainAutoencoder
 from bc_sam.config import BCSamConfig, Precision, TrainingArguments
 from bc_sam.data.store import CellStore
-from bc_sam.features import FeatureStore, extract_features, fingerprint_weights
+from bc_sam.feature_store import FeatureStore
+from bc_sam.features import extract_features, fingerprint_weights, inference_sam
 from bc_sam.measure import measure
 from bc_sam.results import StageTiming
-from bc_sam.sam.lora import merge
 from bc_sam.serialisation import JsonConfig
 from bc_sam.survey import expected_seconds, require_space
 from bc_sam.training.autoencoder import Anchor, train_autoencoder
@@ -68,9 +67,9 @@ class Stages:
         """
         require_space(self.cells, sam, self.folder.parent)
         learning, epochs = int(self.cells.has_mask[self.rows].sum()), self.arguments.segmentation.epochs
-        on_device = copy.deepcopy(sam).to(self.accelerator.device).eval()
+        ready = inference_sam(sam, self.accelerator.device, self.precision)
         processes = self.accelerator.num_processes
-        seconds = expected_seconds(on_device, config, self.cells, learning, epochs, self.precision) / processes
+        seconds = expected_seconds(ready, config, self.cells, learning, epochs) / processes
         logger.info("Stage 1 and the features will take about %.0f min here, by one batch.", max(1, seconds / 60))
 
     def segment(self, adapter: PeftModel, config: BCSamConfig) -> None:
@@ -94,11 +93,10 @@ class Stages:
         """Computes the features of all cells, or opens them."""
         with self._timed("features"):
             return extract_features(
-                merge(adapter).to(self.accelerator.device),
+                inference_sam(adapter, self.accelerator.device, self.precision),
                 config,
                 self.cells,
                 self.folder / "features",
-                precision=self.precision,
                 accelerator=self.accelerator,
             )
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from transformers import SamModel
 
-from bc_sam.config import BCSamConfig, Precision
+from bc_sam.config import BCSamConfig
 from bc_sam.data.quality import find_lookalikes, measure_quality
 from bc_sam.data.splits import find_copies, independent_units
 from bc_sam.data.store import CellStore
@@ -184,21 +184,20 @@ def require_space(cells: CellStore, sam: SamModel, folder: Path) -> None:
 
 
 def expected_seconds(
-    sam: SamModel, config: BCSamConfig, cells: CellStore, learning: int, epochs: int, precision: Precision
+    sam: SamModel, config: BCSamConfig, cells: CellStore, learning: int, epochs: int
 ) -> float:
     """Estimates the seconds of stage 1 and of the features, from one small batch; the truth may be twice as much.
 
     Args:
-        sam: The model, where it will compute.
+        sam: What `bc_sam.features.inference_sam` returned.
         config: Its pixels' mean and deviation.
         cells: All cells, of which features are computed.
         learning: Cells that stage 1 learns from.
         epochs: Its epochs.
-        precision: Number format.
     """
     n = min(8, len(cells))
-    encode_pixels(sam, config, cells.pixels[:n], precision)  # the first one warms up
+    encode_pixels(sam, config, cells.pixels[:n])  # the first one warms up
     start = time.perf_counter()
-    encode_pixels(sam, config, cells.pixels[:n], precision)
+    encode_pixels(sam, config, cells.pixels[:n])
     each = (time.perf_counter() - start) / n
     return each * (len(cells) + _LEARNING * learning * epochs)

@@ -1,5 +1,6 @@
-"""Decoded cells on disk: every image is read once, resized, and then memory-mapped by all stages."""
+"""Decoded cells on disk: every image is read once, resized, and then read from there by all stages."""
 
+import hashlib
 import logging
 import os
 from collections.abc import Sequence
@@ -14,7 +15,7 @@ import numpy as np
 from tqdm import tqdm
 
 from bc_sam.data.splits import fingerprint
-from bc_sam.disk import create_array
+from bc_sam.disk import DiskArray, create_array
 from bc_sam.errors import ConfigError, DataError, ImageError
 from bc_sam.images import read_image, read_mask, to_square
 from bc_sam.serialisation import JsonConfig
@@ -45,6 +46,7 @@ class CellTable(JsonConfig):
         groups: Slide or patient, or ``None`` where it is not known.
         files: Name of the source file, relative to its data set.
         fingerprints: Hash of the pixels that rotations and flips do not change.
+        digests: Hash of the stored pixels as they are, 64 bits.
         has_mask: Whether there is a hand mask.
         sizes: Height and width of the image before it was resized, pixels.
         unreadable: Files that could not be read, each with the reason.
@@ -57,28 +59,31 @@ class CellTable(JsonConfig):
     groups: list[str | None]
     files: list[str]
     fingerprints: list[str]
+    digests: list[int]
     has_mask: list[bool]
     sizes: list[tuple[int, int]]
     unreadable: list[str]
 
 
 class CellStore:
-    """Cells of one or more data sets, decoded and resized, memory-mapped from a folder.
+    """Cells of one or more data sets, decoded and resized, in a folder.
 
     Attributes:
         table: What is known of each cell.
-        pixels: (n, S, S, 3) uint8, RGB.
-        masks: (n, S, S) uint8, 0 background, 1 cytoplasm, 2 nucleus; all `NO_MASK` where there is no hand mask.
+        pixels: (n, S, S, 3) uint8, RGB, on disk.
+        masks: (n, S, S) uint8, on disk: 0 background, 1 cytoplasm, 2 nucleus; all `NO_MASK` without a hand mask.
         labels: (n,) int64, -1 where the class is not known.
         domains: (n,) int64.
+        digests: (n,) uint64, hash of each image's pixels.
         has_mask: (n,) bool.
     """
 
     def __init__(self, folder: Path) -> None:
         self.table = CellTable.load(folder / "table.json")
         n = len(self.table.files)
-        self.pixels = np.load(folder / "pixels.npy", mmap_mode="r")[:n]
-        self.masks = np.load(folder / "masks.npy", mmap_mode="r")[:n]
+        self.pixels = DiskArray(folder / "pixels.npy", n)
+        self.masks = DiskArray(folder / "masks.npy", n)
+        self.digests = np.asarray(self.table.digests, dtype=np.uint64)
         self.labels = np.asarray(self.table.labels, dtype=np.int64)
         self.domains = np.asarray(self.table.domains, dtype=np.int64)
         self.has_mask = np.asarray(self.table.has_mask, dtype=bool)
@@ -185,14 +190,19 @@ def _decode_all(datasets: Sequence["Dataset"], names: list[str], folder: Path, s
         for domain, dataset in enumerate(map(_undecoded, datasets)):
             for chunk in dataset.iter(batch_size=_CHUNK):
                 sources = [dict(zip(chunk, values, strict=True)) for values in zip(*chunk.values(), strict=True)]
+                good = []
                 for cell, decoded in zip(sources, pool.map(partial(_decode, size=size), sources), strict=True):
                     if isinstance(decoded, ImageError):
                         message = without_folder(decoded, cell["image"]["path"], cell["file"])
                         unreadable.append(f"{names[domain]}: {message}")
                         logger.warning("Left out: %s", decoded)
                     else:
-                        pixels[len(cells)], masks[len(cells)], cell["fingerprint"], cell["size"] = decoded
-                        cells.append(cell | {"domain": domain})
+                        good.append(decoded)
+                        known = {name: cell[name] for name in ("label", "group", "file")}
+                        cells.append(known | decoded.facts | {"domain": domain, "has_mask": cell["mask"] is not None})
+                if good:
+                    pixels.write(len(cells) - len(good), np.stack([cell.pixels for cell in good]))
+                    masks.write(len(cells) - len(good), np.stack([cell.mask for cell in good]))
                 progress.update(len(sources))
     return CellTable(
         key=key,
@@ -202,7 +212,8 @@ def _decode_all(datasets: Sequence["Dataset"], names: list[str], folder: Path, s
         groups=[cell["group"] for cell in cells],
         files=[cell["file"] for cell in cells],
         fingerprints=[cell["fingerprint"] for cell in cells],
-        has_mask=[cell["mask"] is not None for cell in cells],
+        digests=[cell["digest"] for cell in cells],
+        has_mask=[cell["has_mask"] for cell in cells],
         sizes=[cell["size"] for cell in cells],
         unreadable=unreadable,
     )
@@ -213,7 +224,14 @@ def without_folder(error: ImageError, path: str | None, file: str) -> str:
     return str(error).replace(path, file) if path else str(error)
 
 
-def _decode(cell: dict[str, Any], size: int) -> tuple[np.ndarray, np.ndarray, str, tuple[int, int]] | ImageError:
+@dataclass(frozen=True)
+class _Decoded:
+    pixels: np.ndarray
+    mask: np.ndarray
+    facts: dict[str, Any]
+
+
+def _decode(cell: dict[str, Any], size: int) -> _Decoded | ImageError:
     """Reads one image and its mask; returns the error, not raises it, so that the others of the chunk go on."""
     try:
         image = read_image(cell["image"])
@@ -224,4 +242,6 @@ def _decode(cell: dict[str, Any], size: int) -> tuple[np.ndarray, np.ndarray, st
             mask = read_mask(cell["mask"], size)
     except ImageError as error:
         return error
-    return pixels, mask, fingerprint(pixels), (image.height, image.width)
+    digest = int.from_bytes(hashlib.blake2b(pixels.tobytes(), digest_size=8).digest())
+    facts = {"fingerprint": fingerprint(pixels), "digest": digest, "size": (image.height, image.width)}
+    return _Decoded(pixels, mask, facts)

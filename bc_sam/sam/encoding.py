@@ -1,7 +1,7 @@
 """The two forward passes on which everything stands: pixels to feature map, and feature map to cell mask."""
 
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -16,18 +16,6 @@ Sam = SamModel | PeftModel
 
 #: How the cell is read from the mask decoder; see `cell_logits`.
 MaskTokens = Literal["single", "two"]
-
-
-class Encoded(NamedTuple):
-    """What one pass of the encoder gives; C is the encoder's width, h = w the side of its grid of patches.
-
-    Attributes:
-        features: The last hidden state before the neck (B, C, h, w), the feature of BC-SAM (section 2.1).
-        embeddings: The image embedding after the neck (B, 256, h, w), which the mask decoder takes.
-    """
-
-    features: Tensor
-    embeddings: Tensor
 
 
 def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
@@ -50,22 +38,23 @@ def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     return ((pixels.float() - shift) / scale).permute(0, 3, 1, 2).contiguous()
 
 
-def encode(sam: Sam, pixel_values: Tensor) -> Encoded:
-    """Runs the image encoder once. Gradients flow.
+def encode(sam: Sam, pixel_values: Tensor) -> Tensor:
+    """Runs the blocks of the image encoder once. Gradients flow.
 
-    The blocks are called here, not through the encoder's `forward`, because that one returns what lies before the
-    neck only together with every other hidden state.
+    They are called here, not through the encoder's `forward`, because that one returns what lies before the neck only
+    together with every other hidden state.
 
     Args:
         sam: The model.
         pixel_values: Normalised images (B, 3, S, S), float, of the model's image size S.
 
     Returns:
-        Features and embeddings, channels first and contiguous.
+        The last hidden state before the neck, the feature of BC-SAM (section 2.1): (B, C, h, w), contiguous, where C
+        is the encoder's width and h = w the side of its grid of patches.
 
     Example:
         >>> from bc_sam.sam.loading import load_sam
-        >>> encode(load_sam("tiny"), torch.zeros(1, 3, 224, 224)).features.shape
+        >>> encode(load_sam("tiny"), torch.zeros(1, 3, 224, 224)).shape
         torch.Size([1, 256, 14, 14])
     """
     encoder = sam.vision_encoder
@@ -74,7 +63,12 @@ def encode(sam: Sam, pixel_values: Tensor) -> Encoded:
         hidden = hidden + encoder.pos_embed
     for layer in encoder.layers:
         hidden = layer(hidden)
-    return Encoded(hidden.permute(0, 3, 1, 2).contiguous(), encoder.neck(hidden).contiguous())
+    return hidden.permute(0, 3, 1, 2).contiguous()
+
+
+def image_embeddings(sam: Sam, features: Tensor) -> Tensor:
+    """Returns what the mask decoder takes, the features after the encoder's neck: (B, 256, h, w)."""
+    return sam.vision_encoder.neck(features.permute(0, 2, 3, 1))
 
 
 def feature_shape(sam: Sam) -> tuple[int, int, int]:
@@ -84,7 +78,7 @@ def feature_shape(sam: Sam) -> tuple[int, int, int]:
     return vision.hidden_size, grid, grid
 
 
-def cell_logits(sam: Sam, embeddings: Tensor, *, mask_tokens: MaskTokens = "single") -> Tensor:
+def cell_logits(sam: Sam, features: Tensor, *, mask_tokens: MaskTokens = "single") -> Tensor:
     """Segments the cell in the image, without a prompt. Gradients flow.
 
     The null prompt: no point and no box, so the decoder sees its own output tokens only, and the learned
@@ -92,7 +86,7 @@ def cell_logits(sam: Sam, embeddings: Tensor, *, mask_tokens: MaskTokens = "sing
 
     Args:
         sam: The model.
-        embeddings: Image embeddings (B, 256, h, w) of `encode`.
+        features: Features (B, C, h, w) of `encode`.
         mask_tokens: ``"single"`` takes the mask of SAM's single-mask token. ``"two"`` is for checkpoints of the
             original BC-SAM, whose decoder has two tokens, background and cell, under a softmax: the difference of
             their masks has that softmax as its sigmoid.
@@ -103,6 +97,8 @@ def cell_logits(sam: Sam, embeddings: Tensor, *, mask_tokens: MaskTokens = "sing
     Raises:
         ConfigError: If `mask_tokens` is ``"two"`` and the decoder has not exactly two tokens.
     """
+    # The decoder keeps its own precision: it costs little, and draws the outline.
+    embeddings = image_embeddings(sam, features).to(sam.mask_decoder.iou_token.weight.dtype)
     single = sam(image_embeddings=embeddings, multimask_output=False).pred_masks[:, 0, 0]
     if mask_tokens == "single":
         return single

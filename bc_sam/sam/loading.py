@@ -7,6 +7,7 @@ from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEnc
 
 from bc_sam.errors import WeightsError
 from bc_sam.hub import download_snapshot, is_hub_id
+from bc_sam.sam.attention import join_biases
 from bc_sam.sam.folder import load_sam_folder
 from bc_sam.sam.original import read_torch_file, sam_from_original
 from bc_sam.sam.resizing import patch_grid, resize_sam
@@ -123,7 +124,7 @@ def tiny_sam_config(image_size: int = 224) -> SamConfig:
 def _new_sam(config: SamConfig, seed: int) -> SamModel:
     """Draws a SAM from a seed."""
     with seeded(seed):
-        sam = SamModel(config).eval()
+        sam = join_biases(SamModel(config).eval())
     # Its width has done its work. The library writes this number to disk, but reads another.
     vision: Any = config.vision_config
     vision.scale = vision.hidden_size // 2

@@ -9,6 +9,7 @@ from transformers import SamConfig, SamModel
 from transformers.utils import logging as transformers_logging
 
 from bc_sam.errors import WeightsError
+from bc_sam.sam.attention import join_biases
 
 _LISTED = 8  # names in an error message, of each kind
 
@@ -32,7 +33,7 @@ def build_sam(config: SamConfig, state: Mapping[str, Tensor], source: str) -> Sa
     require_match(sam.state_dict(), state, source)
     sam.load_state_dict(state, assign=True)
     sam.tie_weights()
-    return sam.eval()
+    return join_biases(sam.eval())
 
 
 def require_match(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], source: str) -> None:

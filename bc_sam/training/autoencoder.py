@@ -10,7 +10,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from bc_sam.autoencoder import CrossDomainAutoencoder
 from bc_sam.config import AutoencoderArguments
-from bc_sam.features import FeatureStore
+from bc_sam.feature_store import FeatureStore
 from bc_sam.losses import autoencoder_loss, linear_mmd, ssim
 from bc_sam.training.checkpoints import Checkpoints
 from bc_sam.training.distributed import gather, share_batch_norm

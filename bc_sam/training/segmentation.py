@@ -49,7 +49,7 @@ class CellSegmenter(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns cell logits (B, S/4, S/4) of normalised images (B, 3, S, S)."""
-        return cell_logits(self.sam, encode(self.sam, images).embeddings)
+        return cell_logits(self.sam, encode(self.sam, images))
 
 
 def train_segmentation(

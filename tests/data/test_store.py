@@ -78,10 +78,10 @@ def test_cells_of_all_data_sets_are_kept_in_order(make, folder):
     assert len(set(cells.table.fingerprints)) == 3
 
 
-def test_arrays_are_mapped_from_the_disk(make, folder):
-    cells = store_cells([make("north", {"a.png": 10})], folder, SIZE)
-    assert isinstance(cells.pixels, np.memmap)
-    assert isinstance(cells.masks, np.memmap)
+def test_images_of_the_same_pixels_have_the_same_digest(make, folder):
+    cells = store_cells([make("north", {"a.png": 10, "b.png": 20, "copy.png": 10})], folder, SIZE)
+    assert cells.digests.dtype == np.uint64
+    assert cells.digests[0] == cells.digests[2] != cells.digests[1]
 
 
 def test_an_unreadable_image_is_named_and_the_others_go_on(make, folder, caplog):

@@ -9,7 +9,7 @@ import torch
 from parity_weights import value
 
 from bc_sam import BCSam
-from bc_sam.sam.encoding import cell_logits, encode
+from bc_sam.sam.encoding import cell_logits, encode, image_embeddings
 from bc_sam.sam.loading import load_sam
 
 PARITY = Path(__file__).parents[1] / "parity"
@@ -50,17 +50,18 @@ def converted(checkpoints, run_bc_sam, tmp_path_factory):
 
 def test_features_are_the_originals(converted):
     expected = np.load(PARITY / "sam_tiny_expected.npz")
-    model = BCSam.from_pretrained(converted)
-    encoded = encode(model.sam, torch.from_numpy(expected["preprocessed"]))
-    np.testing.assert_allclose(encoded.features.detach(), expected["lora_feature"], atol=5e-5)
+    model = BCSam.from_pretrained(converted, dtype="float32")
+    features = encode(model.sam, torch.from_numpy(expected["preprocessed"]))
+    np.testing.assert_allclose(features, expected["lora_feature"], atol=5e-5)
 
 
 def test_cells_are_read_from_two_mask_tokens(converted):
-    model = BCSam.from_pretrained(converted)
+    model = BCSam.from_pretrained(converted, dtype="float32")
     assert model.config.mask_tokens == "two"
     expected = np.load(PARITY / "sam_tiny_expected.npz")
-    embeddings = torch.from_numpy(expected["lora_embedding"])
-    two = cell_logits(model.sam, embeddings, mask_tokens="two")
+    features = torch.from_numpy(expected["lora_feature"])
+    embeddings = image_embeddings(model.sam, features)
+    two = cell_logits(model.sam, features, mask_tokens="two")
     first, second = (
         model.sam(image_embeddings=embeddings, multimask_output=many).pred_masks[:, 0, 0] for many in (False, True)
     )

@@ -12,7 +12,7 @@ from transformers import SamModel
 
 from bc_sam.autoencoder import CrossDomainAutoencoder
 from bc_sam.errors import UntrustedFileError, WeightsError
-from bc_sam.sam.encoding import cell_logits, encode
+from bc_sam.sam.encoding import cell_logits, encode, image_embeddings
 from bc_sam.sam.lora import load_adapter, merge, save_adapter
 from bc_sam.sam.original import adapter_from_original, autoencoder_from_original, read_torch_file, sam_from_original
 from bc_sam.sam.resizing import keep_mask_tokens, resize_sam
@@ -54,7 +54,8 @@ def original_autoencoder():
 def difference(model, expected, kind):
     """Largest differences of feature and embedding from the original's."""
     with torch.no_grad():
-        features, embeddings = encode(model, expected["preprocessed"])
+        features = encode(model, expected["preprocessed"])
+        embeddings = image_embeddings(model, features)
     return max(
         (features - expected[f"{kind}_feature"]).abs().max().item(),
         (embeddings - expected[f"{kind}_embedding"]).abs().max().item(),
@@ -198,8 +199,8 @@ class TestAdapter:
         encoder = {name: tensor for name, tensor in original_state.items() if name.startswith("image_encoder.")}
         reference = resize_sam(sam_from_original(encoder | two_token_decoder), 224)
         with torch.no_grad():
-            logits = cell_logits(model, expected["lora_embedding"], mask_tokens="two")
-            assert torch.equal(logits, cell_logits(reference, expected["lora_embedding"], mask_tokens="two"))
+            logits = cell_logits(model, expected["lora_feature"], mask_tokens="two")
+            assert torch.equal(logits, cell_logits(reference, expected["lora_feature"], mask_tokens="two"))
 
     @pytest.mark.parametrize("name", ["w_a_000", "w_b_017", "mask_decoder.iou_token.weight", GAUSSIAN])
     def test_names_a_missing_tensor(self, original_lora, two_token_decoder, sam, name):
