@@ -151,9 +151,7 @@ def _checksum(tensors: Mapping[str, np.ndarray]) -> str:
     return f"{value:08x}"
 
 
-def _locate(
-    folder: Path, digests: np.ndarray, encoder: str | None
-) -> tuple[list[Path], np.ndarray, np.ndarray]:
+def _locate(folder: Path, digests: np.ndarray, encoder: str | None) -> tuple[list[Path], np.ndarray, np.ndarray]:
     """The shards of an encoder, and for each cell its shard and its place there, -1 where there is none."""
     paths: list[Path] = []
     shards, rows, known = [], [], []

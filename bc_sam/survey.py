@@ -183,9 +183,7 @@ def require_space(cells: CellStore, sam: SamModel, folder: Path) -> None:
         )
 
 
-def expected_seconds(
-    sam: SamModel, config: BCSamConfig, cells: CellStore, learning: int, epochs: int
-) -> float:
+def expected_seconds(sam: SamModel, config: BCSamConfig, cells: CellStore, learning: int, epochs: int) -> float:
     """Estimates the seconds of stage 1 and of the features, from one small batch; the truth may be twice as much.
 
     Args:

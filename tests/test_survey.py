@@ -91,7 +91,7 @@ def test_more_cells_and_epochs_are_expected_to_take_longer(rendered, tmp_path, m
     write(tmp_path / "cells", rendered[:4])
     cells = store_cells([load_cells(f"ours={tmp_path / 'cells'}")], tmp_path / "store", 64)
     config = BCSamConfig(image_size=64)
-    short, long = (expected_seconds(small_sam(), config, cells, 4, epochs, "no") for epochs in (1, 10))
+    short, long = (expected_seconds(small_sam(), config, cells, 4, epochs) for epochs in (1, 10))
     assert (short, long) == ((4 + 3 * 4) / 4, (4 + 3 * 40) / 4)
 
 
