@@ -1,5 +1,6 @@
 """The command line: ``bc-sam COMMAND``. Every command is a thin layer over the package."""
 
+import gc
 import json
 import logging
 import os
@@ -50,7 +51,7 @@ GroupPattern = Annotated[
     ),
 ]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of the model on the Hub.")]
-BatchSize = Annotated[int, typer.Option(min=1, help="Images a step.")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Images a step; by default what suits the device.")]
 Subfolder = Annotated[str | None, typer.Option(help="Folder in the repository that holds the model.")]
 IncludeBase = Annotated[bool, typer.Option("--include-base", help="Also write a base SAM that is on the Hub.")]
 Refit = Annotated[
@@ -169,7 +170,7 @@ def evaluate(
     label_map: LabelMap = None,
     group_pattern: GroupPattern = None,
     revision: Revision = None,
-    batch_size: BatchSize = 32,
+    batch_size: BatchSize = None,
     out: Annotated[Path | None, typer.Option(help="Also write the figures as JSON to this file.")] = None,
 ) -> None:
     """Prints the cross-domain table.
@@ -213,7 +214,7 @@ def predict(
     classifier: Classifier = None,
     csv: Annotated[Path | None, typer.Option(help="Also write all probabilities to this CSV file.")] = None,
     revision: Revision = None,
-    batch_size: BatchSize = 32,
+    batch_size: BatchSize = None,
 ) -> None:
     """Names cells: label, probability and second guess for each image, and a differential count.
 
@@ -223,9 +224,12 @@ def predict(
 
     from bc_sam.model import BCSam
     from bc_sam.predictions import CsvTable, describe, find_cells, render_differential
+    from bc_sam.sam.compiling import WORTH_COMPILING
 
     found = find_cells(cells)
-    loaded = BCSam.from_pretrained(model, revision=revision)
+    loaded = BCSam.from_pretrained(model, revision=revision, classifiers=[classifier or "default"])
+    if len(found) >= WORTH_COMPILING:
+        loaded.compile(batch_size)
     predictions = loaded.stream(found.images, classifier=classifier, batch_size=batch_size)
     counts: Counter[str] = Counter()
     errors = []
@@ -254,7 +258,7 @@ def embed(
     cells: Cells,
     out: Annotated[Path, typer.Option(help="NumPy archive (.npz) to write: files (n,) and latents (n, d).")],
     revision: Revision = None,
-    batch_size: BatchSize = 32,
+    batch_size: BatchSize = None,
 ) -> None:
     """Writes the latent of each cell: the numbers that the classifiers see."""
     import numpy as np
@@ -262,9 +266,12 @@ def embed(
 
     from bc_sam.model import BCSam
     from bc_sam.predictions import find_cells
+    from bc_sam.sam.compiling import WORTH_COMPILING
 
     found = find_cells(cells)
-    loaded = BCSam.from_pretrained(model, revision=revision)
+    loaded = BCSam.from_pretrained(model, revision=revision, classifiers=["default"])
+    if len(found) >= WORTH_COMPILING:
+        loaded.compile(batch_size)
     files, latents = [], []
     predictions = loaded.stream(found.images, batch_size=batch_size)
     for name, prediction in zip(found.names, tqdm(predictions, total=len(found), unit="cell"), strict=True):
@@ -517,6 +524,8 @@ def _report(experiment: "Experiment") -> Any:
 
 def main() -> None:
     """Runs the command line; an error of the package ends it with one line, not with a trace."""
+    # Importing makes some million objects that stay: looking through them for garbage would take a second.
+    gc.set_threshold(100_000, 50, 50)
     logging.basicConfig(format="%(message)s")
     # Of several processes only the first one talks.
     quiet = os.environ.get("RANK", "0") != "0"
@@ -527,3 +536,5 @@ def main() -> None:
     except (BCSamError, OSError) as error:  # an OSError tells of a full disk or a missing permission by itself
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
+    finally:
+        gc.freeze()  # else Python goes through all of them once more before it ends

@@ -25,6 +25,7 @@ from bc_sam.feature_store import (
     write_shard,
 )
 from bc_sam.precision import dtype_of
+from bc_sam.sam.compiling import WORTH_COMPILING, compile_blocks
 from bc_sam.sam.encoding import cell_logits, encode, normalise, upsample_logits
 from bc_sam.sam.lora import merge
 
@@ -32,6 +33,11 @@ if TYPE_CHECKING:  # their packages are of training, which predicting does witho
     from accelerate import Accelerator
 
     from bc_sam.data.store import CellStore
+
+
+def default_batch_size(device: torch.device) -> int:
+    """Returns the images a step that suit a device; ``bc-sam bench`` measures what suits it best."""
+    return 16 if device.type == "cpu" else 64
 
 
 def inference_sam(sam: SamModel | PeftModel, device: str | torch.device, precision: Precision = "no") -> SamModel:
@@ -79,7 +85,7 @@ def extract_features(
     folder: Path,
     *,
     accelerator: "Accelerator",
-    batch_size: int = 32,
+    batch_size: int | None = None,
 ) -> FeatureStore:
     """Computes the features of all cells that this very encoder has not left there already.
 
@@ -89,7 +95,7 @@ def extract_features(
         cells: The images.
         folder: Where the shards go; damaged ones are computed again, those of other encoders removed.
         accelerator: The processes, which share the cells.
-        batch_size: Images a step.
+        batch_size: Images a step; by default what suits the device.
 
     Returns:
         The opened store.
@@ -102,6 +108,9 @@ def extract_features(
         remove_unfit_shards(folder, encoder)
     accelerator.wait_for_everyone()
     missing = missing_cells(folder, cells.digests, encoder)
+    batch_size = batch_size or default_batch_size(sam.device)
+    if len(missing) >= WORTH_COMPILING * accelerator.num_processes:
+        compile_blocks(sam, batch_size)
     shards = [missing[start : start + SHARD_CELLS] for start in range(0, len(missing), SHARD_CELLS)]
     accelerator.wait_for_everyone()  # until all have seen what is missing
     own = shards[accelerator.process_index :: accelerator.num_processes]

@@ -1,7 +1,7 @@
 """The model as its users see it: load it, name cells with it, save it, share it."""
 
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sized
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -21,13 +21,14 @@ from bc_sam.card import write_card
 from bc_sam.classifiers import LatentClassifier
 from bc_sam.config import BCSamConfig, Precision
 from bc_sam.errors import BCSamError, ConfigError, DataError, ImageError
-from bc_sam.features import encode_pixels, inference_sam, predict_masks
+from bc_sam.features import default_batch_size, encode_pixels, inference_sam, predict_masks
 from bc_sam.hub import resolve_folder
 from bc_sam.precision import precision_of
 from bc_sam.publish import Repository
 from bc_sam.record import TrainingRecord
 from bc_sam.reference import ReferenceLatents
 from bc_sam.results import Evaluation
+from bc_sam.sam.compiling import compile_blocks
 from bc_sam.sam.loading import load_hub_sam, load_sam
 from bc_sam.sam.lora import base_model, load_adapter, save_adapter
 from bc_sam.sam.resizing import keep_mask_tokens
@@ -114,6 +115,7 @@ class BCSam:
         force_download: bool = False,
         device: str | torch.device | None = None,
         dtype: str | torch.dtype = "auto",
+        classifiers: Collection[str] | None = None,
         refit: bool = False,
     ) -> Self:
         """Loads a model from a folder or from the Hub, every part from one revision.
@@ -129,6 +131,7 @@ class BCSam:
             device: Where to compute; by default the first CUDA device, else the processor.
             dtype: Number format of SAM's encoder: ``"auto"`` is bfloat16 where the device has units for it, else
                 float32; or ``"float32"``, ``"bfloat16"``, ``"float16"``. The rest is computed in float32.
+            classifiers: Those to load, which saves time; ``"default"`` is the config's. By default all.
             refit: Fit the classifiers again on the stored latents, and open no skops file. The stored latents are a
                 sample of the training cells, so the classifiers will not be quite the same.
 
@@ -149,12 +152,12 @@ class BCSam:
         config = model_folder.load_config(folder)
         model_folder.check_files(folder, config)
         sizes = (config.feature_channels, config.latent_dim, config.decoder_channels)
-        classifiers, reference = load_classifiers(folder, config, refit=refit)
+        loaded, reference = load_classifiers(folder, config, only=classifiers, refit=refit)
         return cls(
             config,
             load_adapter(_load_base(folder, config, remote), folder / model_folder.ADAPTER),
             load_autoencoder(folder / model_folder.AUTOENCODER, *sizes),
-            classifiers,
+            loaded,
             reference=reference,
             evaluation=_load_if_listed(Evaluation, folder, model_folder.EVALUATION, config),
             record=_load_if_listed(TrainingRecord, folder, model_folder.RECORD, config),
@@ -225,7 +228,7 @@ class BCSam:
         self, folder: Path, *, include_base: bool, existing_card: str | None, repo_id: str | None = None
     ) -> None:
         if lost := self.config.classifiers.keys() - self.classifiers.keys():
-            raise BCSamError(f"The classifiers {', '.join(lost)} were not loaded, and would be lost. Install XGBoost.")
+            raise BCSamError(f"The classifiers {', '.join(lost)} were not loaded, and would be lost. Load them all.")
         inside = self.config.base_inside or include_base
         save_adapter(self.adapter, folder / model_folder.ADAPTER)
         if inside:
@@ -273,12 +276,25 @@ class BCSam:
         """Class names, in the order of the probability columns."""
         return self.config.labels
 
+    def compile(self, batch_size: int | None = None) -> bool:
+        """Compiles SAM's encoder, which takes up to half a minute and then saves a little on every image.
+
+        The command line does so by itself from `bc_sam.sam.compiling.WORTH_COMPILING` images on.
+
+        Args:
+            batch_size: Images a step, as it will be given to `predict`; smaller batches go the ordinary way.
+
+        Returns:
+            Whether it is compiled now; not where there is no compiler.
+        """
+        return compile_blocks(self.sam, batch_size or default_batch_size(self.device))
+
     def predict(
         self,
         images: Iterable[Any],
         *,
         classifier: str | None = None,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         show_progress_bar: bool = False,
     ) -> list[str]:
         """Names each cell.
@@ -286,7 +302,7 @@ class BCSam:
         Args:
             images: Paths, bytes, PIL images or arrays, one cell each.
             classifier: One of `classifiers`; by default the config's.
-            batch_size: Images a step.
+            batch_size: Images a step; by default what suits the device.
             show_progress_bar: Whether to show progress.
 
         Returns:
@@ -305,7 +321,7 @@ class BCSam:
         images: Iterable[Any],
         *,
         classifier: str | None = None,
-        batch_size: int = 32,
+        batch_size: int | None = None,
         show_progress_bar: bool = False,
     ) -> np.ndarray:
         """Returns probabilities (n, n_labels), float32, columns in the order of `labels`; see `predict`."""
@@ -332,14 +348,16 @@ class BCSam:
         ]
         return ranked if many else ranked[0]
 
-    def embed(self, images: Iterable[Any], *, batch_size: int = 32, show_progress_bar: bool = False) -> np.ndarray:
+    def embed(
+        self, images: Iterable[Any], *, batch_size: int | None = None, show_progress_bar: bool = False
+    ) -> np.ndarray:
         """Returns the latents (n, latent_dim), float32, of images; see `predict`."""
         batches = self._readable_batches(images, batch_size, show_progress_bar)
         latents = [self._latents(batch.pixels) for batch in batches]
         return np.concatenate(latents) if latents else np.empty((0, self.config.latent_dim), np.float32)
 
     def segment(
-        self, images: Iterable[Any], *, batch_size: int = 32, show_progress_bar: bool = False
+        self, images: Iterable[Any], *, batch_size: int | None = None, show_progress_bar: bool = False
     ) -> list[np.ndarray]:
         """Returns the mask of the cell in each image, bool, at the image's own height and width; see `predict`."""
         masks = []
@@ -351,20 +369,20 @@ class BCSam:
         return masks
 
     def stream(
-        self, images: Iterable[Any], *, classifier: str | None = None, batch_size: int = 32
+        self, images: Iterable[Any], *, classifier: str | None = None, batch_size: int | None = None
     ) -> Iterator[Prediction]:
         """Names a stream of cells, of any length in constant memory; what cannot be read is said and passed over.
 
         Args:
             images: Paths, bytes, PIL images or arrays, one cell each.
             classifier: One of `classifiers`.
-            batch_size: Images a step.
+            batch_size: Images a step; by default what suits the device.
 
         Yields:
             One `Prediction` for each image, in order.
         """
         chosen = self._classifier(classifier)
-        for batch in decoded_batches(images, self.config.image_size, batch_size):
+        for batch in self._batches(images, batch_size):
             latents = self._latents(batch.pixels) if len(batch.pixels) else np.empty((0, self.config.latent_dim))
             readable = zip(latents, chosen.predict_proba(latents), strict=True)
             for source, error in zip(batch.sources, batch.errors, strict=True):
@@ -374,17 +392,21 @@ class BCSam:
                     latent, row = next(readable)
                     yield Prediction(source, self.labels[row.argmax()], row, latent)
 
-    def _readable_batches(self, images: Iterable[Any], batch_size: int, progress: bool) -> Iterator[Batch]:
+    def _readable_batches(self, images: Iterable[Any], batch_size: int | None, progress: bool) -> Iterator[Batch]:
         """Batches of a finite set of images, of which each must be readable."""
         if isinstance(images, str | bytes | Path | Image.Image):
             raise ConfigError("Pass a list of images, even for one: model.predict([image]).")
         total = len(images) if isinstance(images, Sized) else None
         with tqdm(total=total, unit="image", disable=not progress) as bar:
-            for batch in decoded_batches(images, self.config.image_size, batch_size):
+            for batch in self._batches(images, batch_size):
                 for error in filter(None, batch.errors):
                     raise error
                 yield batch
                 bar.update(len(batch.sources))
+
+    def _batches(self, images: Iterable[Any], batch_size: int | None) -> Iterator[Batch]:
+        size = default_batch_size(self.device) if batch_size is None else batch_size
+        return decoded_batches(images, self.config.image_size, size)
 
     @torch.inference_mode()
     def _latents(self, pixels: np.ndarray) -> np.ndarray:

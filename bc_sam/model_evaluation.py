@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 
-def evaluate_model(model: BCSam, datasets: Sequence["Dataset"], *, batch_size: int = 32) -> Evaluation:
+def evaluate_model(model: BCSam, datasets: Sequence["Dataset"], *, batch_size: int | None = None) -> Evaluation:
     """Tests every classifier of a model on labelled data sets; images that cannot be read are noted.
 
     Args:
         model: The model, as it is. Whether it learned from these very cells is for the caller to know.
         datasets: As the loaders of `bc_sam.data` return them.
-        batch_size: Images a step.
+        batch_size: Images a step; by default what suits the device.
 
     Raises:
         DataError: If a data set has no labelled image that can be read.
@@ -43,7 +43,9 @@ def evaluate_model(model: BCSam, datasets: Sequence["Dataset"], *, batch_size: i
     return Evaluation("external", list(model.labels), list(counts), 0, 1, pairs=pairs, counts=counts, notes=notes)
 
 
-def _labelled_latents(model: BCSam, dataset: "Dataset", batch_size: int) -> tuple[np.ndarray, np.ndarray, list[str]]:
+def _labelled_latents(
+    model: BCSam, dataset: "Dataset", batch_size: int | None
+) -> tuple[np.ndarray, np.ndarray, list[str]]:
     """Latents and labels of the readable, labelled images of a data set, and the names of those left out."""
     from datasets import Image
 

@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -42,7 +42,7 @@ def save_classifiers(
 
 
 def load_classifiers(
-    folder: Path, config: BCSamConfig, *, refit: bool = False
+    folder: Path, config: BCSamConfig, *, only: Collection[str] | None = None, refit: bool = False
 ) -> tuple[dict[str, LatentClassifier], ReferenceLatents | None]:
     """Reads the classifiers of a model folder.
 
@@ -52,6 +52,7 @@ def load_classifiers(
     Args:
         folder: A model folder whose files have been checked.
         config: Its config.
+        only: Names of those to read, ``"default"`` among them for the config's; ``None`` for all.
         refit: Fit the classifiers on the reference latents instead, and open no skops file.
 
     Raises:
@@ -60,9 +61,10 @@ def load_classifiers(
         DataError: If they are to be fitted again, and the folder holds no labelled latents.
     """
     reference = _load_reference(folder, config)
-    names = tuple(name for name in config.classifiers if name != "xgboost" or find_spec("xgboost"))
-    if len(names) < len(config.classifiers):
+    names = _chosen(config, only)
+    if "xgboost" in names and not find_spec("xgboost"):
         logger.warning("XGBoost is not installed, so its classifier is not there: pip install 'bc_sam[xgboost]'.")
+        names = tuple(name for name in names if name != "xgboost")
     if refit:
         return _refitted(folder, names, config, reference), reference
     n_features = config.latent_dim
@@ -87,6 +89,14 @@ def installed_versions() -> dict[str, str]:
         except PackageNotFoundError:  # an extra that was left out
             continue
     return found
+
+
+def _chosen(config: BCSamConfig, only: Collection[str] | None) -> tuple[str, ...]:
+    """Names of the classifiers to read; one that there is not is said by whoever asks for its opinion."""
+    if only is None:
+        return tuple(config.classifiers)
+    wanted = {config.default_classifier if name == "default" else name for name in only}
+    return tuple(name for name in config.classifiers if name in wanted)
 
 
 def _load_reference(folder: Path, config: BCSamConfig) -> ReferenceLatents | None:
