@@ -52,6 +52,7 @@ GroupPattern = Annotated[
 ]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of the model on the Hub.")]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Images a step; by default what suits the device.")]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16: number format of SAM's encoder.")]
 Subfolder = Annotated[str | None, typer.Option(help="Folder in the repository that holds the model.")]
 IncludeBase = Annotated[bool, typer.Option("--include-base", help="Also write a base SAM that is on the Hub.")]
 Refit = Annotated[
@@ -215,6 +216,7 @@ def predict(
     csv: Annotated[Path | None, typer.Option(help="Also write all probabilities to this CSV file.")] = None,
     revision: Revision = None,
     batch_size: BatchSize = None,
+    dtype: Dtype = "auto",
 ) -> None:
     """Names cells: label, probability and second guess for each image, and a differential count.
 
@@ -227,7 +229,7 @@ def predict(
     from bc_sam.sam.compiling import WORTH_COMPILING
 
     found = find_cells(cells)
-    loaded = BCSam.from_pretrained(model, revision=revision, classifiers=[classifier or "default"])
+    loaded = BCSam.from_pretrained(model, revision=revision, dtype=dtype, classifiers=[classifier or "default"])
     if len(found) >= WORTH_COMPILING:
         loaded.compile(batch_size)
     predictions = loaded.stream(found.images, classifier=classifier, batch_size=batch_size)
@@ -259,6 +261,7 @@ def embed(
     out: Annotated[Path, typer.Option(help="NumPy archive (.npz) to write: files (n,) and latents (n, d).")],
     revision: Revision = None,
     batch_size: BatchSize = None,
+    dtype: Dtype = "auto",
 ) -> None:
     """Writes the latent of each cell: the numbers that the classifiers see."""
     import numpy as np
@@ -269,7 +272,7 @@ def embed(
     from bc_sam.sam.compiling import WORTH_COMPILING
 
     found = find_cells(cells)
-    loaded = BCSam.from_pretrained(model, revision=revision, classifiers=["default"])
+    loaded = BCSam.from_pretrained(model, revision=revision, dtype=dtype, classifiers=["default"])
     if len(found) >= WORTH_COMPILING:
         loaded.compile(batch_size)
     files, latents = [], []
@@ -283,6 +286,39 @@ def embed(
     if not files:
         raise typer.Exit(1)
     np.savez(out, files=files, latents=np.stack(latents))
+
+
+@app.command()
+def bench(
+    model: Annotated[
+        str | None, typer.Argument(help="Model folder, run folder, or Hub id; without it SAM ViT-B, random weights.")
+    ] = None,
+    revision: Revision = None,
+    device: Annotated[str | None, typer.Option(help="Such as cpu or cuda; by default the first GPU, if any.")] = None,
+) -> None:
+    """Measures how many cells a second this machine encodes, and says which batch size and number format to use.
+
+    It takes about a minute.
+    """
+    import torch
+
+    from bc_sam.bench import measure_rates, render_advice, vit_b
+    from bc_sam.model import BCSam
+    from bc_sam.sam.lora import merge
+
+    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if model:
+        sam = merge(BCSam.from_pretrained(model, revision=revision, device="cpu", classifiers=[]).adapter)
+    else:
+        sam = vit_b()
+    computer = torch.cuda.get_device_name(place) if place.type == "cuda" else f"{torch.get_num_threads()} threads"
+    print(f"{model or 'SAM ViT-B'} on {computer}\n\n{'format':<10}{'batch':>6}{'images/s':>10}{'ms/image':>10}")
+    rates = []
+    for rate in measure_rates(sam, place):
+        rates.append(rate)
+        per_second = rate.images_per_second
+        print(f"{rate.dtype:<10}{rate.batch_size:>6}{per_second:>10.1f}{1000 / per_second:>10.1f}", flush=True)
+    print(f"\n{render_advice(rates)}")
 
 
 @app.command("data")

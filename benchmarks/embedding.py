@@ -1,12 +1,11 @@
-"""From image files to latents on disk, three ways in turn: python benchmarks/embedding.py [CELLS].
+"""From image files to latents on disk, in several ways: python benchmarks/embedding.py [CELLS].
 
-- *original*: one image at a time, float32, the library's eager attention, LoRA beside the weights;
-- *bc_sam*: `BCSam.embed`;
-- *bc_sam, compiled*: the same with the encoder's blocks compiled, as long jobs have them;
-- *products alone*: the encoder's matrix products and nothing else, in bc_sam's number format, from memory.
+- original: one image at a time, float32, the library's eager attention, LoRA beside the weights;
+- bc_sam: `BCSam.embed`;
+- bc_sam, compiled: the same after `BCSam.compile`, as jobs of many thousand images have it;
+- products alone: the encoder's matrix products and nothing else, on numbers in memory, in bc_sam's number format.
 
-CELLS is a folder of images; by default 64 rendered cells, half of them JPEG, half TIFF. The base is SAM ViT-B with
-random weights, whose speed is that of the trained one; `--base tiny` takes the small one.
+CELLS is a folder of images; by default 64 rendered cells, half of them JPEG, half TIFF.
 """
 
 import argparse
@@ -17,48 +16,43 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from models import random_model
-from peft import PeftModel
+from models import random_model, with_library_attention
 from PIL import Image
 from timing import alternate, machine, print_table, ratio, spread
-from torch import Tensor
-from transformers import SamModel
 
 from bc_sam import BCSam, load_rendered
+from bc_sam.features import default_batch_size
 from bc_sam.images import find_images
-from bc_sam.sam.encoding import normalise
+from bc_sam.sam.encoding import encode, normalise
 
 
 def main() -> None:
     """Times the ways and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cells", nargs="?", type=Path, help="folder of images; rendered ones by default")
-    parser.add_argument("--base", choices=("vit-b", "tiny"), default="vit-b")
+    parser.add_argument("--base", choices=("vit-b", "tiny"), default="vit-b", help="with random weights")
     parser.add_argument("--images", type=int, default=64)
-    parser.add_argument("--batch-size", type=int, default=None)
+    parser.add_argument("--batch-size", type=int)
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    model, plain = random_model(options.base, dtype="auto"), random_model(options.base, dtype="float32")
+    model, compiled, plain = (random_model(options.base, precision) for precision in ("auto", "auto", "no"))
+    size = options.batch_size or default_batch_size(model.device)
+    compiled.compile(size)
     with tempfile.TemporaryDirectory() as folder:
-        cells = options.cells or write_cells(Path(folder, "cells"), options.images)
-        files = find_images(cells)
-        files = [files[i] for i in np.linspace(0, len(files) - 1, min(options.images, len(files))).astype(int)]
+        files = choose_files(options.cells or write_cells(Path(folder, "cells"), options.images), options.images)
         out = Path(folder, "latents.npy")
-        baseline = Original(plain)
-        size = options.batch_size or model.suggested_batch_size
-        compiled = random_model(options.base, dtype="auto")
-        compiled.compile(size)
         ways = {
-            "original": lambda: np.save(out, baseline.embed(files)),
+            "original": lambda: np.save(out, embed_as_original(plain, files)),
             "bc_sam": lambda: np.save(out, model.embed(files, batch_size=size)),
             "bc_sam, compiled": lambda: np.save(out, compiled.embed(files, batch_size=size)),
-            "products alone": lambda: Products(model, size)(len(files)),
+            "products alone": lambda: multiply_alone(model, len(files), size),
         }
         seconds = alternate(ways, options.rounds)
     kinds = ", ".join(sorted({file.suffix for file in files}))
-    print(f"{len(files)} files ({kinds}), base {options.base}, batches of {size}, {model.dtype}. {machine()}")
+    dtype = next(model.sam.vision_encoder.parameters()).dtype
+    print(f"{len(files)} files ({kinds}), base {options.base}, batches of {size}, {dtype}. {machine()}")
     print_table(
-        ("way", "ms an image, median (range)", "images a second", "times the original's speed", "of the products'"),
+        ("way", "ms an image, median (range)", "images a second", "times as fast as the original", "of the products'"),
         (
             (
                 name,
@@ -70,3 +64,58 @@ def main() -> None:
             for name, values in seconds.items()
         ),
     )
+
+
+def write_cells(folder: Path, n: int) -> Path:
+    """Writes rendered cells, as JPEG and as TIFF with an alpha channel in turn, 400 pixels wide."""
+    folder.mkdir()
+    cells = load_rendered("munich", cells_per_class=-(-n // 13))
+    for number, image in enumerate(cells["image"][:n]):
+        larger = image.resize((400, 400))
+        if number % 2:
+            larger.save(folder / f"{number}.jpg", quality=95)
+        else:
+            larger.convert("RGBA").save(folder / f"{number}.tiff")
+    return folder
+
+
+def choose_files(folder: Path, n: int) -> list[Path]:
+    """Picks images evenly from a folder."""
+    files = find_images(folder)
+    return [files[i] for i in np.linspace(0, len(files) - 1, min(n, len(files))).astype(int)]
+
+
+@torch.inference_mode()
+def embed_as_original(model: BCSam, files: Sequence[Path]) -> np.ndarray:
+    """One image at a time through the adapter as it was trained."""
+    sam = with_library_attention(model.adapter, eager=True).to(model.device)
+    latents = []
+    for file in files:
+        image = np.array(Image.open(file).convert("RGB").resize((224, 224)))
+        pixels = torch.tensor(image[None], device=model.device)
+        features = encode(sam, normalise(pixels, model.config.image_mean, model.config.image_std))
+        latents.append(model.autoencoder.encode(features).cpu().numpy())
+    return np.concatenate(latents)
+
+
+@torch.inference_mode()
+def multiply_alone(model: BCSam, n: int, batch_size: int) -> None:
+    """The matrix products of the encoder's blocks for n images, from and to memory that is there already."""
+    blocks = model.sam.vision_encoder.layers
+    weight = blocks[0].mlp.lin1.weight
+    width, heads, tokens = weight.shape[1], blocks[0].attn.num_attention_heads, 196
+    like = {"device": weight.device, "dtype": weight.dtype}
+    for start in range(0, n, batch_size):
+        batch = min(batch_size, n - start)
+        hidden = torch.ones(batch * tokens, width, **like)
+        wide = torch.ones(batch * tokens, 4 * width, **like)
+        query = torch.ones(batch * heads, tokens, width // heads, **like)
+        for block in blocks:
+            for layer in (block.attn.qkv, block.attn.proj, block.mlp.lin1):
+                torch.mm(hidden, layer.weight.T)
+            torch.mm(wide, block.mlp.lin2.weight.T)
+            torch.bmm(torch.bmm(query, query.transpose(1, 2)), query)
+
+
+if __name__ == "__main__":
+    main()

@@ -91,12 +91,26 @@ class TestInCode:
         with pytest.raises(ConfigError, match="svm_rbf"):
             model.predict(cell_files, classifier="knn")
 
-    def test_bf16_names_the_same_cells(self, model, run_folder, cell_files):
-        fast = BCSam.from_pretrained(run_folder, dtype="bfloat16")
-        np.testing.assert_allclose(fast.predict_proba(cell_files), model.predict_proba(cell_files), atol=0.1)
+    def test_bf16_names_the_same_cells(self, run_folder, cell_files):
+        half, full = (BCSam.from_pretrained(run_folder, dtype=dtype) for dtype in ("bfloat16", "float32"))
+        np.testing.assert_allclose(half.predict_proba(cell_files), full.predict_proba(cell_files), atol=0.1)
 
 
 class TestSaving:
+    def test_a_single_classifier_can_be_loaded_but_not_saved_as_if_it_were_all(self, model, run_folder, cell_files):
+        alone = BCSam.from_pretrained(run_folder, classifiers=["default"])
+        assert list(alone.classifiers) == [model.config.default_classifier]
+        assert alone.predict(cell_files) == model.predict(cell_files)
+        with pytest.raises(ConfigError, match="has no classifier 'rf'"):
+            alone.predict(cell_files, classifier="rf")
+        with pytest.raises(BCSamError, match="would be lost"):
+            alone.save_pretrained(run_folder.parent / "copy")
+
+    def test_compiled_it_names_the_same_cells(self, run_folder, model, cell_files):
+        compiled = BCSam.from_pretrained(run_folder)
+        compiled.compile(batch_size=2)
+        assert compiled.predict(cell_files, batch_size=2) == model.predict(cell_files)
+
     def test_saved_and_loaded_it_computes_the_same(self, model, cell_files, tmp_path):
         again = BCSam.from_pretrained(model.save_pretrained(tmp_path / "model"))
         for name in model.classifiers:
@@ -186,3 +200,9 @@ class TestFromTheCommandLine:
         out = capsys.readouterr().out
         assert "north, south" in out
         assert "neutrophil_segmented" in out
+
+    def test_bench_tells_the_batch_size_to_use(self, run_folder, run_bc_sam, capsys):
+        assert run_bc_sam("bench", run_folder) == 0
+        printed = capsys.readouterr().out
+        assert "Best here: dtype=" in printed
+        assert "bfloat16" in printed

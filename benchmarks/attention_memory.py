@@ -1,0 +1,59 @@
+"""Memory of the encoder at 1024 px, ours beside the library's: python benchmarks/attention_memory.py."""
+
+import argparse
+import multiprocessing
+import resource
+import time
+from concurrent.futures import ProcessPoolExecutor
+
+import torch
+from models import with_library_attention
+from timing import machine, print_table
+from transformers import SamConfig, SamModel
+
+from bc_sam.sam.attention import join_biases
+from bc_sam.sam.encoding import encode
+
+WAYS = ("transformers, eager", "transformers, sdpa", "bc_sam")
+
+
+def main() -> None:
+    """Encodes one image in each way, each in a process of its own, and prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--size", type=int, default=1024)
+    options = parser.parse_args()
+    rows = []
+    for way in WAYS:
+        with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
+            idle, peak, seconds = pool.submit(encode_one, way, options.size).result()
+        rows.append((way, f"{idle:.0f}", f"{peak - idle:.0f}", f"{seconds:.1f}"))
+    print(f"One image of {options.size} px, SAM ViT-B with random weights, bfloat16. {machine()}")
+    print_table(("attention", "model loaded, MiB", "more for the image, MiB", "seconds"), rows)
+
+
+def encode_one(way: str, size: int) -> tuple[float, float, float]:
+    """Memory before and at the peak, MiB, and seconds."""
+    config = SamConfig()
+    config.vision_config.image_size = size
+    with torch.device("meta"):
+        sam = SamModel(config)
+    sam = sam.to(torch.bfloat16).to_empty(device="cuda" if torch.cuda.is_available() else "cpu").eval()
+    for parameter in sam.parameters():
+        parameter.data.normal_(std=0.02)
+    sam = join_biases(sam) if way == "bc_sam" else with_library_attention(sam, eager="eager" in way)
+    image = torch.zeros(1, 3, size, size, dtype=torch.bfloat16, device=sam.device)
+    idle, start = memory(), time.perf_counter()
+    with torch.inference_mode():
+        encode(sam, image)
+    return idle, memory(), time.perf_counter() - start
+
+
+def memory() -> float:
+    """The most memory that was in use so far, MiB: of the GPU if there is one, else of the process."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+if __name__ == "__main__":
+    main()

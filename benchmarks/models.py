@@ -1,0 +1,45 @@
+"""Whole models with random weights, which are as fast as trained ones."""
+
+import numpy as np
+import torch
+from transformers import SamModel
+from transformers.models.sam.modeling_sam import SamVisionAttention, SamVisionSdpaAttention
+
+from bc_sam import BCSam, BCSamConfig
+from bc_sam.autoencoder import new_autoencoder
+from bc_sam.bench import vit_b
+from bc_sam.config import PAPER_DECODER_CHANNELS, Precision
+from bc_sam.sam.encoding import feature_shape
+from bc_sam.sam.loading import load_sam
+from bc_sam.sam.lora import add_lora
+
+
+def random_sam(base: str) -> SamModel:
+    """Returns ``"vit-b"`` or ``"tiny"`` at 224 px."""
+    return vit_b() if base == "vit-b" else load_sam("tiny")
+
+
+def random_model(base: str, precision: Precision) -> BCSam:
+    """Returns a model without classifiers, whose LoRA is not zero."""
+    sam = random_sam(base)
+    config = BCSamConfig(feature_channels=feature_shape(sam)[0])
+    adapter = add_lora(sam)
+    for name, parameter in adapter.named_parameters():
+        if ".lora_B." in name:
+            width, rank = parameter.shape[0] // 3, parameter.shape[1] // 2
+            parameter.data[:width, :rank] = 0.01
+    autoencoder = new_autoencoder(config.feature_channels, 50, PAPER_DECODER_CHANNELS, seed=0)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return BCSam(config, adapter.eval(), autoencoder, {}, device=device, precision=precision)
+
+
+def with_library_attention(sam: torch.nn.Module, *, eager: bool) -> torch.nn.Module:
+    """Lets the encoder of a SAM, plain or with LoRA, attend as the library does, in place."""
+    for block in sam.vision_encoder.layers:
+        block.attn.__class__ = SamVisionAttention if eager else SamVisionSdpaAttention
+    return sam
+
+
+def random_pixels(n: int, seed: int = 0) -> np.ndarray:
+    """Returns (n, 224, 224, 3) uint8."""
+    return np.random.default_rng(seed).integers(0, 256, (n, 224, 224, 3), np.uint8)
