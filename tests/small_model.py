@@ -76,5 +76,4 @@ def small_model(seed=0, *, classifiers=("logistic", "rf"), sam=None, **config):
         autoencoder,
         fit_classifiers(classifiers, latents, labels, len(LABELS)),
         reference=ReferenceLatents.sample(latents, labels, np.arange(60) % 2),
-        precision="auto",  # as a loaded model has it
     )

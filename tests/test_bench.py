@@ -9,7 +9,7 @@ CPU = torch.device("cpu")
 def test_each_format_is_measured_from_the_smallest_batch_on():
     rates = list(measure_rates(small_sam(), CPU, seconds=0.01, sizes=(1, 2)))
     assert {rate.dtype for rate in rates} == {"float32", "bfloat16"}
-    assert [rate.batch_size for rate in rates if rate.dtype == "float32"][0] == 1
+    assert next(rate.batch_size for rate in rates if rate.dtype == "float32") == 1
     assert all(rate.images_per_second > 0 for rate in rates)
 
 

@@ -1,12 +1,19 @@
 import errno
 import os
 import resource
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from bc_sam.disk import DiskArray, create_array
 from bc_sam.errors import BCSamError
+
+STATM = Path("/proc/self/statm")
+
+
+def resident_pages():
+    return int(STATM.read_text().split()[1])
 
 
 def test_what_is_written_is_read_back(tmp_path):
@@ -32,11 +39,11 @@ def test_reading_all_of_a_large_array_takes_little_memory(tmp_path):
     array = create_array(tmp_path / "a.npy", np.uint8, (rows, width))
     for row in range(rows):
         array.write(row, np.ones((1, width), np.uint8))
-    pages = int(open("/proc/self/statm").read().split()[1]) if os.path.exists("/proc/self/statm") else None
-    if pages is None:
+    if not STATM.exists():
         pytest.skip("This system does not tell how much memory is in use.")
+    pages = resident_pages()
     assert sum(int(array[row].sum()) for row in range(rows)) == rows * width
-    grown = (int(open("/proc/self/statm").read().split()[1]) - pages) * resource.getpagesize()
+    grown = (resident_pages() - pages) * resource.getpagesize()
     assert grown < rows * width / 4
 
 

@@ -98,10 +98,9 @@ def test_a_file_that_was_being_written_is_removed(tmp_path):
 
 def test_the_same_cells_make_the_same_file(tmp_path):
     write(tmp_path, [1, 2])
-    (first,) = tmp_path.iterdir()
-    content = first.read_bytes()
+    before = files(tmp_path)
     write(tmp_path, [1, 2])
-    assert [path.read_bytes() for path in tmp_path.iterdir()] == [content]
+    assert files(tmp_path) == before
 
 
 def test_a_full_disk_is_an_error_that_leaves_no_half_file(tmp_path, monkeypatch):

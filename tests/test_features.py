@@ -101,7 +101,9 @@ def test_another_encoder_computes_all_anew(cells, sam, tmp_path, encoded, change
     extract(sam, cells, tmp_path)
     encoded.clear()
     config = replace(CONFIG, image_mean=(1.0, 2.0, 3.0)) if change == "mean of the pixels" else CONFIG
-    other = inference_sam(small_sam(seed=change == "weights"), "cpu", "bf16" if change == "number format" else "no")
+    other = inference_sam(
+        small_sam(seed=int(change == "weights")), "cpu", "bf16" if change == "number format" else "no"
+    )
     extract(other, cells, tmp_path, config)
     assert sum(encoded) == 12
 
