@@ -19,25 +19,39 @@ _DECODER_STEPS = ((5, 1), (4, 2), (3, 1), (5, 2), (3, 2), (3, 2), (2, 1))
 
 
 class PhasedConvTranspose2d(nn.ConvTranspose2d):
-    """A transposed convolution of stride 2 that processors compute several times faster; the numbers are the same.
+    """A transposed convolution that processors compute several times faster; the numbers are the same.
 
-    Each output pixel of one parity of row and column sees every other tap of the kernel. So the layer is an ordinary
-    convolution with one small kernel for each of the four parities, whose outputs are then interleaved. PyTorch's own
-    kernel for processors takes ten times as long in bf16; GPUs have a good one, which stays in use there.
+    With stride 1 it is an ordinary convolution with the kernel turned round. With stride 2, each output pixel of one
+    parity of row and column sees every other tap of the kernel: an ordinary convolution with one small kernel for each
+    of the four parities, whose outputs are then interleaved. PyTorch's own kernel for processors takes up to ten times
+    as long in bf16; GPUs have a good one, which stays in use there.
     """
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """Returns (B, out, 2 H - 2 + kernel, 2 W - 2 + kernel) for x (B, in, H, W)."""
-        if x.device.type != "cpu" or self.stride != (2, 2) or self.bias is None:
+        """Returns (B, out, stride (H - 1) + kernel, stride (W - 1) + kernel) for x (B, in, H, W)."""
+        stride = self.stride[0]
+        if x.device.type != "cpu" or stride > 2 or self.bias is None:
             return super().forward(x, output_size)
         inner, outer, kernel, _ = self.weight.shape
-        taps = -(-kernel // 2)
-        even = 2 * taps - kernel
-        phases = F.pad(self.weight, (0, even, 0, even)).view(inner, outer, taps, 2, taps, 2).flip(2, 4)
-        phases = phases.permute(1, 3, 5, 0, 2, 4).reshape(4 * outer, inner, taps, taps)
-        interleaved = F.pixel_shuffle(F.conv2d(x, phases, self.bias.repeat_interleave(4), padding=taps - 1), 2)
-        height, width = (2 * side - 2 + kernel for side in x.shape[-2:])
-        return interleaved[:, :, :height, :width]
+        if kernel == stride == 1:  # as a plain product: the library's convolution is slow for very few channels
+            return (x.permute(0, 2, 3, 1) @ self.weight[..., 0, 0] + self.bias).permute(0, 3, 1, 2)
+        taps = -(-kernel // stride)
+        beyond = stride * taps - kernel
+        phases = F.pad(self.weight, (0, beyond, 0, beyond)).view(inner, outer, taps, stride, taps, stride).flip(2, 4)
+        phases = phases.permute(3, 5, 1, 0, 2, 4).reshape(stride**2 * outer, inner, taps, taps)
+        parts = F.conv2d(x, phases, self.bias.repeat(stride**2), padding=taps - 1)
+        return parts if stride == 1 else self._interleave(parts, *(2 * side - 2 + kernel for side in x.shape[-2:]))
+
+    @staticmethod
+    def _interleave(parts: Tensor, height: int, width: int) -> Tensor:
+        """Returns (B, out, height, width) of parts (B, 4 out, h, w): rows of even and odd, columns likewise.
+
+        Channels come last in memory, before and after: batch norm is ten times slower on a layout of neither kind.
+        """
+        rows, columns = parts.shape[-2:]
+        apart = parts.permute(0, 2, 3, 1).unflatten(3, (2, 2, -1))
+        woven = apart.transpose(2, 3).reshape(len(parts), 2 * rows, 2 * columns, -1)
+        return woven[:, :height, :width].contiguous().permute(0, 3, 1, 2)
 
 
 class CrossDomainAutoencoder(nn.Module):
@@ -80,7 +94,7 @@ class CrossDomainAutoencoder(nn.Module):
         widths = (latent_dim, *decoder_channels)
         for (inner, outer), (kernel, stride) in zip(pairwise(widths), _DECODER_STEPS, strict=True):
             steps += [PhasedConvTranspose2d(inner, outer, kernel, stride), nn.BatchNorm2d(outer), nn.ReLU()]
-        self.decoder = nn.Sequential(*steps, nn.ConvTranspose2d(widths[-1], 3, kernel_size=1), nn.Sigmoid())
+        self.decoder = nn.Sequential(*steps, PhasedConvTranspose2d(widths[-1], 3, kernel_size=1), nn.Sigmoid())
 
     def encode(self, features: Tensor) -> Tensor:
         """Returns the latents (B, latent_dim), not negative, of feature maps (B, feature_channels, H, W)."""

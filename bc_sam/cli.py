@@ -562,8 +562,6 @@ def main() -> None:
     """Runs the command line; an error of the package ends it with one line, not with a trace."""
     # Importing makes some million objects that stay: looking through them for garbage would take a second.
     gc.set_threshold(100_000, 50, 50)
-    # PyTorch asks Linux for large pages then, which spares a sixth of the time of embedding on a processor.
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     logging.basicConfig(format="%(message)s")
     # Of several processes only the first one talks.
     quiet = os.environ.get("RANK", "0") != "0"

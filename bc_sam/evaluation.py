@@ -8,8 +8,12 @@ from sklearn.metrics import confusion_matrix, f1_score
 
 from bc_sam.classifiers import LatentClassifier, fit_classifiers
 from bc_sam.config import ClassifierArguments, Protocol
+from bc_sam.disk import DiskArray
 from bc_sam.errors import DataError
+from bc_sam.feature_store import ShardedArray
 from bc_sam.results import ALL, CONFIDENCE_BINS, DiceResult, PairResult
+
+_MASKS_AT_ONCE = 256
 
 
 def score(
@@ -174,12 +178,18 @@ def dice(predicted: np.ndarray, hand: np.ndarray) -> np.ndarray:
     return np.where(total == 0, 1.0, 2 * overlap / np.maximum(total, 1))
 
 
+def dice_of_rows(predicted: np.ndarray | ShardedArray, hand: np.ndarray | DiskArray, rows: np.ndarray) -> np.ndarray:
+    """The Dice of some rows (m,) of masks that lie on disk, (n, H, W) each, in constant memory; see `dice`."""
+    blocks = [rows[start : start + _MASKS_AT_ONCE] for start in range(0, len(rows), _MASKS_AT_ONCE)]
+    return np.concatenate([np.empty(0), *(dice(predicted[block] > 0, hand[block] > 0) for block in blocks)])
+
+
 def dice_by_domain(
-    predicted: np.ndarray, hand: np.ndarray, domains: np.ndarray, domain_names: tuple[str, ...], fold: int
+    values: np.ndarray, domains: np.ndarray, domain_names: tuple[str, ...], fold: int
 ) -> list[DiceResult]:
-    """Summarises the Dice of some cells, (n, H, W) bool each, for each domain that has any."""
+    """Summarises the Dice of some cells, (n,) each, for each domain that has any."""
     results = []
     for domain in np.unique(domains):
-        values = dice(predicted[domains == domain], hand[domains == domain])
-        results.append(DiceResult(domain_names[domain], fold, float(values.mean()), float(values.std()), len(values)))
+        own = values[domains == domain]
+        results.append(DiceResult(domain_names[domain], fold, float(own.mean()), float(own.std()), len(own)))
     return results

@@ -19,7 +19,7 @@ from bc_sam.data.sources import load_cells
 from bc_sam.data.splits import assign_folds
 from bc_sam.data.store import CellStore, store_cells
 from bc_sam.errors import BCSamError, ConfigError
-from bc_sam.evaluation import LabelledLatents, dice_by_domain, evaluate_fold
+from bc_sam.evaluation import LabelledLatents, dice_by_domain, dice_of_rows, evaluate_fold
 from bc_sam.feature_store import FeatureStore
 from bc_sam.features import embed_features
 from bc_sam.hub import is_hub_id, public_name
@@ -315,7 +315,8 @@ class Experiment:
         if not len(test):
             return []
         names = tuple(self.cells.table.domain_names)
-        return dice_by_domain(features.masks[test], self.cells.masks[test] > 0, self.cells.domains[test], names, fold)
+        values = dice_of_rows(features.masks, self.cells.masks, test)
+        return dice_by_domain(values, self.cells.domains[test], names, fold)
 
     # ---- what came of it ----
 

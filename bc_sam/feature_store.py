@@ -77,10 +77,10 @@ class ShardedArray:
         return len(self.rows)
 
     def __getitem__(self, index: Any) -> np.ndarray:
+        if isinstance(index, int | np.integer):
+            with safe_open(self.paths[self.shards[index]], "np") as file:
+                return file.get_slice(self.name)[int(self.rows[index])]
         chosen = np.arange(len(self))[index]
-        if chosen.ndim == 0:
-            with safe_open(self.paths[self.shards[chosen]], "np") as file:
-                return file.get_slice(self.name)[int(self.rows[chosen])]
         first = self[0]
         found = np.empty((len(chosen), *first.shape), first.dtype)
         shards = self.shards[chosen]

@@ -24,6 +24,7 @@ from bc_sam.feature_store import (
     remove_unfit_shards,
     write_shard,
 )
+from bc_sam.freed_memory import reuse_freed_memory
 from bc_sam.precision import dtype_of
 from bc_sam.sam.compiling import WORTH_COMPILING, compile_blocks
 from bc_sam.sam.encoding import cell_logits, encode, normalise, upsample_logits
@@ -48,6 +49,8 @@ def inference_sam(sam: SamModel | PeftModel, device: str | torch.device, precisi
         device: Where to compute.
         precision: Number format of the encoder's weights; the mask decoder, which costs little, keeps float32.
     """
+    if torch.device(device).type == "cpu":
+        reuse_freed_memory()
     merged = merge(sam) if isinstance(sam, PeftModel) else copy.deepcopy(sam).requires_grad_(False).eval()
     merged.to(device)  # type: ignore[arg-type]  # the library types it as taking no argument
     merged.vision_encoder.to(dtype_of(precision, torch.device(device)))  # type: ignore[arg-type]

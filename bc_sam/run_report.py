@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from bc_sam import plots
 from bc_sam.data.store import CellStore
-from bc_sam.evaluation import dice
+from bc_sam.evaluation import dice_of_rows
 from bc_sam.experiment import Experiment, FoldResult
 from bc_sam.feature_store import FeatureStore
 from bc_sam.model import BCSam
@@ -106,7 +106,7 @@ class _HeldOut:
             rows = _evenly(self.rows, _SHOWN)
             images, predicted = self.cells.pixels[rows], self.features.masks[rows]
             return plots.mask_overlays(images, predicted, None, [self._name(row) for row in rows])
-        overlap = dice(self.features.masks[drawn], self.cells.masks[drawn] > 0)
+        overlap = dice_of_rows(self.features.masks, self.cells.masks, drawn)
         chosen = _evenly(np.argsort(overlap), _SHOWN)
         rows = drawn[chosen]
         titles = [f"{self._name(row)}\nDice {value:.2f}" for row, value in zip(rows, overlap[chosen], strict=True)]

@@ -104,12 +104,10 @@ def multiply_alone(model: BCSam, n: int, batch_size: int) -> None:
     blocks = model.sam.vision_encoder.layers
     weight = blocks[0].mlp.lin1.weight
     width, heads, tokens = weight.shape[1], blocks[0].attn.num_attention_heads, 196
-    like = {"device": weight.device, "dtype": weight.dtype}
-    for start in range(0, n, batch_size):
-        batch = min(batch_size, n - start)
-        hidden = torch.ones(batch * tokens, width, **like)
-        wide = torch.ones(batch * tokens, 4 * width, **like)
-        query = torch.ones(batch * heads, tokens, width // heads, **like)
+    hidden = torch.randn(batch_size * tokens, width).to(weight)
+    wide = torch.randn(batch_size * tokens, 4 * width).to(weight)
+    query = torch.randn(batch_size * heads, tokens, width // heads).to(weight)
+    for _ in range(n // batch_size):
         for block in blocks:
             for layer in (block.attn.qkv, block.attn.proj, block.mlp.lin1):
                 torch.mm(hidden, layer.weight.T)

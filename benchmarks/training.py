@@ -5,8 +5,11 @@ transposed convolutions, a depthwise convolution for SSIM, and targets cut out a
 """
 
 import argparse
-import copy
+import multiprocessing
+import resource
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import ExitStack
 from functools import partial
 
 import numpy as np
@@ -19,11 +22,16 @@ from torch.nn import functional as F
 from bc_sam.autoencoder import PhasedConvTranspose2d, new_autoencoder
 from bc_sam.cell_crop import cell_target
 from bc_sam.config import PAPER_DECODER_CHANNELS
+from bc_sam.freed_memory import reuse_freed_memory
 from bc_sam.losses import autoencoder_loss, linear_mmd, segmentation_loss
 from bc_sam.precision import dtype_of
 from bc_sam.sam.encoding import feature_shape
 from bc_sam.sam.lora import add_lora
 from bc_sam.training.segmentation import CellSegmenter
+
+#: The optimizer of a model, and what computes the loss of a step.
+Step = tuple[torch.optim.Optimizer, Callable[[], torch.Tensor]]
+_step: Step
 
 
 def main() -> None:
@@ -34,104 +42,119 @@ def main() -> None:
     parser.add_argument("--masks", type=int, default=32, help="images in a step of stage 1")
     parser.add_argument("--cells", type=int, default=128, help="cells in a step of stage 2")
     options = parser.parse_args()
-    sam = random_sam(options.base)
-    rows = []
-    for stage, ways, n in (
-        ("1: masks", segmentation_steps(sam, options.masks), options.masks),
-        ("2: autoencoder", autoencoder_steps(feature_shape(sam), options.cells), options.cells),
+    rows: list[tuple[str, ...]] = []
+    for stage, prepare, n in (
+        ("1: masks", segmentation_step, options.masks),
+        ("2: autoencoder", autoencoder_step, options.cells),
     ):
-        losses: dict[str, list[float]] = {name: [] for name in ways}
-        timed = {name: partial(record, step, losses[name]) for name, step in ways.items()}
-        seconds = alternate(timed, options.rounds)
-        first = next(iter(seconds.values()))
-        for name, values in seconds.items():
-            rows.append(
-                (
-                    f"{stage}, {name}",
-                    spread(values, n / 1000),
-                    ratio(first, values),
-                    " ".join(f"{loss:.4f}" for loss in losses[name]),
-                )
-            )
+        rows += time_stage(stage, prepare, options.base, n, options.rounds)
     print(f"Base {options.base}; {options.masks} images and {options.cells} cells a step. {machine()}")
-    print_table(("step", "ms a cell, median (range)", "times as fast", "losses, step by step"), rows)
+    print_table(("step", "ms a cell, median (range)", "times as fast", "losses, step by step", "peak, MiB"), rows)
 
 
-def record(step: Callable[[], float], losses: list[float]) -> None:
-    """Takes a step and notes its loss."""
-    losses.append(step())
+def time_stage(stage: str, prepare: Callable[..., Step], base: str, n: int, rounds: int) -> list[tuple[str, ...]]:
+    """Takes steps of both ways in turn, each in a process of its own, since memory is handled differently in each."""
+    context = multiprocessing.get_context("spawn")
+    with ExitStack() as stack:
+        pools = {
+            name: stack.enter_context(ProcessPoolExecutor(1, context, start_process, (prepare, base, n, plain)))
+            for name, plain in (("straightforward", True), ("bc_sam", False))
+        }
+        losses: dict[str, list[float]] = {name: [] for name in pools}
+
+        def take(name: str) -> None:
+            losses[name].append(pools[name].submit(take_step).result())
+
+        seconds = alternate({name: partial(take, name) for name in pools}, rounds)
+        peaks = {name: pool.submit(peak_memory).result() for name, pool in pools.items()}
+    return [
+        (
+            f"{stage}, {name}",
+            spread(seconds[name], n / 1000),
+            ratio(seconds["straightforward"], seconds[name]),
+            " ".join(f"{loss:.4f}" for loss in losses[name]),
+            f"{peaks[name]:,.0f}",
+        )
+        for name in pools
+    ]
 
 
-def segmentation_steps(sam: nn.Module, n: int) -> dict[str, Callable[[], float]]:
-    """Steps of stage 1 from the same weights on the same images."""
+def start_process(prepare: Callable[..., Step], base: str, n: int, plain: bool) -> None:
+    """Makes the step that this process takes whenever it is asked to."""
+    global _step
+    if not plain and not torch.cuda.is_available():
+        reuse_freed_memory(large_blocks=True)  # as Accelerate's start in bc_sam does
+    _step = prepare(base, n, plain)
+
+
+def take_step() -> float:
+    """Takes a step and returns its loss."""
+    optimizer, loss_of = _step
+    loss = loss_of()
+    loss.backward()
+    optimizer.step()
+    optimizer.zero_grad()
+    return loss.item()
+
+
+def peak_memory() -> float:
+    """Peak of this process, MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def in_half(model: nn.Module, device: torch.device) -> nn.Module:
+    """Lets a model compute in half precision where the device is good at it, as Accelerate does."""
+    half = dtype_of("auto", device)
+    model.forward = torch.autocast(device.type, dtype=half, enabled=half != torch.float32)(model.forward)
+    return model
+
+
+def segmentation_step(base: str, n: int, plain: bool) -> Step:
+    """A step of stage 1; the weights and images are always the same."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     images = torch.randn(n, 3, 224, 224, generator=torch.Generator().manual_seed(0)).to(device)
     masks = (torch.rand(n, 56, 56, generator=torch.Generator().manual_seed(0)) > 0.5).float().to(device)
-    half = dtype_of("auto", device)
-
-    def steps(straightforward: bool) -> Callable[[], float]:
-        adapter = add_lora(copy.deepcopy(sam), 4)
-        if straightforward:
-            with_library_attention(adapter, eager=True)
-        model = CellSegmenter(adapter).train().to(device)
-        optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
-
-        def step() -> float:
-            with torch.autocast(device.type, dtype=half, enabled=not straightforward and half != torch.float32):
-                logits = model(images)
-            loss = segmentation_loss(logits.float(), masks)
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            return loss.item()
-
-        return step
-
-    return {"straightforward": steps(True), "bc_sam": steps(False)}
+    adapter = add_lora(random_sam(base), 4)
+    if plain:
+        with_library_attention(adapter, eager=True)
+    model = CellSegmenter(adapter).train().to(device)
+    optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-4)
+    if not plain:
+        in_half(model, device)
+    return optimizer, lambda: segmentation_loss(model(images).float(), masks)
 
 
-def autoencoder_steps(shape: tuple[int, int, int], n: int) -> dict[str, Callable[[], float]]:
-    """Steps of stage 2 from the same weights on the same features."""
+def autoencoder_step(base: str, n: int, plain: bool) -> Step:
+    """A step of stage 2; the weights, features and cells are always the same."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    shape = feature_shape(random_sam(base))
     maps = torch.randn(n, *shape, generator=torch.Generator().manual_seed(0)).to(device)
     domains = torch.arange(n, device=device) % 2
     pixels = random_pixels(n)
     mask = np.hypot(*np.mgrid[-112:112, -112:112]) < 60
-    half = dtype_of("auto", device)
 
     def targets() -> torch.Tensor:
         cells = np.stack([cell_target(image, mask) for image in pixels])
         return torch.tensor(cells, device=device).permute(0, 3, 1, 2).float() / 255
 
     stored = targets()
+    model = new_autoencoder(shape[0], 50, PAPER_DECODER_CHANNELS, seed=0).train().to(device)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4)
+    if plain:
+        for module in model.modules():
+            if isinstance(module, PhasedConvTranspose2d):
+                module.__class__ = nn.ConvTranspose2d
+    else:
+        in_half(model.to(memory_format=torch.channels_last), device)
 
-    def steps(straightforward: bool) -> Callable[[], float]:
-        model = new_autoencoder(shape[0], 50, PAPER_DECODER_CHANNELS, seed=0).train().to(device)
-        if straightforward:
-            for module in model.modules():
-                if isinstance(module, PhasedConvTranspose2d):
-                    module.__class__ = nn.ConvTranspose2d
-        else:
-            model.to(memory_format=torch.channels_last)
-        optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4)
+    def loss() -> torch.Tensor:
+        wanted = targets() if plain else stored
+        latents, cells = (part.float() for part in model(maps))
+        if plain:
+            return 1 - depthwise_ssim(cells, wanted) + 5 * linear_mmd(latents, domains)
+        return autoencoder_loss(cells, wanted, latents, domains)
 
-        def step() -> float:
-            wanted = targets() if straightforward else stored
-            with torch.autocast(device.type, dtype=half, enabled=not straightforward and half != torch.float32):
-                latents, cells = model(maps)
-            latents, cells = latents.float(), cells.float()
-            if straightforward:
-                loss = 1 - depthwise_ssim(cells, wanted) + 5 * linear_mmd(latents, domains)
-            else:
-                loss = autoencoder_loss(cells, wanted, latents, domains)
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad()
-            return loss.item()
-
-        return step
-
-    return {"straightforward": steps(True), "bc_sam": steps(False)}
+    return optimizer, loss
 
 
 def depthwise_ssim(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

@@ -7,7 +7,7 @@ from sklearn import metrics
 
 from bc_sam.config import ClassifierArguments
 from bc_sam.errors import DataError
-from bc_sam.evaluation import LabelledLatents, dice, dice_by_domain, evaluate_fold, reliability, score
+from bc_sam.evaluation import LabelledLatents, dice, dice_by_domain, dice_of_rows, evaluate_fold, reliability, score
 from bc_sam.results import ALL, Evaluation
 
 IDENTITY = {"classifier": "rf", "source": "a", "target": "b", "fold": 0, "n_train": 9}
@@ -156,11 +156,18 @@ class TestDice:
         assert np.array_equal(dice(predicted, hand), dice(hand, predicted))
         assert (dice(hand, hand) == 1).all()
 
+    @pytest.mark.parametrize("n", [0, 1, 600])
+    def test_that_of_many_rows_is_taken_part_by_part(self, n):
+        predicted, hand = np.random.default_rng(0).random((2, 700, 4, 5)) > 0.5
+        rows = np.random.default_rng(1).permutation(700)[:n]
+        assert np.array_equal(dice_of_rows(predicted, hand.astype(np.uint8), rows), dice(predicted[rows], hand[rows]))
+
     def test_it_is_summarised_for_each_domain_that_has_cells(self):
         hand = np.ones((3, 2, 2), dtype=bool)
         predicted = hand.copy()
         predicted[1, 0] = False
-        results = dice_by_domain(predicted, hand, np.array([2, 2, 0]), ("a", "b", "c"), fold=4)
+        values = dice(predicted, hand)
+        results = dice_by_domain(values, np.array([2, 2, 0]), ("a", "b", "c"), fold=4)
         assert [(r.domain, r.fold, r.n) for r in results] == [("a", 4, 1), ("c", 4, 2)]
         assert results[1].mean == pytest.approx((1 + 2 / 3) / 2)
         assert results[1].std == pytest.approx(1 / 6)

@@ -12,6 +12,7 @@ from accelerate.utils import parse_flag_from_env
 
 from bc_sam.config import Precision, TrainingArguments
 from bc_sam.errors import ConfigError
+from bc_sam.freed_memory import reuse_freed_memory
 from bc_sam.precision import resolve_precision
 
 
@@ -39,7 +40,10 @@ def start_accelerator(
     launched = os.environ.get("ACCELERATE_MIXED_PRECISION")
     if asked == "auto" and launched in ("no", "bf16", "fp16"):
         asked = cast(Precision, launched)
-    precision = resolve_precision(asked, processes().device)
+    device = processes().device
+    if device.type == "cpu":
+        reuse_freed_memory(large_blocks=True)
+    precision = resolve_precision(asked, device)
     try:
         accelerator = Accelerator(
             mixed_precision=precision,

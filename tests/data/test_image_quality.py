@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from bc_sam.data import load_cells
+from bc_sam.data import load_cells, quality
 from bc_sam.data.quality import find_lookalikes, measure_quality
 from bc_sam.data.rendered import LABORATORIES, render_cell
 from bc_sam.data.store import store_cells
@@ -117,6 +117,12 @@ class TestLookalikes:
     def test_blank_images_look_like_nothing(self):
         images = [np.full((64, 64, 3), 200, np.uint8)] * 2
         assert find_lookalikes(look(images).thumbnails, np.arange(2)) == []
+
+    def test_of_very_many_images_only_some_are_compared(self, cells, monkeypatch):
+        monkeypatch.setattr(quality, "_COMPARED", 4)
+        thumbnails = np.repeat(look(cells[0][:8]).thumbnails, 2, axis=0)
+        thumbnails[15] = thumbnails[0]
+        assert find_lookalikes(thumbnails, np.arange(16)) == [(0, 15)]
 
     def test_many_images_are_compared_across_the_parts_that_they_are_dealt_with_in(self, cells):
         thumbnails = np.repeat(look([cells[0][0], cells[0][9]]).thumbnails, 150, axis=0)
