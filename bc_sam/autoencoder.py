@@ -78,6 +78,7 @@ class CrossDomainAutoencoder(nn.Module):
         decoder_channels: Sequence[int] = PAPER_DECODER_CHANNELS,
     ) -> None:
         super().__init__()
+        self.latent_dim = latent_dim
         self.encoder = nn.Sequential(
             nn.Conv2d(feature_channels, 256, kernel_size=1),
             nn.BatchNorm2d(256),

@@ -378,6 +378,7 @@ def save(
     out: Annotated[Path, typer.Argument(help="Model folder to write.")],
     include_base: IncludeBase = False,
     refit: Refit = False,
+    half: Annotated[bool, typer.Option("--half", help="Write weights in float16, which takes half the room.")] = False,
     revision: Revision = None,
     subfolder: Subfolder = None,
 ) -> None:
@@ -388,7 +389,7 @@ def save(
     from bc_sam.model import BCSam
 
     loaded = BCSam.from_pretrained(model, revision=revision, subfolder=subfolder, refit=refit)
-    print(f"Written: {loaded.save_pretrained(out, include_base=include_base)}")
+    print(f"Written: {loaded.save_pretrained(out, include_base=include_base, half=half)}")
 
 
 @app.command()

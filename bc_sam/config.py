@@ -64,6 +64,45 @@ class SegmentationArguments(JsonConfig):
 
 
 @dataclass(frozen=True)
+class PretrainingArguments(JsonConfig):
+    """How a new small SAM learns to see cells before the stages: by their classes and masks at once.
+
+    Attributes:
+        window: Side of the middle of the image that is looked at first, pixels; fewer patches learn faster.
+        window_epochs: Epochs on the window.
+        epochs: Epochs on the whole image, afterwards.
+        batch_size: Images a step, over all processes.
+        learning_rate: Peak rate of AdamW on the window; a third of it on the whole image.
+        weight_decay: Decay of AdamW.
+        mask_weight: Weight of the loss of masks; that of classes has 1.
+        label_smoothing: Share of each label that is spread over all classes, 0..1.
+        smallest: Least enlargement of a view.
+        largest: Most enlargement of a view.
+        shift: Most that a view is moved, as a share of half its side.
+        colour: Strength of the change of light and stain; 0 is none.
+        evenness: How far small laboratories are seen more often: 0 as they come, 1 all as often.
+    """
+
+    window: int = 144
+    window_epochs: int = 40
+    epochs: int = 12
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.05
+    mask_weight: float = 0.5
+    label_smoothing: float = 0.1
+    smallest: float = 0.75
+    largest: float = 1.3
+    shift: float = 0.06
+    colour: float = 0.18
+    evenness: float = 0.5
+
+    def __post_init__(self) -> None:
+        _require(0 < self.smallest <= self.largest, f"smallest must not exceed largest: {self.smallest}.")
+        _require(0 <= self.evenness <= 1, f"evenness must be in 0..1, not {self.evenness}.")
+
+
+@dataclass(frozen=True)
 class AutoencoderArguments(JsonConfig):
     """Stage 2: the cross-domain autoencoder (BC-SAM, section 2.2). Defaults are the paper's.
 
@@ -77,6 +116,8 @@ class AutoencoderArguments(JsonConfig):
         learning_rate: Peak rate of AdamW.
         weight_decay: Decay of AdamW.
         mmd_weight: Weight of the distance between the domains' mean latents; 1 - SSIM has weight 1.
+        feature_weight: Weight of the error with which a line tells the mean feature from the latent. In the paper, and
+            by default, it is 0: only what can be drawn is kept.
         max_grad_norm: Gradients longer than this are shortened to it; ``None`` leaves them.
         patience: Epochs without a better validation loss after which the stage stops; ``None`` goes on.
     """
@@ -90,6 +131,7 @@ class AutoencoderArguments(JsonConfig):
     learning_rate: float = 5e-4
     weight_decay: float = 0.05
     mmd_weight: float = 5.0
+    feature_weight: float = 0.0
     max_grad_norm: float | None = None
     patience: int | None = None
 

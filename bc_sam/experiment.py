@@ -198,7 +198,7 @@ class Experiment:
         require_two_classes(self.survey)
         paper = self.arguments.protocol == "paper"
         learned = np.arange(len(self.cells)) if paper else np.flatnonzero(self.folds != fold)
-        rows, validation = self._set_aside(learned)
+        rows, validation = self.set_aside(learned)
         held_out = "every fold in turn" if paper else f"fold {fold} of {self.arguments.folds}"
         logger.info("Holding out %s: %d cells to learn from.", held_out, len(rows))
         stages = Stages(
@@ -210,7 +210,7 @@ class Experiment:
         self.accelerator.wait_for_everyone()
         return FoldResult.load(folder / "result.json")
 
-    def _set_aside(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def set_aside(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Parts the cells to learn from and those to validate by, with slides and copies kept together."""
         share = self.arguments.validation
         if not share:
@@ -250,7 +250,7 @@ class Experiment:
         sam = load_sam(
             arguments.base, image_size=arguments.image_size, revision=arguments.base_revision, seed=arguments.seed
         )
-        config = self._model_config(sam, stages.rows)
+        config = self.model_config(sam, stages.rows)
         stages.announce(sam, config)
         rank, base = arguments.segmentation.lora_rank, config.base
         adapter = add_lora(sam, rank, base=base, base_revision=config.base_revision, seed=arguments.seed)
@@ -262,7 +262,7 @@ class Experiment:
         model = BCSam(config, adapter, autoencoder, {}, device=self.accelerator.device, precision=self.precision)
         return model, features
 
-    def _model_config(self, sam: SamModel, rows: np.ndarray) -> BCSamConfig:
+    def model_config(self, sam: SamModel, rows: np.ndarray) -> BCSamConfig:
         """The config of a model that learns from `rows`; a base that the Hub does not hold as it is goes inside."""
         arguments = self.arguments
         on_hub = is_hub_id(arguments.base) and not arguments.segmentation.train_encoder

@@ -2,8 +2,11 @@
 
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 from transformers import SamConfig, SamModel
 from transformers.utils import logging as transformers_logging
@@ -96,3 +99,12 @@ def quiet() -> Iterator[None]:
     finally:
         if enabled:
             transformers_logging.enable_progress_bar()
+
+
+def halve_weights(folder: Path) -> None:
+    """Rewrites the float32 tensors of every safetensors file in a folder as float16."""
+    for path in folder.rglob("*.safetensors"):
+        with safe_open(path, "pt") as file:
+            metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        halved = {name: t.half() if t.dtype == torch.float32 else t for name, t in tensors.items()}
+        save_file(halved, path, metadata=metadata)

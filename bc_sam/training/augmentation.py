@@ -8,18 +8,20 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from bc_sam.config import PretrainingArguments
+
 #: Largest tilt of the paper, in degrees.
 MAX_TILT = 20.0
 
 _TILT = math.radians(MAX_TILT)
 
 
-def view_draws(seed: int, epoch: int, cells: Iterable[int]) -> Tensor:
-    """Draws the random numbers of one view of each cell, (B, 9) in 0..1, from the seed, the epoch and the cell alone.
+def view_draws(seed: int, epoch: int, cells: Iterable[int], n: int = 9) -> Tensor:
+    """Draws the random numbers of one view of each cell, (B, n) in 0..1, from the seed, the epoch and the cell alone.
 
     So a cell has the same view whichever process sees it, and after a training was taken up again.
     """
-    return torch.tensor(np.array([np.random.default_rng([seed, epoch, cell]).random(9) for cell in cells])).float()
+    return torch.tensor(np.array([np.random.default_rng([seed, epoch, cell]).random(n) for cell in cells])).float()
 
 
 def random_views(images: Tensor, masks: Tensor, draws: Tensor, colour_jitter: float = 0.0) -> tuple[Tensor, Tensor]:
@@ -44,6 +46,53 @@ def random_views(images: Tensor, masks: Tensor, draws: Tensor, colour_jitter: fl
     if colour_jitter:
         images = _jitter_colours(images, draws[:, 4:].to(images), colour_jitter)
     return images, masks
+
+
+def strong_views(
+    images: Tensor, masks: Tensor, draws: Tensor, window: int, arguments: PretrainingArguments
+) -> tuple[Tensor, Tensor]:
+    """Gives each image and its mask a view as another microscope, lamp and stain would show it.
+
+    Any angle, mirrored or not, enlarged or shrunk, moved a little; other brightness, contrast and gamma; and channels
+    mixed with each other, since a stain's colour lies in all three.
+
+    Args:
+        images: (B, 3, S, S) float, 0..255.
+        masks: (B, S, S) float, 0 or 1.
+        draws: (B, 21), from `view_draws`.
+        window: Side of the views, pixels; where it is less than S, the middle is cut out, not shrunk.
+        arguments: How strong.
+
+    Returns:
+        Images (B, 3, window, window) and masks (B, window, window).
+    """
+    draws = draws.to(images)
+    angle, side, zoom, down, right = draws[:, :5].T
+    angle = angle * 2 * math.pi
+    mirror = torch.where(side < 0.5, -1.0, 1.0)
+    low, high = arguments.smallest, arguments.largest
+    scale = window / images.shape[-1] / (low * (high / low) ** zoom)
+    cos, sin = angle.cos() * scale, angle.sin() * scale
+    moves = (torch.stack([right, down], dim=1) * 2 - 1) * arguments.shift
+    rows = torch.stack([cos * mirror, -sin, moves[:, 0]]), torch.stack([sin * mirror, cos, moves[:, 1]])
+    size = [len(images), 3, window, window]
+    grid = F.affine_grid(torch.stack(rows).permute(2, 0, 1), size, align_corners=False)
+    images = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
+    masks = F.grid_sample(masks[:, None], grid, mode="nearest", padding_mode="reflection", align_corners=False)[:, 0]
+    return _restain(images, draws[:, 5:] * 2 - 1, arguments.colour), masks
+
+
+def _restain(images: Tensor, draws: Tensor, strength: float) -> Tensor:
+    """Other gamma and contrast, and each channel a mixture of all, of images (B, 3, S, S); draws (B, 16) in -1..1."""
+    gamma = torch.exp(strength * draws[:, 0, None, None, None])
+    contrast = 1 + strength * draws[:, 1, None, None, None]
+    gain = 1 + strength * draws[:, 2:5, None, None]
+    mixing = torch.eye(3).to(images) + strength / 2 * draws[:, 5:14].reshape(-1, 3, 3)
+    mixing = mixing / mixing.sum(dim=2, keepdim=True)  # grey stays grey, so the empty background stays light
+    light = (images / 255).clamp(1e-4, 1) ** gamma
+    light = torch.einsum("bij,bjyx->biyx", mixing, light) * gain
+    mean = light.mean(dim=(1, 2, 3), keepdim=True)
+    return (((light - mean) * contrast + mean) * 255).clamp(0, 255)
 
 
 def _motions(draws: Tensor) -> Tensor:

@@ -12,10 +12,40 @@ from bc_sam.autoencoder import CrossDomainAutoencoder
 from bc_sam.config import AutoencoderArguments
 from bc_sam.feature_store import FeatureStore
 from bc_sam.losses import autoencoder_loss, linear_mmd, ssim
+from bc_sam.sam.weights import seeded
 from bc_sam.training.checkpoints import Checkpoints
 from bc_sam.training.distributed import gather, share_batch_norm
 from bc_sam.training.loop import Schedule, fit
 from bc_sam.training.sampling import balanced, stage_batches
+
+_BLOCK = 256
+
+
+class Recaller(nn.Module):
+    """The autoencoder, and beside it a line from the latent to the mean feature, which only the training needs.
+
+    Reconstruction in pixels keeps what is large and bright. What tells the classes apart, such as granules, is small
+    in pixels and large in SAM's features, so the latent shall tell these too.
+
+    Args:
+        autoencoder: Trained in place.
+        mean: (C,) mean of the cells' mean features.
+        std: (C,) their standard deviation.
+        seed: Seed of the line.
+    """
+
+    def __init__(self, autoencoder: CrossDomainAutoencoder, mean: Tensor, std: Tensor, seed: int) -> None:
+        super().__init__()
+        self.autoencoder = autoencoder
+        self.mean, self.std = mean, std
+        with seeded(seed):
+            self.recall = nn.Linear(autoencoder.latent_dim, len(mean))
+
+    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns latents (B, d), cells (B, 3, 128, 128) and the squared error of the recalled features (B,)."""
+        latents, cells = self.autoencoder(maps)
+        wanted = (maps.mean(dim=(2, 3)) - self.mean.to(maps.device)) / self.std.to(maps.device)
+        return latents, cells, (self.recall(latents).float() - wanted.float()).square().mean(dim=1)
 
 
 class CellFeatures(Dataset):
@@ -83,7 +113,8 @@ def train_autoencoder(
     Returns:
         The loss of each epoch.
     """
-    share_batch_norm(model)
+    recaller = Recaller(model, *_mean_features(features, rows), seed=seed)
+    share_batch_norm(recaller)
     # The decoder's convolutions run faster so, on processors above all; the numbers are the same.
     model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     data = CellFeatures(features, rows, domains)
@@ -91,10 +122,11 @@ def train_autoencoder(
 
     def loss(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         maps, targets, domains = batch
-        latents, cells = model(maps.float())
+        latents, cells, recalled = model(maps.float())
         whole = gather(latents), gather(domains)
         whole = whole if anchor is None else anchor.join(*whole)
-        return autoencoder_loss(cells, targets.float() / 255, *whole, arguments.mmd_weight)
+        drawn = autoencoder_loss(cells, targets.float() / 255, *whole, arguments.mmd_weight)
+        return drawn + arguments.feature_weight * recalled.mean()
 
     unseen = CellFeatures(features, rows[:0] if validation_rows is None else validation_rows, domains)
 
@@ -110,7 +142,7 @@ def train_autoencoder(
         patience=arguments.patience,
     )
     return fit(
-        model,
+        recaller,
         data,
         batches,
         loss,
@@ -130,12 +162,21 @@ def _mean_loss(
     device: torch.device,
 ) -> float:
     """The loss of stage 2 on cells that it does not learn from; the domains' means are those of all these cells."""
-    latents, similarities = [], []
+    latents, similarities, errors = [], [], []
     for maps, targets, _ in DataLoader(data, arguments.batch_size):
-        latent, cells = model(maps.to(device).float())
+        latent, cells, recalled = model(maps.to(device).float())
         latents.append(latent)
+        errors.append(recalled)
         similarities.append(ssim(cells, targets.to(device).float() / 255) * len(maps))
     similarity = torch.stack(similarities).sum() / len(data)
     whole = torch.cat(latents), torch.from_numpy(data.domains).to(device)
     distance = linear_mmd(*(whole if anchor is None else anchor.join(*whole)))
-    return float(1 - similarity + arguments.mmd_weight * distance)
+    recalled = torch.cat(errors).mean()
+    return float(1 - similarity + arguments.mmd_weight * distance + arguments.feature_weight * recalled)
+
+
+def _mean_features(features: FeatureStore, rows: np.ndarray) -> tuple[Tensor, Tensor]:
+    """Mean and deviation (C,) of the mean features of some cells."""
+    blocks = [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]
+    means = np.concatenate([features.maps[block].astype(np.float32).mean(axis=(2, 3)) for block in blocks])
+    return torch.from_numpy(means.mean(axis=0)), torch.from_numpy(means.std(axis=0) + 1e-6)

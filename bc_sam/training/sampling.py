@@ -85,6 +85,30 @@ def balanced(domains: np.ndarray) -> Order:
     return order
 
 
+def tempered(domains: np.ndarray, evenness: float) -> Order:
+    """Draws cells so that small domains come more often than they are: 0 is as they come, 1 all domains as often.
+
+    An epoch is as long as the data.
+
+    Args:
+        domains: (n,) integers.
+        evenness: 0..1.
+    """
+    _, inverse, counts = np.unique(domains, return_inverse=True, return_counts=True)
+    members = [np.flatnonzero(inverse == domain) for domain in range(len(counts))]
+    shares = counts ** (1 - evenness) / (counts ** (1 - evenness)).sum()
+    each = np.round(shares * len(domains)).astype(int)
+
+    def order(rng: np.random.Generator) -> np.ndarray:
+        dealt = [
+            np.concatenate([rng.permutation(own) for _ in range(-(-n // len(own)))])[:n]
+            for own, n in zip(members, each, strict=True)
+        ]
+        return rng.permutation(np.concatenate(dealt))
+
+    return order
+
+
 def stage_batches(order: Order, n: int, batch_size: int, accelerator: Accelerator, seed: int) -> EpochBatches:
     """The batches of a stage, cut into the parts that Accelerate shares over processes and accumulates.
 

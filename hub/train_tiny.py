@@ -1,0 +1,67 @@
+"""Trains bc-sam-tiny, the model inside the package, from nothing: python hub/train_tiny.py --help."""
+
+import argparse
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from bc_sam.config import PretrainingArguments, TrainingArguments, preset
+from bc_sam.experiment import Experiment, RunConfig
+from bc_sam.sam.loading import load_sam
+from bc_sam.training.checkpoints import Checkpoints
+from bc_sam.training.pretraining import pretrain
+
+FOLD = 0
+
+
+def main() -> None:
+    """Trains the base, then the three stages on it, and measures."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--matek19", required=True, help="folder or zip of Matek-19")
+    parser.add_argument("--acevedo20", required=True, help="folder or zip of Acevedo-20")
+    parser.add_argument("--masks", required=True, help="CSV that ties images to hand masks")
+    parser.add_argument("--out", type=Path, required=True, help="run folder; a run that was stopped goes on")
+    options = parser.parse_args()
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("bc_sam").setLevel("INFO")
+    data = f"matek19={options.matek19}", f"acevedo20={options.acevedo20}"
+    base = options.out.with_name(f"{options.out.name}-base")
+    experiment = Experiment.create(options.out, RunConfig(data, options.masks, arguments=arguments(str(base))))
+    if not (base / "model.safetensors").exists():
+        train_base(experiment, base)
+    experiment.run_fold(FOLD)
+
+
+def arguments(base: str) -> TrainingArguments:
+    """The numbers of the three stages: those of the preset, on a base that has seen cells."""
+    tiny = preset("tiny")
+    segmentation = replace(tiny.segmentation, train_encoder=False, epochs=16)
+    return replace(tiny, base=base, validation=0.1, segmentation=segmentation)
+
+
+def train_base(experiment: Experiment, folder: Path) -> None:
+    """Lets a new small SAM learn to see the cells that are in neither the tested fold nor the validation."""
+    learned = np.flatnonzero(experiment.folds != FOLD)
+    rows, validation = experiment.set_aside(learned)
+    sam = load_sam("tiny", seed=experiment.arguments.seed)
+    work = experiment.folder / "work" / "base"
+    numbers = PretrainingArguments()
+    key = repr((numbers, experiment.cells.table.key))
+    sam, _ = pretrain(
+        sam,
+        experiment.cells,
+        rows,
+        numbers,
+        experiment.accelerator,
+        experiment.model_config(sam, rows),
+        experiment.arguments.seed,
+        checkpoints=(Checkpoints(work / "window", key), Checkpoints(work / "whole", key)),
+        validation_rows=validation,
+    )
+    sam.save_pretrained(folder)
+
+
+if __name__ == "__main__":
+    main()
