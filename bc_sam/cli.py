@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from bc_sam.config import EMBEDDED_MODEL
 from bc_sam.errors import BCSamError, ConfigError
 
 if TYPE_CHECKING:
@@ -27,7 +28,12 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Model = Annotated[str, typer.Argument(help="Model folder, run folder, or Hub id such as org/bc-sam.")]
+Model = Annotated[
+    str, typer.Argument(help="Model folder, run folder, or Hub id such as org/bc-sam; bc-sam-tiny is in the package.")
+]
+ModelOption = Annotated[
+    str, typer.Option("--model", "-m", help="Model folder, run folder, or Hub id; by default the one in the package.")
+]
 Cells = Annotated[
     list[str], typer.Argument(help="Image files, folders, patterns in quotes, parquet, or a Hub data set id.")
 ]
@@ -161,7 +167,7 @@ def demo(
         write_new_cells(cells)
     for laboratory in sorted(path for path in cells.iterdir() if path.name != "masks"):
         print(f"\nNew cells of {laboratory.name}, whose folders tell the class:")
-        predict(str(out / "run"), [str(laboratory)])
+        predict([str(laboratory)], model=str(out / "run"))
 
 
 @app.command()
@@ -210,8 +216,8 @@ def evaluate(
 
 @app.command()
 def predict(
-    model: Model,
     cells: Cells,
+    model: ModelOption = EMBEDDED_MODEL,
     classifier: Classifier = None,
     csv: Annotated[Path | None, typer.Option(help="Also write all probabilities to this CSV file.")] = None,
     revision: Revision = None,
@@ -256,9 +262,9 @@ def predict(
 
 @app.command()
 def embed(
-    model: Model,
     cells: Cells,
     out: Annotated[Path, typer.Option(help="NumPy archive (.npz) to write: files (n,) and latents (n, d).")],
+    model: ModelOption = EMBEDDED_MODEL,
     revision: Revision = None,
     batch_size: BatchSize = None,
     dtype: Dtype = "auto",
@@ -422,7 +428,7 @@ def push(
 
 
 @app.command()
-def info(model: Model, revision: Revision = None, subfolder: Subfolder = None) -> None:
+def info(model: Model = EMBEDDED_MODEL, revision: Revision = None, subfolder: Subfolder = None) -> None:
     """Says what a model is: classes, laboratories, classifiers, base, figures, files; and whether it is whole."""
     from bc_sam.hub import resolve_folder
     from bc_sam.model_folder import MODEL_FILES, check_files, describe, load_config

@@ -11,6 +11,9 @@ from bc_sam.serialisation import JsonConfig
 #: Version of the layout of a model folder. A reader refuses a newer one.
 FORMAT_VERSION = 1
 
+#: Name of the trained model inside the package.
+EMBEDDED_MODEL = "bc-sam-tiny"
+
 #: Width of the decoder's transposed convolutions in the original autoencoder.
 PAPER_DECODER_CHANNELS = (150, 200, 256, 200, 180, 150, 128)
 

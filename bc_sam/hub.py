@@ -16,6 +16,7 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
+from bc_sam.config import EMBEDDED_MODEL
 from bc_sam.errors import ConfigError, HubError, WeightsError
 
 #: What the network, the Hub's client and its transfer library raise.
@@ -25,6 +26,8 @@ HUB_ERRORS = (HTTPError, OSError, ValueError, RuntimeError)
 _WAITS = (1, 2, 4)
 _PATIENCE = 10
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
+
+_EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
 
 T = TypeVar("T")
 
@@ -46,7 +49,7 @@ def resolve_folder(source: str | Path, files: Sequence[str], *, subfolder: str |
     A run folder of ``bc-sam train`` stands for the folder ``model`` in it.
 
     Args:
-        source: Folder, or Hub id such as ``"org/bc-sam"``.
+        source: Folder, Hub id such as ``"org/bc-sam"``, or ``"bc-sam-tiny"`` for the model inside the package.
         files: Patterns of the files to download.
         subfolder: Folder in it that holds the model.
         **options: For the Hub; see `download_snapshot`.
@@ -60,7 +63,9 @@ def resolve_folder(source: str | Path, files: Sequence[str], *, subfolder: str |
     if inner.is_absolute() or ".." in inner.parts:
         raise ConfigError(f"The subfolder {subfolder!r} leads out of the repository. Name a folder in it.")
     folder = Path(source).expanduser()
-    if folder.is_dir():
+    if source == EMBEDDED_MODEL and not folder.exists():
+        folder = _EMBEDDED_FOLDER
+    elif folder.is_dir():
         is_run = not (folder / "config.json").exists() and (folder / "model").is_dir() and subfolder is None
         folder = folder / ("model" if is_run else inner)
     elif is_hub_id(source):

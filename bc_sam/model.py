@@ -19,7 +19,7 @@ from bc_sam.autoencoder import CrossDomainAutoencoder, load_autoencoder, save_au
 from bc_sam.batches import Batch, decoded_batches
 from bc_sam.card import write_card
 from bc_sam.classifiers import LatentClassifier
-from bc_sam.config import BCSamConfig, Precision
+from bc_sam.config import EMBEDDED_MODEL, BCSamConfig, Precision
 from bc_sam.errors import BCSamError, ConfigError, DataError, ImageError
 from bc_sam.features import default_batch_size, encode_pixels, inference_sam, predict_masks
 from bc_sam.hub import resolve_folder
@@ -105,7 +105,7 @@ class BCSam:
     @classmethod
     def from_pretrained(
         cls,
-        source: str | Path,
+        source: str | Path = EMBEDDED_MODEL,
         *,
         revision: str | None = None,
         subfolder: str | None = None,
@@ -121,7 +121,8 @@ class BCSam:
         """Loads a model from a folder or from the Hub, every part from one revision.
 
         Args:
-            source: Model folder, run folder of ``bc-sam train``, or Hub id.
+            source: Model folder, run folder of ``bc-sam train``, or Hub id; by default the small model inside the
+                package, which needs no network.
             revision: Branch, tag or commit on the Hub.
             subfolder: Folder in it that holds the model, where a repository holds several.
             token: Token for a private repository; by default the one that ``hf auth login`` stored.

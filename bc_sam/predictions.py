@@ -42,12 +42,14 @@ def find_cells(sources: Iterable[str]) -> NamedCells:
     A file that several of them stand for is listed once.
 
     Raises:
-        DataError: If one of them stands for nothing.
+        DataError: If one of them stands for nothing, or is a model.
     """
     names: list[str] = []
     images: list[Iterable[Any]] = []
     for source in sources:
         path = Path(source)
+        if any((path / name).exists() for name in ("run.json", "adaptation.json", "adapter/adapter_config.json")):
+            raise DataError(f"{source} is a model, not cells. Say: bc-sam predict CELLS --model {source}")
         on_hub = is_hub_id(source) and path.suffix.lower() not in IMAGE_SUFFIXES
         if on_hub or path.suffix == ".parquet" or (path.is_dir() and any(path.rglob("*.parquet"))):
             dataset = _load_undecoded(source)

@@ -118,6 +118,15 @@ class TestSaving:
             np.testing.assert_array_equal(ours, theirs)
         assert [mask.sum() for mask in again.segment(cell_files)] == [mask.sum() for mask in model.segment(cell_files)]
 
+    def test_in_half_precision_it_takes_half_the_room_and_says_nearly_the_same(self, model, cell_files, tmp_path):
+        whole, half = model.save_pretrained(tmp_path / "whole"), model.save_pretrained(tmp_path / "half", half=True)
+        for part in ("adapter/adapter_model.safetensors", "base/model.safetensors", "autoencoder/model.safetensors"):
+            assert (half / part).stat().st_size < 0.55 * (whole / part).stat().st_size
+        again = BCSam.from_pretrained(half, dtype="float32")
+        full = BCSam.from_pretrained(whole, dtype="float32")
+        ours, theirs = (m.embed(cell_files) for m in (full, again))
+        np.testing.assert_allclose(theirs, ours, rtol=0.02, atol=0.02 * np.abs(ours).max())
+
     def test_a_saved_model_can_be_carried_elsewhere(self, model, cell_files, tmp_path):
         folder = model.save_pretrained(tmp_path / "model")
         moved = shutil.move(folder, tmp_path / "stick")
@@ -159,7 +168,7 @@ class TestSaving:
 class TestFromTheCommandLine:
     def test_names_each_cell_and_counts_a_folder(self, run_folder, run_bc_sam, model, cell_files, tmp_path, capsys):
         table = tmp_path / "cells.csv"
-        assert run_bc_sam("predict", run_folder, cell_files[0].parents[1], "--csv", table) == 0
+        assert run_bc_sam("predict", "--model", run_folder, cell_files[0].parents[1], "--csv", table) == 0
         out = capsys.readouterr().out
         assert f"Differential count of {len(cell_files)} cells" in out
         rows = {row["file"]: row for row in csv.DictReader(table.open())}
@@ -174,23 +183,30 @@ class TestFromTheCommandLine:
         for file in cell_files[:3]:
             shutil.copy(file, tmp_path / f"{file.parent.name}.png")
         (tmp_path / "broken.tiff").write_bytes(b"II*\0")
-        assert run_bc_sam("predict", run_folder, tmp_path) == 0
+        assert run_bc_sam("predict", "--model", run_folder, tmp_path) == 0
         captured = capsys.readouterr()
         assert "Differential count of 3 cells" in captured.out
         assert "broken.tiff" in captured.err
 
     def test_only_bad_images_is_a_failure(self, run_folder, run_bc_sam, tmp_path):
         (tmp_path / "broken.png").write_bytes(b"")
-        assert run_bc_sam("predict", run_folder, tmp_path) == 1
+        assert run_bc_sam("predict", "--model", run_folder, tmp_path) == 1
+
+    def test_a_model_in_the_place_of_cells_is_an_error_that_says_where_it_belongs(
+        self, run_folder, run_bc_sam, cell_files, capsys
+    ):
+        for given in (run_folder, run_folder / "model"):
+            assert run_bc_sam("predict", given, cell_files[0]) == 1
+            assert f"--model {given}" in capsys.readouterr().err
 
     def test_patterns_and_missing_files(self, run_folder, run_bc_sam, cell_files, capsys):
-        assert run_bc_sam("predict", run_folder, cell_files[0].parent / "*.png") == 0
+        assert run_bc_sam("predict", "--model", run_folder, cell_files[0].parent / "*.png") == 0
         assert cell_files[0].name in capsys.readouterr().out
-        assert run_bc_sam("predict", run_folder, "nowhere/*.png") == 1
+        assert run_bc_sam("predict", "--model", run_folder, "nowhere/*.png") == 1
         assert "nowhere" in capsys.readouterr().err
 
     def test_embed_writes_what_the_model_sees(self, run_folder, run_bc_sam, model, cell_files, tmp_path):
-        assert run_bc_sam("embed", run_folder, *cell_files, "--out", tmp_path / "latents.npz") == 0
+        assert run_bc_sam("embed", "--model", run_folder, *cell_files, "--out", tmp_path / "latents.npz") == 0
         archive = np.load(tmp_path / "latents.npz")
         assert archive["files"].tolist() == [str(file) for file in cell_files]
         np.testing.assert_allclose(archive["latents"], model.embed(cell_files), atol=1e-5)

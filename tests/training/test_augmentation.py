@@ -5,8 +5,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bc_sam.config import PretrainingArguments
 from bc_sam.training import augmentation
-from bc_sam.training.augmentation import MAX_TILT, random_views, view_draws
+from bc_sam.training.augmentation import MAX_TILT, random_views, strong_views, view_draws
 
 seeds = st.integers(0, 2**63 - 1)
 sizes = st.integers(5, 20)
@@ -126,3 +127,40 @@ def test_jitter_changes_each_channel_within_its_range(seed, strength):
     assert gains.max() <= (1 + strength) * (1 + strength / 2) + 1e-4
     assert gains.std(0).min() > 0  # from image to image
     assert (gains.std(1) > 0).all()  # and from channel to channel
+
+
+class TestStrongViews:
+    STILL = PretrainingArguments(smallest=1, largest=1, shift=0, colour=0)
+
+    @staticmethod
+    def unturned(n):
+        """Draws of no turn, no mirror and, where nothing is strong, no other change."""
+        drawn = torch.full((n, 21), 0.5)
+        drawn[:, 0] = 0
+        return drawn
+
+    def test_with_no_strength_nothing_but_the_middle_is_cut_out(self, bright_square):
+        image, mask = bright_square
+        views, masks = strong_views(image[None], mask[None], self.unturned(1), 16, self.STILL)
+        torch.testing.assert_close(views[0], image[:, 4:20, 4:20], atol=0.05, rtol=0)
+        assert torch.equal(masks[0], mask[4:20, 4:20])
+
+    @settings(max_examples=25, deadline=None)
+    @given(seeds)
+    def test_the_mask_moves_with_the_cell(self, seed):
+        disc = (torch.hypot(*torch.meshgrid(*[torch.arange(64) - 31.5] * 2, indexing="ij")) < 14).float()
+        image = 255 * disc.expand(1, 3, 64, 64)
+        arguments = PretrainingArguments(colour=0)
+        views, masks = strong_views(image, disc[None], view_draws(seed, 0, [0], 21), 48, arguments)
+        assert ((views[:, 0] > 127) == (masks > 0)).float().mean() > 0.97
+        grown = (masks.sum() / disc.sum()).sqrt().item()
+        assert 0.95 * arguments.smallest < grown < 1.05 * arguments.largest
+
+    def test_grey_changes_its_light_more_than_its_colour_and_stays_in_range(self):
+        grey = torch.full((40, 3, 8, 8), 128.0)
+        drawn = view_draws(0, 0, range(40), 21)
+        views, _ = strong_views(grey, torch.zeros(40, 8, 8), drawn, 8, PretrainingArguments(colour=0.2))
+        assert views.min() >= 0
+        assert views.max() <= 255
+        assert views.mean(dim=(1, 2, 3)).std() > 5
+        assert (views.amax(1) / views.amin(1)).max() < 1.2 / 0.8 + 0.01

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bc_sam.errors import ConfigError
-from bc_sam.training.sampling import EpochBatches, balanced, shuffled
+from bc_sam.training.sampling import EpochBatches, balanced, shuffled, tempered
 
 sizes = st.dictionaries(st.integers(0, 9), st.integers(1, 30), min_size=1, max_size=4)
 
@@ -84,3 +84,29 @@ class TestBalancedOrder:
             for start in range(0, len(cells), size):
                 passage = cells[start : start + size]
                 assert len(set(passage.tolist())) == len(passage)
+
+
+class TestTempered:
+    @given(sizes, st.integers(0, 9))
+    def test_evenness_0_shows_every_cell_once(self, sizes, seed):
+        domains = domains_of(sizes)
+        order = tempered(domains, 0.0)(np.random.default_rng(seed))
+        assert sorted(order) == list(range(len(domains)))
+
+    @given(sizes, st.floats(0, 1))
+    def test_small_domains_come_more_often_than_they_are_but_not_more_than_others(self, sizes, evenness):
+        domains = domains_of(sizes)
+        order = tempered(domains, evenness)(np.random.default_rng(0))
+        seen = Counter(domains[order].tolist())
+        assert abs(len(order) - len(domains)) <= len(sizes)
+        for one, n in sizes.items():
+            for other, m in sizes.items():
+                if n <= m:
+                    assert seen[one] / n >= seen[other] / m - 1 / n - 1 / m
+                    assert seen[one] <= seen[other] + 1
+
+    def test_a_cell_comes_again_only_after_all_of_its_domain(self):
+        domains = np.array([0] * 3 + [1] * 27)
+        order = tempered(domains, 0.5)(np.random.default_rng(0))
+        counts = Counter(order[domains[order] == 0].tolist())
+        assert max(counts.values()) - min(counts.values()) <= 1
