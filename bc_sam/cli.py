@@ -9,7 +9,7 @@ import warnings
 from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
@@ -17,6 +17,7 @@ from bc_sam.errors import BCSamError, ConfigError
 
 if TYPE_CHECKING:
     from bc_sam.adaptation import AdaptationConfig
+    from bc_sam.comparisons.arguments import Method
     from bc_sam.config import TrainingArguments
     from bc_sam.experiment import Experiment, RunConfig
 
@@ -86,6 +87,9 @@ def train(
         str | None,
         typer.Option(help="SAM to start from: Hub id, folder, original .pth, or 'tiny' for a new small one."),
     ] = None,
+    method: Annotated[
+        str, typer.Option(help="bc-sam, or a network to compare it with: slca, shape-aware, resnet.")
+    ] = "bc-sam",
     preset_name: Annotated[
         str | None, typer.Option("--preset", help="paper or tiny; by default tiny for --base tiny, else paper.")
     ] = None,
@@ -97,6 +101,10 @@ def train(
     precision: Annotated[str | None, typer.Option(help="auto, no, bf16 or fp16.")] = None,
     log_with: Annotated[
         list[str] | None, typer.Option(help="Tracker: tensorboard, wandb, trackio or another of Accelerate's.")
+    ] = None,
+    shared: Annotated[
+        Path | None,
+        typer.Option(help="Folder for decoded cells, stage 1 and features, which runs on the same data may share."),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -110,6 +118,9 @@ def train(
 
     With --from it adapts a finished model to a new laboratory, with labels or without, and says whether it got better:
     bc-sam train --from MODEL --data ours=DIR --group-pattern '^([^_]+)_' --out runs/ours
+
+    With --method it trains a network that BC-SAM is compared with, on the same cells and folds: bc-sam train
+    --method slca --set network.image_backbone=microsoft/swinv2-tiny-patch4-window8-256 ...; see bc-sam compare.
 
     On several processes or GPUs: accelerate launch -m bc_sam train ...
     """
@@ -136,13 +147,14 @@ def train(
         "seed": seed,
         "mixed_precision": precision,
     }
-    arguments = _arguments(preset_name or ("tiny" if base == "tiny" else "paper"), given, settings or [])
+    arguments = _arguments(preset_name or ("tiny" if base == "tiny" else "paper"), given, settings or [], method)
     config = RunConfig(
         data=tuple(data),
         masks=str(masks) if masks else None,
         label_map=_pairs(label_map or []),
         group_pattern=group_pattern,
         log_with=tuple(log_with or ()),
+        shared=str(shared) if shared else None,
         arguments=arguments,
     )
     _train(out, config)
@@ -509,11 +521,11 @@ def _run_adaptation(out: Path, config: "AdaptationConfig") -> None:
     print(f"Model:  {out / 'model'}")
 
 
-def _arguments(name: str, given: dict[str, Any], settings: list[str]) -> "TrainingArguments":
-    """A preset, with the options and ``--set SECTION.NAME=VALUE`` on top."""
+def _arguments(name: str, given: dict[str, Any], settings: list[str], method: str = "bc-sam") -> "TrainingArguments":
+    """A preset of a method, with the options and ``--set SECTION.NAME=VALUE`` on top."""
     from bc_sam.config import TrainingArguments, preset
 
-    data = preset(name).to_dict() | {key: value for key, value in given.items() if value is not None}
+    data = preset(name, _method(method)).to_dict() | {key: value for key, value in given.items() if value is not None}
     return TrainingArguments.from_dict(_set(data, settings), where="The command line")
 
 
@@ -534,6 +546,14 @@ def _set(data: dict[str, Any], settings: list[str]) -> dict[str, Any]:
         except ValueError:
             target[key] = text
     return data
+
+
+def _method(name: str) -> "Method":
+    from bc_sam.comparisons.arguments import Method
+
+    if name not in get_args(Method):
+        raise ConfigError(f"There is no method {name!r}; choose one of {', '.join(get_args(Method))}.")
+    return cast("Method", name)
 
 
 def _pairs(given: list[str]) -> dict[str, str | None]:

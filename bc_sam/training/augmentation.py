@@ -37,18 +37,22 @@ def random_views(images: Tensor, masks: Tensor, draws: Tensor, colour_jitter: fl
     Returns:
         Images and masks of the same shapes.
     """
-    motion = _motions(draws[:, :4]).to(images)
-    grid = F.affine_grid(motion, list(images.shape), align_corners=False)
-    images = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-    masks = F.grid_sample(masks[:, None], grid, mode="nearest", padding_mode="reflection", align_corners=False)[:, 0]
+    motion = motions(draws).to(images)
+    images, masks = moved(images, motion), moved(masks[:, None], motion, "nearest")[:, 0]
     if colour_jitter:
-        images = _jitter_colours(images, draws[:, 4:].to(images), colour_jitter)
+        images = jitter_colours(images, draws.to(images), colour_jitter)
     return images, masks
 
 
-def _motions(draws: Tensor) -> Tensor:
-    """Affine matrices (n, 2, 3) of symmetries and tilts."""
-    kind, turn, side, tilt = draws.T
+def moved(images: Tensor, motion: Tensor, mode: str = "bilinear") -> Tensor:
+    """Turns images, or maps of features, (B, C, H, W), by matrices (B, 2, 3) of `motions`."""
+    grid = F.affine_grid(motion, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, mode=mode, padding_mode="reflection", align_corners=False)
+
+
+def motions(draws: Tensor) -> Tensor:
+    """Returns affine matrices (B, 2, 3) of symmetries and tilts, from draws (B, 9)."""
+    kind, turn, side, tilt = draws[:, :4].T
     quarter_turns = (turn * 4).floor() * (math.pi / 2)
     mirror = torch.where(side < 0.5, -1.0, 1.0)
     angle = torch.where(kind < 0.5, quarter_turns, torch.where(kind < 0.75, (tilt * 2 - 1) * _TILT, 0.0))
@@ -58,9 +62,9 @@ def _motions(draws: Tensor) -> Tensor:
     return torch.stack(rows).permute(2, 0, 1)
 
 
-def _jitter_colours(images: Tensor, draws: Tensor, strength: float) -> Tensor:
-    """Random brightness and contrast of each image and gain of each channel, as another lamp or stain would give."""
-    gains = 1 + strength * (draws * 2 - 1)
+def jitter_colours(images: Tensor, draws: Tensor, strength: float) -> Tensor:
+    """Gives each image (B, 3, H, W), 0..255, its own light and stain: brightness, contrast, gain of each channel."""
+    gains = 1 + strength * (draws[:, 4:] * 2 - 1)
     brightness, contrast, channels = gains[:, :1, None, None], gains[:, 1:2, None, None], gains[:, 2:, None, None]
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
     images = (images - mean) * contrast + mean * brightness
