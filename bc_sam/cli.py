@@ -161,6 +161,70 @@ def train(
 
 
 @app.command()
+def compare(
+    out: Annotated[Path, typer.Option(help="Folder for the runs and the table; what is finished there is kept.")],
+    data: Data = ["munich=rendered:munich", "barcelona=rendered:barcelona"],  # noqa: B006  typer copies it
+    masks: Masks = None,
+    label_map: LabelMap = None,
+    group_pattern: GroupPattern = None,
+    method: Annotated[
+        list[str], typer.Option(help="Method to put into the table: bc-sam, slca, shape-aware, resnet. Repeatable.")
+    ] = ["resnet", "bc-sam", "slca", "shape-aware"],  # noqa: B006  typer copies it
+    ablations: Annotated[
+        bool, typer.Option("--ablations", help="Also run SLCA and the shape-aware network without their parts.")
+    ] = False,
+    fraction: Annotated[
+        list[float] | None,
+        typer.Option(help="Also run SLCA, with and without attention, on this share of the labels. Repeatable."),
+    ] = None,
+    all_folds: Annotated[bool, typer.Option("--all-folds", help="Measure every fold, not the first alone.")] = False,
+    base: Annotated[str | None, typer.Option(help="SAM to start from, as for train.")] = None,
+    preset_name: Annotated[
+        str | None, typer.Option("--preset", help="paper or tiny; by default tiny for --base tiny, else paper.")
+    ] = None,
+    protocol: Annotated[str | None, typer.Option(help="strict or paper, as for train.")] = None,
+    folds: Annotated[int | None, typer.Option(help="Parts that each data set is cut into.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of folds, weights and shuffling.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, no, bf16 or fp16.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Any other number, of every method. Repeatable.")
+    ] = None,
+) -> None:
+    """Makes one table of all methods on the same cells and folds, with times and trained parameters.
+
+    Each method is a run folder in --out, which predict, evaluate and push take. The table is in comparison.md there,
+    and its figures in evaluation.json.
+
+    Example: bc-sam compare --data matek19=DIR --data acevedo20=DIR --masks pairs.csv --base tiny --ablations
+    --fraction 0.1 --fraction 0.25 --fraction 0.5 --out runs/table
+    """
+    from bc_sam.comparisons.table import join, planned_runs, render_all_markdown, render_all_text, run_all
+    from bc_sam.experiment import RunConfig
+    from bc_sam.training.accelerator import processes
+
+    given = {"base": base, "protocol": protocol, "folds": folds, "seed": seed, "mixed_precision": precision}
+    name = preset_name or ("tiny" if base == "tiny" else "paper")
+    runs = planned_runs(
+        lambda method: _arguments(name, given, settings or [], method),
+        [_method(each) for each in method],
+        ablations=ablations,
+        fractions=fraction or (),
+    )
+    config = RunConfig(
+        data=tuple(data),
+        masks=str(masks) if masks else None,
+        label_map=_pairs(label_map or []),
+        group_pattern=group_pattern,
+    )
+    evaluations = run_all(out, config, runs, all_folds=all_folds)
+    if processes().is_main_process:
+        join(evaluations).save(out / "evaluation.json")
+        (out / "comparison.md").write_text(render_all_markdown(evaluations))
+        print(render_all_text(evaluations))
+        print(f"Runs and table: {out}")
+
+
+@app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the run, its report and the new cells.")] = Path("demo"),
 ) -> None:
