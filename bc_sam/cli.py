@@ -365,6 +365,48 @@ def embed(
 
 
 @app.command()
+def attention(
+    model: Model,
+    cells: Cells,
+    out: Annotated[Path, typer.Option(help="Folder for the pictures, of twelve cells each.")],
+    revision: Revision = None,
+) -> None:
+    """Draws where a network looks: the attention of SLCA, or of the shape-aware network, over each cell.
+
+    An image that cannot be read is named and does not stop the others.
+    """
+    from itertools import islice
+
+    import numpy as np
+    from tqdm import tqdm
+
+    from bc_sam.comparisons.model import with_attention
+    from bc_sam.errors import ImageError
+    from bc_sam.images import read_image
+    from bc_sam.model import BCSam
+    from bc_sam.plots import attention_maps
+    from bc_sam.predictions import find_cells
+
+    found = find_cells(cells)
+    loaded = with_attention(BCSam.from_pretrained(model, revision=revision))
+    out.mkdir(parents=True, exist_ok=True)
+    pairs = iter(tqdm(zip(found.names, found.images, strict=True), total=len(found), unit="cell"))
+    for number, some in enumerate(iter(lambda: list(islice(pairs, 12)), []), 1):
+        images = {}
+        for name, source in some:
+            try:
+                images[name] = read_image(source)
+            except ImageError as error:
+                print(f"not read: {name}: {error}", file=sys.stderr)
+        if images:
+            maps, names = loaded.attention(list(images.values())), loaded.predict(list(images.values()))
+            titles = [f"{Path(name).name}\n{label}" for name, label in zip(images, names, strict=True)]
+            figure = attention_maps([np.asarray(image) for image in images.values()], maps, titles)
+            figure.savefig(out / f"attention_{number:03d}.png")
+    print(f"Written: {out}")
+
+
+@app.command()
 def bench(
     model: Annotated[
         str | None, typer.Argument(help="Model folder, run folder, or Hub id; without it SAM ViT-B, random weights.")

@@ -252,7 +252,7 @@ def network_arguments(method: Method, preset: str) -> NetworkArguments:
             mask_backbone="tiny:resnet",
             reduction=4,
             learn_masks=method == "slca",
-            input_size=96,
+            input_size=64,
             epochs=10,
             warmup_epochs=1,
             batch_size=16,

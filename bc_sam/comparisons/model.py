@@ -15,9 +15,16 @@ from transformers import SamModel
 from bc_sam import model_folder
 from bc_sam.card import write_card
 from bc_sam.comparisons.arguments import NetworkConfig
-from bc_sam.comparisons.networks import CellNetwork, head_classifier, load_network, network_inputs, save_network
+from bc_sam.comparisons.networks import (
+    CellNetwork,
+    head_classifier,
+    load_network,
+    network_inputs,
+    save_network,
+    shrunk,
+)
 from bc_sam.config import BCSamConfig, Precision
-from bc_sam.errors import BCSamError, ConfigError
+from bc_sam.errors import ConfigError
 from bc_sam.features import encode_pixels, inference_sam, predict_masks
 from bc_sam.model import BCSam, load_base
 from bc_sam.record import TrainingRecord
@@ -188,8 +195,12 @@ class ComparisonModel(BCSam):
         maps = features.half() if config.needs_maps else nothing
         masks = nothing
         if config.needs_masks:
-            masks = torch.tensor(predict_masks(self.sam, self.config, features), device=self.device)
-        return network_inputs(torch.tensor(pixels, device=self.device), maps, masks, config.input_size)
+            masks = self._small(predict_masks(self.sam, self.config, features))
+        return network_inputs(self._small(pixels), maps, masks)
+
+    def _small(self, images: np.ndarray) -> Tensor:
+        """Images or masks at the size that the network sees, on its device."""
+        return torch.tensor(np.stack([shrunk(one, self.network_config.input_size) for one in images])).to(self.device)
 
     def _write(
         self, folder: Path, *, include_base: bool, existing_card: str | None, repo_id: str | None = None
@@ -213,8 +224,8 @@ def with_attention(model: BCSam) -> ComparisonModel:
     """Returns a model that has attention to draw.
 
     Raises:
-        BCSamError: If it has none.
+        ConfigError: If it has none.
     """
-    if not isinstance(model, ComparisonModel):
-        raise BCSamError("BC-SAM has no attention map. Train one that has: bc-sam train --method slca.")
+    if not isinstance(model, ComparisonModel) or not model.has_attention:
+        raise ConfigError("This model has no attention to draw. Train one that has: bc-sam train --method slca.")
     return model

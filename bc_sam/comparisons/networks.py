@@ -6,10 +6,10 @@ from typing import TypeAlias
 
 import numpy as np
 import torch
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from torch.nn import functional as F
 
 from bc_sam.classifiers import LatentClassifier
 from bc_sam.comparisons.arguments import SAM, Method, NetworkArguments, NetworkConfig
@@ -103,37 +103,33 @@ def load_network(config: NetworkConfig, path: Path) -> CellNetwork:
     return network.eval()
 
 
-def network_images(pixels: Tensor, size: int) -> Tensor:
-    """Turns pixels into what a backbone takes.
+def network_inputs(pixels: Tensor, maps: Tensor, masks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Turns what is known of cells into what a network takes.
 
     Args:
-        pixels: (B, H, W, 3), 0..255, uint8 or float.
-        size: Side of the square.
+        pixels: (B, s, s, 3), 0..255, of the side that the network sees.
+        maps: (B, C, h, w) float16, or empty.
+        masks: (B, s, s), 0 or 1, or empty.
 
     Returns:
-        (B, 3, size, size) float32, normalised as ImageNet's were.
+        Images (B, 3, s, s), normalised as ImageNet's were; maps and masks; all float32.
     """
-    return resized(normalise(pixels, IMAGENET_MEAN, IMAGENET_STD), size)
+    return normalise(pixels, IMAGENET_MEAN, IMAGENET_STD), maps.float(), masks.float()
 
 
-def network_inputs(pixels: Tensor, maps: Tensor, masks: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Turns what is known of cells into what a network takes, as they are and not in a random view.
+def shrunk(image: np.ndarray, size: int) -> np.ndarray:
+    """Resizes an image (S, S, 3) uint8 bilinearly with antialiasing, or a mask (S, S) bool, to a square of some side.
 
-    Args:
-        pixels: (B, S, S, 3) uint8.
-        maps: (B, C, h, w) float16, or empty.
-        masks: (B, S, S) bool or uint8, or empty.
-        size: Side of the square that it sees.
+    Example:
+        >>> shrunk(np.zeros((224, 224, 3), np.uint8), 96).shape
+        (96, 96, 3)
     """
-    small = resized(masks[:, None].float(), size)[:, 0] if masks.numel() else masks
-    return network_images(pixels, size), maps.float(), small
-
-
-def resized(images: Tensor, size: int) -> Tensor:
-    """Resizes images or masks (B, C, H, W) bilinearly, with antialiasing where they shrink."""
-    if images.shape[-1] == size:
-        return images
-    return F.interpolate(images, size=(size, size), mode="bilinear", antialias=True, align_corners=False)
+    if image.dtype == bool:
+        mask = Image.fromarray(image).resize((size, size), Image.Resampling.NEAREST)
+        return np.asarray(mask, dtype=np.uint8)
+    if image.shape[0] == size:
+        return image
+    return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
 
 
 class _Softmax:

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
 from bc_sam.comparisons.arguments import NetworkArguments, NetworkConfig
-from bc_sam.comparisons.networks import CellNetwork, network_images, network_inputs, resized
+from bc_sam.comparisons.networks import CellNetwork, network_inputs, shrunk
 from bc_sam.data.store import CellStore
 from bc_sam.feature_store import FeatureStore
 from bc_sam.training.augmentation import jitter_colours, motions, moved, view_draws
@@ -35,18 +35,20 @@ class NetworkInputs:
     config: NetworkConfig
 
     def of(self, row: int, *, hand_masks: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns pixels (S, S, 3) uint8, features (C, h, w) float16 and mask (S, S) uint8; empty what is not needed.
+        """Returns pixels (s, s, 3) uint8, features (C, h, w) float16 and mask (s, s) uint8; empty what is not needed.
+
+        The side s is that which the network sees.
 
         Args:
             row: The cell.
             hand_masks: Whether to take the mask that was drawn by hand where there is one. A network learns from it,
                 but is tested on the predicted one, which is all that it will have of a new cell.
         """
-        nothing = torch.empty(0)
+        nothing, size = torch.empty(0), self.config.input_size
         return (
-            torch.tensor(self.cells.pixels[row]),
+            torch.tensor(shrunk(self.cells.pixels[row], size)),
             torch.tensor(self._features.maps[row]) if self.config.needs_maps else nothing,
-            torch.tensor(self._mask(row, hand_masks), dtype=torch.uint8) if self.config.needs_masks else nothing,
+            torch.tensor(shrunk(self._mask(row, hand_masks), size)) if self.config.needs_masks else nothing,
         )
 
     def _mask(self, row: int, hand_masks: bool) -> np.ndarray:
@@ -111,18 +113,17 @@ def train_network(
     share_batch_norm(network)
     data = NetworkCells(inputs, rows, hand_masks=True)
     batches = stage_batches(shuffled(len(data)), len(data), arguments.batch_size, accelerator, seed)
-    size = inputs.config.input_size
 
     def loss(model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
         pixels, maps, masks, targets, cells = batch
         draws = view_draws(seed, batches.epoch, cells.tolist())
         motion = motions(draws).to(pixels.device)
-        pixels = moved(resized(pixels.permute(0, 3, 1, 2).float(), size), motion)
+        pixels = moved(pixels.permute(0, 3, 1, 2).float(), motion)
         if arguments.colour_jitter:
             pixels = jitter_colours(pixels, draws.to(pixels.device), arguments.colour_jitter)
         maps = moved(maps.float(), motion) if maps.numel() else maps
-        masks = moved(resized(masks[:, None].float(), size), motion)[:, 0] if masks.numel() else masks
-        logits = model(network_images(pixels.permute(0, 2, 3, 1), size), maps, masks)
+        masks = moved(masks[:, None].float(), motion, "nearest")[:, 0] if masks.numel() else masks
+        logits = model(*network_inputs(pixels.permute(0, 2, 3, 1), maps, masks))
         return F.cross_entropy(logits.float(), targets, label_smoothing=arguments.label_smoothing)
 
     unseen = NetworkCells(inputs, rows[:0] if validation_rows is None else validation_rows, hand_masks=False)
@@ -131,7 +132,7 @@ def train_network(
         losses = []
         for batch in DataLoader(unseen, arguments.batch_size):
             pixels, maps, masks, targets, _ = (part.to(accelerator.device) for part in batch)
-            logits = model(*network_inputs(pixels, maps, masks, size))
+            logits = model(*network_inputs(pixels, maps, masks))
             losses.append(float(F.cross_entropy(logits.float(), targets, reduction="sum")))
         return sum(losses) / len(unseen)
 
@@ -164,5 +165,5 @@ def embed_cells(network: CellNetwork, inputs: NetworkInputs, rows: np.ndarray, b
     found = [np.empty((0, network.head.in_features), np.float32)]
     for batch in DataLoader(NetworkCells(inputs, rows, hand_masks=False), batch_size):
         pixels, maps, masks = (part.to(device) for part in batch[:3])
-        found.append(network.embed(*network_inputs(pixels, maps, masks, inputs.config.input_size)).cpu().numpy())
+        found.append(network.embed(*network_inputs(pixels, maps, masks)).cpu().numpy())
     return np.concatenate(found)
