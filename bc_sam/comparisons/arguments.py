@@ -98,13 +98,30 @@ class BackboneConfig(JsonConfig):
             sane = name in known and _is_sane(name, value)
             _require(sane, f"{name} = {value!r} is no size of a backbone of the family {self.family}.")
 
+    def require_size(self, input_size: int) -> None:
+        """Refuses images that a Swin cannot see: its last features must hold one of its windows.
+
+        Raises:
+            ConfigError: If they are too small.
+        """
+        if self.family != "swin":
+            return
+        window, patch = self.sizes.get("window_size", 7), self.sizes.get("patch_size", 4)
+        stages = self.sizes.get("depths", (2, 2, 6, 2))
+        assert isinstance(window, int)
+        assert isinstance(patch, int)
+        assert isinstance(stages, tuple)
+        least = window * patch * 2 ** (len(stages) - 1)
+        _require(input_size >= least, f"This Swin needs input_size of {least} or more, not {input_size}.")
+
 
 def _is_sane(name: str, value: Size) -> bool:
     if isinstance(value, str):
         return value in _TEXTS
     if isinstance(value, tuple):
-        most = _MOST_BLOCKS if name == "depths" else _MOST_WINDOW if name in _WINDOWS else _MOST
-        least = 0 if name in _WINDOWS else 1
+        if name == "depths" and sum(value) > _MOST_BLOCKS:
+            return False
+        most, least = (_MOST_WINDOW, 0) if name in _WINDOWS else (_MOST, 1)
         return 0 < len(value) <= 8 and all(least <= number <= most for number in value)
     if name in _WINDOWS:
         return 0 < value <= _MOST_WINDOW
@@ -146,6 +163,8 @@ class NetworkConfig(JsonConfig):
         _require(0 <= self.sam_channels <= _MOST, f"sam_channels must be 0 to {_MOST}, not {self.sam_channels}.")
         ascending = all(a < b for a, b in zip((-1, *self.classes), (*self.classes, _MOST), strict=True))
         _require(len(self.classes) > 1 and ascending, "The classes of a network must be two or more, ascending.")
+        for backbone in filter(None, (self.image_backbone, self.mask_backbone)):
+            backbone.require_size(self.input_size)
         shape_aware = self.method == "shape-aware"
         _require(shape_aware or self.image_backbone is not None, f"{self.method} needs an image backbone.")
         _require((self.mask_backbone is not None) == self.needs_masks, "mask_backbone does not go with the method.")

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.errors import StrictDataclassError
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
@@ -40,8 +41,8 @@ _TINY: dict[str, dict[str, Any]] = {
     },
     "convnext": {"num_stages": 3, "hidden_sizes": (32, 64, 128), "depths": (2, 2, 2)},
     "convnextv2": {"num_stages": 3, "hidden_sizes": (32, 64, 128), "depths": (2, 2, 2)},
-    "swin": {"embed_dim": 32, "depths": (2, 2, 2), "num_heads": (2, 4, 8), "window_size": 6},
-    "swinv2": {"embed_dim": 32, "depths": (2, 2, 2), "num_heads": (2, 4, 8), "window_size": 6},
+    "swin": {"embed_dim": 32, "depths": (2, 2, 2), "num_heads": (2, 4, 8), "window_size": 4},
+    "swinv2": {"embed_dim": 32, "depths": (2, 2, 2), "num_heads": (2, 4, 8), "window_size": 4},
 }
 
 
@@ -133,7 +134,7 @@ def _sizes_of(config: BackboneConfig) -> Any:
     sizes = {name: list(value) if isinstance(value, tuple) else value for name, value in config.sizes.items()}
     try:
         return kind(**sizes)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, StrictDataclassError) as error:
         raise ConfigError(f"These are no sizes of a {config.family} backbone: {error}") from error
 
 
@@ -152,7 +153,7 @@ def _read_tensors(folder: Path, source: str) -> dict[str, Tensor]:
     if not path.is_file():
         raise UntrustedFileError(f"{source} has no model.safetensors, and other formats are not opened. Convert it.")
     try:
-        return {name: tensor.float() for name, tensor in load_file(path).items() if tensor.is_floating_point()}
+        return {name: t.float() if t.is_floating_point() else t for name, t in load_file(path).items()}
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path} cannot be read: {error}. Download it again.") from error
 
