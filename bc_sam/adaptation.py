@@ -17,6 +17,7 @@ from bc_sam.autoencoder import CrossDomainAutoencoder
 from bc_sam.classifiers import LatentClassifier, fit_classifiers
 from bc_sam.comparison import Comparison, compare
 from bc_sam.config import AdaptationArguments
+from bc_sam.data.cells import require_labels
 from bc_sam.data.sources import load_cells
 from bc_sam.data.splits import assign_folds
 from bc_sam.data.store import CellStore, store_cells
@@ -156,6 +157,7 @@ class Adaptation:
                 label_map=config.label_map or None,
                 group_pattern=config.group_pattern,
             )
+            require_labels(dataset, self.model.labels)
             return store_cells([dataset], self.folder / "work" / "cells", self.model.config.image_size)
 
     @cached_property

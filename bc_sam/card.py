@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bc_sam.card_merge import assemble, begin, end, merge_cards
 from bc_sam.config import BCSamConfig
+from bc_sam.labels import LABELS
 from bc_sam.model_folder import CARD, FIGURES
 from bc_sam.provenance import Provenance
 from bc_sam.record import DataRecord, TrainingRecord
@@ -95,6 +96,8 @@ def render_card(
     text = _template().render(
         title=name,
         config=config,
+        what_it_is=_what_it_is(config),
+        white=config.labels == LABELS,
         base=_base(config),
         plain_base=_plain_base(config),
         repo_id=repo_id or "path/to/this/folder",
@@ -188,6 +191,33 @@ def _base(config: BCSamConfig) -> str:
     return f"[{config.base}](https://huggingface.co/{config.base}){at}"
 
 
+def _what_it_is(config: BCSamConfig) -> str:
+    """A sentence or two on a network."""
+    network = config.network
+    if network is None:
+        return ""
+    methods = {
+        "slca": "[SLCA](https://arxiv.org/abs/2505.06217): a frozen Segment Anything tells an image classifier which "
+        "channels matter where",
+        "shape-aware": "the shape-aware network of [Wang et al.](https://arxiv.org/abs/2212.13695): one backbone sees "
+        "the cell, another its mask, and shape attention joins them",
+        "resnet": "an image classifier, fine-tuned as it is",
+    }
+    without = "" if network.left_out == "nothing" else f" Here without {network.left_out}."
+    return (
+        f"Names single blood cells by {methods[network.method]}.{without} In the library `bc_sam`, as a comparison "
+        "for [BC-SAM](https://arxiv.org/abs/2408.06716)."
+    )
+
+
+def _tags(config: BCSamConfig) -> list[str]:
+    """The tags of a model; those of what only BC-SAM has are left away from others."""
+    of_bc_sam = ("segment-anything", "lora", "domain-adaptation", "skops")
+    if config.network is None:
+        return list(TAGS)
+    return [*(tag for tag in TAGS if tag not in of_bc_sam), config.network.method]
+
+
 def _plain_base(config: BCSamConfig) -> str:
     """How `SamModel.from_pretrained` is asked for the base, as Python source."""
     if config.base_inside:
@@ -248,7 +278,8 @@ def _metadata(
     results = list(_eval_results(evaluation, classifier)) if evaluation else []
     optional: dict[str, Any] = {}
     if config.base is not None:
-        optional |= {"base_model": config.base, "base_model_relation": "adapter"}
+        relation = "adapter" if config.network is None else "finetune"
+        optional |= {"base_model": config.base, "base_model_relation": relation}
     if hub_ids:
         optional["datasets"] = hub_ids
     if results:
@@ -258,7 +289,7 @@ def _metadata(
         library_name="bc_sam",
         pipeline_tag="image-classification",
         license="apache-2.0",
-        tags=list(TAGS),
+        tags=_tags(config),
         **optional,
     )
     return data.to_dict()

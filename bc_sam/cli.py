@@ -9,7 +9,7 @@ import warnings
 from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
@@ -18,6 +18,7 @@ from bc_sam.errors import BCSamError, ConfigError
 
 if TYPE_CHECKING:
     from bc_sam.adaptation import AdaptationConfig
+    from bc_sam.comparisons.arguments import Method
     from bc_sam.config import TrainingArguments
     from bc_sam.experiment import Experiment, RunConfig
 
@@ -92,6 +93,9 @@ def train(
         str | None,
         typer.Option(help="SAM to start from: Hub id, folder, original .pth, or 'tiny' for a new small one."),
     ] = None,
+    method: Annotated[
+        str, typer.Option(help="bc-sam, or a network to compare it with: slca, shape-aware, resnet.")
+    ] = "bc-sam",
     preset_name: Annotated[
         str | None, typer.Option("--preset", help="paper or tiny; by default tiny for --base tiny, else paper.")
     ] = None,
@@ -103,6 +107,10 @@ def train(
     precision: Annotated[str | None, typer.Option(help="auto, no, bf16 or fp16.")] = None,
     log_with: Annotated[
         list[str] | None, typer.Option(help="Tracker: tensorboard, wandb, trackio or another of Accelerate's.")
+    ] = None,
+    shared: Annotated[
+        Path | None,
+        typer.Option(help="Folder for decoded cells, stage 1 and features, which runs on the same data may share."),
     ] = None,
     settings: Annotated[
         list[str] | None,
@@ -116,6 +124,9 @@ def train(
 
     With --from it adapts a finished model to a new laboratory, with labels or without, and says whether it got better:
     bc-sam train --from MODEL --data ours=DIR --group-pattern '^([^_]+)_' --out runs/ours
+
+    With --method it trains a network that BC-SAM is compared with, on the same cells and folds: bc-sam train
+    --method slca --set network.image_backbone=microsoft/swinv2-tiny-patch4-window8-256 ...; see bc-sam compare.
 
     On several processes or GPUs: accelerate launch -m bc_sam train ...
     """
@@ -142,16 +153,81 @@ def train(
         "seed": seed,
         "mixed_precision": precision,
     }
-    arguments = _arguments(preset_name or ("tiny" if base == "tiny" else "paper"), given, settings or [])
+    arguments = _arguments(preset_name or ("tiny" if base == "tiny" else "paper"), given, settings or [], method)
     config = RunConfig(
         data=tuple(data),
         masks=str(masks) if masks else None,
         label_map=_pairs(label_map or []),
         group_pattern=group_pattern,
         log_with=tuple(log_with or ()),
+        shared=str(shared) if shared else None,
         arguments=arguments,
     )
     _train(out, config)
+
+
+@app.command()
+def compare(
+    out: Annotated[Path, typer.Option(help="Folder for the runs and the table; what is finished there is kept.")],
+    data: Data = ["munich=rendered:munich", "barcelona=rendered:barcelona"],  # noqa: B006  typer copies it
+    masks: Masks = None,
+    label_map: LabelMap = None,
+    group_pattern: GroupPattern = None,
+    method: Annotated[
+        list[str], typer.Option(help="Method to put into the table: bc-sam, slca, shape-aware, resnet. Repeatable.")
+    ] = ["resnet", "bc-sam", "slca", "shape-aware"],  # noqa: B006  typer copies it
+    ablations: Annotated[
+        bool, typer.Option("--ablations", help="Also run SLCA and the shape-aware network without their parts.")
+    ] = False,
+    fraction: Annotated[
+        list[float] | None,
+        typer.Option(help="Also run SLCA, with and without attention, on this share of the labels. Repeatable."),
+    ] = None,
+    all_folds: Annotated[bool, typer.Option("--all-folds", help="Measure every fold, not the first alone.")] = False,
+    base: Annotated[str | None, typer.Option(help="SAM to start from, as for train.")] = None,
+    preset_name: Annotated[
+        str | None, typer.Option("--preset", help="paper or tiny; by default tiny for --base tiny, else paper.")
+    ] = None,
+    protocol: Annotated[str | None, typer.Option(help="strict or paper, as for train.")] = None,
+    folds: Annotated[int | None, typer.Option(help="Parts that each data set is cut into.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Seed of folds, weights and shuffling.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, no, bf16 or fp16.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="Any other number, of every method. Repeatable.")
+    ] = None,
+) -> None:
+    """Makes one table of all methods on the same cells and folds, with times and trained parameters.
+
+    Each method is a run folder in --out, which predict, evaluate and push take. The table is in comparison.md there,
+    and its figures in evaluation.json.
+
+    Example: bc-sam compare --data matek19=DIR --data acevedo20=DIR --masks pairs.csv --base tiny --ablations
+    --fraction 0.1 --fraction 0.25 --fraction 0.5 --out runs/table
+    """
+    from bc_sam.comparisons.table import join, planned_runs, render_all_markdown, render_all_text, run_all
+    from bc_sam.experiment import RunConfig
+    from bc_sam.training.accelerator import processes
+
+    given = {"base": base, "protocol": protocol, "folds": folds, "seed": seed, "mixed_precision": precision}
+    name = preset_name or ("tiny" if base == "tiny" else "paper")
+    runs = planned_runs(
+        lambda method: _arguments(name, given, settings or [], method),
+        [_method(each) for each in method],
+        ablations=ablations,
+        fractions=fraction or (),
+    )
+    config = RunConfig(
+        data=tuple(data),
+        masks=str(masks) if masks else None,
+        label_map=_pairs(label_map or []),
+        group_pattern=group_pattern,
+    )
+    evaluations = run_all(out, config, runs, all_folds=all_folds)
+    if processes().is_main_process:
+        join(evaluations).save(out / "evaluation.json")
+        (out / "comparison.md").write_text(render_all_markdown(evaluations))
+        print(render_all_text(evaluations))
+        print(f"Runs and table: {out}")
 
 
 @app.command()
@@ -292,6 +368,48 @@ def embed(
     if not files:
         raise typer.Exit(1)
     np.savez(out, files=files, latents=np.stack(latents))
+
+
+@app.command()
+def attention(
+    model: Model,
+    cells: Cells,
+    out: Annotated[Path, typer.Option(help="Folder for the pictures, of twelve cells each.")],
+    revision: Revision = None,
+) -> None:
+    """Draws where a network looks: the attention of SLCA, or of the shape-aware network, over each cell.
+
+    An image that cannot be read is named and does not stop the others.
+    """
+    from itertools import islice
+
+    import numpy as np
+    from tqdm import tqdm
+
+    from bc_sam.comparisons.model import with_attention
+    from bc_sam.errors import ImageError
+    from bc_sam.images import read_image
+    from bc_sam.model import BCSam
+    from bc_sam.plots import attention_maps
+    from bc_sam.predictions import find_cells
+
+    found = find_cells(cells)
+    loaded = with_attention(BCSam.from_pretrained(model, revision=revision))
+    out.mkdir(parents=True, exist_ok=True)
+    pairs = iter(tqdm(zip(found.names, found.images, strict=True), total=len(found), unit="cell"))
+    for number, some in enumerate(iter(lambda: list(islice(pairs, 12)), []), 1):
+        images = {}
+        for name, source in some:
+            try:
+                images[name] = read_image(source)
+            except ImageError as error:
+                print(f"not read: {name}: {error}", file=sys.stderr)
+        if images:
+            maps, names = loaded.attention(list(images.values())), loaded.predict(list(images.values()))
+            titles = [f"{Path(name).name}\n{label}" for name, label in zip(images, names, strict=True)]
+            figure = attention_maps([np.asarray(image) for image in images.values()], maps, titles)
+            figure.savefig(out / f"attention_{number:03d}.png")
+    print(f"Written: {out}")
 
 
 @app.command()
@@ -516,11 +634,11 @@ def _run_adaptation(out: Path, config: "AdaptationConfig") -> None:
     print(f"Model:  {out / 'model'}")
 
 
-def _arguments(name: str, given: dict[str, Any], settings: list[str]) -> "TrainingArguments":
-    """A preset, with the options and ``--set SECTION.NAME=VALUE`` on top."""
+def _arguments(name: str, given: dict[str, Any], settings: list[str], method: str = "bc-sam") -> "TrainingArguments":
+    """A preset of a method, with the options and ``--set SECTION.NAME=VALUE`` on top."""
     from bc_sam.config import TrainingArguments, preset
 
-    data = preset(name).to_dict() | {key: value for key, value in given.items() if value is not None}
+    data = preset(name, _method(method)).to_dict() | {key: value for key, value in given.items() if value is not None}
     return TrainingArguments.from_dict(_set(data, settings), where="The command line")
 
 
@@ -541,6 +659,14 @@ def _set(data: dict[str, Any], settings: list[str]) -> dict[str, Any]:
         except ValueError:
             target[key] = text
     return data
+
+
+def _method(name: str) -> "Method":
+    from bc_sam.comparisons.arguments import Method
+
+    if name not in get_args(Method):
+        raise ConfigError(f"There is no method {name!r}; choose one of {', '.join(get_args(Method))}.")
+    return cast("Method", name)
 
 
 def _pairs(given: list[str]) -> dict[str, str | None]:

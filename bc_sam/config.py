@@ -2,8 +2,9 @@
 
 import re
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
+from bc_sam.comparisons.arguments import Method, NetworkArguments, NetworkConfig, network_arguments
 from bc_sam.errors import ConfigError
 from bc_sam.labels import LABELS
 from bc_sam.serialisation import JsonConfig
@@ -181,9 +182,13 @@ class TrainingArguments(JsonConfig):
             epoch by; stage 3 does not see them either.
         gradient_accumulation_steps: Parts that each batch is computed in, to save memory.
         checkpoint_steps: Steps between two checkpoints; there is one after each epoch too.
+        label_fraction: Share of the labels that stage 3, or a network, learns from: of each class in each data set,
+            at least one. A smaller share is part of a larger one.
+        method: ``"bc-sam"``, or a network that it is compared with.
         segmentation: Stage 1.
         autoencoder: Stage 2.
         classifiers: Stage 3.
+        network: The network, of the other methods.
     """
 
     base: str = "facebook/sam-vit-base"
@@ -196,11 +201,15 @@ class TrainingArguments(JsonConfig):
     validation: float = 0.0
     gradient_accumulation_steps: int = 1
     checkpoint_steps: int = 200
+    label_fraction: float = 1.0
+    method: Method = "bc-sam"
     segmentation: SegmentationArguments = field(default_factory=SegmentationArguments)
     autoencoder: AutoencoderArguments = field(default_factory=AutoencoderArguments)
     classifiers: ClassifierArguments = field(default_factory=ClassifierArguments)
+    network: NetworkArguments = field(default_factory=NetworkArguments)
 
     def __post_init__(self) -> None:
+        _require(0 < self.label_fraction <= 1, f"label_fraction must lie in 0..1, not {self.label_fraction}.")
         _require(self.folds >= 2, f"folds must be at least 2, not {self.folds}.")
         _require(0 <= self.validation <= 0.5, f"validation must lie in 0..0.5, not {self.validation}.")
         _require(
@@ -240,12 +249,13 @@ class AdaptationArguments(JsonConfig):
         _require(not negative, f"labels_per_class must not be negative: {self.labels_per_class}.")
 
 
-def preset(name: str) -> TrainingArguments:
+def preset(name: str, method: Method = "bc-sam") -> TrainingArguments:
     """Returns a named set of training arguments.
 
     Args:
         name: ``"paper"`` for the published numbers on ``facebook/sam-vit-base``, or ``"tiny"`` for a SAM of
             5.7 million encoder parameters that two processor cores can train from scratch.
+        method: ``"bc-sam"``, or a network that it is compared with.
 
     Raises:
         ConfigError: If there is no such preset.
@@ -277,7 +287,8 @@ def preset(name: str) -> TrainingArguments:
     }
     if name not in presets:
         raise ConfigError(f"There is no preset {name!r}; choose one of {sorted(presets)}.")
-    return presets[name]
+    chosen = replace(presets[name], method=method)
+    return chosen if method == "bc-sam" else replace(chosen, network=network_arguments(method, name))
 
 
 @dataclass(frozen=True)
@@ -306,6 +317,7 @@ class BCSamConfig(JsonConfig):
         format_version: Version of this layout.
         versions: Version of each library that wrote the folder.
         files: SHA-256 of each file of the folder that is loaded, by its path in the folder.
+        network: The network of a model of another method, which has neither adapter, autoencoder nor classifiers.
     """
 
     labels: tuple[str, ...] = LABELS
@@ -326,6 +338,12 @@ class BCSamConfig(JsonConfig):
     versions: dict[str, str] = field(default_factory=dict)
     files: dict[str, str] = field(default_factory=dict)
     model_type: str = "bc_sam"
+    network: NetworkConfig | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain data; without a network the very same that versions before there were any can read."""
+        data = super().to_dict()
+        return data if self.network is not None else {name: data[name] for name in data if name != "network"}
 
     def __post_init__(self) -> None:
         _require(0 < len(set(self.labels)) == len(self.labels) <= MOST, "labels must be distinct, and 1 to 4096.")
@@ -348,6 +366,9 @@ class BCSamConfig(JsonConfig):
             f"The default classifier {self.default_classifier!r} is none of {', '.join(self.classifiers)}.",
         )
 
+        if self.network is not None:
+            _require(self.network.classes[-1] < len(self.labels), "The network names classes that have no label.")
+            _require(not self.classifiers, "A network has no classifiers beside itself.")
         for name in self.files:
             inside = re.fullmatch(r"(\w[\w.-]*/)*\w[\w.-]*", name) is not None
             _require(inside, f"{name!r} is no path of a file in the model folder.")

@@ -1,13 +1,16 @@
 """The cross-domain protocol: which cells a classifier learns from, which it is tested on, and how it did."""
 
+import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from sklearn.metrics import confusion_matrix, f1_score
 
 from bc_sam.classifiers import LatentClassifier, fit_classifiers
-from bc_sam.config import ClassifierArguments, Protocol
+from bc_sam.config import ClassifierArguments
+from bc_sam.config import Protocol as EvaluationProtocol
 from bc_sam.disk import DiskArray
 from bc_sam.errors import DataError
 from bc_sam.feature_store import ShardedArray
@@ -78,12 +81,14 @@ class LabelledLatents:
     """Latents of all cells, with what the protocol must know of each.
 
     Attributes:
-        latents: (n, d) float32.
+        latents: (n, ...) what a classifier is given of each cell: float32 (n, d), or of a network the cell's number.
         labels: (n,) label index, -1 where it is not known.
         domains: (n,) index into `domain_names`.
         folds: (n,) fold of each cell.
         domain_names: Names of the data sets.
         label_names: Names of the classes.
+        fraction: Share of the labels to learn from; of each class in each domain at least one.
+        seed: Seed that chooses them.
     """
 
     latents: np.ndarray
@@ -92,6 +97,8 @@ class LabelledLatents:
     folds: np.ndarray
     domain_names: tuple[str, ...]
     label_names: tuple[str, ...]
+    fraction: float = 1.0
+    seed: int = 1234
 
     def sources(self) -> list[str]:
         """The sources of the table: each domain with labels and, where there are several, all of them."""
@@ -99,11 +106,23 @@ class LabelledLatents:
         return [*labelled, ALL] if len(labelled) > 1 else labelled
 
     def train_rows(self, source: str, fold: int) -> np.ndarray:
-        """Labelled cells of a source outside the test fold."""
-        rows = (self.labels >= 0) & (self.folds != fold)
-        return np.flatnonzero(rows if source == ALL else rows & self._of(source))
+        """Labelled cells of a source outside the test fold, or the share of them that is shown.
 
-    def test_rows(self, source: str, target: str, fold: int, protocol: Protocol) -> np.ndarray:
+        A smaller share is part of a larger one, and of a source the same as of all sources together.
+        """
+        chosen = (self.labels >= 0) & (self.folds != fold)
+        rows = np.flatnonzero(chosen if source == ALL else chosen & self._of(source))
+        return rows if self.fraction == 1 else np.sort(np.concatenate([*self._shown(rows)]))
+
+    def _shown(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+        """The share of the cells of each class in each domain."""
+        strata = np.stack([self.domains[rows], self.labels[rows]], axis=1)
+        for domain, label in np.unique(strata, axis=0):
+            own = rows[(strata == (domain, label)).all(axis=1)]
+            own = np.random.default_rng([self.seed, domain, label]).permutation(own)
+            yield own[: math.ceil(self.fraction * len(own))]
+
+    def test_rows(self, source: str, target: str, fold: int, protocol: EvaluationProtocol) -> np.ndarray:
         """Labelled cells of a target in the test fold.
 
         Under the protocol ``"paper"`` a foreign data set is tested whole, although stages 1 and 2 saw its images.
@@ -117,8 +136,23 @@ class LabelledLatents:
         return self.domains == self.domain_names.index(domain)
 
 
+class Fitted(Protocol):
+    """A classifier that has learned."""
+
+    @property
+    def classes(self) -> np.ndarray:
+        """Index of the label that each of its classes stands for, (k,) int64."""
+
+    def predict_proba(self, latents: np.ndarray) -> np.ndarray:
+        """Returns probabilities (n, n_labels) of what `LabelledLatents.latents` holds of some cells."""
+
+
+#: Fits classifiers, by name, to the cells of a source, whose rows it is given.
+Fit = Callable[[str, np.ndarray], Mapping[str, Fitted]]
+
+
 def evaluate_fold(
-    cells: LabelledLatents, fold: int, protocol: Protocol, arguments: ClassifierArguments, seed: int = 1234
+    cells: LabelledLatents, fold: int, protocol: EvaluationProtocol, arguments: ClassifierArguments, seed: int = 1234
 ) -> tuple[list[PairResult], dict[str, LatentClassifier]]:
     """Fits every classifier on every source and tests it on every target (BC-SAM, section 3.2).
 
@@ -135,13 +169,35 @@ def evaluate_fold(
     Raises:
         DataError: If there are no labelled cells to learn from.
     """
-    results = []
     classifiers: dict[str, LatentClassifier] = {}
+
+    def fit(source: str, train: np.ndarray) -> Mapping[str, Fitted]:
+        nonlocal classifiers
+        latents, labels = cells.latents[train], cells.labels[train]
+        classifiers = fit_classifiers(arguments.names, latents, labels, len(cells.label_names), seed)
+        return classifiers
+
+    return evaluate_sources(cells, fold, protocol, fit), classifiers
+
+
+def evaluate_sources(cells: LabelledLatents, fold: int, protocol: EvaluationProtocol, fit: Fit) -> list[PairResult]:
+    """Tests what is fitted on each source on every target.
+
+    Args:
+        cells: All cells.
+        fold: The fold that is held out.
+        protocol: ``"strict"`` or ``"paper"``.
+        fit: Fits classifiers; called for each source in turn, for all domains together last.
+
+    Raises:
+        DataError: If there are no labelled cells to learn from.
+    """
+    results = []
+    if not cells.sources():
+        raise DataError("No image has a label, so there is nothing for a classifier to learn. Label some cells.")
     for source in cells.sources():
         train = cells.train_rows(source, fold)
-        classifiers = fit_classifiers(
-            arguments.names, cells.latents[train], cells.labels[train], len(cells.label_names), seed
-        )
+        classifiers = fit(source, train)
         for target in cells.domain_names:
             test = cells.test_rows(source, target, fold, protocol)
             if not len(test):
@@ -158,9 +214,7 @@ def evaluate_fold(
                         **identity,
                     )
                 )
-    if not classifiers:
-        raise DataError("No image has a label, so there is nothing for a classifier to learn. Label some cells.")
-    return results, classifiers
+    return results
 
 
 def dice(predicted: np.ndarray, hand: np.ndarray) -> np.ndarray:

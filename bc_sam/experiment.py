@@ -10,20 +10,22 @@ from typing import Self
 
 import numpy as np
 from datasets import Dataset
+from peft import PeftModel
 from transformers import SamModel
 
 from bc_sam.autoencoder import new_autoencoder
 from bc_sam.classifiers import fit_classifiers
+from bc_sam.comparisons.networks import IMAGENET_MEAN, IMAGENET_STD
+from bc_sam.comparisons.passes import NetworkPass
 from bc_sam.config import BCSamConfig, TrainingArguments
 from bc_sam.data.sources import load_cells
 from bc_sam.data.splits import assign_folds
 from bc_sam.data.store import CellStore, store_cells
-from bc_sam.errors import BCSamError, ConfigError
+from bc_sam.errors import BCSamError, ConfigError, DataError
 from bc_sam.evaluation import LabelledLatents, dice_by_domain, dice_of_rows, evaluate_fold
 from bc_sam.feature_store import FeatureStore
 from bc_sam.features import embed_features
 from bc_sam.hub import is_hub_id, public_name
-from bc_sam.labels import LABELS
 from bc_sam.measure import environment, measure
 from bc_sam.model import BCSam
 from bc_sam.provenance import provenance_of
@@ -32,10 +34,10 @@ from bc_sam.reference import ReferenceLatents
 from bc_sam.results import DiceResult, Evaluation, PairResult, StageTiming
 from bc_sam.sam.encoding import feature_shape
 from bc_sam.sam.loading import load_sam
-from bc_sam.sam.lora import add_lora
+from bc_sam.sam.lora import add_lora, merge
 from bc_sam.serialisation import JsonConfig
 from bc_sam.stages import Stages
-from bc_sam.survey import Survey, require_two_classes, survey_cells
+from bc_sam.survey import Survey, require_space, require_two_classes, survey_cells
 from bc_sam.training.accelerator import processes, start_accelerator
 
 logger = logging.getLogger(__name__)
@@ -51,6 +53,8 @@ class RunConfig(JsonConfig):
         label_map: Canonical class of each of a folder's own names; ``None`` leaves it out.
         group_pattern: Regular expression whose first group on a file name is the slide.
         log_with: Trackers that Accelerate is to log to, such as ``"tensorboard"``.
+        shared: Folder where runs on the same data keep what is the same for all of them: the decoded cells, stage 1
+            and the features; ``None`` for the run's own.
         arguments: Numbers of the training.
     """
 
@@ -59,6 +63,7 @@ class RunConfig(JsonConfig):
     label_map: dict[str, str | None] = field(default_factory=dict)
     group_pattern: str | None = None
     log_with: tuple[str, ...] = ()
+    shared: str | None = None
     arguments: TrainingArguments = field(default_factory=TrainingArguments)
 
 
@@ -70,13 +75,15 @@ class FoldResult(JsonConfig):
         pairs: Classification.
         dice: Segmentation of cells that no stage learned from.
         timings: Cost of each stage.
-        history: Loss of each epoch of the two torch stages.
+        history: Loss of each epoch of the torch stages.
+        trained: How many numbers each torch stage trains.
     """
 
     pairs: list[PairResult]
     dice: list[DiceResult]
     timings: list[StageTiming]
     history: dict[str, list[dict[str, float]]]
+    trained: dict[str, int] = field(default_factory=dict)
 
 
 class Experiment:
@@ -100,6 +107,7 @@ class Experiment:
         self.folder = folder
         self.config = config
         self.arguments = config.arguments
+        self.work = Path(config.shared) if config.shared else folder / "work"
         self.accelerator, self.precision = start_accelerator(config.arguments, folder, config.log_with)
 
     @classmethod
@@ -154,12 +162,24 @@ class Experiment:
         """The decoded cells of all data sets."""
         datasets = self.datasets
         with self.accelerator.main_process_first():
-            return store_cells(datasets, self.folder / "work" / "cells", self.arguments.image_size)
+            return store_cells(datasets, self.work / "cells", self.arguments.image_size)
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes: the 13 of white cells, or those of a data set of other cells.
+
+        Raises:
+            DataError: If the data sets are of different kinds of cells.
+        """
+        kinds = {tuple(dataset.features["label"].names) for dataset in self.datasets}
+        if len(kinds) > 1:
+            raise DataError(f"The data sets name different kinds of cells: {kinds}. Train on one kind at a time.")
+        return kinds.pop()
 
     @cached_property
     def survey(self) -> Survey:
         """What is odd about the data."""
-        return survey_cells(self.cells, LABELS, quiet=not self.accelerator.is_main_process)
+        return survey_cells(self.cells, self.labels, quiet=not self.accelerator.is_main_process)
 
     @cached_property
     def folds(self) -> np.ndarray:
@@ -169,7 +189,7 @@ class Experiment:
     def _split(self, rows: np.ndarray, parts: int, seed: int) -> np.ndarray:
         """Cuts some cells into parts of like proportions of domains and classes; returns the part of each."""
         table = self.cells.table
-        strata = self.cells.domains * (len(LABELS) + 1) + self.cells.labels
+        strata = self.cells.domains * (len(self.labels) + 1) + self.cells.labels
         groups = [
             None if group is None else f"{domain}/{group}"
             for domain, group in zip(table.domains, table.groups, strict=True)
@@ -201,12 +221,18 @@ class Experiment:
         rows, validation = self.set_aside(learned)
         held_out = "every fold in turn" if paper else f"fold {fold} of {self.arguments.folds}"
         logger.info("Holding out %s: %d cells to learn from.", held_out, len(rows))
+        part = self.work / ("all" if paper else f"fold-{fold}")
         stages = Stages(
-            self.cells, rows, validation, folder, self.arguments, self.accelerator, self.precision, fold=fold
+            self.cells, rows, validation, part, self.arguments, self.accelerator, self.precision, fold=fold
         )
-        model, features = self._train_stages(stages)
-        if self.accelerator.is_main_process:
-            self._finish_fold(model, features, stages)
+        folder.mkdir(parents=True, exist_ok=True)
+        part.mkdir(parents=True, exist_ok=True)
+        if self.arguments.method != "bc-sam":
+            self._run_network(stages, folder)
+        else:
+            model, features = self._train_stages(stages)
+            if self.accelerator.is_main_process:
+                self._finish_fold(model, features, stages)
         self.accelerator.wait_for_everyone()
         return FoldResult.load(folder / "result.json")
 
@@ -220,7 +246,7 @@ class Experiment:
 
     def _finish_fold(self, model: BCSam, features: FeatureStore, stages: Stages) -> None:
         """Stage 3, and what is kept of the pass."""
-        folder, fold, rows = stages.folder, stages.fold, stages.rows
+        folder, fold, rows = self._fold_folder(stages.fold), stages.fold, stages.rows
         folds = range(self.arguments.folds) if self.arguments.protocol == "paper" else [fold]
         latents = embed_features(model.autoencoder, features.maps)
         np.save(folder / "latents.npy", latents)
@@ -231,21 +257,66 @@ class Experiment:
             latents[rows], self.cells.labels[rows], self.cells.domains[rows], seed=self.arguments.seed
         )
         model.save_pretrained(folder / "model")
-        dice = self._dice(features, np.concatenate([rows, stages.validation]), fold)
-        FoldResult(pairs, dice, stages.timings, stages.history).save(folder / "result.json")
-        for stage in folder.glob("stage-*"):  # what the checkpoints held is in the model now
-            shutil.rmtree(stage, ignore_errors=True)
+        self._keep(folder, pairs, self._dice(features, stages), stages)
+
+    def _keep(self, folder: Path, pairs: list[PairResult], dice: list[DiceResult], stages: Stages) -> None:
+        """Writes what a pass measured, and removes the checkpoints that nothing will take up again."""
+        FoldResult(pairs, dice, stages.timings, stages.history, stages.trained).save(folder / "result.json")
+        done = [*folder.glob("stage-*"), *stages.folder.glob("stage-*")]
+        # Stage 1 is the same for other runs, and for the other folds of a network under the protocol "paper".
+        kept = "stage-1" if self.config.shared or self.arguments.protocol == "paper" else ""
+        for stage in done:
+            if stage.name != kept:
+                shutil.rmtree(stage, ignore_errors=True)
+
+    def _run_network(self, stages: Stages, folder: Path) -> None:
+        """A pass of another method than BC-SAM: what SAM is to give it, then the network."""
+        config, sam, features = self._see(stages)
+        labelled = self.labelled(np.arange(len(self.cells)), stages.validation)
+        channels = 0 if sam is None else feature_shape(sam)[0]
+        network = NetworkPass(stages, folder, labelled, config, sam, features, channels)
+        pairs, model, latents = network.run(stages.fold)
+        if self.accelerator.is_main_process:
+            np.save(folder / "latents.npy", latents)
+            model.save_pretrained(folder / "model")
+            has_masks = features is not None and model.network_config.needs_masks
+            self._keep(folder, pairs, self._dice(features, stages) if features and has_masks else [], stages)
+
+    def _see(self, stages: Stages) -> tuple[BCSamConfig, SamModel | None, FeatureStore | None]:
+        """The config of a network's model, the frozen SAM that it needs, and what that SAM sees of all cells."""
+        arguments = self.arguments
+        network, method = arguments.network, arguments.method
+        if not network.needs_sam(method):
+            own = BCSamConfig(
+                labels=self.labels,
+                domains=tuple(self.cells.table.domain_names),
+                image_size=arguments.image_size,
+                image_mean=IMAGENET_MEAN,
+                image_std=IMAGENET_STD,
+            )
+            return own, None, None
+        if network.learn_masks or network.needs_masks(method):
+            adapter, config = self._learn_masks(stages)
+            features = stages.extract(adapter, config)
+            return replace(config, base=None, base_revision=None, base_inside=True), merge(adapter), features
+        sam = load_sam(
+            arguments.base, image_size=arguments.image_size, revision=arguments.base_revision, seed=arguments.seed
+        )
+        # What it sees is the same in every fold, as its weights and the scale of the pixels are.
+        config = replace(self.model_config(sam, stages.rows), image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD)
+        require_space(self.cells, sam, self.work)
+        return config, sam, replace(stages, folder=self.work / "frozen").extract(sam, config)
 
     def is_measured(self, fold: int) -> bool:
         """Whether the result of the pass that holds out a fold is on disk."""
         return (self._fold_folder(fold) / "result.json").exists()
 
     def _fold_folder(self, fold: int) -> Path:
-        name = "all" if self.arguments.protocol == "paper" else f"fold-{fold}"
-        return self.folder / "work" / name
+        serves_all = self.arguments.protocol == "paper" and self.arguments.method == "bc-sam"
+        return self.folder / "work" / ("all" if serves_all else f"fold-{fold}")
 
-    def _train_stages(self, stages: Stages) -> tuple[BCSam, FeatureStore]:
-        """Stages 1 and 2 from the base on."""
+    def _learn_masks(self, stages: Stages) -> tuple[PeftModel, BCSamConfig]:
+        """Stage 1 from the base on."""
         arguments = self.arguments
         sam = load_sam(
             arguments.base, image_size=arguments.image_size, revision=arguments.base_revision, seed=arguments.seed
@@ -255,6 +326,12 @@ class Experiment:
         rank, base = arguments.segmentation.lora_rank, config.base
         adapter = add_lora(sam, rank, base=base, base_revision=config.base_revision, seed=arguments.seed)
         stages.segment(adapter, config)
+        return adapter, config
+
+    def _train_stages(self, stages: Stages) -> tuple[BCSam, FeatureStore]:
+        """Stages 1 and 2."""
+        arguments = self.arguments
+        adapter, config = self._learn_masks(stages)
         features = stages.extract(adapter, config)
         sizes = (config.feature_channels, config.latent_dim, config.decoder_channels)
         autoencoder = new_autoencoder(*sizes, seed=arguments.seed)
@@ -268,6 +345,7 @@ class Experiment:
         on_hub = is_hub_id(arguments.base) and not arguments.segmentation.train_encoder
         mean, std = self.cells.mean_std(rows)
         return BCSamConfig(
+            labels=self.labels,
             domains=tuple(self.cells.table.domain_names),
             default_classifier=arguments.classifiers.default,
             base=arguments.base if on_hub else None,
@@ -296,7 +374,7 @@ class Experiment:
         if arguments.protocol == "paper":
             rows = np.flatnonzero(labelled.labels >= 0)
             model.classifiers = fit_classifiers(
-                arguments.classifiers.names, latents[rows], labelled.labels[rows], len(LABELS), arguments.seed
+                arguments.classifiers.names, latents[rows], labelled.labels[rows], len(self.labels), arguments.seed
             )
         return pairs
 
@@ -305,18 +383,28 @@ class Experiment:
         labels = self.cells.labels.copy()
         labels[left_out] = -1
         names = tuple(self.cells.table.domain_names)
-        return LabelledLatents(latents, labels, self.cells.domains, self.folds, names, LABELS)
+        arguments = self.arguments
+        return LabelledLatents(
+            latents,
+            labels,
+            self.cells.domains,
+            self.folds,
+            names,
+            self.labels,
+            fraction=arguments.label_fraction,
+            seed=arguments.seed,
+        )
 
-    def _dice(self, features: FeatureStore, rows: np.ndarray, fold: int) -> list[DiceResult]:
+    def _dice(self, features: FeatureStore, stages: Stages) -> list[DiceResult]:
         """Dice on the hand masks of cells that stage 1 did not learn from."""
         unseen = self.cells.has_mask.copy()
-        unseen[rows] = False
+        unseen[np.concatenate([stages.rows, stages.validation])] = False
         test = np.flatnonzero(unseen)
         if not len(test):
             return []
         names = tuple(self.cells.table.domain_names)
         values = dice_of_rows(features.masks, self.cells.masks, test)
-        return dice_by_domain(values, self.cells.domains[test], names, fold)
+        return dice_by_domain(values, self.cells.domains[test], names, stages.fold)
 
     # ---- what came of it ----
 
@@ -331,7 +419,7 @@ class Experiment:
         table = self.cells.table
         return Evaluation(
             protocol=self.arguments.protocol,
-            labels=list(LABELS),
+            labels=list(self.labels),
             domains=table.domain_names,
             seed=self.arguments.seed,
             n_folds=self.arguments.folds,
@@ -340,12 +428,13 @@ class Experiment:
             timings=[timing for result in results for timing in result.timings],
             counts={name: self._count(domain) for domain, name in enumerate(table.domain_names)},
             notes=[f"Could not be read and was left out: {file}" for file in table.unreadable],
-            environment=environment(self.arguments, self.precision),
+            environment=environment(self.arguments, self.precision)
+            | {"trained parameters": f"{sum(results[0].trained.values()):,}"},
         )
 
     def _count(self, domain: int) -> dict[str, int]:
         labels = self.cells.labels[self.cells.domains == domain]
-        counts = {name: int((labels == index).sum()) for index, name in enumerate(LABELS)}
+        counts = {name: int((labels == index).sum()) for index, name in enumerate(self.labels)}
         unlabelled = {"unlabelled": int((labels < 0).sum())}
         return {name: count for name, count in (counts | unlabelled).items() if count}
 

@@ -19,6 +19,14 @@ LABELS: tuple[str, ...] = (
     "smudge_cell",
 )
 
+#: The four stages of erythroid cells, of data sets of bone marrow such as BMEC, from the youngest on.
+ERYTHROID_LABELS: tuple[str, ...] = (
+    "proerythroblast",
+    "basophilic_erythroblast",
+    "polychromatic_erythroblast",
+    "orthochromatic_erythroblast",
+)
+
 #: Matek-19 names a class by its folder. ``None`` marks a code that the paper leaves out.
 MATEK19_CODES = MappingProxyType(
     {

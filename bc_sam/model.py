@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 import numpy as np
 import torch
@@ -120,6 +120,9 @@ class BCSam:
     ) -> Self:
         """Loads a model from a folder or from the Hub, every part from one revision.
 
+        Where the folder's config tells of another method (SLCA, the shape-aware network, a plain one), the model is a
+        `bc_sam.comparisons.model.ComparisonModel`, which is asked, saved and shared in the same way.
+
         Args:
             source: Model folder, run folder of ``bc-sam train``, or Hub id; by default the small model inside the
                 package, which needs no network.
@@ -152,18 +155,27 @@ class BCSam:
         folder = resolve_folder(source, files, revision=revision, subfolder=subfolder, **remote)
         config = model_folder.load_config(folder)
         model_folder.check_files(folder, config)
+        known: dict[str, Any] = {
+            "evaluation": _load_if_listed(Evaluation, folder, model_folder.EVALUATION, config),
+            "record": _load_if_listed(TrainingRecord, folder, model_folder.RECORD, config),
+            "device": device or ("cuda" if torch.cuda.is_available() else "cpu"),
+            "precision": precision_of(dtype),
+        }
+        if config.network is not None:
+            from bc_sam.comparisons.model import ComparisonModel  # it is a kind of this class
+
+            if refit:
+                raise ConfigError(f"{source} is one network, and has no classifiers to fit again.")
+            return cast(Self, ComparisonModel.load(folder, config, remote, **known))
         sizes = (config.feature_channels, config.latent_dim, config.decoder_channels)
         loaded, reference = load_classifiers(folder, config, only=classifiers, refit=refit)
         return cls(
             config,
-            load_adapter(_load_base(folder, config, remote), folder / model_folder.ADAPTER),
+            load_adapter(load_base(folder, config, remote), folder / model_folder.ADAPTER),
             load_autoencoder(folder / model_folder.AUTOENCODER, *sizes),
             loaded,
             reference=reference,
-            evaluation=_load_if_listed(Evaluation, folder, model_folder.EVALUATION, config),
-            record=_load_if_listed(TrainingRecord, folder, model_folder.RECORD, config),
-            device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
-            precision=precision_of(dtype),
+            **known,
         )
 
     def save_pretrained(self, folder: str | Path, *, include_base: bool = False, half: bool = False) -> Path:
@@ -431,7 +443,7 @@ class BCSam:
         return self.classifiers[name]
 
 
-def _load_base(folder: Path, config: BCSamConfig, remote: dict[str, Any]) -> SamModel:
+def load_base(folder: Path, config: BCSamConfig, remote: dict[str, Any]) -> SamModel:
     """Loads the SAM underneath, from the model folder or from its own pinned revision on the Hub."""
     if config.base_inside:
         sam = load_sam(folder / model_folder.BASE, image_size=config.image_size)

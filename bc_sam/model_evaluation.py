@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
+from bc_sam.data.cells import require_labels
 from bc_sam.errors import DataError
 from bc_sam.evaluation import score
 from bc_sam.model import BCSam
@@ -24,12 +25,13 @@ def evaluate_model(model: BCSam, datasets: Sequence["Dataset"], *, batch_size: i
         batch_size: Images a step; by default what suits the device.
 
     Raises:
-        DataError: If a data set has no labelled image that can be read.
+        DataError: If a data set has no labelled image that can be read, or is of other cells than the model.
     """
     pairs: list[PairResult] = []
     counts: dict[str, dict[str, int]] = {}
     notes: list[str] = []
     for dataset in datasets:
+        require_labels(dataset, model.labels)
         domain = dataset[0]["domain"]
         latents, labels, unreadable = _labelled_latents(model, dataset, batch_size)
         notes += unreadable

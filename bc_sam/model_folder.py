@@ -24,6 +24,7 @@ AUTOENCODER = "autoencoder/model.safetensors"
 CLASSIFIERS = "classifiers"
 REFERENCE = "classifiers/reference.safetensors"
 BASE = "base"
+NETWORK = "network/model.safetensors"
 FIGURES = "figures"
 
 #: The files of a model folder, as patterns. Nothing else of a repository is downloaded, or removed by a push.
@@ -37,6 +38,7 @@ MODEL_FILES = (
     "autoencoder/*",
     f"{CLASSIFIERS}/*",
     f"{BASE}/*",
+    "network/*",
     f"{FIGURES}/*",
 )
 
@@ -140,12 +142,12 @@ def write_preprocessor(config: BCSamConfig, path: Path) -> None:
 
 def describe(folder: Path, config: BCSamConfig) -> str:
     """Says what a model is, and how large each of its parts is, in lines of a name and a value."""
-    base = config.base or "a SAM of its own"
+    base = config.base or ("a SAM of its own" if config.network is None or config.network.needs_sam else "none")
     facts = {
+        "method": config.network.method if config.network else "bc-sam",
         "labels": ", ".join(config.labels),
         "laboratories": ", ".join(config.domains) or "not told",
-        "classifiers": ", ".join(config.classifiers) or "none",
-        "default": config.default_classifier,
+        **_describe_classifier(config),
         "base": f"{base} at {config.base_revision}" if config.base_revision else base,
         "image size": f"{config.image_size} px",
         "latent": f"{config.latent_dim} numbers",
@@ -161,11 +163,26 @@ def describe(folder: Path, config: BCSamConfig) -> str:
     return "\n".join(f"{name:<16}{value}" for name, value in facts.items())
 
 
+def _describe_classifier(config: BCSamConfig) -> dict[str, str]:
+    """What names a cell: classifiers on the latents, or a network as a whole."""
+    network = config.network
+    if network is None:
+        return {"classifiers": ", ".join(config.classifiers) or "none", "default": config.default_classifier}
+    backbone = network.image_backbone
+    return {
+        "network": config.default_classifier,
+        "backbone": f"{backbone.family}, sees {network.input_size} px" if backbone else "the encoder of SAM",
+    }
+
+
 def _required(config: BCSamConfig) -> list[str]:
     """The files without which there is no model."""
+    base = [f"{BASE}/config.json", f"{BASE}/model.safetensors"]
+    if config.network is not None:
+        return [NETWORK, *(base if config.base_inside and config.network.needs_sam else [])]
     names = [f"{ADAPTER}/adapter_config.json", f"{ADAPTER}/adapter_model.safetensors", AUTOENCODER]
     names += [f"{CLASSIFIERS}/{name}.skops" for name in config.classifiers]
-    return [*names, f"{BASE}/config.json", f"{BASE}/model.safetensors"] if config.base_inside else names
+    return [*names, *base] if config.base_inside else names
 
 
 def _sha256(path: Path) -> str:

@@ -292,6 +292,40 @@ def cell_gallery(images: Sequence[np.ndarray], titles: Sequence[str], *, title: 
     return figure
 
 
+def attention_maps(
+    images: Sequence[np.ndarray],
+    maps: Sequence[np.ndarray],
+    titles: Sequence[str],
+    *,
+    title: str = "Where the network looks",
+) -> Figure:
+    """Draws each cell, and below it the same with an attention map over it, each map from its lowest to its highest.
+
+    Args:
+        images: n images (height, width, 3), uint8 or float 0..1; sizes may differ.
+        maps: n maps (height, width), any real numbers, of the sizes of the images.
+        titles: A line or two above each image.
+        title: Title of the whole.
+
+    Returns:
+        A figure with two axes for each image.
+
+    Raises:
+        DataError: If there is no image or the arguments differ in length.
+    """
+    _check_same_length(images=images, maps=maps, titles=titles)
+    columns = 6
+    figure, tiles = _tiles(title, titles, columns, rows=2)
+    for pair, image, attention in zip(tiles, images, maps, strict=True):
+        _show(pair[0], image)
+        _show(pair[1], image)
+        pair[1].imshow(attention, cmap="inferno", alpha=0.55)
+    for upper, lower in tiles[::columns]:
+        upper.set_ylabel("cell", fontsize=SMALL, color=MUTED)
+        lower.set_ylabel("attention", fontsize=SMALL, color=MUTED)
+    return figure
+
+
 def cross_domain_bars(evaluation: Evaluation, metric: str = "accuracy") -> Figure:
     """Draws one metric as bars: a panel for each training laboratory, in it a group for each one of test.
 

@@ -88,6 +88,21 @@ ACEVEDO20 = Provenance(
 }""",
 )
 
+BMEC = Provenance(
+    title="BMEC (Bone Marrow Erythroid Cells)",
+    homepage="https://github.com/wangye8899/BMEC",
+    image="single cells, 5,666 images",
+    citation="Wang, Ma, Ma, Cui, Xiao, Wu, Zhou: Shape-aware fine-grained classification of erythroid cells. Applied "
+    "Intelligence, 2023.",
+    bibtex="""@article{wang2023shape,
+  author = {Wang, Ye and Ma, Rui and Ma, Xiaoqing and Cui, Honghua and Xiao, Yubin and Wu, Xuan and Zhou, You},
+  title = {Shape-aware fine-grained classification of erythroid cells},
+  journal = {Applied Intelligence},
+  year = {2023},
+  doi = {10.1007/s10489-023-04465-z}
+}""",
+)
+
 RENDERED = Provenance(
     title="Rendered cells",
     licence="Apache-2.0",
@@ -107,5 +122,5 @@ def provenance_of(dataset: "Dataset") -> Provenance | None:
         >>> provenance_of(load_rendered("munich", cells_per_class=1)).title
         'Rendered cells'
     """
-    known = {provenance.homepage: provenance for provenance in (MATEK19, ACEVEDO20, RENDERED)}
+    known = {provenance.homepage: provenance for provenance in (MATEK19, ACEVEDO20, BMEC, RENDERED)}
     return known.get(dataset.info.homepage)

@@ -16,7 +16,17 @@ from bc_sam.results import Evaluation, StageTiming, pool_dice
 from bc_sam.tables import ALL, SHOWN, best_classifier, calibration_errors, cross_domain_table, footnotes
 
 #: The figures that a report has a place for, in the order of its sections.
-FIGURES = ("cross_domain", "confusion", "calibration", "latents", "masks", "reconstructions", "errors", "training")
+FIGURES = (
+    "cross_domain",
+    "confusion",
+    "calibration",
+    "latents",
+    "masks",
+    "reconstructions",
+    "attention",
+    "errors",
+    "training",
+)
 
 
 def write_report(

@@ -9,6 +9,7 @@ import torch
 from matplotlib.figure import Figure
 
 from bc_sam import plots
+from bc_sam.comparisons.model import ComparisonModel
 from bc_sam.data.store import CellStore
 from bc_sam.evaluation import dice_of_rows
 from bc_sam.experiment import Experiment, FoldResult
@@ -46,7 +47,7 @@ def write_run_report(experiment: Experiment, command: list[str]) -> Evaluation:
         experiment.folder / "report.html",
         evaluation,
         figures,
-        title=f"BC-SAM: {' and '.join(evaluation.domains)}",
+        title=f"{_title(experiment)}: {' and '.join(evaluation.domains)}",
         facts={
             "data": ", ".join(experiment.config.data),
             "masks": experiment.config.masks or "those of the data sets",
@@ -57,23 +58,27 @@ def write_run_report(experiment: Experiment, command: list[str]) -> Evaluation:
     return evaluation
 
 
+def _title(experiment: Experiment) -> str:
+    arguments = experiment.arguments
+    return "BC-SAM" if arguments.method == "bc-sam" else arguments.network.variant(arguments.method)
+
+
 def _pictures_of_cells(experiment: Experiment, classifier: str) -> dict[str, Figure]:
     """Draws cells that the first finished pass held out."""
     folder = experiment.finished_passes()[0]
-    shown = _HeldOut(
-        experiment.cells,
-        np.flatnonzero(experiment.folds == 0),
-        FeatureStore(folder / "features", experiment.cells.digests),
-        np.load(folder / "latents.npy"),
-        BCSam.from_pretrained(folder / "model"),
-    )
+    model = BCSam.from_pretrained(folder / "model")
+    rows, latents = np.flatnonzero(experiment.folds == 0), np.load(folder / "latents.npy")
+    shown = _HeldOut(experiment.cells, rows, latents, model)
     figures = {
         "latents": shown.latent_map(),
-        "masks": shown.masks(),
-        "reconstructions": shown.reconstructions(),
         "errors": shown.errors(classifier),
         "training": _curves(FoldResult.load(folder / "result.json")),
     }
+    if isinstance(model, ComparisonModel):
+        figures["attention"] = shown.attention(model)
+    else:
+        features = FeatureStore(experiment.work / folder.name / "features", experiment.cells.digests)
+        figures |= {"masks": shown.masks(features), "reconstructions": shown.reconstructions(features)}
     return {name: figure for name, figure in figures.items() if figure is not None}
 
 
@@ -88,7 +93,6 @@ class _HeldOut:
 
     cells: CellStore
     rows: np.ndarray
-    features: FeatureStore
     latents: np.ndarray
     model: BCSam
 
@@ -99,27 +103,35 @@ class _HeldOut:
         labels, domains = self.cells.labels[rows], self.cells.domains[rows]
         return plots.latent_map(points, labels, domains, self.model.labels, names, method=method)
 
-    def masks(self) -> Figure | None:
+    def masks(self, features: FeatureStore) -> Figure | None:
         """Hand and predicted masks, from the worst Dice to the best; where no hand mask is, predicted ones alone."""
         drawn = self.rows[self.cells.has_mask[self.rows]]
         if not len(drawn):
             rows = _evenly(self.rows, _SHOWN)
-            images, predicted = self.cells.pixels[rows], self.features.masks[rows]
+            images, predicted = self.cells.pixels[rows], features.masks[rows]
             return plots.mask_overlays(images, predicted, None, [self._name(row) for row in rows])
-        overlap = dice_of_rows(self.features.masks, self.cells.masks, drawn)
+        overlap = dice_of_rows(features.masks, self.cells.masks, drawn)
         chosen = _evenly(np.argsort(overlap), _SHOWN)
         rows = drawn[chosen]
         titles = [f"{self._name(row)}\nDice {value:.2f}" for row, value in zip(rows, overlap[chosen], strict=True)]
         hand = self.cells.masks[rows] > 0
         title = "Cell masks, from the worst Dice to the best"
-        return plots.mask_overlays(self.cells.pixels[rows], self.features.masks[rows], hand, titles, title=title)
+        return plots.mask_overlays(self.cells.pixels[rows], features.masks[rows], hand, titles, title=title)
 
-    def reconstructions(self) -> Figure:
+    def attention(self, model: ComparisonModel) -> Figure | None:
+        """Where a network looks, if it has attention."""
+        if not model.has_attention:
+            return None
+        rows = _evenly(self.rows, _SHOWN)
+        images = self.cells.pixels[rows]
+        return plots.attention_maps(list(images), model.attention(list(images)), [self._name(row) for row in rows])
+
+    def reconstructions(self, features: FeatureStore) -> Figure:
         rows = _evenly(self.rows, _SHOWN)
         latents = torch.from_numpy(self.latents[rows]).to(self.model.device)
         with torch.inference_mode():
             rebuilt = self.model.autoencoder.decode(latents).permute(0, 2, 3, 1).cpu().numpy()
-        return plots.reconstructions(self.features.targets[rows], rebuilt, [self._name(row) for row in rows])
+        return plots.reconstructions(features.targets[rows], rebuilt, [self._name(row) for row in rows])
 
     def errors(self, classifier: str) -> Figure | None:
         """The mistakes of which the model was most certain."""

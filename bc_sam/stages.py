@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from zlib import crc32
 
@@ -17,7 +17,7 @@ from bc_sam.config import BCSamConfig, Precision, TrainingArguments
 from bc_sam.data.store import CellStore
 from bc_sam.feature_store import FeatureStore
 from bc_sam.features import extract_features, fingerprint_weights, inference_sam
-from bc_sam.measure import measure
+from bc_sam.measure import measure, trained_parameters
 from bc_sam.results import StageTiming
 from bc_sam.serialisation import JsonConfig
 from bc_sam.survey import expected_seconds, require_space
@@ -46,6 +46,7 @@ class Stages:
         fold: Number of the pass, for its timings.
         history: Loss of each epoch of each stage, as they come.
         timings: Cost of each stage, as they come.
+        trained: How many numbers each stage trains, as they come.
     """
 
     cells: CellStore
@@ -58,6 +59,7 @@ class Stages:
     fold: int = 0
     history: History = field(default_factory=dict)
     timings: list[StageTiming] = field(default_factory=list)
+    trained: dict[str, int] = field(default_factory=dict)
 
     def announce(self, sam: SamModel, config: BCSamConfig) -> None:
         """Refuses to begin on a disk that is too small, and says how long it will take.
@@ -75,8 +77,9 @@ class Stages:
     def segment(self, adapter: PeftModel, config: BCSamConfig) -> None:
         """Stage 1: trains the adapter, in place."""
         arguments, stage = self.arguments.segmentation, "stage 1: masks"
-        checkpoints = self._checkpoints("stage-1", arguments, fingerprint_weights(adapter))
-        with self._timed(stage):
+        learned = np.concatenate([self.rows, [-1], self.validation])
+        checkpoints = self.checkpoints(self.folder / "stage-1", arguments, learned, (fingerprint_weights(adapter),))
+        with self.timed(stage, checkpoints.key):
             self.history[stage] = train_segmentation(
                 adapter,
                 self.cells,
@@ -88,10 +91,11 @@ class Stages:
                 checkpoints=checkpoints,
                 validation_rows=self.validation,
             )
+        self.trained[stage] = trained_parameters(adapter)
 
-    def extract(self, adapter: PeftModel, config: BCSamConfig) -> FeatureStore:
+    def extract(self, adapter: PeftModel | SamModel, config: BCSamConfig) -> FeatureStore:
         """Computes the features of all cells, or opens them."""
-        with self._timed("features"):
+        with self.timed("features", f"{fingerprint_weights(adapter)} {self.cells.table.key}"):
             return extract_features(
                 inference_sam(adapter, self.accelerator.device, self.precision),
                 config,
@@ -103,8 +107,10 @@ class Stages:
     def align(self, autoencoder: CrossDomainAutoencoder, features: FeatureStore, anchor: Anchor | None = None) -> None:
         """Stage 2: trains the autoencoder, in place."""
         arguments, stage = self.arguments.autoencoder, "stage 2: autoencoder"
-        checkpoints = self._checkpoints("stage-2", arguments, fingerprint_weights(autoencoder), features.key)
-        with self._timed(stage):
+        learned = np.concatenate([self.rows, [-1], self.validation])
+        inputs = (fingerprint_weights(autoencoder), features.key)
+        checkpoints = self.checkpoints(self.folder / "stage-2", arguments, learned, inputs)
+        with self.timed(stage):
             self.history[stage] = train_autoencoder(
                 autoencoder,
                 features,
@@ -117,16 +123,30 @@ class Stages:
                 validation_rows=self.validation,
                 anchor=anchor,
             )
+        self.trained[stage] = trained_parameters(autoencoder)
 
     @contextmanager
-    def _timed(self, stage: str) -> Iterator[None]:
+    def timed(self, stage: str, key: str | None = None) -> Iterator[None]:
+        """Measures a stage.
+
+        Args:
+            stage: Its name.
+            key: What decides its outcome, where other runs may share it: what they find done has cost what it cost
+                the run that did it.
+        """
         with measure() as cost:
             yield
-        self.timings.append(StageTiming(stage, self.fold, cost.seconds, cost.peak_memory_mib))
+        timing = StageTiming(stage, self.fold, cost.seconds, cost.peak_memory_mib)
+        if key is not None and self.accelerator.is_main_process:
+            path = self.folder / f"cost-{crc32(f'{stage} {key}'.encode()):08x}.json"
+            first = StageTiming.load(path) if path.exists() else timing
+            timing = replace(first if first.seconds > timing.seconds else timing, fold=self.fold)
+            timing.save(path)
+        self.timings.append(timing)
 
-    def _checkpoints(self, name: str, arguments: JsonConfig, *inputs: str) -> Checkpoints:
+    def checkpoints(self, folder: Path, arguments: JsonConfig, rows: np.ndarray, inputs: tuple) -> Checkpoints:
         """The checkpoints of a stage with these numbers, on these cells and inputs."""
-        learned = crc32(np.concatenate([self.rows, [-1], self.validation]).astype(np.int64).tobytes())
+        learned = crc32(rows.astype(np.int64).tobytes())
         key = repr((arguments, self.arguments.seed, self.cells.table.key, learned, inputs))
         every, writes = self.arguments.checkpoint_steps, self.accelerator.is_main_process
-        return Checkpoints(self.folder / name, key, every=every, writes=writes)
+        return Checkpoints(folder, key, every=every, writes=writes)

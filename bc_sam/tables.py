@@ -191,15 +191,15 @@ def render_text(evaluation: Evaluation) -> str:
             ["test on", *(target for _, target in table.directions), "mean"],
             *(row.cells for row in table.rows),
         ]
-        blocks.append(f"{table.title}, %\n{_align(lines)}")
+        blocks.append(f"{table.title}, %\n{align(lines)}")
     if errors := calibration_errors(evaluation):
         lines = [["direction", *evaluation.classifiers], *([f"{a} → {b}", *texts] for a, b, texts in errors)]
-        blocks.append(f"Calibration error: mean distance of confidence from accuracy, 0 to 1\n{_align(lines)}")
+        blocks.append(f"Calibration error: mean distance of confidence from accuracy, 0 to 1\n{align(lines)}")
     notes = "\n".join(footnotes(evaluation))
     return "\n\n".join([*blocks, notes]) + "\n"
 
 
-def _align(lines: Sequence[Sequence[str]]) -> str:
+def align(lines: Sequence[Sequence[str]]) -> str:
     """Pads the cells of each column to one width: the first column to the left, numbers to the right."""
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     padded = (

@@ -1,6 +1,7 @@
 """Data sets of cells: loaders, the parquet form, folds."""
 
 from bc_sam.data.acevedo import load_acevedo20
+from bc_sam.data.bmec import load_bmec
 from bc_sam.data.cells import FEATURES
 from bc_sam.data.folder import load_folder
 from bc_sam.data.matek import load_matek19
@@ -14,6 +15,7 @@ __all__ = [
     "find_copies",
     "fingerprint",
     "load_acevedo20",
+    "load_bmec",
     "load_cells",
     "load_folder",
     "load_matek19",

@@ -28,6 +28,29 @@ FEATURES = Features(
 )
 
 
+def features_of(labels: Sequence[str]) -> Features:
+    """Returns the columns of a data set of other cells, whose classes have other names.
+
+    Example:
+        >>> features_of(["young", "old"])["label"].names
+        ['young', 'old']
+    """
+    return Features({**FEATURES, "label": ClassLabel(names=list(labels))})
+
+
+def require_labels(dataset: Dataset, labels: Sequence[str]) -> None:
+    """Checks that a data set names the classes that a model does, in the same order.
+
+    Raises:
+        DataError: If it is of another kind of cells.
+    """
+    found = dataset.features["label"].names
+    if found != list(labels):
+        raise DataError(
+            f"The data name {', '.join(found)}, the model {', '.join(labels)}. Take a model of these cells."
+        )
+
+
 @dataclass(frozen=True)
 class Cell:
     """One image file of a data set.
@@ -91,7 +114,7 @@ def build_dataset(
         domain: Name of the laboratory or data set.
         masks: CSV that ties images to masks; see `bc_sam.data.masks`.
         left_out: Code of each image that was left out. Their counts are logged, and end `dataset.info.description`.
-        info: Licence and source of the data, with the features `FEATURES`.
+        info: Licence and source of the data, with its features; without it they are `FEATURES`.
 
     Returns:
         Dataset with the columns `FEATURES`.
@@ -110,7 +133,7 @@ def build_dataset(
         "group": [cell.group for cell in cells],
         "file": [cell.file for cell in cells],
     }
-    dataset = Dataset.from_dict(columns, features=FEATURES, info=info)
+    dataset = Dataset.from_dict(columns, features=FEATURES if info is None else info.features, info=info)
     dataset.info.description = _describe(domain, len(cells), Counter(left_out))
     logger.info(dataset.info.description)
     return dataset

@@ -5,10 +5,13 @@ from collections.abc import Mapping
 
 from datasets import ClassLabel, Dataset, Image
 
-from bc_sam.data.cells import FEATURES
+from bc_sam.data.cells import FEATURES, features_of
 from bc_sam.data.folder import resolve_labels
 from bc_sam.errors import DataError
-from bc_sam.labels import LABELS
+from bc_sam.labels import ERYTHROID_LABELS, LABELS
+
+# The one other kind of cells, whose labels are kept as they are.
+_ERYTHROID = features_of(ERYTHROID_LABELS)
 
 logger = logging.getLogger(__name__)
 
@@ -33,14 +36,17 @@ def conform(dataset: Dataset, domain: str, label_map: Mapping[str, str | None] |
     for column in ("image", "mask"):
         if column in dataset.column_names and not isinstance(dataset.features[column], Image):
             dataset = _cast_image(dataset, column, domain)
-    if "label" in dataset.column_names and dataset.features["label"] != FEATURES["label"]:
+    features = FEATURES
+    if "label" in dataset.column_names and dataset.features["label"] == _ERYTHROID["label"]:
+        features = _ERYTHROID
+    elif "label" in dataset.column_names and dataset.features["label"] != FEATURES["label"]:
         dataset = _canonical_labels(dataset, domain, label_map or {})
     for column, feature in FEATURES.items():
         if column not in dataset.column_names:
             fill = domain if column == "domain" else None
             dataset = dataset.add_column(column, [fill] * len(dataset), feature=feature)
     dataset = dataset.select_columns(list(FEATURES))
-    return dataset if dataset.features == FEATURES else dataset.cast(FEATURES)
+    return dataset if dataset.features == features else dataset.cast(features)
 
 
 def _cast_image(dataset: Dataset, column: str, domain: str) -> Dataset:

@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from bc_sam.data.acevedo import acevedo20_code, load_acevedo20
 from bc_sam.data.archives import as_folder
+from bc_sam.data.bmec import load_bmec, looks_like_bmec
 from bc_sam.data.cells import FEATURES
 from bc_sam.data.conform import conform
 from bc_sam.data.folder import load_folder
@@ -27,7 +28,7 @@ _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _RENDERED = re.compile(r"rendered:([^:]+)(?::(\d+)(?::(\d+))?)?")
 _KINDS = (
     "a folder of images, a zip of one, a parquet file, a folder of parquet files, the id of a data set on the Hub "
-    "(org/name), or rendered:LABORATORY[:CELLS_PER_CLASS[:SEED]]"
+    "(org/name), bmec:FOLDER, or rendered:LABORATORY[:CELLS_PER_CLASS[:SEED]]"
 )
 
 # A shard is embedded in memory; an image of Matek-19 has 0.6 MB. Small row groups let a viewer open single rows.
@@ -47,7 +48,8 @@ def load_cells(
     """Loads the cells of one domain from wherever they are.
 
     The layout of a folder or zip is recognised by what it holds: code folders are Matek-19, code prefixes Acevedo-20,
-    anything else is read by `load_folder`.
+    folders named for the stages of red cells BMEC, anything else is read by `load_folder`. ``bmec:FOLDER`` says that
+    a folder is BMEC, whatever the names in it.
 
     Args:
         spec: ``NAME=SOURCE``. NAME is the domain. SOURCE is a folder of images, a zip of one, a parquet file, a folder
@@ -74,6 +76,9 @@ def load_cells(
         raise DataError(f"{spec!r} is not NAME=SOURCE, such as site_7=path/to/folder. SOURCE is {_KINDS}.")
     if source.startswith("rendered:"):
         return _load_rendered(name, source)
+    if source.startswith("bmec:"):
+        folder = Path(source.removeprefix("bmec:")).expanduser()
+        return load_bmec(folder, domain=name, label_map=label_map, masks=masks, group_pattern=group_pattern)
     path = Path(source).expanduser()
     if path.is_dir() and any(path.rglob("*.parquet")):
         return conform(_load_parquet(sorted(path.rglob("*.parquet"))), name, label_map)
@@ -148,6 +153,8 @@ def _load_images(
         return load_matek19(code_folders, masks=masks, domain=name)
     if _most(folder, acevedo20_code, ACEVEDO20_CODES):
         return load_acevedo20(folder, masks=masks, domain=name)
+    if looks_like_bmec(folder):
+        return load_bmec(folder, domain=name, label_map=label_map, masks=masks, group_pattern=group_pattern)
     return load_folder(folder, domain=name, label_map=label_map, masks=masks, group_pattern=group_pattern)
 
 

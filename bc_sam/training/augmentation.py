@@ -39,12 +39,10 @@ def random_views(images: Tensor, masks: Tensor, draws: Tensor, colour_jitter: fl
     Returns:
         Images and masks of the same shapes.
     """
-    motion = _motions(draws[:, :4]).to(images)
-    grid = F.affine_grid(motion, list(images.shape), align_corners=False)
-    images = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-    masks = F.grid_sample(masks[:, None], grid, mode="nearest", padding_mode="reflection", align_corners=False)[:, 0]
+    motion = motions(draws).to(images)
+    images, masks = moved(images, motion), moved(masks[:, None], motion, "nearest")[:, 0]
     if colour_jitter:
-        images = _jitter_colours(images, draws[:, 4:].to(images), colour_jitter)
+        images = jitter_colours(images, draws.to(images), colour_jitter)
     return images, masks
 
 
@@ -75,10 +73,9 @@ def strong_views(
     cos, sin = angle.cos() * scale, angle.sin() * scale
     moves = (torch.stack([right, down], dim=1) * 2 - 1) * arguments.shift
     rows = torch.stack([cos * mirror, -sin, moves[:, 0]]), torch.stack([sin * mirror, cos, moves[:, 1]])
-    size = [len(images), 3, window, window]
-    grid = F.affine_grid(torch.stack(rows).permute(2, 0, 1), size, align_corners=False)
-    images = F.grid_sample(images, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
-    masks = F.grid_sample(masks[:, None], grid, mode="nearest", padding_mode="reflection", align_corners=False)[:, 0]
+    motion = torch.stack(rows).permute(2, 0, 1)
+    images = moved(images, motion, size=window)
+    masks = moved(masks[:, None], motion, "nearest", size=window)[:, 0]
     return _restain(images, draws[:, 5:] * 2 - 1, arguments.colour), masks
 
 
@@ -95,9 +92,16 @@ def _restain(images: Tensor, draws: Tensor, strength: float) -> Tensor:
     return (((light - mean) * contrast + mean) * 255).clamp(0, 255)
 
 
-def _motions(draws: Tensor) -> Tensor:
-    """Affine matrices (n, 2, 3) of symmetries and tilts."""
-    kind, turn, side, tilt = draws.T
+def moved(images: Tensor, motion: Tensor, mode: str = "bilinear", size: int | None = None) -> Tensor:
+    """Moves images, or maps of features, (B, C, S, S), by matrices (B, 2, 3); the result may be of another size."""
+    size = size or images.shape[-1]
+    grid = F.affine_grid(motion, [*images.shape[:2], size, size], align_corners=False)
+    return F.grid_sample(images, grid, mode=mode, padding_mode="reflection", align_corners=False)
+
+
+def motions(draws: Tensor) -> Tensor:
+    """Returns affine matrices (B, 2, 3) of symmetries and tilts, from draws (B, 9)."""
+    kind, turn, side, tilt = draws[:, :4].T
     quarter_turns = (turn * 4).floor() * (math.pi / 2)
     mirror = torch.where(side < 0.5, -1.0, 1.0)
     angle = torch.where(kind < 0.5, quarter_turns, torch.where(kind < 0.75, (tilt * 2 - 1) * _TILT, 0.0))
@@ -107,9 +111,9 @@ def _motions(draws: Tensor) -> Tensor:
     return torch.stack(rows).permute(2, 0, 1)
 
 
-def _jitter_colours(images: Tensor, draws: Tensor, strength: float) -> Tensor:
-    """Random brightness and contrast of each image and gain of each channel, as another lamp or stain would give."""
-    gains = 1 + strength * (draws * 2 - 1)
+def jitter_colours(images: Tensor, draws: Tensor, strength: float) -> Tensor:
+    """Gives each image (B, 3, H, W), 0..255, its own light and stain: brightness, contrast, gain of each channel."""
+    gains = 1 + strength * (draws[:, 4:] * 2 - 1)
     brightness, contrast, channels = gains[:, :1, None, None], gains[:, 1:2, None, None], gains[:, 2:, None, None]
     mean = images.mean(dim=(1, 2, 3), keepdim=True)
     images = (images - mean) * contrast + mean * brightness

@@ -1,9 +1,9 @@
-"""The one training loop: AdamW, warm-up and cosine, under Accelerate. Each stage brings its model, data and loss."""
+"""The one training loop: AdamW or SGD, warm-up and cosine, under Accelerate. A stage brings model, data and loss."""
 
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
@@ -31,9 +31,10 @@ class Schedule:
         epochs: Passes over the data.
         warmup_steps: Steps of linear warm-up before the cosine; at most a fifth of all steps.
         learning_rate: Peak rate.
-        weight_decay: Decay of AdamW.
+        weight_decay: Decay of the weights.
         max_grad_norm: Gradients longer than this are shortened to it; ``None`` leaves them.
         patience: Epochs without a better validation loss after which to stop; ``None`` goes on to the end.
+        optimizer: ``"adamw"``, or ``"sgd"`` with Nesterov momentum 0.9.
     """
 
     epochs: int
@@ -42,6 +43,15 @@ class Schedule:
     weight_decay: float
     max_grad_norm: float | None = None
     patience: int | None = None
+    optimizer: Literal["adamw", "sgd"] = "adamw"
+
+    def optimize(self, parameters: list[nn.Parameter]) -> torch.optim.Optimizer:
+        """Returns the optimizer of some parameters, at the peak rate."""
+        if self.optimizer == "sgd":
+            return torch.optim.SGD(
+                parameters, lr=self.learning_rate, momentum=0.9, nesterov=True, weight_decay=self.weight_decay
+            )
+        return torch.optim.AdamW(parameters, lr=self.learning_rate, weight_decay=self.weight_decay)
 
 
 def fit(
@@ -109,8 +119,7 @@ class _Run:
         self.accelerator, self.description, self.checkpoints = accelerator, description, checkpoints
         self.steps = schedule.epochs * len(batches)
         updates = schedule.epochs * -(-len(batches) // accelerator.gradient_accumulation_steps)
-        parameters = [p for p in model.parameters() if p.requires_grad]
-        optimizer = torch.optim.AdamW(parameters, lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
+        optimizer = schedule.optimize([p for p in model.parameters() if p.requires_grad])
         warmup = min(schedule.warmup_steps, updates // 5)
         scheduler = get_cosine_schedule_with_warmup(optimizer, warmup, max(updates, 1))
         loader = DataLoader(data, batch_sampler=batches)

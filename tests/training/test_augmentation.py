@@ -74,7 +74,7 @@ def test_the_mask_follows_the_image(bright_square, seed):
 @settings(max_examples=25, deadline=None)
 @given(seeds)
 def test_tilts_stay_within_the_papers_and_go_both_ways(seed):
-    motions = augmentation._motions(draws(400, seed)[:, :4])
+    motions = augmentation.motions(draws(400, seed))
     angles = torch.atan2(motions[:, 1, 0], motions[:, 0, 0])
     off = angles / (math.pi / 2)
     tilts = angles[(off - off.round()).abs() > 1e-4]

@@ -1,0 +1,113 @@
+"""All methods in one table, from rendered cells to what is named, drawn and pushed by each."""
+
+import json
+
+import pytest
+from small_run import DATA, SMALL
+
+from bc_sam import BCSam
+from bc_sam.results import Evaluation
+
+METHODS = ("resnet", "bc-sam", "slca", "shape-aware")
+_SETTINGS = [option for setting in SMALL for option in ("--set", setting)]
+OPTIONS = ("--base", "tiny", *DATA, *_SETTINGS, "--set", "network.epochs=2", "--set", "network.input_size=48")
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory, run_bc_sam):
+    """A finished `bc-sam compare` of all methods."""
+    folder = tmp_path_factory.mktemp("runs") / "table"
+    assert run_bc_sam("compare", "--out", folder, *OPTIONS) == 0
+    return folder
+
+
+def test_one_command_makes_the_table(table):
+    evaluation = Evaluation.load(table / "evaluation.json")
+    rows = set(evaluation.classifiers)
+    assert {"resnet", "slca", "shape-aware", "bc-sam svm_rbf"} <= rows
+    counted = {(pair.source, pair.target): pair.n_test for pair in evaluation.pairs if pair.classifier == "resnet"}
+    for pair in evaluation.pairs:  # the same cells for all
+        assert pair.n_test == counted[pair.source, pair.target]
+    text = (table / "comparison.md").read_text()
+    assert all(f"| {method} |" in text for method in METHODS)
+    assert "trained parameters" in text
+
+
+def test_what_is_the_same_for_several_is_computed_once(table):
+    shared = table / "work"
+    assert (shared / "cells" / "table.json").exists()
+    stage = {
+        method: {
+            timing.seconds
+            for timing in Evaluation.load(table / method / "evaluation.json").timings
+            if timing.stage == "stage 1: masks"
+        }
+        for method in ("bc-sam", "slca", "shape-aware")
+    }
+    assert stage["bc-sam"] == stage["slca"] == stage["shape-aware"]  # its cost is told for each all the same
+
+
+def test_the_same_command_does_nothing_twice(table, run_bc_sam, capsys):
+    before = {path: path.stat().st_mtime_ns for path in table.rglob("result.json")}
+    assert run_bc_sam("compare", "--out", table, *OPTIONS) == 0
+    assert before == {path: path.stat().st_mtime_ns for path in table.rglob("result.json")}
+    assert "shape-aware" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("method", ["resnet", "slca", "shape-aware"])
+def test_each_names_cells(table, run_bc_sam, cell_files, tmp_path, capsys, method):
+    out = tmp_path / "cells.csv"
+    assert run_bc_sam("predict", table / method, cell_files[0].parent.parent, "--csv", out) == 0
+    assert len(out.read_text().splitlines()) == len(cell_files) + 1
+    assert "Differential count" in capsys.readouterr().out
+    assert run_bc_sam("info", table / method) == 0
+    assert f"method          {method}" in capsys.readouterr().out
+
+
+def test_a_network_is_evaluated_as_any_model(table, run_bc_sam, tmp_path):
+    figures = tmp_path / "figures.json"
+    assert run_bc_sam("evaluate", table / "slca", "--data", "new=rendered:tehran:1", "--out", figures) == 0
+    (pair,) = json.loads(figures.read_text())["pairs"]
+    assert (pair["classifier"], pair["n_test"]) == ("slca", 13)
+
+
+def test_a_report_of_a_network_can_be_had(table, run_bc_sam, tmp_path):
+    """Its other folds, under the protocol of the paper, in a run of its own that shares nothing."""
+    out = tmp_path / "run"
+    assert run_bc_sam("train", "--method", "slca", "--out", out, *OPTIONS, "--protocol", "paper") == 0
+    assert "Where it looks" in (out / "report.html").read_text()
+    pairs = Evaluation.load(out / "evaluation.json").pairs
+    assert {pair.n_test for pair in pairs if (pair.source, pair.target) == ("north", "south")} == {78}
+
+
+@pytest.mark.parametrize("method", ["slca", "shape-aware"])
+def test_attention_is_drawn_and_a_bad_image_is_named(table, run_bc_sam, cell_files, tmp_path, capsys, method):
+    bad = tmp_path / "bad.png"
+    bad.write_text("no image")
+    assert run_bc_sam("attention", table / method, *cell_files[:3], bad, "--out", tmp_path / "drawn") == 0
+    assert [path.name for path in (tmp_path / "drawn").iterdir()] == ["attention_001.png"]
+    assert "bad.png" in capsys.readouterr().err
+
+
+def test_what_has_no_attention_says_so(table, run_bc_sam, cell_files, tmp_path, capsys):
+    for method in ("resnet", "bc-sam"):
+        assert run_bc_sam("attention", table / method, cell_files[0], "--out", tmp_path) == 1
+        assert "--method slca" in capsys.readouterr().err
+
+
+def test_a_network_is_pushed_and_loaded_from_the_hub(table, run_bc_sam, hub, repo_id, cell_files):
+    assert run_bc_sam("push", table / "shape-aware", repo_id) == 0
+    here, there = BCSam.from_pretrained(table / "shape-aware"), BCSam.from_pretrained(repo_id)
+    assert here.predict([cell_files[0]]) == there.predict([cell_files[0]])
+    assert there.evaluation == here.evaluation
+
+
+def test_an_unknown_method_is_an_error(run_bc_sam, tmp_path, capsys):
+    assert run_bc_sam("train", "--method", "vgg", "--out", tmp_path / "run") == 1
+    assert "shape-aware" in capsys.readouterr().err
+
+
+def test_a_network_cannot_be_adapted(table, run_bc_sam, tmp_path, capsys):
+    new = ("--data", "new=rendered:tehran:1")
+    assert run_bc_sam("train", "--from", table / "resnet", *new, "--out", tmp_path / "run") == 1
+    assert "cannot be adapted" in capsys.readouterr().err

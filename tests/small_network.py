@@ -1,0 +1,60 @@
+"""Small models of the comparison systems with random weights: every part is there, and nothing was trained."""
+
+from dataclasses import replace
+
+from small_model import IMAGE_SIZE, small_sam
+
+from bc_sam.comparisons.arguments import network_arguments
+from bc_sam.comparisons.model import ComparisonModel
+from bc_sam.comparisons.networks import new_network
+from bc_sam.config import BCSamConfig
+from bc_sam.sam.encoding import feature_shape
+from bc_sam.sam.weights import seeded
+
+CLASSES = (0, 3, 7)
+
+#: Every method, whole and with what an ablation leaves out, and with SAM as its backbone.
+VARIANTS = {
+    "resnet": ("resnet", {}),
+    "slca": ("slca", {}),
+    "slca without attention": ("slca", {"left_out": "attention"}),
+    "shape-aware": ("shape-aware", {}),
+    "shape-aware without attention": ("shape-aware", {"left_out": "attention"}),
+    "shape-aware without mask": ("shape-aware", {"left_out": "mask"}),
+    "shape-aware on sam": ("shape-aware", {"image_backbone": "sam"}),
+}
+
+
+def small_arguments(variant, **more):
+    method, settings = VARIANTS[variant]
+    return method, replace(network_arguments(method, "tiny"), input_size=48, **(settings | more))
+
+
+def small_network(variant, seed=0, **more):
+    """A network's config and the network, for features of 32 channels."""
+    method, arguments = small_arguments(variant, **more)
+    config, network = new_network(method, arguments, CLASSES, 32, seed=seed)
+    with seeded(seed):  # the module of SLCA begins at zero, and would be the same everywhere
+        for name, parameter in network.named_parameters():
+            if "attention.excite" in name:
+                parameter.data.normal_()
+    return config, network.eval()
+
+
+def small_comparison(variant="slca", seed=0, *, sam=None, **config):
+    """A whole model; `sam` is to be given for one that is on the Hub."""
+    network_config, network = small_network(variant, seed)
+    sam = (sam or small_sam(seed)) if network_config.needs_sam else None
+    assert sam is None or feature_shape(sam)[0] == 32
+    return ComparisonModel(
+        BCSamConfig(
+            domains=("north", "south"),
+            default_classifier=variant,
+            image_size=IMAGE_SIZE,
+            latent_dim=network.head.in_features,
+            network=network_config,
+            **config,
+        ),
+        network,
+        sam,
+    )
