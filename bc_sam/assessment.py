@@ -9,7 +9,7 @@ from bc_sam.inspection import Inspection
 from bc_sam.mask_check import doubt
 
 #: Least probability of a name that is given, and most novelty (see `bc_sam.novelty`) of a cell that is named.
-LEAST_PROBABILITY = 0.5
+LEAST_PROBABILITY = 0.3
 MOST_NOVELTY = 0.99
 
 
@@ -95,7 +95,7 @@ def assess(
         limits: When to abstain.
 
     Example:
-        >>> assess(np.array([0.3, 0.4, 0.3]), 0.2).abstain
+        >>> assess(np.array([0.2] * 5), 0.2).abstain
         True
         >>> assess(np.array([0.1, 0.8, 0.1]), 0.2).abstain
         False

@@ -41,6 +41,9 @@ class NoveltyScale:
         reference: The stored cells.
         neighbours: Nearest cells to take.
 
+    Attributes:
+        scaled: (n, d), the stored latents over their standard deviations.
+
     Raises:
         DataError: If there are too few stored cells.
 
@@ -58,7 +61,8 @@ class NoveltyScale:
         self.neighbours = neighbours
         deviation = reference.latents.std(axis=0)
         self._deviation = np.where(deviation > 0, deviation, 1)
-        self._index = NearestNeighbors(n_neighbors=neighbours).fit(reference.latents / self._deviation)
+        self.scaled = reference.latents / self._deviation
+        self._index = NearestNeighbors(n_neighbors=neighbours).fit(self.scaled)
         own, _ = self._index.kneighbors()  # without themselves
         self._own = np.sort(own.mean(axis=1))
 
