@@ -41,7 +41,7 @@ def cell_tab(models: Models, settings: PageSettings, controls: Controls) -> Cell
                 gr.File(
                     label="One cell: JPEG, PNG, TIFF, BMP, WebP or GIF; or paste it",
                     file_types=list(IMAGE_SUFFIXES),
-                    height=150,
+                    height=170,
                     elem_classes="bc-drop",
                 )
             )
@@ -66,7 +66,7 @@ def cell_tab(models: Models, settings: PageSettings, controls: Controls) -> Cell
         source: str, classifier: str, probability: float, novelty: float, event: gr.EventData
     ) -> tuple[str, CellView]:
         example = shelf[int(event.place)]
-        name = f"{plain(example.label)}, drawn or taken as in {example.laboratory}"
+        name = f"Example: {plain(example.label).lower()}, {plain(example.laboratory)}"
         seen = view_cell(models.get(source), example.image, name, settings)
         return render_cell_view(seen, to_choice(classifier, probability, novelty)), seen
 
@@ -82,8 +82,10 @@ def cell_tab(models: Models, settings: PageSettings, controls: Controls) -> Cell
 
     drawn = len(shelf)
     shown: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "cell", "concurrency_limit": 8}
-    file.upload(name_file, [file, controls.source, *controls.choice], [answer, view, file], **shown)
-    examples.choose(name_example, [controls.source, *controls.choice], [answer, view], **shown)
+    file.upload(
+        name_file, [file, controls.source, *controls.choice], [answer, view, file], scroll_to_output=True, **shown
+    )
+    examples.choose(name_example, [controls.source, *controls.choice], [answer, view], scroll_to_output=True, **shown)
     more.click(fetch_more, None, [examples, more], **shown)
     for control in controls.choice:
         change = control.release if isinstance(control, gr.Slider) else control.input

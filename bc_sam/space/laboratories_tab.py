@@ -12,8 +12,8 @@ from bc_sam.space.one_cell import CellView
 from bc_sam.space.slide import Slide
 from bc_sam.tables import SHOWN, cross_domain_table, footnotes
 
-#: A visitor's cells that are drawn, so that their numbers can be read.
-_OWN = 60
+#: Most of a visitor's cells that are drawn: more would hide the map.
+_OWN = 200
 
 
 def laboratories_tab(tab: gr.Tab, models: Models, controls: Controls, view: gr.State, slide: gr.State) -> None:
@@ -27,9 +27,7 @@ def laboratories_tab(tab: gr.Tab, models: Models, controls: Controls, view: gr.S
         loaded = models.get(source)
         return render_laboratories(loaded, view, slide), loaded.card
 
-    tab.select(
-        fill, [controls.source, view, slide], [page, card], api_visibility="private", concurrency_limit=2
-    )
+    tab.select(fill, [controls.source, view, slide], [page, card], api_visibility="private", concurrency_limit=2)
 
 
 def render_laboratories(loaded: LoadedModel, view: CellView | None = None, slide: Slide | None = None) -> str:

@@ -53,7 +53,7 @@ def render_facts(loaded: LoadedModel) -> str:
         "Model": loaded.name,
         "Cells": ", ".join(plain(label).lower() for label in config.labels),
         "Laboratories": ", ".join(config.domains) or "not told",
-        "Classifiers": ", ".join(plain(name) for name in loaded.model.classifiers),
+        "Classifiers": "; ".join(plain(name) for name in loaded.model.classifiers),
         "Segment Anything": config.base or "one of its own",
         "It sees": f"{config.image_size} × {config.image_size} pixels, and squeezes them to {config.latent_dim} numbers",
         "Cells to compare with": f"{len(stored.latents):,}" if stored else "none",

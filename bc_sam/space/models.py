@@ -144,5 +144,3 @@ def _weights_size(repo_id: str, revision: str | None = None) -> int:
     except HUB_ERRORS as error:
         raise HubError(explain(error, repo_id)) from error
     return sum(file.size or 0 for file in found.siblings or () if file.rfilename.endswith(_WEIGHTS))
-
-

@@ -42,7 +42,7 @@ def outlined(image: Image.Image, mask: np.ndarray) -> Image.Image:
     smooth = Image.fromarray((mask * 255).astype(np.uint8)).resize(image.size, Image.Resampling.BICUBIC)
     inside = np.asarray(smooth) > 127
     pixels = np.array(image.convert("RGB"))
-    width = max(1, round(max(image.size) / 320))
+    width = max(1, round(max(image.size) / 240))
     border = inside & ~_shrunk(inside, width)
     halo = (inside & ~_shrunk(inside, 2 * width)) & ~border
     pixels[halo] = pixels[halo] // 2 + np.array(_HALO, np.uint8) // 2

@@ -122,9 +122,7 @@ class Slide:
 
     def statuses(self, choice: Choice) -> Counter[str]:
         """Returns how many cells stand how; those that a person said to be none are counted as such."""
-        return Counter(
-            NO_CELL if name == NO_CELL else status for _, _, status, name in self.judged(choice)
-        )
+        return Counter(NO_CELL if name == NO_CELL else status for _, _, status, name in self.judged(choice))
 
     def rows(self, choice: Choice) -> list[dict[str, Any]]:
         """Returns the rows of the table in the browser, those for review first, of them the least sure first."""
@@ -159,7 +157,9 @@ class Slide:
         )
         for cell, assessment, status, name in self.judged(choice):
             if assessment is None:
-                table.writerow([_harmless(cell.name), *[""] * 8, _harmless(cell.error or ""), *[""] * len(self.labels)])
+                table.writerow(
+                    [_harmless(cell.name), *[""] * 8, _harmless(cell.error or ""), *[""] * len(self.labels)]
+                )
                 continue
             shares = cell.probabilities[choice.classifier]
             (first, p), (second, q) = top_labels(shares, self.labels, 2)

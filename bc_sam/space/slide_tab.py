@@ -43,7 +43,7 @@ def slide_tab(models: Models, settings: PageSettings, controls: Controls) -> Sli
             label=f"Up to {settings.max_cells:,} images of one cell each, or zips of them",
             file_count="multiple",
             file_types=[*IMAGE_SUFFIXES, ".zip"],
-            height=150,
+            height=170,
             elem_classes="bc-drop",
         )
     )
@@ -142,7 +142,9 @@ def kept(slide: Slide | None) -> Slide:
 
 def waiting() -> str:
     """What is shown before there is a slide."""
-    return render("notice.html", text="Drop the images of a slide. Cells that you should look at come first.", bad=False)
+    return render(
+        "notice.html", text="Drop the images of a slide. Cells that you should look at come first.", bad=False
+    )
 
 
 def _look(models: Models, settings: PageSettings) -> Callable[[str, list[str]], Iterator[Slide]]:

@@ -51,7 +51,7 @@ function byHand(row) {
 
 function fill(line, row, select) {
   const name = row.hand ? (row.hand === "no_cell" ? "No cell" : plain(row.hand)) : row.status === "named" ? plain(row.label) : "";
-  const picture = row.picture ? make("img", { src: row.picture, alt: "", loading: "lazy" }) : "";
+  const picture = row.picture ? make("img", { src: row.picture, alt: "" }) : "";
   const status = make("td", {}, make("span", { className: `bc-status bc-${row.status}`, textContent: STATUS[row.status] }));
   if (row.status !== "named" && row.short) status.append(make("small", { textContent: row.short, title: row.why }));
   const likeliest = row.label && row.status !== "named" ? make("small", { textContent: `likeliest: ${plain(row.label)}` }) : "";
@@ -110,7 +110,7 @@ function draw() {
 
 function build() {
   const heads = COLUMNS.map(([name, key], i) => {
-    if (!key) return make("td");
+    if (!key) return make("td");  // the picture
     const button = make("button", { type: "button", textContent: name });
     button.addEventListener("click", () => { rising = sorted === i ? !rising : i !== 4; sorted = i; page = 0; draw(); });
     return make("th", { scope: "col", className: i === 4 ? "bc-right" : "" }, button);
