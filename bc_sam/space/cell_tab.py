@@ -6,9 +6,16 @@ from typing import Any
 
 import gradio as gr
 
-from bc_sam.errors import BCSamError
 from bc_sam.images import IMAGE_SUFFIXES
-from bc_sam.space.controls import Controls, api_options, checked_choice, local_files_only, plain_errors, to_choice
+from bc_sam.space.controls import (
+    Controls,
+    api_options,
+    checked_choice,
+    local_files_only,
+    plain_errors,
+    to_choice,
+    told,
+)
 from bc_sam.space.examples import Example, data_sets, drawn_examples, hub_examples
 from bc_sam.space.markup import asset, plain, render
 from bc_sam.space.models import Models
@@ -57,8 +64,8 @@ def cell_tab(models: Models, settings: PageSettings, controls: Controls) -> Cell
             return waiting(), None, None
         try:
             seen = view_upload(models.get(source), Path(file), settings)
-        except BCSamError as error:
-            return render("notice.html", text=str(error), bad=True), None, None
+        except Exception as error:
+            return render("notice.html", text=told(error), bad=True), None, None
         return render_cell_view(seen, to_choice(*choice)), seen, None
 
     @plain_errors
@@ -82,14 +89,12 @@ def cell_tab(models: Models, settings: PageSettings, controls: Controls) -> Cell
 
     drawn = len(shelf)
     shown: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "cell", "concurrency_limit": 8}
-    file.upload(
-        name_file, [file, controls.source, *controls.choice], [answer, view, file], scroll_to_output=True, **shown
-    )
-    examples.choose(name_example, [controls.source, *controls.choice], [answer, view], scroll_to_output=True, **shown)
+    chosen = [controls.source, *controls.choice]
+    file.upload(name_file, [file, *chosen], [answer, view, file], scroll_to_output=True, **shown)
+    examples.choose(name_example, chosen, [answer, view], scroll_to_output=True, **shown)
     more.click(fetch_more, None, [examples, more], **shown)
-    for control in controls.choice:
-        change = control.release if isinstance(control, gr.Slider) else control.input
-        change(name_again, [view, *controls.choice], answer, **shown)
+    for changed in controls.changed:
+        changed(name_again, [view, *controls.choice], answer, **shown)
     _api(models, settings)
     return CellTab(view, answer)
 

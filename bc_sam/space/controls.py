@@ -74,6 +74,11 @@ class Controls:
         """The inputs of `to_choice`."""
         return [self.classifier, self.probability, self.novelty]
 
+    @property
+    def changed(self) -> list[Callable[..., Any]]:
+        """The events that tell of another choice by the visitor."""
+        return [self.classifier.input, self.probability.release, self.novelty.release]
+
 
 def to_choice(classifier: str, probability: float, novelty: float) -> Choice:
     """Reads the components of `Controls.choice`."""
@@ -123,22 +128,27 @@ def plain_errors(function: Callable[..., Any]) -> Callable[..., Any]:
 def _tell(error: Exception) -> NoReturn:
     if isinstance(error, gr.Error):
         raise error
+    raise gr.Error(told(error), print_exception=False) from None
+
+
+def told(error: Exception) -> str:
+    """Returns what a visitor is told of an error: nothing of one that is not the package's own, which is logged."""
     if isinstance(error, BCSamError):
-        raise gr.Error(str(error), print_exception=False) from None
+        return str(error)
     logger.error("The page failed.", exc_info=error)
-    raise gr.Error("Something went wrong here. It was noted; please try again.", print_exception=False) from None
+    return "Something went wrong here. It was noted; please try again."
 
 
 def local_files_only(field: gr.File) -> gr.File:
     """Keeps a caller of the API from having the server fetch an address, of any size, in the place of an upload."""
 
-    async def refuse(path: Any) -> str:
+    async def refuse(path: Any) -> str | None:
         if "://" in str(path):
             raise gr.Error("Upload the file itself.", print_exception=False)
         return await move(path)
 
     move = field.async_move_resource_to_block_cache
-    field.async_move_resource_to_block_cache = refuse  # type: ignore[method-assign]
+    field.async_move_resource_to_block_cache = refuse  # type: ignore[method-assign, assignment]
     return field
 
 

@@ -2,9 +2,8 @@
 
 import gradio as gr
 
-from bc_sam.errors import BCSamError
 from bc_sam.space import cell_tab, slide_tab
-from bc_sam.space.controls import Controls, classifier_choices, plain_errors
+from bc_sam.space.controls import Controls, classifier_choices, told
 from bc_sam.space.markup import plain, render
 from bc_sam.space.models import LoadedModel, Models
 from bc_sam.space.settings import PageSettings
@@ -32,14 +31,13 @@ def model_tab(
         """Notice, facts, classifier and the visitor's model; what was named by the one before is taken away."""
         try:
             loaded = models.get(wanted)
-        except BCSamError as error:
-            return render("notice.html", text=str(error), bad=True), *[gr.skip()] * 9
+        except Exception as error:
+            return render("notice.html", text=told(error), bad=True), *[gr.skip()] * (len(outputs) - 1)
         classifier = gr.Dropdown(classifier_choices(loaded), value=loaded.model.config.default_classifier)
         said = render("notice.html", text=f"{loaded.name} is loaded. Give it cells.", bad=False)
-        empty = (slide_tab.waiting(), gr.Button(visible=False), "", gr.Row(visible=False), {})
+        empty: tuple[object, ...] = (slide_tab.waiting(), gr.Button(visible=False), "", gr.Row(visible=False), {})
         return said, render_facts(loaded), classifier, wanted, cell_tab.waiting(), None, None, *empty
 
-    load_model = plain_errors(load_model)
     outputs = [notice, facts, controls.classifier, controls.source, cell.answer, cell.view, slide.slide, *slide.shown]
     for event in (load.click, source.submit):
         event(load_model, source, outputs, api_visibility="private", concurrency_id="load", concurrency_limit=2)
@@ -55,7 +53,7 @@ def render_facts(loaded: LoadedModel) -> str:
         "Laboratories": ", ".join(config.domains) or "not told",
         "Classifiers": "; ".join(plain(name) for name in loaded.model.classifiers),
         "Segment Anything": config.base or "one of its own",
-        "It sees": f"{config.image_size} × {config.image_size} pixels, and squeezes them to {config.latent_dim} numbers",
+        "It sees": f"squares of {config.image_size} pixels, which it squeezes to {config.latent_dim} numbers",
         "Cells to compare with": f"{len(stored.latents):,}" if stored else "none",
     }
     return render("model.html", facts=facts)

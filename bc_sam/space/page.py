@@ -1,6 +1,8 @@
 """The page as a whole, and how it is served."""
 
 import asyncio
+import signal
+import sys
 from typing import Any
 
 import gradio as gr
@@ -83,6 +85,7 @@ def serve(source: str, **options: Any) -> None:
         source: Model folder, run folder or Hub id.
         **options: For Gradio's ``launch``, such as ``server_port``.
     """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the uploads are removed then too
     settings = page_settings()
     model = BCSam.from_pretrained(source, device="cpu")
     with UploadFolder(settings.keep_seconds):

@@ -20,6 +20,11 @@ from bc_sam.space.pictures import SMALL, as_uri, fit, outlined, upright
 #: What a person may say of a cell beside the model's classes: it is not counted.
 NO_CELL = "no_cell"
 
+_COLUMNS = (
+    *("file", "name", "given_by", "likeliest", "probability", "second", "second_probability", "novelty"),
+    *("reasons", "error"),
+)
+
 Status = Literal["review", "named", "hand", "unreadable"]
 
 # What a spreadsheet would take for a formula if a cell of a table began with it.
@@ -151,15 +156,11 @@ class Slide:
         """Returns a line a cell: the name that counts, who gave it, the classifier's guesses, the reasons."""
         file = io.StringIO()
         table = csv.writer(file)
-        table.writerow(
-            ["file", "name", "given_by", "likeliest", "probability", "second", "second_probability", "novelty"]
-            + ["reasons", "error", *self.labels]
-        )
+        table.writerow([*_COLUMNS, *self.labels])
         for cell, assessment, status, name in self.judged(choice):
             if assessment is None:
-                table.writerow(
-                    [_harmless(cell.name), *[""] * 8, _harmless(cell.error or ""), *[""] * len(self.labels)]
-                )
+                row = [_harmless(cell.name), *[""] * (len(_COLUMNS) - 2), _harmless(cell.error or "")]
+                table.writerow([*row, *[""] * len(self.labels)])
                 continue
             shares = cell.probabilities[choice.classifier]
             (first, p), (second, q) = top_labels(shares, self.labels, 2)

@@ -7,10 +7,18 @@ from typing import Any
 
 import gradio as gr
 
-from bc_sam.errors import BCSamError, DataError
+from bc_sam.errors import DataError
 from bc_sam.images import IMAGE_SUFFIXES
 from bc_sam.space.choice import Choice
-from bc_sam.space.controls import Controls, api_options, checked_choice, local_files_only, plain_errors, to_choice
+from bc_sam.space.controls import (
+    Controls,
+    api_options,
+    checked_choice,
+    local_files_only,
+    plain_errors,
+    to_choice,
+    told,
+)
 from bc_sam.space.gpu import on_gpu
 from bc_sam.space.markup import asset, render
 from bc_sam.space.models import Models
@@ -77,14 +85,22 @@ def slide_tab(models: Models, settings: PageSettings, controls: Controls) -> Sli
         try:
             for found in look(source, files):
                 yield _progress(found), gr.Button(visible=True), gr.skip(), gr.skip(), gr.skip(), found, None
-        except BCSamError as error:
-            yield _bad(error), gr.Button(visible=False), "", gr.Row(visible=False), {}, None, None
+        except Exception as error:
+            yield (
+                render("notice.html", text=told(error), bad=True),
+                gr.Button(visible=False),
+                "",
+                gr.Row(visible=False),
+                {},
+                None,
+                None,
+            )
             return
         yield *show(found, to_choice(*choice)), found, None
 
     @plain_errors
     def show_again(slide: Slide | None, *choice: Any) -> tuple[Any, ...]:
-        return show(slide, to_choice(*choice))
+        return show(slide, to_choice(*choice), keep=True)
 
     @plain_errors
     def correct(
@@ -115,9 +131,8 @@ def slide_tab(models: Models, settings: PageSettings, controls: Controls) -> Sli
     )
     stop.click(show_again, [slide, *controls.choice], [*shown], cancels=at_work, **quiet)
     table.correct(correct, [slide, *controls.choice], [count, slide], trigger_mode="multiple", **quiet)
-    for control in controls.choice:
-        change = control.release if isinstance(control, gr.Slider) else control.input
-        change(show_again, [slide, *controls.choice], [*shown], **quiet)
+    for changed in controls.changed:
+        changed(show_again, [slide, *controls.choice], [*shown], **quiet)
     for button, write, name, kind in (
         (csv, Slide.to_csv, "cells.csv", "text/csv"),
         (report, printed, "differential_count.html", "text/html"),
@@ -142,9 +157,8 @@ def kept(slide: Slide | None) -> Slide:
 
 def waiting() -> str:
     """What is shown before there is a slide."""
-    return render(
-        "notice.html", text="Drop the images of a slide. Cells that you should look at come first.", bad=False
-    )
+    said = "Drop the images of a slide. Cells that you should look at come first."
+    return render("notice.html", text=said, bad=False)
 
 
 def _look(models: Models, settings: PageSettings) -> Callable[[str, list[str]], Iterator[Slide]]:
@@ -157,10 +171,6 @@ def _look(models: Models, settings: PageSettings) -> Callable[[str, list[str]], 
 def _progress(slide: Slide) -> str:
     done, expected = len(slide.cells), slide.expected
     return render("progress.html", text=f"{done:,} of {expected:,} images", done=done, expected=expected)
-
-
-def _bad(error: BCSamError) -> str:
-    return render("notice.html", text=str(error), bad=True)
 
 
 def _api(models: Models, settings: PageSettings) -> None:
