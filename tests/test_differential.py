@@ -22,8 +22,12 @@ def test_shares_add_up_and_lie_in_their_intervals(counts):
 
 def test_intervals_hold_the_truth_about_as_often_as_they_say():
     drawn = np.random.default_rng(0).binomial(100, 0.2, size=400)
-    held = [line.low <= 0.2 <= line.high for k in drawn for line in differential_count({"a": k, "b": 100 - k})[:2]
-            if line.label == "a"]
+    held = [
+        line.low <= 0.2 <= line.high
+        for k in drawn
+        for line in differential_count({"a": k, "b": 100 - k})[:2]
+        if line.label == "a"
+    ]
     assert 0.92 < np.mean(held) < 0.98
 
 

@@ -15,7 +15,9 @@ from bc_sam.inspection import inspect_cells
 def cells():
     """Three rendered cells, of different sizes."""
     laboratories = zip(LABORATORIES.values(), (64, 96, 128), strict=False)
-    return [render_cell("monocyte", laboratory, np.random.default_rng(0), size)[0] for laboratory, size in laboratories]
+    return [
+        render_cell("monocyte", laboratory, np.random.default_rng(0), size)[0] for laboratory, size in laboratories
+    ]
 
 
 def test_it_sees_what_the_model_says(cells):

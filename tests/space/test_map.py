@@ -47,7 +47,7 @@ def test_groups_differ_in_colour_or_shape_and_leave_nothing_out():
 
 def test_the_page_shows_the_map_and_the_table(model):
     page = render_laboratories(LoadedModel("small", model))
-    assert page.count("<svg viewBox=\"0 0 100 100\"") == 2
+    assert page.count('<svg viewBox="0 0 100 100"') == 2
     assert "Random forest" in page
     assert "Basophil" in page
     assert "south" in page

@@ -30,7 +30,13 @@ def read(files, settings=SETTINGS):
 
 def test_files_and_the_images_in_zips_come_in_order(tmp_path):
     (tmp_path / "a.png").write_bytes(b"A")
-    members = {"slide/b.png": b"B", "__MACOSX/b.png": b"", "slide/.hidden.png": b"", "slide/c.TIF": b"C", "slide/": b""}
+    members = {
+        "slide/b.png": b"B",
+        "__MACOSX/b.png": b"",
+        "slide/.hidden.png": b"",
+        "slide/c.TIF": b"C",
+        "slide/": b"",
+    }
     sources, errors = read([tmp_path / "a.png", zipped(tmp_path / "more.zip", members)])
     assert [(source["path"], source["bytes"]) for source in sources] == [
         ("a.png", b"A"),
@@ -106,7 +112,8 @@ def test_uploads_are_private_are_swept_and_end_with_the_page(monkeypatch):
         (folder.path / "cell.png").write_bytes(b"x")
         folder.sweep()
         assert (folder.path / "cell.png").exists()
-        monkeypatch.setattr(time, "time", lambda now=time.time(): now + 101)
+        later = time.time() + 101
+        monkeypatch.setattr(time, "time", lambda: later)
         folder.sweep()
         assert not (folder.path / "cell.png").exists()
     assert not folder.path.exists()
