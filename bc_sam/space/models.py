@@ -1,5 +1,6 @@
 """The models that visitors have chosen: a few at a time, each loaded once and shared by all who chose it."""
 
+import re
 import threading
 from collections import OrderedDict
 from contextlib import nullcontext
@@ -13,7 +14,7 @@ from huggingface_hub import HfApi
 
 from bc_sam.batches import Batch
 from bc_sam.card import render_card
-from bc_sam.errors import ConfigError, DataError, HubError
+from bc_sam.errors import BCSamError, ConfigError, DataError, HubError
 from bc_sam.hub import HUB_ERRORS, download_snapshot, explain, is_hub_id, public_name
 from bc_sam.inspection import Inspected, inspect_batch
 from bc_sam.model import BCSam
@@ -122,9 +123,9 @@ class Models:
         try:
             self._check_size(source, options)
             model = BCSam.from_pretrained(source, device="cpu", **options)
-        except BaseException:
-            files.cleanup()
-            raise
+        except BCSamError as error:
+            inside = re.escape(files.name) + r"[\w.-]*(/[\w.-]+/snapshots/\w+)?"
+            raise type(error)(re.sub(inside, source, str(error))) from None  # where it lies here is nobody's business
         return LoadedModel(source, model, files)
 
     def _check_size(self, repo_id: str, options: dict[str, Any]) -> None:

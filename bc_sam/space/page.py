@@ -65,6 +65,7 @@ def launch_options(settings: PageSettings) -> dict[str, Any]:
         "show_error": False,
         "run_history": False,
         "enable_monitoring": False,
+        "state_session_capacity": settings.sessions,
         "ssr_mode": False,
         "footer_links": ["api", "settings"],
     }

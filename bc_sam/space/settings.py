@@ -24,6 +24,7 @@ class PageSettings:
         keep_seconds: How long an upload lies on the disk; longer than the work on it, with the wait before.
         models: Models that are kept in memory.
         results_seconds: How long the results of a visitor are kept in memory.
+        sessions: Visitors whose results are kept; of more, those of the longest silent are forgotten.
     """
 
     public: bool = False
@@ -37,6 +38,7 @@ class PageSettings:
     keep_seconds: int = 1200
     models: int = 3
     results_seconds: int = 3600
+    sessions: int = 256
 
 
 def page_settings(environment: Mapping[str, str] = os.environ) -> PageSettings:

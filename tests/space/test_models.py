@@ -100,9 +100,12 @@ def test_a_model_that_is_too_large_is_refused_before_it_is_downloaded(hub, repo_
 
 def test_a_repository_that_is_no_model_is_refused(hub, repo_id, model):
     HfApi().create_repo(repo_id)
-    for public in (True, False):
-        with pytest.raises(BCSamError):
-            models(model, public=public).get(repo_id)
+    HfApi().upload_file(path_or_fileobj=b"{}", path_in_repo="config.json", repo_id=repo_id)
+    with pytest.raises(BCSamError):
+        models(model).get(repo_id)
+    with pytest.raises(BCSamError) as caught:
+        models(model, public=True).get(repo_id)
+    assert str(caught.value).startswith(f"{repo_id}/config.json")
 
 
 def test_the_card_is_rendered_anew(model):

@@ -53,15 +53,15 @@ function fill(line, row, select) {
   const name = row.hand ? (row.hand === "no_cell" ? "No cell" : plain(row.hand)) : row.status === "named" ? plain(row.label) : "";
   const picture = row.picture ? make("img", { src: row.picture, alt: "" }) : "";
   const status = make("td", {}, make("span", { className: `bc-status bc-${row.status}`, textContent: STATUS[row.status] }));
-  if (row.status !== "named" && row.short) status.append(make("small", { textContent: row.short, title: row.why }));
-  const likeliest = row.label && row.status !== "named" ? make("small", { textContent: `likeliest: ${plain(row.label)}` }) : "";
+  if (["review", "hand"].includes(row.status) && row.short) status.append(make("small", { textContent: row.short, title: row.why }));
+  const beside = row.status === "unreadable" ? row.why : row.status === "named" ? "" : `likeliest: ${plain(row.label)}`;
   line.className = `bc-row-${row.status}`;
   const keep = select ? select.closest("td") : make("td", {}, byHand(row));
   const cells = [
     make("td", { className: "bc-thumb" }, picture),
     make("th", { scope: "row", textContent: row.file, title: row.why || row.file }),
     status,
-    make("td", {}, make("b", { textContent: name }), likeliest),
+    make("td", {}, make("b", { textContent: name }), beside ? make("small", { textContent: beside }) : ""),
     make("td", { className: "bc-right", textContent: row.label ? percent(row.probability) : "" }),
     make("td", {}, row.label ? `${plain(row.second)} ` : "", row.label ? make("small", { textContent: percent(row.second_probability) }) : ""),
   ];
