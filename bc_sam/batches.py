@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from bc_sam.errors import ConfigError, ImageError
-from bc_sam.images import read_image, to_square
+from bc_sam.images import MAX_PIXELS, read_image, to_square
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,16 @@ class Batch:
     pixels: np.ndarray
 
 
-def decoded_batches(images: Iterable[Any], image_size: int, batch_size: int) -> Iterator[Batch]:
+def decoded_batches(
+    images: Iterable[Any], image_size: int, batch_size: int, *, max_pixels: int = MAX_PIXELS
+) -> Iterator[Batch]:
     """Decodes a stream of images in batches, one batch ahead, in constant memory.
 
     Args:
         images: Paths, bytes, PIL images or arrays; see `bc_sam.images.read_image`.
         image_size: Side of the squares, pixels.
         batch_size: Images a batch.
+        max_pixels: Most pixels of an image.
 
     Yields:
         The batches. An image that cannot be read is an entry of `Batch.errors`.
@@ -49,7 +52,8 @@ def decoded_batches(images: Iterable[Any], image_size: int, batch_size: int) -> 
     with ThreadPoolExecutor() as pool:
 
         def submit() -> list[tuple[Any, Future]]:
-            return [(source, pool.submit(_decode, source, image_size)) for source in islice(stream, batch_size)]
+            some = islice(stream, batch_size)
+            return [(source, pool.submit(_decode, source, image_size, max_pixels)) for source in some]
 
         ahead = submit()
         while ahead:
@@ -57,9 +61,9 @@ def decoded_batches(images: Iterable[Any], image_size: int, batch_size: int) -> 
             yield _collect(current, image_size)
 
 
-def _decode(source: Any, image_size: int) -> tuple[tuple[int, int], np.ndarray] | ImageError:
+def _decode(source: Any, image_size: int, max_pixels: int) -> tuple[tuple[int, int], np.ndarray] | ImageError:
     try:
-        image = read_image(source)
+        image = read_image(source, max_pixels=max_pixels)
     except ImageError as error:
         return error
     return (image.height, image.width), to_square(image, image_size)

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections import Counter
 from contextlib import nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
@@ -233,8 +234,22 @@ def compare(
 @app.command()
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the run, its report and the new cells.")] = Path("demo"),
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Train nothing; open the page of the Space on this computer.")
+    ] = False,
+    model: Annotated[
+        str | None, typer.Option(help="With --serve: model folder, run folder or Hub id, instead of the default.")
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="With --serve: port to listen on; by default a free one.")] = None,
 ) -> None:
-    """Shows it all without data of your own: renders cells of two laboratories, trains, reports, names new ones."""
+    """Shows it all without data of your own: renders cells of two laboratories, trains, reports, names new ones.
+
+    With --serve it opens a page in the browser instead: drop a cell or a slide, see names, counts and warnings. It
+    needs no network. Stop it with Ctrl-C.
+    """
+    if serve:
+        _serve(model, port)
+        return
     from bc_sam.demo import demo_config, write_new_cells
 
     _train(out / "run", demo_config())
@@ -556,6 +571,16 @@ def info(model: Model = EMBEDDED_MODEL, revision: Revision = None, subfolder: Su
     print(describe(folder, config))
     check_files(folder, config)
     print("\nEvery file is the one that was saved.")
+
+
+def _serve(model: str | None, port: int | None) -> None:
+    """Serves the page until it is stopped."""
+    if find_spec("gradio") is None:
+        raise BCSamError("The page needs Gradio: pip install 'bc_sam[space]'.")
+    from bc_sam.space.page import serve
+    from bc_sam.space.source import model_source
+
+    serve(model or model_source(), server_port=port, inbrowser=True)
 
 
 def _train(out: Path, config: "RunConfig") -> None:

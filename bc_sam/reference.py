@@ -59,6 +59,10 @@ class ReferenceLatents:
         rows = np.sort(shuffled[rank < per_class])
         return cls(latents[rows].astype(np.float32), labels[rows].astype(np.int64), domains[rows].astype(np.int64))
 
+    def subset(self, rows: np.ndarray) -> "ReferenceLatents":
+        """Returns some of the cells; what classifiers said belongs to the whole sample and is left out."""
+        return ReferenceLatents(self.latents[rows], self.labels[rows], self.domains[rows])
+
     @property
     def checked(self) -> np.ndarray:
         """The latents (c, d) on which classifiers are checked, evenly spaced."""

@@ -15,6 +15,7 @@ from bc_sam.evaluation import dice_of_rows
 from bc_sam.experiment import Experiment, FoldResult
 from bc_sam.feature_store import FeatureStore
 from bc_sam.model import BCSam
+from bc_sam.projection import TSNE_LIMIT, project
 from bc_sam.report import write_report
 from bc_sam.results import Evaluation
 from bc_sam.tables import best_classifier
@@ -97,8 +98,8 @@ class _HeldOut:
     model: BCSam
 
     def latent_map(self) -> Figure:
-        rows = _evenly(self.rows, plots.TSNE_LIMIT)
-        points, method = plots.project(self.latents[rows])
+        rows = _evenly(self.rows, TSNE_LIMIT)
+        points, method = project(self.latents[rows])
         names = self.cells.table.domain_names
         labels, domains = self.cells.labels[rows], self.cells.domains[rows]
         return plots.latent_map(points, labels, domains, self.model.labels, names, method=method)

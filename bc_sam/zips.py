@@ -1,7 +1,7 @@
 """Zip archives from strangers: refused by their table of contents, before anything in them is unpacked."""
 
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from bc_sam.errors import BCSamError
 
@@ -33,3 +33,15 @@ def unpacked_size(archive: zipfile.ZipFile, error: type[BCSamError]) -> int:
     if len(set(archive.namelist())) < len(members):
         raise error(f"{archive.filename} holds two files of the same name. Do not trust it.")
     return total
+
+
+def check_paths(archive: zipfile.ZipFile, error: type[BCSamError]) -> None:
+    """Checks that no member would be written outside the folder that the archive is unpacked to.
+
+    Raises:
+        BCSamError: Of the given class, if one would.
+    """
+    for member in archive.infolist():
+        name = PurePosixPath(member.filename.replace("\\", "/"))
+        if name.is_absolute() or ".." in name.parts or ":" in "".join(name.parts[:1]):
+            raise error(f"{archive.filename} holds {member.filename!r}, a path outside itself. Do not trust it.")

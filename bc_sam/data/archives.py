@@ -6,13 +6,13 @@ import os
 import shutil
 import tempfile
 import zipfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import datasets
 from tqdm import tqdm
 
 from bc_sam.errors import DataError
-from bc_sam.zips import unpacked_size
+from bc_sam.zips import check_paths, unpacked_size
 
 logger = logging.getLogger(__name__)
 
@@ -68,10 +68,7 @@ def _unpack(path: Path, folder: Path) -> None:
 
 def _check(archive: zipfile.ZipFile, folder: Path) -> None:
     """Refuses an archive by its table of contents; `zipfile` writes no more than a member's declared size."""
-    for member in archive.infolist():
-        name = PurePosixPath(member.filename.replace("\\", "/"))
-        if name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
-            raise DataError(f"{archive.filename} holds {member.filename!r}, a path outside itself. Do not trust it.")
+    check_paths(archive, DataError)
     total = unpacked_size(archive, DataError)
     if total > shutil.disk_usage(folder).free:
         raise DataError(

@@ -1,13 +1,13 @@
 """The Space says what it needs, can be pushed, and names a cell through its page."""
 
-import importlib.util
 import os
+import socket
 import subprocess
 import sys
+import time
 import tomllib
 from importlib.metadata import distributions, requires
 from pathlib import Path
-from types import SimpleNamespace
 
 import gradio
 import pytest
@@ -20,6 +20,8 @@ from small_model import IMAGE_SIZE, small_model
 
 import bc_sam
 from bc_sam import BCSam, BCSamError
+from bc_sam.cli import main
+from bc_sam.space.source import model_source
 
 ROOT = Path(__file__).parents[2]
 SPACE = ROOT / "space"
@@ -85,26 +87,23 @@ def test_a_second_push_removes_what_the_package_no_longer_has(hub, repo_id, run_
     assert "bc_sam/gone.py" not in HfApi().list_repo_files(repo_id, repo_type="space")
 
 
-def test_a_model_on_the_hub_is_linked_and_found_by_the_page(
-    hub, repo_id, run_script, model_folder, app, tmp_path, monkeypatch
-):
+def test_a_model_on_the_hub_is_linked_and_found_by_the_page(hub, repo_id, run_script, model_folder, tmp_path):
     BCSam.from_pretrained(model_folder).push_to_hub(repo_id)
     run_script("push_space", repo_id, repo_id, "--dry-run", tmp_path / "page")
     assert not (tmp_path / "page" / "model").exists()
     assert RepoCard.load(tmp_path / "page" / "README.md").data.models == [repo_id]
-    monkeypatch.setattr(app, "HERE", tmp_path / "page")
-    assert app.model_source() == repo_id
+    assert model_source(tmp_path / "page") == repo_id
 
 
-def test_the_page_takes_the_variable_then_the_folder_then_says_what_is_missing(app, tmp_path, monkeypatch):
+def test_the_page_takes_the_variable_then_the_folder_then_says_what_is_missing(tmp_path, monkeypatch):
     (tmp_path / "README.md").write_text("---\nsdk: gradio\n---\n")
-    monkeypatch.setattr(app, "HERE", tmp_path)
-    with pytest.raises(SystemExit, match="BC_SAM_MODEL"):
-        app.model_source()
+    for space in (tmp_path, None):
+        with pytest.raises(BCSamError, match="BC_SAM_MODEL"):
+            model_source(space)
     (tmp_path / "model").mkdir()
-    assert app.model_source() == str(tmp_path / "model")
+    assert model_source(tmp_path) == str(tmp_path / "model")
     monkeypatch.setenv("BC_SAM_MODEL", "runs/mine")
-    assert app.model_source() == "runs/mine"
+    assert model_source(tmp_path) == "runs/mine"
 
 
 def test_a_model_that_does_not_load_is_not_published(hub, repo_id, run_script, tmp_path):
@@ -118,42 +117,48 @@ def model_folder(tmp_path_factory):
     return small_model().save_pretrained(tmp_path_factory.mktemp("small") / "model")
 
 
-@pytest.fixture(scope="module")
-def app():
-    """The module of the page, which is in no package."""
-    spec = importlib.util.spec_from_file_location("space_app", SPACE / "app.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.mark.parametrize("command", [["space/app.py"], ["-m", "bc_sam", "demo", "--serve", "--port", "PORT"]])
+def test_it_starts_names_a_cell_and_leaves_no_upload(command, model_folder, tmp_path):
+    """Without a network, in a process of its own, as a Space and on a laptop."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = os.environ | {
+        "BC_SAM_MODEL": str(model_folder),
+        "GRADIO_SERVER_PORT": str(port),
+        "TMPDIR": str(tmp_path),
+        "BROWSER": "true",
+        "HF_HUB_OFFLINE": "1",
+    }
+    arguments = [str(port) if part == "PORT" else part for part in command]
+    with subprocess.Popen([sys.executable, *arguments], cwd=ROOT, env=environment) as process:
+        try:
+            client = client_when_up(f"http://127.0.0.1:{port}", tmp_path)
+            Image.new("RGB", (IMAGE_SIZE + 7, IMAGE_SIZE), "pink").save(tmp_path / "cell.tiff")
+            answer = client.predict(handle_file(tmp_path / "cell.tiff"), api_name="/name_cell")
+            assert answer["name"] is None
+            assert "shows nothing" in answer["reasons"][0]
+            assert list(tmp_path.rglob("bc_sam_page_*/**/cell.tiff"))
+        finally:
+            process.terminate()
+    assert not list(tmp_path.glob("bc_sam_page_*"))
 
 
-@pytest.fixture(scope="module")
-def page(app):
-    """The page, served on loopback."""
-    blocks = app.build(small_model()).queue()
-    _, address, _ = blocks.launch(prevent_thread_lock=True, quiet=True)
-    yield address
-    blocks.close()
+def client_when_up(address, folder, seconds=120):
+    """Waits until the page answers."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return Client(address, verbose=False, download_files=str(folder))
+        except Exception:
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.3)
 
 
-def test_an_example_is_named_when_it_is_chosen(app):
-    choices = [block for block in app.build(small_model()).fns.values() if block.fn.__name__ == "name_example"]
-    picture, names = choices[0].fn(SimpleNamespace(index=1))
-    assert picture.size == (224, 224)
-    assert sum(names.values()) == pytest.approx(1, abs=1e-3)
-
-
-def test_a_cell_gets_its_outline_and_names(page, tmp_path):
-    Image.new("RGB", (IMAGE_SIZE + 7, IMAGE_SIZE), "pink").save(tmp_path / "cell.tiff")
-    client = Client(page, verbose=False, download_files=str(tmp_path / "down"))
-    picture, names = client.predict(handle_file(tmp_path / "cell.tiff"), api_name="/name_cell")
-    assert Image.open(picture).size == (IMAGE_SIZE + 7, IMAGE_SIZE)
-    assert sum(guess["confidence"] for guess in names["confidences"]) == pytest.approx(1, abs=1e-3)
-
-
-def test_what_is_no_image_gets_a_plain_answer_without_paths(page, tmp_path):
-    (tmp_path / "cell.png").write_text("no image")
-    client = Client(page, verbose=False, download_files=str(tmp_path / "down"))
-    with pytest.raises(Exception, match=r"cell\.png") as caught:
-        client.predict(handle_file(tmp_path / "cell.png"), api_name="/name_cell")
-    assert "/" not in str(caught.value).split("cell.png")[0]
+def test_without_gradio_it_says_what_to_install(monkeypatch, capsys):
+    monkeypatch.setattr("bc_sam.cli.find_spec", lambda name: None)
+    monkeypatch.setattr(sys, "argv", ["bc-sam", "demo", "--serve"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "bc_sam[space]" in capsys.readouterr().err

@@ -1,0 +1,123 @@
+"""Whether to name a cell or to leave it to a person, and why, in plain words."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bc_sam.inspection import Inspection
+from bc_sam.mask_check import doubt
+
+#: Least probability of a name that is given, and most novelty (see `bc_sam.novelty`) of a cell that is named.
+LEAST_PROBABILITY = 0.3
+MOST_NOVELTY = 0.99
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When to leave a cell without a name.
+
+    Attributes:
+        probability: Least probability of the likeliest name, 0..1.
+        novelty: Most novelty, 0..1.
+    """
+
+    probability: float = LEAST_PROBABILITY
+    novelty: float = MOST_NOVELTY
+
+
+@dataclass(frozen=True)
+class Reason:
+    """What speaks against naming a cell.
+
+    Attributes:
+        text: A sentence or two.
+        abstain: Whether it is reason enough to give no name.
+        short: Two or three words, for a table.
+    """
+
+    text: str
+    abstain: bool
+    short: str
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What is said of a cell.
+
+    Attributes:
+        label: Index of the likeliest label, of which `probability` is that of the classifier.
+        probability: 0..1.
+        reasons: What speaks against it, the strongest first.
+    """
+
+    label: int
+    probability: float
+    reasons: tuple[Reason, ...] = ()
+
+    @property
+    def abstain(self) -> bool:
+        """Whether the cell is to be left to a person."""
+        return any(reason.abstain for reason in self.reasons)
+
+
+def image_reasons(inspection: Inspection) -> tuple[Reason, ...]:
+    """Returns what the picture alone gives to doubt, whatever the classifiers say."""
+    return tuple(_image_reasons(inspection))
+
+
+def _image_reasons(inspection: Inspection) -> Iterator[Reason]:
+    if inspection.blank:
+        yield Reason("The image shows nothing. Give a photograph of one cell.", True, "blank")
+        return
+    wrong = doubt(inspection.mask)
+    if wrong in ("no cell found", "the cell is too small"):
+        yield Reason("No cell was found. Give a photograph of one cell, which fills much of it.", True, "no cell")
+        return
+    if inspection.cells > 1:
+        found = inspection.cells
+        yield Reason(f"There seem to be {found} cells. Crop the image to one of them.", True, f"{found} cells")
+    if inspection.blurred:
+        yield Reason("The image is out of focus. Photograph the cell again.", True, "blurred")
+    if wrong is not None:
+        yield Reason(f"Check the outline: {wrong}.", False, "check outline")
+
+
+def assess(
+    probabilities: np.ndarray, novelty: float | None, from_image: Sequence[Reason] = (), limits: Limits | None = None
+) -> Assessment:
+    """Says whether to name a cell.
+
+    Args:
+        probabilities: (n_labels,) of one classifier.
+        novelty: See `bc_sam.novelty.NoveltyScale`; ``None`` where the model stores no cells.
+        from_image: See `image_reasons`.
+        limits: When to abstain.
+
+    Example:
+        >>> assess(np.array([0.2] * 5), 0.2).abstain
+        True
+        >>> assess(np.array([0.1, 0.8, 0.1]), 0.2).abstain
+        False
+    """
+    limits = limits or Limits()
+    label = int(probabilities.argmax())
+    probability = float(probabilities[label])
+    reasons = [reason for reason in from_image if reason.abstain]
+    if novelty is not None and novelty > limits.novelty:
+        reasons.append(Reason(_unlike(novelty), True, "unlike all seen"))
+    if probability < limits.probability:
+        text = f"No name is likely enough: the best has {probability:.0%}, and {limits.probability:.0%} are asked for."
+        reasons.append(Reason(text, True, "unsure"))
+    reasons += [reason for reason in from_image if not reason.abstain]
+    return Assessment(label, probability, tuple(reasons))
+
+
+def _unlike(novelty: float) -> str:
+    share = "than every cell" if novelty >= 1 else f"than {novelty:.1%} of the cells"
+    return f"The image is unlike what the model learned from: farther away {share} it stores."
+
+
+def agreement(probabilities: Mapping[str, np.ndarray], label: int) -> int:
+    """Returns how many classifiers find a label the likeliest."""
+    return sum(int(row.argmax()) == label for row in probabilities.values())

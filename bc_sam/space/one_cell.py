@@ -1,0 +1,147 @@
+"""The answer for one cell: its name or why it has none, what was seen, every classifier, the most similar cells."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from bc_sam.assessment import Assessment, Reason, agreement, image_reasons
+from bc_sam.batches import Batch
+from bc_sam.images import read_image, to_square
+from bc_sam.inspection import Inspection
+from bc_sam.novelty import Neighbour
+from bc_sam.space.choice import Choice
+from bc_sam.space.markup import render
+from bc_sam.space.models import LoadedModel
+from bc_sam.space.pictures import LARGE, as_uri, fit, outlined
+from bc_sam.space.settings import PageSettings
+from bc_sam.space.uploads import read_file
+
+_TOP = 5
+
+
+@dataclass(frozen=True)
+class CellView:
+    """A cell that was looked at, with what is shown of it; enough to name it again by another classifier.
+
+    Attributes:
+        name: Its file name.
+        picture: The image with the outline, as a data URI.
+        crop: What the autoencoder saw, likewise.
+        rebuilt: What it made of it, likewise.
+        labels: Class names.
+        domains: Laboratories of the model.
+        latent: (d,) float32.
+        probabilities: For each classifier (n_labels,).
+        novelty: See `bc_sam.novelty.NoveltyScale`; ``None`` where it cannot be told.
+        from_image: What the picture gives to doubt.
+        similar: The stored cells that are most like it.
+    """
+
+    name: str
+    picture: str
+    crop: str
+    rebuilt: str
+    labels: tuple[str, ...]
+    domains: tuple[str, ...]
+    latent: np.ndarray
+    probabilities: dict[str, np.ndarray]
+    novelty: float | None
+    from_image: tuple[Reason, ...]
+    similar: tuple[Neighbour, ...]
+
+
+def view_cell(loaded: LoadedModel, source: Any, name: str, settings: PageSettings) -> CellView:
+    """Reads an image, looks at the cell in it and draws what is shown.
+
+    Args:
+        loaded: The model.
+        source: A path, or an image.
+        name: What to call it, also in an error.
+        settings: What is allowed.
+
+    Raises:
+        ImageError: If it cannot be read.
+    """
+    image = read_image(source, max_pixels=settings.max_pixels)
+    pixels = to_square(image, loaded.model.config.image_size)[None]
+    (seen,) = loaded.inspect(Batch([name], [None], [(image.height, image.width)], pixels))
+    assert seen.inspection is not None
+    return _view(loaded, seen.inspection, image, name)
+
+
+def view_upload(loaded: LoadedModel, file: Path, settings: PageSettings) -> CellView:
+    """Looks at a file that was uploaded; an error says its name and nothing of where it lies. See `view_cell`."""
+    content = read_file(file, settings.max_image_bytes)
+    return view_cell(loaded, {"bytes": content, "path": file.name}, file.name, settings)
+
+
+def _view(loaded: LoadedModel, inspection: Inspection, image: Image.Image, name: str) -> CellView:
+    scale = loaded.scale
+    return CellView(
+        name=name,
+        picture=as_uri(outlined(fit(image, LARGE), inspection.mask), quality=88),
+        crop=as_uri(Image.fromarray(inspection.crop)),
+        rebuilt=as_uri(Image.fromarray(inspection.rebuilt)),
+        labels=loaded.model.labels,
+        domains=loaded.model.config.domains,
+        latent=inspection.latent,
+        probabilities=inspection.probabilities,
+        novelty=None if scale is None else float(scale.novelty(inspection.latent[None])[0]),
+        from_image=image_reasons(inspection),
+        similar=() if scale is None else tuple(scale.nearest(inspection.latent)),
+    )
+
+
+def render_cell_view(view: CellView, choice: Choice) -> str:
+    """Returns the answer as HTML."""
+    assessment = choice.assess(view.probabilities, view.novelty, view.from_image)
+    return render(
+        "cell.html",
+        view=view,
+        label=view.labels[assessment.label],
+        assessment=assessment,
+        choice=choice,
+        agreeing=agreement(view.probabilities, assessment.label),
+        classifiers=[
+            (name, view.labels[row.argmax()], top_labels(row, view.labels)) for name, row in view.probabilities.items()
+        ],
+    )
+
+
+def top_labels(probabilities: np.ndarray, labels: tuple[str, ...], count: int = _TOP) -> list[tuple[str, float]]:
+    """Returns the likeliest labels with their probabilities, the likeliest first."""
+    return [(labels[i], float(probabilities[i])) for i in np.argsort(-probabilities, kind="stable")[:count]]
+
+
+def as_json(view: CellView, choice: Choice) -> dict[str, Any]:
+    """Returns the answer as the API gives it; see ``space/README.md``."""
+    return {
+        "file": view.name,
+        **verdict_json(choice.assess(view.probabilities, view.novelty, view.from_image), view.labels),
+        "novelty": view.novelty,
+        "classifiers": {
+            name: {label: round(probability, 6) for label, probability in top_labels(row, view.labels, len(row))}
+            for name, row in view.probabilities.items()
+        },
+        "similar": [
+            {
+                "label": view.labels[cell.label] if cell.label >= 0 else None,
+                "laboratory": view.domains[cell.domain] if 0 <= cell.domain < len(view.domains) else None,
+                "distance": round(cell.distance, 4),
+            }
+            for cell in view.similar
+        ],
+    }
+
+
+def verdict_json(assessment: Assessment, labels: tuple[str, ...]) -> dict[str, Any]:
+    """Returns the name, or why there is none, as the API gives it."""
+    return {
+        "name": None if assessment.abstain else labels[assessment.label],
+        "likeliest": labels[assessment.label],
+        "probability": round(assessment.probability, 6),
+        "reasons": [reason.text for reason in assessment.reasons],
+    }

@@ -1,0 +1,129 @@
+"""The page as a whole, and how it is served."""
+
+import asyncio
+import signal
+import sys
+from typing import Any
+
+import gradio as gr
+from starlette.middleware import Middleware
+
+from bc_sam.hub import public_name
+from bc_sam.model import BCSam
+from bc_sam.space.cell_tab import cell_tab
+from bc_sam.space.controls import Controls
+from bc_sam.space.laboratories_tab import laboratories_tab
+from bc_sam.space.markup import asset
+from bc_sam.space.model_tab import model_tab
+from bc_sam.space.models import LoadedModel, Models
+from bc_sam.space.settings import PageSettings, page_settings
+from bc_sam.space.slide_tab import slide_tab
+from bc_sam.space.uploads import UploadFolder
+
+_HEAD = """# Which blood cell is it?
+
+Names single white blood cells from photographs of stained smears, and says when it cannot."""
+
+_WARNING = "Research software. **Not a medical device, not for diagnosis.** What you drop is not kept."
+
+
+def build(model: BCSam, settings: PageSettings | None = None, name: str = "this model") -> gr.Blocks:
+    """Lays out the page.
+
+    Args:
+        model: The model that it starts with.
+        settings: What it allows.
+        name: What to call the model.
+    """
+    settings = settings or PageSettings()
+    own = LoadedModel(name, model)
+    models = Models(own, settings)
+    with gr.Blocks(title="BC-SAM: which blood cell is it?", analytics_enabled=False) as page:
+        controls = Controls.create(own)
+        gr.Markdown(_HEAD, elem_id="head")
+        gr.Markdown(_WARNING, elem_id="warning")
+        with gr.Tabs():
+            with gr.Tab("One cell"):
+                cell = cell_tab(models, settings, controls)
+            with gr.Tab("A slide"):
+                slide = slide_tab(models, settings, controls)
+            with gr.Tab("Laboratories") as laboratories:
+                laboratories_tab(laboratories, models, controls, cell.view, slide.slide)
+            with gr.Tab("Model"):
+                model_tab(models, settings, controls, cell, slide)
+    return page.queue(max_size=256)
+
+
+def launch_options(settings: PageSettings) -> dict[str, Any]:
+    """Returns how the page is launched: its look, and the limits that Gradio enforces."""
+    return {
+        "theme": _theme(),
+        "css": asset("page.css"),
+        "head": f"<script>{asset('page.js')}</script>",
+        "max_file_size": settings.max_file_bytes,
+        "app_kwargs": {"middleware": [Middleware(UploadLimit, settings=settings)]},
+        "show_error": False,
+        "run_history": False,
+        "enable_monitoring": False,
+        "state_session_capacity": settings.sessions,
+        "ssr_mode": False,
+        "footer_links": ["api", "settings"],
+    }
+
+
+def _theme() -> gr.Theme:
+    system = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
+    mono = ("ui-monospace", "Consolas", "monospace")
+    return gr.themes.Default(
+        primary_hue="teal", neutral_hue="slate", font=system, font_mono=mono, radius_size="md", text_size="md"
+    )
+
+
+def serve(source: str, **options: Any) -> None:
+    """Loads a model and serves the page until it is stopped.
+
+    Args:
+        source: Model folder, run folder or Hub id.
+        **options: For Gradio's ``launch``, such as ``server_port``.
+    """
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the uploads are removed then too
+    settings = page_settings()
+    model = BCSam.from_pretrained(source, device="cpu")
+    with UploadFolder(settings.keep_seconds):
+        build(model, settings, public_name(source)).launch(**launch_options(settings) | options)
+
+
+class UploadLimit:
+    """Refuses what is dropped together if it is too much, which Gradio asks of each file alone, or too slow.
+
+    Args:
+        app: What is behind it.
+        settings: What is allowed.
+    """
+
+    def __init__(self, app: Any, settings: PageSettings) -> None:
+        self.app = app
+        self.settings = settings
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answers a request."""
+        if scope["type"] != "http" or scope["method"] != "POST" or not scope["path"].endswith("/upload"):
+            await self.app(scope, receive, send)
+            return
+        length = dict(scope["headers"]).get(b"content-length", b"")
+        if not length.isdigit():
+            await _refuse(send, 411, "The length of the upload is not told.")
+        elif int(length) > self.settings.max_upload_bytes:
+            await _refuse(send, 413, f"Drop at most {self.settings.max_upload_bytes // 2**20} MB together.")
+        else:
+            try:
+                async with asyncio.timeout(self.settings.seconds):
+                    await self.app(scope, receive, send)
+            except TimeoutError:
+                await _refuse(send, 408, "The upload took too long.")
+
+
+async def _refuse(send: Any, status: int, text: str) -> None:
+    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": text.encode()})

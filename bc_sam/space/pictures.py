@@ -1,0 +1,67 @@
+"""Pictures as the page shows them: inside the text, so that no file of a visitor is served."""
+
+import base64
+import io
+
+import numpy as np
+from PIL import Image
+
+#: Pixels of the longest side: of a picture to look at, and of one in a table.
+LARGE, SMALL = 640, 72
+
+# A yellow line is lost on a pale background, and a dark one on a nucleus: the outline has both.
+_LINE, _HALO = (255, 212, 0), (20, 24, 29)
+
+
+def fit(image: Image.Image, side: int) -> Image.Image:
+    """Shrinks or enlarges an image, in its proportions, until its longest side has so many pixels."""
+    scale = side / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
+    return image.resize(size, Image.Resampling.BICUBIC)
+
+
+def upright(pixels: np.ndarray, size: tuple[int, int]) -> Image.Image:
+    """Gives pixels (S, S, 3), which are square, the proportions of their image, of that height and width."""
+    return Image.fromarray(pixels).resize(_within(size, max(pixels.shape[:2])), Image.Resampling.BILINEAR)
+
+
+def _within(size: tuple[int, int], side: int) -> tuple[int, int]:
+    height, width = size
+    scale = side / max(height, width)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def outlined(image: Image.Image, mask: np.ndarray) -> Image.Image:
+    """Draws the border of a mask on an image; the mask (h, w) bool is brought to the image's size.
+
+    Example:
+        >>> mask = np.zeros((8, 8), dtype=bool); mask[2:6, 2:6] = True
+        >>> outlined(Image.new("RGB", (80, 80)), mask).getpixel((20, 40))
+        (255, 212, 0)
+    """
+    smooth = Image.fromarray((mask * 255).astype(np.uint8)).resize(image.size, Image.Resampling.BICUBIC)
+    inside = np.asarray(smooth) > 127
+    pixels = np.array(image.convert("RGB"))
+    width = max(1, round(max(image.size) / 240))
+    border = inside & ~_shrunk(inside, width)
+    halo = (inside & ~_shrunk(inside, 2 * width)) & ~border
+    pixels[halo] = pixels[halo] // 2 + np.array(_HALO, np.uint8) // 2
+    pixels[border] = _LINE
+    return Image.fromarray(pixels)
+
+
+def _shrunk(inside: np.ndarray, by: int) -> np.ndarray:
+    for _ in range(by):
+        padded = np.pad(inside, 1)
+        inside = inside & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
+    return inside
+
+
+def as_uri(image: Image.Image, *, quality: int | None = None) -> str:
+    """Returns an image as a data URI: JPEG of a quality, or PNG without one."""
+    file = io.BytesIO()
+    if quality is None:
+        image.save(file, format="PNG", compress_level=6)
+    else:
+        image.convert("RGB").save(file, format="JPEG", quality=quality)
+    return f"data:image/{'png' if quality is None else 'jpeg'};base64,{base64.b64encode(file.getvalue()).decode()}"

@@ -1,0 +1,101 @@
+"""A small model that knows rendered cells, the page that serves it, and a browser to look at the page with."""
+
+import os
+import shutil
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from example_evaluation import example_evaluation
+from PIL import Image
+from small_model import small_model
+
+from bc_sam.data.rendered import LABORATORIES, render_cell
+from bc_sam.labels import LABELS
+from bc_sam.reference import ReferenceLatents
+
+CLASSES = ("basophil", "eosinophil", "lymphocyte_typical", "monocyte")
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
+
+
+def rendered(label, laboratory, seed, size=96):
+    return render_cell(label, LABORATORIES[laboratory], np.random.default_rng(seed), size)[0]
+
+
+def disc_masks(image_embeddings, **_):
+    """Stands for a mask decoder that was trained: the cell is where rendered cells are, in the middle."""
+    rows, columns = np.indices((16, 16)) - 7.5
+    disc = torch.tensor(25 - rows**2 - columns**2, dtype=torch.float32)
+    return SimpleNamespace(pred_masks=disc.expand(len(image_embeddings), 1, 1, 16, 16))
+
+
+@pytest.fixture(scope="session")
+def model():
+    """Random weights, whose classifiers know rendered cells of two laboratories."""
+    made = small_model()
+    cells = [(label, place, seed) for label in CLASSES for place in (0, 1) for seed in range(6)]
+    laboratories = tuple(LABORATORIES)[:2]
+    latents = made.embed([rendered(label, laboratories[place], seed) for label, place, seed in cells])
+    labels = np.array([LABELS.index(label) for label, _, _ in cells])
+    made.reference = ReferenceLatents.sample(latents, labels, np.array([place for _, place, _ in cells]))
+    made.classifiers = made.reference.fit(("logistic", "rf"), len(LABELS))
+    made.evaluation = example_evaluation()
+    made.sam.forward = disc_masks
+    return made
+
+
+@pytest.fixture(scope="session")
+def cell_files(tmp_path_factory):
+    """Cells that the model has seen, as files of several formats."""
+    folder = tmp_path_factory.mktemp("cells")
+    files = []
+    for number, label in enumerate(CLASSES):
+        file = folder / f"{label}.{('png', 'jpg', 'tiff', 'bmp')[number]}"
+        Image.fromarray(rendered(label, "munich", 0)).save(file)
+        files.append(file)
+    return files
+
+
+@pytest.fixture(scope="session")
+def serve(model):
+    """Serves the page on loopback, with any settings, until the tests are over."""
+    from bc_sam.space.page import build, launch_options
+    from bc_sam.space.settings import PageSettings
+    from bc_sam.space.uploads import UploadFolder
+
+    open_pages = []
+
+    def run(**changes):
+        settings = PageSettings(**changes)
+        page = build(model, settings, "small-model")
+        _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, **launch_options(settings))
+        open_pages.append(page)
+        return address.rstrip("/")
+
+    with UploadFolder(600) as uploads:
+        run.uploads = uploads.path
+        yield run
+        for page in open_pages:
+            page.close()
+
+
+@pytest.fixture(scope="session")
+def public(serve):
+    """The address of a page as a public Space serves it."""
+    return serve(public=True)
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Chromium, or Chrome; ``BC_SAM_BROWSER`` may name it."""
+    from playwright.sync_api import sync_playwright
+
+    path = os.environ.get("BC_SAM_BROWSER") or next(filter(None, map(shutil.which, BROWSERS)), None)
+    if path is None:
+        said = f"There is no browser: none of {', '.join(BROWSERS)}, and BC_SAM_BROWSER names none."
+        (pytest.fail if os.environ.get("CI") == "true" else pytest.skip)(said)
+    with sync_playwright() as driver:
+        running = driver.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield running
+        running.close()

@@ -1,0 +1,94 @@
+"""The two calls for programs: right answers, also for 32 clients at once, and plain errors."""
+
+import json
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import pytest
+from gradio_client import Client, handle_file
+from PIL import Image
+
+CLIENTS = 32
+
+
+@pytest.fixture(scope="module")
+def client(public, tmp_path_factory):
+    return Client(public, verbose=False, download_files=str(tmp_path_factory.mktemp("down")))
+
+
+def expected(model, file, classifier="rf"):
+    (row,) = model.predict_proba([file], classifier=classifier)
+    return model.labels[row.argmax()], pytest.approx(row.max(), abs=1e-4)
+
+
+def test_the_documented_calls_are_there_and_no_other(client):
+    calls = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
+    assert set(calls) == {"/name_cell", "/name_slide"}
+    for call in calls.values():
+        names = [parameter["parameter_name"] for parameter in call["parameters"]]
+        assert names[1:] == ["classifier", "least_probability", "most_novelty"]
+        assert all(parameter["parameter_has_default"] for parameter in call["parameters"][1:])
+
+
+def test_a_cell_is_named_as_the_model_does(client, model, cell_files):
+    for file in cell_files:
+        answer = client.predict(handle_file(file), "rf", 0, 1, api_name="/name_cell")
+        assert (answer["name"], answer["probability"]) == expected(model, file)
+        assert answer["file"] == file.name
+        assert set(answer["classifiers"]) == {"rf", "logistic"}
+        assert sum(answer["classifiers"]["rf"].values()) == pytest.approx(1, abs=1e-4)
+        assert answer["similar"][0]["label"] == file.stem  # it is among those that the model stores
+        assert answer["similar"][0]["laboratory"] == "north"
+        assert 0 <= answer["novelty"] <= 1
+
+
+def test_the_classifier_and_the_limits_have_defaults(client, model, cell_files):
+    answer = client.predict(file=handle_file(cell_files[0]), api_name="/name_cell")
+    assert (answer["likeliest"], answer["probability"]) == expected(model, cell_files[0], "logistic")
+
+
+def test_no_name_is_given_below_the_limit(client, cell_files):
+    answer = client.predict(handle_file(cell_files[0]), "rf", 1.01, 1, api_name="/name_cell")
+    assert answer["name"] is None
+    assert "likely enough" in answer["reasons"][0]
+
+
+def test_a_slide_is_counted(client, model, cell_files, tmp_path):
+    (tmp_path / "broken.png").write_text("no image")
+    files = [handle_file(file) for file in (*cell_files, tmp_path / "broken.png")]
+    slide = client.predict(files, "rf", 0, 1, api_name="/name_slide")
+    names = model.predict(cell_files, classifier="rf")
+    assert [cell.get("name") for cell in slide["cells"]] == [*names, None]
+    assert slide["cells"][-1]["error"].startswith("broken.png is not an image")
+    assert {line["label"]: line["count"] for line in slide["count"]} == {name: names.count(name) for name in names}
+    assert all(line["low"] <= line["share"] <= line["high"] for line in slide["count"])
+
+
+def test_mistakes_are_explained(client, cell_files):
+    with pytest.raises(Exception, match="no such classifier; choose one of logistic, rf"):
+        client.predict(handle_file(cell_files[0]), "knn", api_name="/name_cell")
+    with pytest.raises(Exception, match="Give a file"):
+        client.predict(None, api_name="/name_cell")
+
+
+def test_32_clients_at_once_get_their_own_answers(public, model, cell_files, tmp_path):
+    """Each has its own image, so that no answer can be another's."""
+    files = []
+    for number in range(CLIENTS):
+        image = Image.open(cell_files[number % len(cell_files)]).convert("RGB").rotate(11 * number)
+        image.save(tmp_path / f"{number}.png")
+        files.append(tmp_path / f"{number}.png")
+
+    def ask(file):
+        with httpx.Client(base_url=f"{public}/gradio_api", timeout=120) as http:
+            (path,) = http.post("/upload", files={"files": (file.name, file.read_bytes())}).json()
+            sent = [{"path": path, "meta": {"_type": "gradio.FileData"}}, "rf", 0, 1]
+            event = http.post("/call/name_cell", json={"data": sent}).json()["event_id"]
+            said = http.get(f"/call/name_cell/{event}").text
+        return json.loads(said.partition("event: complete\ndata: ")[2])[0]
+
+    with ThreadPoolExecutor(CLIENTS) as pool:
+        answers = list(pool.map(ask, files))
+    for file, answer in zip(files, answers, strict=True):
+        assert answer["file"] == file.name
+        assert (answer["likeliest"], answer["probability"]) == expected(model, file)

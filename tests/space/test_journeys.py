@@ -1,0 +1,324 @@
+"""What visitors do with the page, in a real browser: by mouse, by keyboard, on a phone, in the dark."""
+
+import csv
+import io
+import re
+import zipfile
+from urllib.parse import urlsplit
+
+import pytest
+
+DROP = """([field, name, bytes, kind]) => {
+  const files = new DataTransfer();
+  files.items.add(new File([new Uint8Array(bytes)], name, { type: "image/png" }));
+  const event = kind === "paste"
+    ? new ClipboardEvent("paste", { clipboardData: files, bubbles: true })
+    : new DragEvent("drop", { dataTransfer: files, bubbles: true, cancelable: true });
+  (kind === "paste" ? document.body : field).dispatchEvent(event);
+}"""
+TABS = ("One cell", "A slide", "Laboratories", "Model")
+
+
+@pytest.fixture
+def visit(browser):
+    """Opens a page in a window of its own, and in the end checks that it asked no other host and ran into no error."""
+    windows, asked, errors = [], set(), []
+
+    def open_page(address, **options):
+        window = browser.new_context(viewport={"width": 1280, "height": 900}, **options)
+        windows.append(window)
+        page = window.new_page()
+        page.set_default_timeout(30_000)
+        page.on("request", lambda request: asked.add(urlsplit(request.url).hostname))
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(address)
+        page.locator("#examples button").first.wait_for()
+        return page
+
+    yield open_page
+    for window in windows:
+        window.close()
+    assert asked <= {"127.0.0.1", "localhost", None, ""}
+    assert errors == []
+
+
+@pytest.fixture
+def page(visit, public):
+    return visit(public)
+
+
+def open_tab(page, name):
+    page.get_by_role("tab", name=name).click()
+
+
+def give_cell(page, file):
+    page.locator(".bc-drop input[type=file]").first.set_input_files(file)
+    page.locator(".bc-file", has_text=file.name).wait_for()
+
+
+def give_slide(page, files):
+    open_tab(page, "A slide")
+    page.locator(".bc-drop input[type=file]").nth(1).set_input_files(files)
+    page.locator("#cells tbody tr").first.wait_for()
+
+
+def set_slider(page, label, value):
+    field = page.get_by_label(f"number input for {label}")
+    field.fill(str(value))
+    field.press("Enter")
+    field.blur()
+
+
+def name_all(page):
+    """Has every cell named."""
+    open_tab(page, "Model")
+    set_slider(page, "Least probability, %", 0)
+    set_slider(page, "Most novelty, %", 100)
+
+
+def likeliest(model, file, classifier="logistic"):
+    (label,) = model.predict([file], classifier=classifier)
+    return label.replace("_", " ").capitalize()
+
+
+def verdict(page):
+    return page.locator(".bc-verdict").inner_text()
+
+
+class TestOneCell:
+    def test_a_chosen_file_is_answered_in_full(self, page, model, cell_files):
+        file = cell_files[2]  # a TIFF, which no browser shows
+        give_cell(page, file)
+        assert likeliest(model, file).lower() in verdict(page).lower()
+        assert page.locator(".bc-pictures img").count() == 3
+        assert page.locator(".bc-classifiers article").count() == 2
+        assert page.locator(".bc-classifiers article").first.locator("li").count() == 5
+        assert page.locator(".bc-answer tbody tr").count() == 5
+        assert "Lymphocyte typical" in page.locator(".bc-answer tbody tr").first.inner_text()
+
+    @pytest.mark.parametrize("kind", ["drop", "paste"])
+    def test_a_file_can_be_dropped_or_pasted(self, page, cell_files, kind):
+        field = page.locator(".bc-drop button").first.element_handle()
+        page.evaluate(DROP, [field, "mine.png", list(cell_files[0].read_bytes()), kind])
+        page.locator(".bc-file", has_text="mine.png").wait_for()
+
+    def test_an_example_can_be_chosen_by_mouse_and_by_keyboard(self, page):
+        examples = page.locator("#examples button")
+        assert examples.count() == 12
+        examples.nth(1).click()
+        page.locator(".bc-file", has_text="eosinophil, Munich").wait_for()
+        examples.nth(3).focus()
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        page.locator(".bc-file", has_text="neutrophil segmented, Barcelona").wait_for()
+
+    def test_what_is_no_image_is_said_and_the_next_one_is_answered(self, page, cell_files, tmp_path):
+        (tmp_path / "broken.png").write_text("no image")
+        page.locator(".bc-drop input[type=file]").first.set_input_files(tmp_path / "broken.png")
+        said = page.get_by_role("alert").filter(has_text="broken.png")
+        said.wait_for()
+        assert "not an image of a known format" in said.inner_text()
+        assert "/" not in said.inner_text()
+        give_cell(page, cell_files[0])
+
+    def test_another_choice_names_the_same_cell_anew(self, page, cell_files):
+        name_all(page)
+        open_tab(page, "One cell")
+        give_cell(page, cell_files[0])
+        assert "Likeliest name" in verdict(page)
+        open_tab(page, "Model")
+        set_slider(page, "Least probability, %", 100)
+        page.get_by_label("Classifier").click()
+        page.get_by_role("option", name="Random forest").click()
+        open_tab(page, "One cell")
+        page.locator(".bc-verdict", has_text="Random forest").wait_for()
+        assert "No name is given" in verdict(page)
+        assert "No name is likely enough" in verdict(page)
+
+
+class TestASlide:
+    def test_cells_are_counted_corrected_and_taken_away(self, page, model, cell_files, tmp_path):
+        name_all(page)
+        (tmp_path / "broken.png").write_text("no image")
+        with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
+            archive.write(cell_files[3], "folder/<b>monocyte.bmp")
+            archive.writestr("notes.txt", "no image")
+        give_slide(page, [*cell_files[:3], tmp_path / "broken.png", tmp_path / "more.zip"])
+        assert "6 of 6 images" in page.locator("#slide-notice").inner_text()
+        bad = page.locator(".bc-row-unreadable")
+        assert bad.count() == 2
+        assert "broken.png is not an image" in bad.nth(0).inner_text()
+        assert page.locator("#cells tbody th", has_text="folder/<b>monocyte.bmp").count() == 1
+        assert "4 of 6 images counted" in page.locator("#count").inner_text()
+
+        choice = page.get_by_label(f"Name by hand for {cell_files[0].name}")
+        choice.focus()
+        page.keyboard.type("Smudge")
+        page.locator("#count", has_text="1 by hand").wait_for()
+        assert "Smudge cell" in page.locator(".bc-differential").inner_text()
+        page.get_by_label(f"Name by hand for {cell_files[1].name}").select_option("No cell")
+        page.locator("#count", has_text="1 is no cell").wait_for()
+
+        rows = {row["file"]: row for row in csv.DictReader(io.StringIO(self.taken(page, "Save as CSV")))}
+        assert rows[cell_files[0].name]["name"] == "smudge_cell"
+        assert rows[cell_files[1].name]["name"] == "no_cell"
+        assert rows[cell_files[2].name]["name"] == model.predict([cell_files[2]])[0]
+        assert "not an image" in rows["broken.png"]["error"]
+        report = self.taken(page, "Save a report to print")
+        assert "Smudge cell" in report
+        assert "&lt;b&gt;monocyte.bmp" in report
+
+    @staticmethod
+    def taken(page, button):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=button).click()
+        return download.value.path().read_text()
+
+    def test_the_table_is_sorted_filtered_and_turned_over(self, page, cell_files):
+        name_all(page)
+        give_slide(page, [file for _ in range(13) for file in cell_files])
+        assert page.locator("#cells tbody tr").count() == 50
+        shares = page.locator('#cells tbody [data-head="Probability"]')
+
+        def numbers():
+            return [int(re.sub(r"\D", "", text)) for text in shares.all_inner_texts()]
+
+        assert numbers() == sorted(numbers())
+        page.get_by_role("button", name="Probability", exact=True).focus()
+        page.keyboard.press("Enter")
+        assert page.locator("#cells [aria-sort=descending]").inner_text().startswith("Probability")
+        assert numbers() == sorted(numbers(), reverse=True)
+        page.get_by_role("button", name="On", exact=True).click()
+        assert page.locator("#cells tbody tr").count() == 2
+        page.get_by_label(re.compile("Name by hand")).first.select_option("Monocyte")
+        page.get_by_role("button", name="✎ By hand 1").click()
+        assert page.locator("#cells tbody tr").count() == 1
+
+    def test_cells_for_review_come_first(self, page, cell_files):
+        open_tab(page, "Model")
+        set_slider(page, "Least probability, %", 100)
+        give_slide(page, cell_files)
+        assert page.locator(".bc-row-review").count() == 4
+        assert "No cell has a name yet" in page.locator("#count").inner_text()
+        name_all(page)
+        open_tab(page, "A slide")
+        page.locator(".bc-row-named").nth(3).wait_for()
+
+    def test_a_long_slide_shows_its_progress_and_can_be_stopped(self, page, cell_files):
+        open_tab(page, "A slide")
+        page.locator(".bc-drop input[type=file]").nth(1).set_input_files(
+            [file for _ in range(100) for file in cell_files]
+        )
+        page.locator(".bc-progress progress").wait_for()
+        page.get_by_role("button", name="Stop").click()
+        page.locator("#cells tbody tr").first.wait_for()
+        said = page.locator("#slide-notice").inner_text()
+        done = int(re.match(r"[\d,]+", said)[0].replace(",", ""))
+        assert 0 < done < 400
+
+    def test_a_zip_that_is_not_to_be_trusted_is_refused(self, page, cell_files, tmp_path):
+        with zipfile.ZipFile(tmp_path / "climbs.zip", "w") as archive:
+            archive.write(cell_files[0], "../../climbed.png")
+        open_tab(page, "A slide")
+        page.locator(".bc-drop input[type=file]").nth(1).set_input_files(tmp_path / "climbs.zip")
+        page.get_by_role("alert").filter(has_text="outside itself").wait_for()
+
+
+class TestLaboratories:
+    def test_the_map_holds_the_visitors_cells(self, page, cell_files):
+        give_cell(page, cell_files[0])
+        give_slide(page, cell_files)
+        open_tab(page, "Laboratories")
+        page.locator(".bc-map").first.wait_for()
+        assert page.locator(".bc-map").count() == 2
+        assert page.locator(".bc-map").first.locator(".bc-own").count() == 5
+        assert page.locator(".bc-map").first.locator(".bc-legend li").count() == 4
+        assert "Accuracy, %" in page.locator("#laboratories").inner_text()
+        page.get_by_role("button", name="The card of the model").click()
+        page.locator("#card", has_text="What it is for, and what not").wait_for()
+
+
+class TestModel:
+    def test_on_a_laptop_a_folder_can_be_chosen(self, visit, serve, cell_files, tmp_path):
+        from small_model import small_model
+
+        folder = small_model(3, classifiers=("rf",)).save_pretrained(tmp_path / "other")
+        page = visit(serve(public=False))
+        give_cell(page, cell_files[0])
+        open_tab(page, "Model")
+        page.get_by_label("Model", exact=False).first.wait_for()
+        page.locator("#source input, #source textarea").fill(str(folder))
+        page.keyboard.press("Enter")
+        page.locator("#model-notice", has_text="other is loaded").wait_for()
+        assert "Random forest" in page.locator("#facts").inner_text()
+        open_tab(page, "One cell")
+        page.locator("#answer", has_text="The answer appears here").wait_for()
+        give_cell(page, cell_files[0])
+        assert page.locator(".bc-classifiers article").count() == 1
+
+    def test_on_a_public_page_no_folder_can_be_chosen(self, page, tmp_path):
+        open_tab(page, "Model")
+        for source in (str(tmp_path), "no-such/model"):
+            page.locator("#source input, #source textarea").fill(source)
+            page.get_by_role("button", name="Load this model").click()
+            page.locator("#model-notice [role=alert]").wait_for()
+        assert "small-model" in page.locator("#facts").inner_text()
+
+    def test_one_visitors_choice_is_not_anothers(self, visit, public, cell_files):
+        first, second = visit(public), visit(public)
+        open_tab(first, "Model")
+        set_slider(first, "Least probability, %", 100)
+        open_tab(first, "One cell")
+        for page in (first, second):
+            give_cell(page, cell_files[0])
+        first.locator(".bc-verdict", has_text="100% are asked for").wait_for()
+        assert "asked for" not in verdict(second) or "30% are asked for" in verdict(second)
+
+
+class TestLook:
+    def test_it_says_that_it_is_research_software(self, page):
+        assert "Not a medical device" in page.locator("#warning").inner_text()
+
+    def test_tabs_are_stepped_through_by_keyboard(self, page):
+        page.get_by_role("tab", name="One cell").focus()
+        page.keyboard.press("Tab")
+        page.keyboard.press("Enter")
+        assert page.get_by_role("tab", name="A slide").get_attribute("aria-selected") == "true"
+
+    def test_nothing_is_wider_than_a_phone(self, visit, public, cell_files):
+        page = visit(public, is_mobile=True, has_touch=True)
+        page.set_viewport_size({"width": 390, "height": 844})
+        give_cell(page, cell_files[0])
+        give_slide(page, cell_files)
+        for name in TABS:
+            open_tab(page, name)
+            page.wait_for_timeout(400)
+            assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
+
+    @pytest.mark.parametrize("scheme", ["light", "dark"])
+    def test_words_stand_out_by_day_and_by_night(self, visit, public, cell_files, scheme):
+        page = visit(f"{public}/?__theme={scheme}", color_scheme=scheme)
+        give_cell(page, cell_files[0])
+        for place in (".bc-name", ".bc-sub", ".bc-number", ".bc-answer td", ".bc-note", "#warning p"):
+            assert page.evaluate(CONTRAST, place) >= 4.5, place
+
+    def test_every_picture_and_field_has_a_name(self, page, cell_files):
+        give_cell(page, cell_files[0])
+        give_slide(page, cell_files)
+        assert page.locator("img:not([alt])").count() == 0
+        assert page.locator("#cells select:not([aria-label])").count() == 0
+
+
+# The ratio of WCAG 2.1 between the colour of an element's text and what lies behind it.
+CONTRAST = """(place) => {
+  const parse = (colour) => { const n = colour.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n; };
+  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
+    .map((v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const element = document.querySelector(place);
+  let behind = element;
+  while (behind && parse(getComputedStyle(behind).backgroundColor)[3] < 1) behind = behind.parentElement;
+  const colours = [parse(getComputedStyle(element).color),
+                   behind ? parse(getComputedStyle(behind).backgroundColor) : [255, 255, 255, 1]].map(light);
+  return (Math.max(...colours) + 0.05) / (Math.min(...colours) + 0.05);
+}"""

@@ -1,0 +1,63 @@
+"""A cell gets no name when the image, its distance or its probability speaks against it, and the reason is said."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from bc_sam.assessment import Limits, agreement, assess, image_reasons
+from bc_sam.inspection import Inspection
+
+SURE = np.array([0.05, 0.9, 0.05])
+DISC = ((np.indices((64, 64)) - 32) ** 2).sum(axis=0) < 15**2
+
+
+@pytest.fixture
+def cell():
+    """A cell of which nothing bad can be said."""
+    picture = np.zeros((64, 64, 3), np.uint8)
+    return Inspection(picture, (64, 64), DISC, 1, picture, picture, np.zeros(5), {}, blank=False, blurred=False)
+
+
+def test_a_good_image_gives_no_reason(cell):
+    assert image_reasons(cell) == ()
+    said = assess(SURE, 0.5, image_reasons(cell))
+    assert (said.label, said.probability, said.abstain, said.reasons) == (1, 0.9, False, ())
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"blank": True}, "shows nothing"),
+        ({"mask": np.zeros((64, 64), bool)}, "No cell was found"),
+        ({"mask": np.pad(np.ones((4, 4), bool), 30)}, "No cell was found"),
+        ({"cells": 3}, "3 cells"),
+        ({"blurred": True}, "out of focus"),
+    ],
+)
+def test_no_name_is_given_from_a_bad_image(cell, change, words):
+    said = assess(SURE, 0.5, image_reasons(replace(cell, **change)))
+    assert said.abstain
+    assert words in said.reasons[0].text
+
+
+def test_a_doubtful_outline_is_said_but_does_not_take_the_name(cell):
+    cut = np.zeros((64, 64), bool)
+    cut[:, :30] = True
+    said = assess(SURE, 0.5, image_reasons(replace(cell, mask=cut)))
+    assert not said.abstain
+    assert "edge" in said.reasons[0].text
+
+
+def test_the_limits_decide():
+    assert assess(SURE, 0.5, limits=Limits(probability=0.95)).abstain
+    assert not assess(SURE, 0.5, limits=Limits(probability=0.9)).abstain
+    assert assess(SURE, 0.97, limits=Limits(novelty=0.95)).abstain
+    assert not assess(SURE, 1.0, limits=Limits(novelty=1)).abstain
+    assert not assess(SURE, None).abstain
+    assert "99.5%" in assess(SURE, 0.995).reasons[0].text
+
+
+def test_classifiers_agree_by_their_likeliest_label():
+    others = {"a": SURE, "b": np.array([0.1, 0.5, 0.4]), "c": np.array([0.9, 0.05, 0.05])}
+    assert agreement(others, 1) == 2
