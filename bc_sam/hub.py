@@ -27,7 +27,8 @@ _WAITS = (1, 2, 4)
 _PATIENCE = 10
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 
-_EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
+#: Where it lies.
+EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
 
 T = TypeVar("T")
 
@@ -64,7 +65,7 @@ def resolve_folder(source: str | Path, files: Sequence[str], *, subfolder: str |
         raise ConfigError(f"The subfolder {subfolder!r} leads out of the repository. Name a folder in it.")
     folder = Path(source).expanduser()
     if source == EMBEDDED_MODEL and not folder.exists():
-        folder = _EMBEDDED_FOLDER
+        folder = EMBEDDED_FOLDER
     elif folder.is_dir():
         is_run = not (folder / "config.json").exists() and (folder / "model").is_dir() and subfolder is None
         folder = folder / ("model" if is_run else inner)

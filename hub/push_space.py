@@ -9,6 +9,8 @@ from pathlib import Path
 from huggingface_hub import RepoCard
 
 from bc_sam import BCSam, BCSamError, __version__
+from bc_sam.config import EMBEDDED_MODEL
+from bc_sam.hub import EMBEDDED_FOLDER
 from bc_sam.publish import Repository
 
 ROOT = Path(__file__).parents[1]
@@ -20,7 +22,11 @@ SPACE_FILES = ("README.md", "LICENSE", "app.py", "requirements.txt", "bc_sam/*",
 def main() -> None:
     """Gathers the page, the package and the model, and pushes them in one commit."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("model", help="model folder or run folder, to put inside; or a Hub id, to load it from there")
+    parser.add_argument(
+        "model",
+        help="model folder or run folder, to put inside; a Hub id, to load it from there; or bc-sam-tiny, the model "
+        "inside the package",
+    )
     parser.add_argument("repo_id", help="OWNER/NAME of the Space on the Hub; made if it does not exist")
     parser.add_argument("--private", action="store_true", help="make a new Space private")
     parser.add_argument("--create-pr", action="store_true", help="propose it as a pull request")
@@ -40,14 +46,15 @@ def gather(folder: Path, source: str) -> None:
     """Puts together what the Space needs: no index has the package, so its source lies beside the page."""
     model = BCSam.from_pretrained(source)  # a page whose model does not load is not published
     shutil.copytree(ROOT / "space", folder, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
-    shutil.copytree(ROOT / "bc_sam", folder / "bc_sam", ignore=shutil.ignore_patterns("__pycache__"))
+    left_out = ("__pycache__",) if source == EMBEDDED_MODEL else ("__pycache__", EMBEDDED_FOLDER.name)
+    shutil.copytree(ROOT / "bc_sam", folder / "bc_sam", ignore=shutil.ignore_patterns(*left_out))
     shutil.copy(ROOT / "LICENSE", folder)
     metadata = folder / f"bc_sam-{__version__}.dist-info" / "METADATA"  # the package asks it for its version
     metadata.parent.mkdir()
     metadata.write_text(f"Metadata-Version: 2.1\nName: bc_sam\nVersion: {__version__}\n", encoding="utf-8")
     if Path(source).is_dir():
         model.save_pretrained(folder / "model")
-    else:
+    elif source != EMBEDDED_MODEL:
         card = RepoCard.load(folder / "README.md")
         card.data.models = [source]
         card.save(folder / "README.md")

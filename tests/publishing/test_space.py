@@ -21,6 +21,7 @@ from small_model import IMAGE_SIZE, small_model
 import bc_sam
 from bc_sam import BCSam, BCSamError
 from bc_sam.cli import main
+from bc_sam.config import EMBEDDED_MODEL
 from bc_sam.space.source import model_source
 
 ROOT = Path(__file__).parents[2]
@@ -95,11 +96,10 @@ def test_a_model_on_the_hub_is_linked_and_found_by_the_page(hub, repo_id, run_sc
     assert model_source(tmp_path / "page") == repo_id
 
 
-def test_the_page_takes_the_variable_then_the_folder_then_says_what_is_missing(tmp_path, monkeypatch):
+def test_the_page_takes_the_variable_then_the_folder_then_the_model_in_the_package(tmp_path, monkeypatch):
     (tmp_path / "README.md").write_text("---\nsdk: gradio\n---\n")
     for space in (tmp_path, None):
-        with pytest.raises(BCSamError, match="BC_SAM_MODEL"):
-            model_source(space)
+        assert model_source(space) == EMBEDDED_MODEL
     (tmp_path / "model").mkdir()
     assert model_source(tmp_path) == str(tmp_path / "model")
     monkeypatch.setenv("BC_SAM_MODEL", "runs/mine")
