@@ -90,8 +90,7 @@ class NetworkPass:
         last: list[RowClassifier] = []  # the one of the newest source
 
         def fit(source: str, rows: np.ndarray) -> Mapping[str, Fitted]:
-            with self.stages.timed(f"{STAGE}, {source}"):
-                last[:] = [self._train(source, rows)]
+            last[:] = [self._train(source, rows)]
             return {name: last[0]}
 
         pairs = evaluate_sources(self.labelled, fold, arguments.protocol, fit)
@@ -116,17 +115,19 @@ class NetworkPass:
         )
         logger.info("%s: %d labelled cells of %d classes.", source, len(rows), len(classes))
         inputs = NetworkInputs(stages.cells, self.features, config)
-        stages.history[f"{STAGE}, {source}"] = train_network(
-            network,
-            inputs,
-            rows,
-            arguments.network,
-            stages.accelerator,
-            arguments.seed,
-            description=f"Network on {source}",
-            checkpoints=self._checkpoints(source, rows, config, network),
-            validation_rows=self._validation(source, classes),
-        )
+        stage, checkpoints = f"{STAGE}, {source}", self._checkpoints(source, rows, config, network)
+        with stages.timed(stage, checkpoints.key):
+            stages.history[stage] = train_network(
+                network,
+                inputs,
+                rows,
+                arguments.network,
+                stages.accelerator,
+                arguments.seed,
+                description=f"Network on {source}",
+                checkpoints=checkpoints,
+                validation_rows=self._validation(source, classes),
+            )
         stages.trained[STAGE] = trained_parameters(network)
         return RowClassifier(network, inputs, head_classifier(network, config.classes, len(self.labelled.label_names)))
 
