@@ -387,8 +387,8 @@ def embed(
 
 @app.command()
 def attention(
-    model: Model,
     cells: Cells,
+    model: Annotated[str, typer.Option("--model", "-m", help="Model folder, run folder, or Hub id, of a network.")],
     out: Annotated[Path, typer.Option(help="Folder for the pictures, of twelve cells each.")],
     revision: Revision = None,
 ) -> None:

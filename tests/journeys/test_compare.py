@@ -57,7 +57,7 @@ def test_the_same_command_does_nothing_twice(table, run_bc_sam, capsys):
 @pytest.mark.parametrize("method", ["resnet", "slca", "shape-aware"])
 def test_each_names_cells(table, run_bc_sam, cell_files, tmp_path, capsys, method):
     out = tmp_path / "cells.csv"
-    assert run_bc_sam("predict", table / method, cell_files[0].parent.parent, "--csv", out) == 0
+    assert run_bc_sam("predict", "--model", table / method, cell_files[0].parent.parent, "--csv", out) == 0
     assert len(out.read_text().splitlines()) == len(cell_files) + 1
     assert "Differential count" in capsys.readouterr().out
     assert run_bc_sam("info", table / method) == 0
@@ -84,14 +84,14 @@ def test_a_report_of_a_network_can_be_had(table, run_bc_sam, tmp_path):
 def test_attention_is_drawn_and_a_bad_image_is_named(table, run_bc_sam, cell_files, tmp_path, capsys, method):
     bad = tmp_path / "bad.png"
     bad.write_text("no image")
-    assert run_bc_sam("attention", table / method, *cell_files[:3], bad, "--out", tmp_path / "drawn") == 0
+    assert run_bc_sam("attention", "--model", table / method, *cell_files[:3], bad, "--out", tmp_path / "drawn") == 0
     assert [path.name for path in (tmp_path / "drawn").iterdir()] == ["attention_001.png"]
     assert "bad.png" in capsys.readouterr().err
 
 
 def test_what_has_no_attention_says_so(table, run_bc_sam, cell_files, tmp_path, capsys):
     for method in ("resnet", "bc-sam"):
-        assert run_bc_sam("attention", table / method, cell_files[0], "--out", tmp_path) == 1
+        assert run_bc_sam("attention", "--model", table / method, cell_files[0], "--out", tmp_path) == 1
         assert "--method slca" in capsys.readouterr().err
 
 
