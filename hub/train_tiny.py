@@ -1,44 +1,65 @@
-"""Trains bc-sam-tiny, the model inside the package, from nothing: python hub/train_tiny.py --help."""
+"""Trains bc-sam-tiny, the model inside the package, from nothing: python hub/train_tiny.py --help.
+
+A new small SAM first learns to see cells, by their classes and masks (`bc_sam.training.pretraining`); then come the
+three stages, as for any base. Fold 0 of both data sets is in none of it; a tenth of the rest chooses the best epochs.
+"""
 
 import argparse
 import logging
+import shlex
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from bc_sam import BCSam, BCSamError
 from bc_sam.config import PretrainingArguments, TrainingArguments, preset
 from bc_sam.experiment import Experiment, RunConfig
+from bc_sam.hub import EMBEDDED_FOLDER
+from bc_sam.run_report import write_run_report
 from bc_sam.sam.loading import load_sam
+from bc_sam.tables import render_text
 from bc_sam.training.checkpoints import Checkpoints
 from bc_sam.training.pretraining import pretrain
 
+#: The fold that is kept out.
 FOLD = 0
 
 
 def main() -> None:
-    """Trains the base, then the three stages on it, and measures."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Trains the base, then the three stages on it; measures, and writes the model."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--matek19", required=True, help="folder or zip of Matek-19")
     parser.add_argument("--acevedo20", required=True, help="folder or zip of Acevedo-20")
     parser.add_argument("--masks", required=True, help="CSV that ties images to hand masks")
     parser.add_argument("--out", type=Path, required=True, help="run folder; a run that was stopped goes on")
+    parser.add_argument("--embed", action="store_true", help="put the model into the package when it is done")
     options = parser.parse_args()
     logging.basicConfig(format="%(message)s")
     logging.getLogger("bc_sam").setLevel("INFO")
-    data = f"matek19={options.matek19}", f"acevedo20={options.acevedo20}"
     base = options.out.with_name(f"{options.out.name}-base")
+    data = f"matek19={options.matek19}", f"acevedo20={options.acevedo20}"
     experiment = Experiment.create(options.out, RunConfig(data, options.masks, arguments=arguments(str(base))))
     if not (base / "model.safetensors").exists():
         train_base(experiment, base)
     experiment.run_fold(FOLD)
+    folder = experiment.publish_model()
+    print(render_text(write_run_report(experiment, ["python", *map(shlex.quote, sys.argv)])))
+    if options.embed:
+        BCSam.from_pretrained(folder).save_pretrained(EMBEDDED_FOLDER, half=True)
 
 
 def arguments(base: str) -> TrainingArguments:
     """The numbers of the three stages: those of the preset, on a base that has seen cells."""
     tiny = preset("tiny")
-    segmentation = replace(tiny.segmentation, train_encoder=False, epochs=16)
-    return replace(tiny, base=base, validation=0.1, segmentation=segmentation)
+    return replace(
+        tiny,
+        base=base,
+        validation=0.1,
+        segmentation=replace(tiny.segmentation, train_encoder=False, epochs=12, learning_rate=1e-4),
+        autoencoder=replace(tiny.autoencoder, feature_weight=1.0, batch_size=32, epochs=8),
+    )
 
 
 def train_base(experiment: Experiment, folder: Path) -> None:
@@ -64,4 +85,7 @@ def train_base(experiment: Experiment, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except BCSamError as error:
+        sys.exit(f"error: {error}")
