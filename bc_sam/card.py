@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from bc_sam.card_merge import assemble, begin, end, merge_cards
 from bc_sam.config import BCSamConfig
+from bc_sam.intervals import evaluation_intervals
 from bc_sam.labels import LABELS
 from bc_sam.model_folder import CARD, FIGURES
 from bc_sam.provenance import Provenance
@@ -109,6 +110,7 @@ def render_card(
         costs=list(_costs(evaluation)),
         environment=evaluation.environment if evaluation else {},
         per_class=list(_per_class(evaluation, classifier)),
+        intervals=evaluation_intervals(evaluation, classifier) if evaluation and evaluation.pairs else [],
         calibration=calibration_errors(evaluation) if evaluation else [],
         missing=list(evaluation.missing()) if evaluation else [],
         pictures=pictures,
