@@ -1,0 +1,110 @@
+"""Measures what a model's card does not: python hub/measure_tiny.py --help.
+
+How well doubt tells cells from what is none of its classes, how long a cell takes on one core, and how much memory.
+"""
+
+import argparse
+import resource
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.metrics import roc_auc_score
+
+from bc_sam import BCSam
+from bc_sam.assessment import Limits, assess, image_reasons
+from bc_sam.images import find_images, read_image
+from bc_sam.inspection import Inspection, inspect_cells
+from bc_sam.novelty import NoveltyScale
+
+
+def main() -> None:
+    """Prints a table of doubt and a line of cost."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("cells", type=Path, help="folder of cells of known classes, best of a laboratory never seen")
+    parser.add_argument("--other", type=Path, nargs="*", default=[], help="folders of what is none of the classes")
+    parser.add_argument("--model", default="bc-sam-tiny")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    model = BCSam.from_pretrained(options.model, device="cpu")
+    files = find_images(options.cells)
+    start = time.perf_counter()
+    known = look(model, files)
+    seconds = time.perf_counter() - start
+    others: dict[str, Sequence[Any]] = {folder.name: find_images(folder) for folder in options.other}
+    others |= {"empty field": empty_fields(), "noise": noise(), "half a cell": halves(files)}
+    print(f"Doubt of the classifier {model.config.default_classifier}; {len(files)} cells of {options.cells.name}.\n")
+    print("| | images | left without a name | AUROC of improbability | AUROC of novelty |\n|:--|--:|--:|--:|--:|")
+    print(f"| cells | {len(known)} | {left_out(model, known):.0%} | | |")
+    for name, images in others.items():
+        found = look(model, images)
+        print(
+            f"| {name} | {len(found)} | {left_out(model, found):.0%} | "
+            f"{separation(improbability(model, known), improbability(model, found)):.3f} | "
+            f"{separation(novelty(model, known), novelty(model, found)):.3f} |"
+        )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+    print(
+        f"\nOn one core, all that the page shows of a cell: {1000 * seconds / len(files):.0f} ms; peak {peak:.0f} MiB."
+    )
+
+
+def look(model: BCSam, images: Iterable[Any]) -> list[Inspection]:
+    """What the model sees in those images that can be read."""
+    steps = inspect_cells(model, images)
+    return [one.inspection for step in steps for one in step if one.inspection is not None]
+
+
+def improbability(model: BCSam, found: Sequence[Inspection]) -> np.ndarray:
+    """1 less the probability of the likeliest label, (n,)."""
+    return np.array([1 - one.probabilities[model.config.default_classifier].max() for one in found])
+
+
+def novelty(model: BCSam, found: Sequence[Inspection]) -> np.ndarray:
+    """See `bc_sam.novelty`, (n,)."""
+    assert model.reference is not None
+    return NoveltyScale(model.reference).novelty(np.stack([one.latent for one in found]))
+
+
+def left_out(model: BCSam, found: Sequence[Inspection]) -> float:
+    """Share of the images that get no name under the limits that the page starts with."""
+    name = model.config.default_classifier
+    judged = [
+        assess(one.probabilities[name], float(new), image_reasons(one), Limits())
+        for one, new in zip(found, novelty(model, found), strict=True)
+    ]
+    return float(np.mean([one.abstain for one in judged]))
+
+
+def separation(cells: np.ndarray, others: np.ndarray) -> float:
+    """Area under the curve: how often something else is doubted more than a cell, 0.5 is chance."""
+    return float(roc_auc_score([0] * len(cells) + [1] * len(others), np.concatenate([cells, others])))
+
+
+def empty_fields() -> list[np.ndarray]:
+    """Forty pictures of background: light, with a slow change of it and a camera's noise."""
+    random = np.random.default_rng(0)
+    slope = np.linspace(-1, 1, 300)[:, None, None]
+    fields = []
+    for _ in range(40):
+        light = random.uniform(190, 245, 3) + random.uniform(0, 15) * slope
+        fields.append(np.clip(light + random.normal(0, 3, (300, 300, 3)), 0, 255).astype(np.uint8))
+    return fields
+
+
+def noise() -> list[np.ndarray]:
+    """Forty pictures of nothing but noise."""
+    return [np.random.default_rng(number).integers(0, 256, (300, 300, 3), np.uint8) for number in range(40)]
+
+
+def halves(files: Sequence[Path]) -> list[np.ndarray]:
+    """Up to forty cells of which the frame cuts half off."""
+    cut = [np.asarray(read_image(file)) for file in files[:: max(1, len(files) // 40)]]
+    return [image[:, image.shape[1] // 2 :] for image in cut]
+
+
+if __name__ == "__main__":
+    main()
