@@ -59,7 +59,7 @@ def confusion_intervals(confusion: np.ndarray, seed: int = 0) -> dict[str, Inter
 
     Example:
         >>> str(confusion_intervals(np.array([[90, 10], [0, 0]]))["accuracy"])
-        '90.0 (84.0 to 95.0)'
+        '90.0 (84.0 to 96.0)'
     """
     true = confusion.sum(axis=1)
     shown = confusion[true > 0]
