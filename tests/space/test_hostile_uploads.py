@@ -6,6 +6,7 @@ import struct
 import sys
 import zipfile
 import zlib
+from http.client import HTTPConnection
 from pathlib import Path
 
 import httpx
@@ -48,7 +49,7 @@ def declared_png(side):
 
 def test_an_image_of_50000_pixels_is_refused_unread(client, tmp_path):
     (tmp_path / "large.png").write_bytes(declared_png(50_000))
-    assert "50000 x 50000 pixels" in refused(client, tmp_path / "large.png")
+    assert "too many pixels" in refused(client, tmp_path / "large.png")
 
 
 def test_an_svg_with_a_script_is_no_image(client, tmp_path):
@@ -95,9 +96,12 @@ def test_200_megabytes_are_refused(public):
 
 
 def test_many_files_that_are_too_much_together_are_refused_at_once(public):
-    headers = {"Content-Type": "multipart/form-data; boundary=x", "Content-Length": str(600 * 2**20)}
-    with httpx.stream("POST", f"{public}/gradio_api/upload", content=iter([b"--x"]), headers=headers) as answer:
-        assert answer.status_code == 413
+    connection = HTTPConnection(public.partition("://")[2], timeout=30)
+    connection.putrequest("POST", "/gradio_api/upload")
+    connection.putheader("Content-Type", "multipart/form-data; boundary=x")
+    connection.putheader("Content-Length", str(600 * 2**20))
+    connection.endheaders()
+    assert connection.getresponse().status == 413  # and nothing of it was sent
 
 
 def test_a_length_that_is_not_told_is_refused(public):
