@@ -135,7 +135,7 @@ class Slide:
         for place, (cell, assessment, status, _) in enumerate(self.judged(choice)):
             row: dict[str, Any] = {"place": place, "file": cell.name, "picture": cell.thumbnail, "status": status}
             if assessment is None:
-                row |= {"why": cell.error, "short": "cannot be read"}
+                row |= {"label": "", "hand": "", "why": cell.error}
             else:
                 second, probability = top_labels(cell.probabilities[choice.classifier], self.labels, 2)[-1]
                 row |= {

@@ -209,7 +209,7 @@ class TestASlide:
         page.locator(".bc-drop input[type=file]").nth(1).set_input_files(
             [file for _ in range(100) for file in cell_files]
         )
-        page.locator(".bc-progress progress").wait_for()
+        page.locator(".bc-progress progress:not([value='0'])").wait_for()
         page.get_by_role("button", name="Stop").click()
         page.locator("#cells tbody tr").first.wait_for()
         said = page.locator("#slide-notice").inner_text()

@@ -85,12 +85,14 @@ def test_the_csv_holds_all_and_no_formula(loaded, cell_files, tmp_path):
 def test_the_report_says_all_and_runs_nothing(loaded, cell_files, tmp_path):
     hostile = tmp_path / "<script>alert(1)<x>.png"
     hostile.write_bytes(cell_files[0].read_bytes())
-    slide = look(loaded, [hostile, cell_files[1]])
+    (tmp_path / "broken.png").write_text("no image")
+    slide = look(loaded, [hostile, cell_files[1], tmp_path / "broken.png"])
     slide.correct(1, "smudge_cell")
     page = render_report(slide, ALL, "today")
     assert "<script" not in page
     assert "&lt;script&gt;alert(1)" in page
     assert "Smudge cell" in page
+    assert "broken.png is not an image" in page
     assert "Not a medical device" in page
     assert "http" not in page.replace("http-equiv", "")
 

@@ -96,7 +96,7 @@ function draw() {
     fill(line, row);
     return line;
   }));
-  element.querySelectorAll("thead th").forEach((head, i) => {
+  [...element.querySelector("thead tr").cells].forEach((head, i) => {
     if (i === sorted) head.setAttribute("aria-sort", rising ? "ascending" : "descending");
     else head.removeAttribute("aria-sort");
   });
