@@ -1,5 +1,6 @@
 """Takes the pictures of the page that the README shows, of rendered cells: python docs/draw_page.py MODEL."""
 
+import io
 import shutil
 import sys
 import tempfile
@@ -26,27 +27,27 @@ def main(source: str) -> None:
         _, address, _ = served.launch(prevent_thread_lock=True, quiet=True, **launch_options(settings))
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1120, "height": 900})
+        page.set_default_timeout(300_000)
         page.goto(address)
         page.locator("#examples button").nth(4).click()
         page.locator(".bc-answer").wait_for()
-        keep(page, "page_cell.png", 1060)
+        keep(page, "page_cell.jpg", 1060)
         page.get_by_role("tab", name="A slide").click()
         page.locator(".bc-drop input[type=file]").nth(1).set_input_files(
             sorted(path for path in (Path(cells) / "new").rglob("*.png") if "masks" not in path.parts)
         )
         page.locator("#cells tbody tr").first.wait_for()
-        keep(page, "page_slide.png", 1200)
+        keep(page, "page_slide.jpg", 1200)
         browser.close()
         served.close()
 
 
 def keep(page: Page, name: str, height: int) -> None:
-    """Takes the upper part of the page, in few colours so that the file is small."""
+    """Takes the upper part of the page, as JPEG so that the file is small."""
     page.wait_for_timeout(800)
-    page.screenshot(path=HERE / name, full_page=True)
-    with Image.open(HERE / name) as picture:
+    with Image.open(io.BytesIO(page.screenshot(full_page=True))) as picture:
         upper = picture.convert("RGB").crop((0, 0, picture.width, min(height, picture.height)))
-    upper.quantize(128, dither=Image.Dither.NONE).save(HERE / name, optimize=True)
+    upper.save(HERE / name, quality=80, optimize=True)
 
 
 if __name__ == "__main__":
