@@ -1,4 +1,4 @@
-"""Takes the pictures of the page that the README shows, of rendered cells: python docs/draw_page.py MODEL."""
+"""Takes the picture of the page that the README shows, of rendered cells: python docs/draw_page.py MODEL."""
 
 import io
 import shutil
@@ -29,9 +29,6 @@ def main(source: str) -> None:
         page = browser.new_page(viewport={"width": 1120, "height": 900})
         page.set_default_timeout(300_000)
         page.goto(address)
-        page.locator("#examples button").nth(4).click()
-        page.locator(".bc-answer").wait_for()
-        keep(page, "page_cell.jpg", 1060)
         page.get_by_role("tab", name="A slide").click()
         page.locator(".bc-drop input[type=file]").nth(1).set_input_files(
             sorted(path for path in (Path(cells) / "new").rglob("*.png") if "masks" not in path.parts)
