@@ -27,6 +27,9 @@ _WAITS = (1, 2, 4)
 _PATIENCE = 10
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 
+# A server that closes an idle connection at the moment it is used again; by name, since the client's own client changes.
+_DROPPED = ("RemoteProtocolError", "ReadError")
+
 #: Where it lies.
 EMBEDDED_FOLDER = Path(__file__).parent / "embedded"
 
@@ -123,7 +126,7 @@ def download_snapshot(
 
 
 def with_retries(call: Callable[[], T]) -> T:
-    """Calls again when the Hub says that it is overloaded or out of order, up to three times and for ten seconds."""
+    """Calls again when the Hub is overloaded, out of order or hangs up, up to three times and for ten seconds."""
     start = time.monotonic()
     for wait in _WAITS:
         try:
@@ -139,6 +142,8 @@ def is_transient(error: BaseException | None) -> bool:
     """Whether the Hub failed in a way that passes; the client hides some of its answers behind other errors."""
     while error is not None:
         if isinstance(error, HfHubHTTPError) and error.response.status_code in _TRANSIENT:
+            return True
+        if isinstance(error, HTTPError) and type(error).__name__ in _DROPPED:
             return True
         error = error.__cause__
     return False

@@ -29,7 +29,9 @@ def main() -> None:
     endpoint = f"http://127.0.0.1:{listening.getsockname()[1]}"
     app = build(Hub(options.root, endpoint))
     print(f"READY {endpoint}", flush=True)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1))
+    server = uvicorn.Server(
+        uvicorn.Config(app, log_level="critical", timeout_graceful_shutdown=1, timeout_keep_alive=60)
+    )
     if options.fd is not None:
         threading.Thread(target=_end_with_parent, args=[server], daemon=True).start()
     server.run(sockets=[listening])
