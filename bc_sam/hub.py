@@ -27,7 +27,7 @@ _WAITS = (1, 2, 4)
 _PATIENCE = 10
 _TRANSIENT = (408, 429, 500, 502, 503, 504)
 
-# A server that closes an idle connection at the moment it is used again; by name, since the client's own client changes.
+# A server closed an idle connection as it was used again. By name, since the library below the client changes.
 _DROPPED = ("RemoteProtocolError", "ReadError")
 
 #: Where it lies.
