@@ -248,18 +248,11 @@ class BCSam:
         repo_id: str | None = None,
         half: bool = False,
     ) -> None:
-        if lost := self.config.classifiers.keys() - self.classifiers.keys():
-            raise BCSamError(f"The classifiers {', '.join(lost)} were not loaded, and would be lost. Load them all.")
         inside = self.config.base_inside or include_base
-        save_adapter(self.adapter, folder / model_folder.ADAPTER)
-        if inside:
-            with quiet():
-                base_model(self.adapter).save_pretrained(folder / model_folder.BASE)
-        (folder / model_folder.AUTOENCODER).parent.mkdir()
-        save_autoencoder(self.autoencoder, folder / model_folder.AUTOENCODER)
+        self._write_weights(folder, with_base=inside)
         if half:
             halve_weights(folder)
-        save_classifiers(self.classifiers, self.reference, folder)
+        classifiers = self._write_classifiers(folder)  # after that, since these stay as they are
         model_folder.write_preprocessor(self.config, folder / model_folder.PREPROCESSOR)
         for part, name in ((self.evaluation, model_folder.EVALUATION), (self.record, model_folder.RECORD)):
             if part is not None:
@@ -267,12 +260,27 @@ class BCSam:
         config = replace(
             self.config,
             base_inside=inside,
-            classifiers={name: tuple(fitted.classes.tolist()) for name, fitted in self.classifiers.items()},
+            classifiers=classifiers,
             versions=installed_versions(),
             files=model_folder.hash_files(folder),
         )
         config.save(folder / model_folder.CONFIG)
         write_card(folder, config, self.evaluation, self.record, existing=existing_card, repo_id=repo_id)
+
+    def _write_weights(self, folder: Path, *, with_base: bool) -> None:
+        save_adapter(self.adapter, folder / model_folder.ADAPTER)
+        if with_base:
+            with quiet():
+                base_model(self.adapter).save_pretrained(folder / model_folder.BASE)
+        (folder / model_folder.AUTOENCODER).parent.mkdir()
+        save_autoencoder(self.autoencoder, folder / model_folder.AUTOENCODER)
+
+    def _write_classifiers(self, folder: Path) -> dict[str, tuple[int, ...]]:
+        """Returns what the config says of them: the labels that each knows."""
+        if lost := self.config.classifiers.keys() - self.classifiers.keys():
+            raise BCSamError(f"The classifiers {', '.join(lost)} were not loaded, and would be lost. Load them all.")
+        save_classifiers(self.classifiers, self.reference, folder)
+        return {name: tuple(fitted.classes.tolist()) for name, fitted in self.classifiers.items()}
 
     def refit(self, seed: int = 1234) -> None:
         """Fits the classifiers again on the stored latents, such as after an upgrade of scikit-learn.

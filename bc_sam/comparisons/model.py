@@ -1,7 +1,6 @@
 """A comparison system as its users see it: loaded, asked, saved and shared as `BCSam` is, of which it is a kind."""
 
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,7 +12,6 @@ from torch import Tensor
 from transformers import SamModel
 
 from bc_sam import model_folder
-from bc_sam.card import write_card
 from bc_sam.comparisons.arguments import NetworkConfig
 from bc_sam.comparisons.networks import (
     CellNetwork,
@@ -29,8 +27,7 @@ from bc_sam.features import encode_pixels, inference_sam, predict_masks
 from bc_sam.model import BCSam, load_base
 from bc_sam.record import TrainingRecord
 from bc_sam.results import Evaluation
-from bc_sam.sam.weights import halve_weights, quiet
-from bc_sam.stored_classifiers import installed_versions
+from bc_sam.sam.weights import quiet
 
 
 class ComparisonModel(BCSam):
@@ -202,30 +199,14 @@ class ComparisonModel(BCSam):
         """Images or masks at the size that the network sees, on its device."""
         return torch.tensor(np.stack([shrunk(one, self.network_config.input_size) for one in images])).to(self.device)
 
-    def _write(
-        self,
-        folder: Path,
-        *,
-        include_base: bool,
-        existing_card: str | None,
-        repo_id: str | None = None,
-        half: bool = False,
-    ) -> None:
-        inside = self.config.base_inside or include_base
+    def _write_weights(self, folder: Path, *, with_base: bool) -> None:
         save_network(self.network, folder / model_folder.NETWORK)
-        if inside and self.base is not None:
+        if with_base and self.base is not None:
             with quiet():
                 self.base.save_pretrained(folder / model_folder.BASE)
-        if half:
-            halve_weights(folder)
-        model_folder.write_preprocessor(self.config, folder / model_folder.PREPROCESSOR)
-        for part, name in ((self.evaluation, model_folder.EVALUATION), (self.record, model_folder.RECORD)):
-            if part is not None:
-                part.save(folder / name)
-        versions, files = installed_versions(), model_folder.hash_files(folder)
-        config = replace(self.config, base_inside=inside, versions=versions, files=files)
-        config.save(folder / model_folder.CONFIG)
-        write_card(folder, config, self.evaluation, self.record, existing=existing_card, repo_id=repo_id)
+
+    def _write_classifiers(self, folder: Path) -> dict[str, tuple[int, ...]]:
+        return {}  # its last layer is in the network
 
 
 def with_attention(model: BCSam) -> ComparisonModel:
