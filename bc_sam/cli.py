@@ -487,7 +487,8 @@ def data_command(
 def render(
     out: Annotated[Path, typer.Argument(help="New folder for the images, their masks and pairs.csv.")],
     laboratory: Annotated[
-        list[str], typer.Option(help="munich, barcelona or tehran: stain and microscope. Repeatable.")
+        list[str],
+        typer.Option(help="munich, barcelona or tehran: stain and microscope; anywhere: many drawn ones. Repeatable."),
     ] = ["munich", "barcelona"],  # noqa: B006  typer copies it
     cells_per_class: Annotated[int, typer.Option(min=1, help="Cells of each of the 13 classes.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the cells.")] = 0,

@@ -69,7 +69,7 @@ class SegmentationArguments(JsonConfig):
 
 @dataclass(frozen=True)
 class PretrainingArguments(JsonConfig):
-    """How a new small SAM learns to see cells before the stages: by their classes and masks at once.
+    """How a new small SAM learns to see cells before the stages: by classes, masks and a teacher at once.
 
     Attributes:
         window: Side of the middle of the image that is looked at first, pixels; fewer patches learn faster.
@@ -80,30 +80,41 @@ class PretrainingArguments(JsonConfig):
         weight_decay: Decay of AdamW.
         mask_weight: Weight of the loss of masks; that of classes has 1.
         label_smoothing: Share of each label that is spread over all classes, 0..1.
+        teacher_epochs: Epochs of the teacher, a small convolutional network; 0 does without it.
+        teacher_rate: Peak rate of the teacher.
+        teaching: Share of the teacher's word beside that of the label, 0..1.
         smallest: Least enlargement of a view.
         largest: Most enlargement of a view.
         shift: Most that a view is moved, as a share of half its side.
-        colour: Strength of the change of light and stain; 0 is none.
+        stain: Strength of the change of stain; 0 is none.
+        slide: Most that a slide is darkened in a channel, optical density.
+        focus: Strength of blur and sharpening, 0..1.
         evenness: How far small laboratories are seen more often: 0 as they come, 1 all as often.
     """
 
     window: int = 144
-    window_epochs: int = 40
-    epochs: int = 12
+    window_epochs: int = 60
+    epochs: int = 16
     batch_size: int = 32
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     mask_weight: float = 0.5
     label_smoothing: float = 0.1
-    smallest: float = 0.75
-    largest: float = 1.3
+    teacher_epochs: int = 50
+    teacher_rate: float = 2e-3
+    teaching: float = 0.5
+    smallest: float = 0.7
+    largest: float = 1.35
     shift: float = 0.06
-    colour: float = 0.18
+    stain: float = 0.3
+    slide: float = 0.3
+    focus: float = 0.9
     evenness: float = 0.5
 
     def __post_init__(self) -> None:
         _require(0 < self.smallest <= self.largest, f"smallest must not exceed largest: {self.smallest}.")
         _require(0 <= self.evenness <= 1, f"evenness must be in 0..1, not {self.evenness}.")
+        _require(0 <= self.teaching <= 1, f"teaching must be in 0..1, not {self.teaching}.")
 
 
 @dataclass(frozen=True)

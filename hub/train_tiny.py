@@ -1,7 +1,8 @@
 """Trains bc-sam-tiny, the model inside the package, from nothing: python hub/train_tiny.py --help.
 
-A new small SAM first learns to see cells, by their classes and masks (`bc_sam.training.pretraining`); then come the
-three stages, as for any base. Fold 0 of both data sets is in none of it; a tenth of the rest chooses the best epochs.
+A new small SAM first learns to see cells, by their classes, their masks and a teacher (`bc_sam.training.pretraining`);
+then come the three stages, as for any base. Fold 0 of both data sets is in none of it; a tenth of the rest chooses the
+best epochs.
 """
 
 import argparse
@@ -15,16 +16,22 @@ import numpy as np
 
 from bc_sam import BCSam, BCSamError
 from bc_sam.config import PretrainingArguments, TrainingArguments, preset
+from bc_sam.data.rendered import ANYWHERE, load_rendered
+from bc_sam.data.store import store_cells
 from bc_sam.experiment import Experiment, RunConfig
 from bc_sam.hub import EMBEDDED_FOLDER
 from bc_sam.run_report import write_run_report
 from bc_sam.sam.loading import load_sam
 from bc_sam.tables import render_text
 from bc_sam.training.checkpoints import Checkpoints
+from bc_sam.training.naming import Lessons
 from bc_sam.training.pretraining import pretrain
 
 #: The fold that is kept out.
 FOLD = 0
+
+#: Rendered cells of each class, each of its own laboratory, to learn to see from.
+RENDERED = 60
 
 
 def main() -> None:
@@ -67,21 +74,26 @@ def train_base(experiment: Experiment, folder: Path) -> None:
     """Lets a new small SAM learn to see the cells that are in neither the tested fold nor the validation."""
     learned = np.flatnonzero(experiment.folds != FOLD)
     rows, validation = experiment.set_aside(learned)
-    sam = load_sam("tiny", seed=experiment.arguments.seed)
+    seed = experiment.arguments.seed
+    sam = load_sam("tiny", seed=seed)
     work = experiment.folder / "work" / "base"
     numbers = PretrainingArguments()
-    key = repr((numbers, experiment.cells.table.key))
-    sam, _ = pretrain(
-        sam,
+    rendered = store_cells(
+        [load_rendered(ANYWHERE, cells_per_class=RENDERED, seed=seed)], work / "rendered", experiment.cells.image_size
+    )
+    lessons = Lessons(
         experiment.cells,
         rows,
+        rendered,
+        validation,
         numbers,
         experiment.accelerator,
         experiment.model_config(sam, rows),
-        experiment.arguments.seed,
-        checkpoints=(Checkpoints(work / "window", key), Checkpoints(work / "whole", key)),
-        validation_rows=validation,
+        seed,
     )
+    key = repr((numbers, experiment.cells.table.key, rendered.table.key))
+    teacher, window, whole = (Checkpoints(work / part, key) for part in ("teacher", "window", "whole"))
+    sam, _ = pretrain(sam, lessons, checkpoints=(teacher, window, whole))
     sam.save_pretrained(folder)
 
 

@@ -19,7 +19,7 @@ from tqdm import tqdm
 
 from bc_sam.data.cells import FEATURES
 from bc_sam.data.rendering.cell_types import CELL_TYPES
-from bc_sam.data.rendering.laboratory import LABORATORIES, Laboratory
+from bc_sam.data.rendering.laboratory import LABORATORIES, Laboratory, any_laboratory
 from bc_sam.data.rendering.shapes import Frame
 from bc_sam.data.rendering.smear import draw_smear
 from bc_sam.data.rendering.white_cell import draw_white_cell
@@ -27,10 +27,14 @@ from bc_sam.errors import ConfigError, DataError
 from bc_sam.labels import LABELS
 from bc_sam.provenance import RENDERED
 
-__all__ = ["LABORATORIES", "SLIDES", "Laboratory", "load_rendered", "render_cell", "write_rendered"]
+__all__ = ["ANYWHERE", "LABORATORIES", "SLIDES", "Laboratory", "load_rendered", "render_cell", "write_rendered"]
 
 #: Slides that each laboratory's cells lie on. Cell number i of each class lies on slide i modulo SLIDES.
 SLIDES = 5
+
+#: In the place of a laboratory's name: every slide is of another laboratory, and cell number i of each class lies on
+#: slide i.
+ANYWHERE = "anywhere"
 
 
 def render_cell(
@@ -82,7 +86,7 @@ def load_rendered(
     a class, or other classes beside it, leave it as it is.
 
     Args:
-        laboratory: A name in `LABORATORIES`; it becomes the domain.
+        laboratory: A name in `LABORATORIES`, or `ANYWHERE`; it becomes the domain.
         cells_per_class: Cells of each label.
         seed: Non-negative seed of all cells and slides.
         size: Side of the images, pixels, at least 32.
@@ -125,7 +129,7 @@ def write_rendered(
 
     Args:
         folder: New or empty folder.
-        laboratories: Names in `LABORATORIES`.
+        laboratories: Names in `LABORATORIES`, or `ANYWHERE`.
         cells_per_class: See `load_rendered`, as for the other options.
         seed: Non-negative.
         size: Pixels.
@@ -162,10 +166,10 @@ def _rows(
     laboratory: str, cells_per_class: int, seed: int, size: int, labels: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
     """Renders the rows of a data set one by one, under a progress bar."""
-    slides = [LABORATORIES[laboratory].slide(_generator(seed, laboratory, "slide", i)) for i in range(SLIDES)]
+    slides = _slides(laboratory, cells_per_class, seed)
     cells = [(label, index) for label in labels for index in range(cells_per_class)]
     for label, index in tqdm(cells, f"Rendering {laboratory}", unit="cell", disable=None):
-        slide = index % SLIDES
+        slide = index % len(slides)
         image, mask = render_cell(label, slides[slide], _generator(seed, laboratory, label, index), size)
         file = f"{label}_{index:04d}.png"
         yield {
@@ -176,6 +180,13 @@ def _rows(
             "group": f"{laboratory}_slide_{slide}",
             "file": file,
         }
+
+
+def _slides(laboratory: str, cells_per_class: int, seed: int) -> list[Laboratory]:
+    """Stain, microscope and camera of each slide."""
+    if laboratory == ANYWHERE:
+        return [any_laboratory(_generator(seed, laboratory, "slide", i)) for i in range(cells_per_class)]
+    return [LABORATORIES[laboratory].slide(_generator(seed, laboratory, "slide", i)) for i in range(SLIDES)]
 
 
 def _generator(seed: int, laboratory: str, what: str, index: int) -> np.random.Generator:
@@ -190,8 +201,9 @@ def _png(pixels: NDArray[np.uint8]) -> bytes:
 
 
 def _check_request(laboratory: str, cells_per_class: int, seed: int, size: int, labels: Sequence[str]) -> None:
-    if laboratory not in LABORATORIES:
-        raise DataError(f"There is no laboratory {laboratory!r}; choose among {', '.join(LABORATORIES)}.")
+    if laboratory not in (*LABORATORIES, ANYWHERE):
+        names = ", ".join((*LABORATORIES, ANYWHERE))
+        raise DataError(f"There is no laboratory {laboratory!r}; choose among {names}.")
     for label in labels:
         _check_label(label)
     _check_size(size)

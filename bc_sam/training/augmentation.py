@@ -15,6 +15,9 @@ MAX_TILT = 20.0
 
 _TILT = math.radians(MAX_TILT)
 
+#: Random numbers that a view of `strong_views` takes.
+STRONG_DRAWS = 23
+
 
 def view_draws(seed: int, epoch: int, cells: Iterable[int], n: int = 9) -> Tensor:
     """Draws the random numbers of one view of each cell, (B, n) in 0..1, from the seed, the epoch and the cell alone.
@@ -51,13 +54,12 @@ def strong_views(
 ) -> tuple[Tensor, Tensor]:
     """Gives each image and its mask a view as another microscope, lamp and stain would show it.
 
-    Any angle, mirrored or not, enlarged or shrunk, moved a little; other brightness, contrast and gamma; and channels
-    mixed with each other, since a stain's colour lies in all three.
+    Any angle, mirrored or not, enlarged or shrunk, moved a little; another stain and slide; softer or sharper.
 
     Args:
         images: (B, 3, S, S) float, 0..255.
         masks: (B, S, S) float, 0 or 1.
-        draws: (B, 21), from `view_draws`.
+        draws: (B, STRONG_DRAWS), from `view_draws`.
         window: Side of the views, pixels; where it is less than S, the middle is cut out, not shrunk.
         arguments: How strong.
 
@@ -76,20 +78,36 @@ def strong_views(
     motion = torch.stack(rows).permute(2, 0, 1)
     images = moved(images, motion, size=window)
     masks = moved(masks[:, None], motion, "nearest", size=window)[:, 0]
-    return _restain(images, draws[:, 5:] * 2 - 1, arguments.colour), masks
+    images = _restained(images, draws[:, 5:22] * 2 - 1, arguments.stain, arguments.slide)
+    return _refocused(images, draws[:, 22], arguments.focus), masks
 
 
-def _restain(images: Tensor, draws: Tensor, strength: float) -> Tensor:
-    """Other gamma and contrast, and each channel a mixture of all, of images (B, 3, S, S); draws (B, 16) in -1..1."""
-    gamma = torch.exp(strength * draws[:, 0, None, None, None])
-    contrast = 1 + strength * draws[:, 1, None, None, None]
-    gain = 1 + strength * draws[:, 2:5, None, None]
-    mixing = torch.eye(3).to(images) + strength / 2 * draws[:, 5:14].reshape(-1, 3, 3)
-    mixing = mixing / mixing.sum(dim=2, keepdim=True)  # grey stays grey, so the empty background stays light
-    light = (images / 255).clamp(1e-4, 1) ** gamma
-    light = torch.einsum("bij,bjyx->biyx", mixing, light) * gain
-    mean = light.mean(dim=(1, 2, 3), keepdim=True)
-    return (((light - mean) * contrast + mean) * 255).clamp(0, 255)
+def _restained(images: Tensor, draws: Tensor, stain: float, slide: float) -> Tensor:
+    """Changes stain and slide of images (B, 3, S, S), 0..255, by draws (B, 17) in -1..1.
+
+    A stain takes away light by Beer and Lambert's law, so its change is a change of optical density: stronger or
+    weaker, in each channel by itself, from one channel to another, and more or less coloured. The density of the empty
+    slide is set apart, since what stains a cell does not stain the glass.
+    """
+    density = -(images / 255).clamp(1 / 255, 1).log()
+    sample = density[:, :, ::4, ::4].flatten(2)
+    glass = sample.kthvalue(sample.shape[2] // 10 + 1, dim=2).values[:, :, None, None]
+    stained = density - glass
+    vivid, strength = 1 + stain * draws[:, 0, None, None, None], (stain * draws[:, 1, None, None]).exp()
+    grey = stained.mean(dim=1, keepdim=True)
+    own = torch.diag_embed((stain * draws[:, 2:5]).exp())
+    across = stain / 2 * draws[:, 5:14].reshape(-1, 3, 3) * (1 - torch.eye(3).to(images))
+    stained = torch.einsum("bij,bjyx->biyx", (own + across) * strength, grey + (stained - grey) * vivid)
+    glass = glass + slide * (draws[:, 14:17, None, None] + 1) / 2
+    return ((-(stained + glass)).exp() * 255).clamp(0, 255)
+
+
+def _refocused(images: Tensor, draws: Tensor, strength: float) -> Tensor:
+    """Blurs images (B, 3, S, S), or sharpens them, by draws (B,) in 0..1; a third stay nearly as they are."""
+    soft = F.avg_pool2d(F.pad(images, (2, 2, 2, 2), "reflect"), (5, 1), stride=1)
+    soft = F.avg_pool2d(soft, (1, 5), stride=1)
+    towards = strength * (1.6 * draws - 0.6)[:, None, None, None]
+    return images.lerp(soft, towards).clamp(0, 255)
 
 
 def moved(images: Tensor, motion: Tensor, mode: str = "bilinear", size: int | None = None) -> Tensor:

@@ -1,50 +1,21 @@
-"""Before the stages: a new small SAM learns to see cells, by their classes and their masks at once."""
+"""Before the stages: a new small SAM learns to see cells, by their classes, their masks and a teacher at once."""
 
-import logging
-
-import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
 from transformers import SamModel
 
-from bc_sam.config import BCSamConfig, PretrainingArguments
-from bc_sam.data.store import CellStore
 from bc_sam.losses import segmentation_loss
 from bc_sam.sam.beginning import begin_well
-from bc_sam.sam.encoding import cell_logits, encode, freeze_unused, normalise
+from bc_sam.sam.encoding import cell_logits, encode, freeze_unused
 from bc_sam.sam.resizing import resize_sam
 from bc_sam.sam.weights import seeded
-from bc_sam.training.augmentation import strong_views, view_draws
 from bc_sam.training.checkpoints import Checkpoints
-from bc_sam.training.loop import Schedule, fit
-from bc_sam.training.sampling import stage_batches, tempered
-
-logger = logging.getLogger(__name__)
-
-_DRAWS = 21
+from bc_sam.training.naming import Lessons, Views
+from bc_sam.training.teacher import Teacher, train_teacher
 
 # Images whose patches are whitened.
 _PATCHED = 300
-
-
-class KnownCells(Dataset):
-    """Cells with a label: pixels (S, S, 3) uint8, mask (S, S) uint8, whether it has one, label and position."""
-
-    def __init__(self, cells: CellStore, rows: np.ndarray) -> None:
-        self.cells = cells
-        self.rows = rows[cells.labels[rows] >= 0]
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, bool, int, int]:
-        row = self.rows[index]
-        mask = torch.tensor(self.cells.masks[row] > 0, dtype=torch.uint8)
-        label = int(self.cells.labels[row])
-        return torch.tensor(self.cells.pixels[row]), mask, bool(self.cells.has_mask[row]), label, index
 
 
 class CellNamer(nn.Module):
@@ -63,120 +34,86 @@ class CellNamer(nn.Module):
         with seeded(seed):
             self.norm, self.head = nn.LayerNorm(width), nn.Linear(width, n_labels)
 
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns class logits (B, n_labels) and cell logits (B, S/4, S/4) of normalised images (B, 3, S, S)."""
+    def forward(self, images: Tensor, outlined: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns class logits (B, n_labels) and cell logits (k, S/4, S/4).
+
+        Args:
+            images: (B, 3, S, S), normalised.
+            outlined: (k,) positions in the batch of the images to outline.
+        """
         features = encode(self.sam, images)
-        return self.head(self.norm(features.mean(dim=(2, 3)))), cell_logits(self.sam, features)
+        return self._named(features), cell_logits(self.sam, features[outlined])
+
+    def name(self, images: Tensor) -> Tensor:
+        """Returns class logits (B, n_labels) alone."""
+        return self._named(encode(self.sam, images))
+
+    def _named(self, features: Tensor) -> Tensor:
+        return self.head(self.norm(features.mean(dim=(2, 3))))
 
 
 def pretrain(
-    sam: SamModel,
-    cells: CellStore,
-    rows: np.ndarray,
-    arguments: PretrainingArguments,
-    accelerator: Accelerator,
-    config: BCSamConfig,
-    seed: int = 1234,
-    *,
-    checkpoints: tuple[Checkpoints, Checkpoints] | None = None,
-    validation_rows: np.ndarray | None = None,
+    sam: SamModel, lessons: Lessons, *, checkpoints: tuple[Checkpoints, Checkpoints, Checkpoints] | None = None
 ) -> tuple[SamModel, list[dict[str, float]]]:
     """Trains a whole SAM on labelled cells, first on the middle of the images, then on all of them.
 
     The original needs none of this, since its base has seen a billion masks. A base from scratch has seen nothing, and
-    masks alone do not teach it granules and chromatin.
+    masks alone do not teach it granules and chromatin. A convolutional teacher, whose word on each view counts beside
+    the label, makes up for few images (Touvron et al., "Training data-efficient image transformers & distillation
+    through attention", ICML 2021).
 
     Args:
         sam: A SAM at the size of the stored cells.
-        cells: The data.
-        rows: Cells to learn from; those without a label are passed over.
-        arguments: Numbers of the training.
-        accelerator: Device, processes and precision.
-        config: Gives the labels and the pixels' mean and deviation.
-        seed: Seed of the shuffling, the augmentation and the head.
-        checkpoints: Where to keep checkpoints of the first part and of the second.
-        validation_rows: Cells by which the best epoch of the second part is chosen.
+        lessons: The cells, and how they are shown.
+        checkpoints: Where to keep checkpoints of the teacher, and of the first part and the second.
 
     Returns:
-        The SAM, in eval mode, and the loss of each epoch.
+        The SAM, in eval mode, and the loss of each epoch of both parts.
     """
-    size = cells.image_size
-    some = cells.pixels[rows[np.linspace(0, len(rows) - 1, min(len(rows), _PATCHED)).astype(int)]]
-    begin_well(sam, normalise(torch.tensor(some), config.image_mean, config.image_std), seed)
-    namer = CellNamer(resize_sam(sam, arguments.window), len(config.labels), seed)
-    first = checkpoints and checkpoints[0]
-    epochs, rate = arguments.window_epochs, arguments.learning_rate
-    history = _fit(namer, cells, rows, arguments, accelerator, config, seed, epochs, rate, arguments.window, first)
-    namer.sam = resize_sam(namer.sam.cpu(), size)
-    second = checkpoints and checkpoints[1]
-    epochs, rate = arguments.epochs, arguments.learning_rate / 3
-    history += _fit(
-        namer, cells, rows, arguments, accelerator, config, seed + 1, epochs, rate, size, second, validation_rows
-    )
+    arguments, cells = lessons.arguments, lessons.cells
+    of_teacher, of_window, of_whole = checkpoints or (None, None, None)
+    teacher = train_teacher(lessons, of_teacher) if arguments.teacher_epochs else None
+    begin_well(sam, lessons.sample(_PATCHED), lessons.seed)
+    namer = CellNamer(resize_sam(sam, arguments.window), len(lessons.config.labels), lessons.seed)
+    history = _learn(namer, lessons, teacher, arguments.window, of_window)
+    namer.sam = resize_sam(namer.sam.cpu(), cells.image_size)
+    history += _learn(namer, lessons, teacher, cells.image_size, of_whole)
     return namer.sam.eval().requires_grad_(False), history
 
 
-def _fit(
-    namer: CellNamer,
-    cells: CellStore,
-    rows: np.ndarray,
-    arguments: PretrainingArguments,
-    accelerator: Accelerator,
-    config: BCSamConfig,
-    seed: int,
-    epochs: int,
-    learning_rate: float,
-    window: int,
-    checkpoints: Checkpoints | None,
-    validation_rows: np.ndarray | None = None,
+def _learn(
+    namer: CellNamer, lessons: Lessons, teacher: Teacher | None, window: int, checkpoints: Checkpoints | None
 ) -> list[dict[str, float]]:
     """One part of the training."""
+    arguments = lessons.arguments
+    whole = window == lessons.cells.image_size
     namer.requires_grad_(True)
     freeze_unused(namer.sam)
-    data = KnownCells(cells, rows)
-    order = tempered(cells.domains[data.rows], arguments.evenness)
-    batches = stage_batches(order, len(data), arguments.batch_size, accelerator, seed)
 
-    def loss(model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-        pixels, masks, has_mask, labels, numbers = batch
-        draws = view_draws(seed, batches.epoch, numbers.tolist(), _DRAWS)
-        views = strong_views(pixels.permute(0, 3, 1, 2).float(), masks.float(), draws, window, arguments)
-        named, outlined = model(normalise(views[0].permute(0, 2, 3, 1), config.image_mean, config.image_std))
-        total = F.cross_entropy(named.float(), labels, label_smoothing=arguments.label_smoothing)
-        if has_mask.any():
-            masks = F.interpolate(views[1][has_mask][:, None], size=outlined.shape[-2:], mode="nearest-exact")[:, 0]
-            total = total + arguments.mask_weight * segmentation_loss(outlined[has_mask].float(), masks)
-        else:
-            total = total + 0 * outlined.sum()  # keeps the graph, so that every parameter still gets a gradient
-        return total
+    def loss(model: nn.Module, views: Views) -> Tensor:
+        # Where no mask is known one is drawn all the same, so that every parameter gets its gradient, which is zero.
+        outlined = views.has_mask.nonzero()[:, 0] if views.has_mask.any() else torch.zeros_like(views.labels[:1])
+        named, drawn = model(views.images, outlined)
+        masks = F.interpolate(views.masks[outlined][:, None], size=drawn.shape[-2:], mode="nearest-exact")[:, 0]
+        weight = arguments.mask_weight * views.has_mask.any()
+        targets = _targets(views, named.shape[1], arguments.label_smoothing)
+        if teacher is not None:
+            with torch.no_grad(), lessons.accelerator.autocast():
+                targets = targets.lerp(teacher(views.images).float().softmax(dim=1), arguments.teaching)
+        return F.cross_entropy(named.float(), targets) + weight * segmentation_loss(drawn.float(), masks)
 
-    unseen = KnownCells(cells, rows[:0] if validation_rows is None else validation_rows)
-
-    def validation(model: nn.Module) -> float:
-        losses, right = 0.0, 0
-        for pixels, _, _, labels, _ in DataLoader(unseen, arguments.batch_size):
-            images = normalise(pixels.to(accelerator.device), config.image_mean, config.image_std)
-            named = model(images)[0].float()
-            losses += float(F.cross_entropy(named, labels.to(named.device), reduction="sum"))
-            right += int((named.argmax(1) == labels.to(named.device)).sum())
-        logger.info("%.1f %% of %d cells of the validation are named rightly.", 100 * right / len(unseen), len(unseen))
-        return losses / len(unseen)
-
-    schedule = Schedule(
-        epochs=epochs,
-        warmup_steps=2 * len(batches),
-        learning_rate=learning_rate,
-        weight_decay=arguments.weight_decay,
-        max_grad_norm=1.0,
-    )
-    return fit(
+    return lessons.teach(
         namer,
-        data,
-        batches,
         loss,
-        schedule,
-        accelerator,
         f"Learning to see, {window} px",
+        window=window,
+        epochs=arguments.epochs if whole else arguments.window_epochs,
+        learning_rate=arguments.learning_rate / (3 if whole else 1),
         checkpoints=checkpoints,
-        validate=validation if len(unseen) else None,
+        validate=namer.name if whole else None,
     )
+
+
+def _targets(views: Views, n_labels: int, smoothing: float) -> Tensor:
+    """Probabilities (B, n_labels) that the labels stand for."""
+    return F.one_hot(views.labels, n_labels).float() * (1 - smoothing) + smoothing / n_labels

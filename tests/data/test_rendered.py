@@ -18,8 +18,9 @@ from sklearn.model_selection import cross_val_score
 
 from bc_sam.data.cells import FEATURES
 from bc_sam.data.folder import load_folder
-from bc_sam.data.rendered import LABORATORIES, SLIDES, load_rendered, render_cell, write_rendered
+from bc_sam.data.rendered import ANYWHERE, LABORATORIES, SLIDES, load_rendered, render_cell, write_rendered
 from bc_sam.data.rendering.cell_types import CELL_TYPES
+from bc_sam.data.rendering.laboratory import any_laboratory
 from bc_sam.errors import ConfigError, DataError
 from bc_sam.labels import ACEVEDO20_CODES, LABELS, MATEK19_CODES
 
@@ -254,6 +255,29 @@ class TestLoadRendered:
     def test_impossible_requests_are_refused(self, options, error, message):
         with pytest.raises(error, match=message):
             load_rendered(**options)
+
+
+class TestAnywhere:
+    def test_every_slide_is_of_another_laboratory_and_holds_every_class(self):
+        cells = load_rendered(ANYWHERE, cells_per_class=6, size=48, labels=LABELS[:2])
+        assert sorted(set(cells["group"])) == [f"anywhere_slide_{i}" for i in range(6)]
+        by_slide = {
+            slide: np.mean([background(np.array(image), np.array(mask)) for image, mask, _ in own], axis=0)
+            for slide in set(cells["group"])
+            if (
+                own := [
+                    row for row in zip(cells["image"], cells["mask"], cells["group"], strict=True) if row[2] == slide
+                ]
+            )
+        }
+        assert np.array(list(by_slide.values())).std(axis=0).min() > 4  # within a laboratory it is below 2
+
+    @given(seeds)
+    def test_what_is_drawn_lies_between_what_stains_and_cameras_do(self, seed):
+        laboratory = any_laboratory(np.random.default_rng(seed))
+        assert all(150 < channel <= 255 for channel in laboratory.light)
+        assert laboratory.chromatin[1] == max(laboratory.chromatin)  # a nucleus takes green away first
+        assert any_laboratory(np.random.default_rng(seed)) == laboratory
 
 
 class TestWriteRendered:

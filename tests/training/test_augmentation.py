@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -7,7 +8,7 @@ from hypothesis import strategies as st
 
 from bc_sam.config import PretrainingArguments
 from bc_sam.training import augmentation
-from bc_sam.training.augmentation import MAX_TILT, random_views, strong_views, view_draws
+from bc_sam.training.augmentation import MAX_TILT, STRONG_DRAWS, random_views, strong_views, view_draws
 
 seeds = st.integers(0, 2**63 - 1)
 sizes = st.integers(5, 20)
@@ -130,19 +131,26 @@ def test_jitter_changes_each_channel_within_its_range(seed, strength):
 
 
 class TestStrongViews:
-    STILL = PretrainingArguments(smallest=1, largest=1, shift=0, colour=0)
+    STILL = PretrainingArguments(smallest=1, largest=1, shift=0, stain=0, slide=0, focus=0)
 
     @staticmethod
     def unturned(n):
         """Draws of no turn, no mirror and, where nothing is strong, no other change."""
-        drawn = torch.full((n, 21), 0.5)
+        drawn = torch.full((n, STRONG_DRAWS), 0.5)
         drawn[:, 0] = 0
+        return drawn
+
+    @staticmethod
+    def unmoved(n, seed=0):
+        """Draws that change the stain, the slide and the focus, and move nothing."""
+        drawn = view_draws(seed, 0, range(n), STRONG_DRAWS)
+        drawn[:, :5] = torch.tensor([0, 0.5, 0.5, 0.5, 0.5])
         return drawn
 
     def test_with_no_strength_nothing_but_the_middle_is_cut_out(self, bright_square):
         image, mask = bright_square
         views, masks = strong_views(image[None], mask[None], self.unturned(1), 16, self.STILL)
-        torch.testing.assert_close(views[0], image[:, 4:20, 4:20], atol=0.05, rtol=0)
+        torch.testing.assert_close(views[0], image[:, 4:20, 4:20], atol=1.01, rtol=0)  # black is 1 of 255
         assert torch.equal(masks[0], mask[4:20, 4:20])
 
     @settings(max_examples=25, deadline=None)
@@ -150,17 +158,44 @@ class TestStrongViews:
     def test_the_mask_moves_with_the_cell(self, seed):
         disc = (torch.hypot(*torch.meshgrid(*[torch.arange(64) - 31.5] * 2, indexing="ij")) < 14).float()
         image = 255 * disc.expand(1, 3, 64, 64)
-        arguments = PretrainingArguments(colour=0)
-        views, masks = strong_views(image, disc[None], view_draws(seed, 0, [0], 21), 48, arguments)
+        arguments = PretrainingArguments(stain=0, slide=0, focus=0)
+        views, masks = strong_views(image, disc[None], view_draws(seed, 0, [0], STRONG_DRAWS), 48, arguments)
         assert ((views[:, 0] > 127) == (masks > 0)).float().mean() > 0.97
         grown = (masks.sum() / disc.sum()).sqrt().item()
         assert 0.95 * arguments.smallest < grown < 1.05 * arguments.largest
 
-    def test_grey_changes_its_light_more_than_its_colour_and_stays_in_range(self):
-        grey = torch.full((40, 3, 8, 8), 128.0)
-        drawn = view_draws(0, 0, range(40), 21)
-        views, _ = strong_views(grey, torch.zeros(40, 8, 8), drawn, 8, PretrainingArguments(colour=0.2))
+    def test_another_stain_leaves_the_empty_slide_as_it_is(self):
+        slide = torch.tensor([240.0, 220.0, 200.0])
+        image = slide[:, None, None].repeat(40, 1, 32, 32)
+        image[:, :, 8:16, 8:16] = torch.tensor([110.0, 60.0, 130.0])[:, None, None]
+        arguments = replace(self.STILL, stain=0.3)
+        views, _ = strong_views(image, torch.zeros(40, 32, 32), self.unmoved(40), 32, arguments)
+        torch.testing.assert_close(views[:, :, 20:, 20:], image[:, :, 20:, 20:], atol=0.05, rtol=0)
+        assert views[:, :, 12, 12].std(dim=0).min() > 10
+
+    def test_another_slide_is_darker_alike_in_glass_and_cell(self):
+        image = torch.full((40, 3, 32, 32), 200.0)
+        image[:, :, 8:16, 8:16] = 100
+        views, _ = strong_views(image, torch.zeros(40, 32, 32), self.unmoved(40), 32, replace(self.STILL, slide=0.3))
+        left = views / image
+        assert left.max() <= 1 + 1e-4
+        assert left.min() >= math.exp(-0.3) - 1e-4
+        torch.testing.assert_close(left[:, :, 12, 12], left[:, :, 28, 28])
+
+    def test_some_views_are_softer_and_some_sharper(self):
+        image = torch.full((60, 3, 32, 32), 200.0)
+        image[:, :, 8:24, 8:24] = 100
+        views, _ = strong_views(image, torch.zeros(60, 32, 32), self.unmoved(60), 32, replace(self.STILL, focus=0.9))
+        step = views[:, 0, 16, 7] - views[:, 0, 16, 8]
+        assert step.min() < 60
+        assert step.max() > 110
+
+    @settings(max_examples=25, deadline=None)
+    @given(seeds)
+    def test_pixels_stay_in_range_and_equal_draws_give_equal_views(self, seed):
+        images = 255 * torch.rand(4, 3, 24, 24, generator=generator(seed))
+        drawn = view_draws(seed, 0, range(4), STRONG_DRAWS)
+        views, again = (strong_views(images, images[:, 0], drawn, 16, PretrainingArguments())[0] for _ in range(2))
+        assert torch.equal(views, again)
         assert views.min() >= 0
         assert views.max() <= 255
-        assert views.mean(dim=(1, 2, 3)).std() > 5
-        assert (views.amax(1) / views.amin(1)).max() < 1.2 / 0.8 + 0.01

@@ -166,3 +166,38 @@ LABORATORIES: Mapping[str, Laboratory] = MappingProxyType(
         ),
     }
 )
+
+
+def any_laboratory(rng: np.random.Generator) -> Laboratory:
+    """Draws a laboratory that no one has seen.
+
+    The ranges span what Romanowsky stains, lamps and cameras do: nuclei from red-violet to blue, red cells from pale
+    to dark, slides from white to tinted, pictures from sharpened to soft. A model that learns from many such
+    laboratories has to tell cells by what they have in common (Tobin et al., "Domain randomization", IROS 2017).
+
+    Args:
+        rng: Source of everything that varies.
+
+    Example:
+        >>> any_laboratory(np.random.default_rng(0)).width > 25
+        True
+    """
+
+    def between(lowest: Colour, highest: Colour) -> Colour:
+        red, green, blue = np.exp(rng.uniform(np.log(lowest), np.log(highest))).tolist()
+        return red, green, blue
+
+    return Laboratory(
+        light=between((205, 180, 165), (255, 245, 240)),
+        chromatin=between((0.6, 1.4, 0.2), (1.3, 3.4, 0.75)),
+        rna=between((0.30, 0.35, 0.07), (0.70, 0.65, 0.25)),
+        eosinophilic=between((0.20, 0.60, 0.20), (0.45, 1.00, 0.70)),
+        haemoglobin=between((0.15, 0.30, 0.15), (0.50, 0.75, 0.40)),
+        width=rng.uniform(25.5, 36),
+        crowding=rng.uniform(0.8, 1.6),
+        focus=(0.07, rng.uniform(0.10, 0.30)),
+        sharpening=rng.uniform(0, 1.6),
+        vignetting=rng.uniform(0, 0.07),
+        noise=rng.uniform(0.5, 2.0),
+        jpeg_quality=int(rng.integers(80, 96)),
+    )
