@@ -93,14 +93,14 @@ class PretrainingArguments(JsonConfig):
     """
 
     window: int = 144
-    window_epochs: int = 60
-    epochs: int = 16
+    window_epochs: int = 50
+    epochs: int = 14
     batch_size: int = 32
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     mask_weight: float = 0.5
     label_smoothing: float = 0.1
-    teacher_epochs: int = 50
+    teacher_epochs: int = 40
     teacher_rate: float = 2e-3
     teaching: float = 0.5
     smallest: float = 0.7
@@ -133,6 +133,8 @@ class AutoencoderArguments(JsonConfig):
         mmd_weight: Weight of the distance between the domains' mean latents; 1 - SSIM has weight 1.
         feature_weight: Weight of the error with which a line tells the mean feature from the latent. In the paper, and
             by default, it is 0: only what can be drawn is kept.
+        pixel_weight: Weight of the squared error of the drawn pixels, which are 0..1. In the paper, and by default, it
+            is 0. SSIM alone hardly tells a decoder that cannot draw yet in which direction to go.
         max_grad_norm: Gradients longer than this are shortened to it; ``None`` leaves them.
         patience: Epochs without a better validation loss after which the stage stops; ``None`` goes on.
     """
@@ -147,6 +149,7 @@ class AutoencoderArguments(JsonConfig):
     weight_decay: float = 0.05
     mmd_weight: float = 5.0
     feature_weight: float = 0.0
+    pixel_weight: float = 0.0
     max_grad_norm: float | None = None
     patience: int | None = None
 

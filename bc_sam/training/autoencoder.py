@@ -125,8 +125,9 @@ def train_autoencoder(
         latents, cells, recalled = model(maps.float())
         whole = gather(latents), gather(domains)
         whole = whole if anchor is None else anchor.join(*whole)
-        drawn = autoencoder_loss(cells, targets.float() / 255, *whole, arguments.mmd_weight)
-        return drawn + arguments.feature_weight * recalled.mean()
+        targets = targets.float() / 255
+        drawn = autoencoder_loss(cells, targets, *whole, arguments.mmd_weight)
+        return drawn + _extra(cells, targets, recalled, arguments)
 
     unseen = CellFeatures(features, rows[:0] if validation_rows is None else validation_rows, domains)
 
@@ -162,17 +163,21 @@ def _mean_loss(
     device: torch.device,
 ) -> float:
     """The loss of stage 2 on cells that it does not learn from; the domains' means are those of all these cells."""
-    latents, similarities, errors = [], [], []
+    latents, errors = [], []
     for maps, targets, _ in DataLoader(data, arguments.batch_size):
         latent, cells, recalled = model(maps.to(device).float())
         latents.append(latent)
-        errors.append(recalled)
-        similarities.append(ssim(cells, targets.to(device).float() / 255) * len(maps))
-    similarity = torch.stack(similarities).sum() / len(data)
+        targets = targets.to(device).float() / 255
+        errors.append((1 - ssim(cells, targets) + _extra(cells, targets, recalled, arguments)) * len(maps))
     whole = torch.cat(latents), torch.from_numpy(data.domains).to(device)
     distance = linear_mmd(*(whole if anchor is None else anchor.join(*whole)))
-    recalled = torch.cat(errors).mean()
-    return float(1 - similarity + arguments.mmd_weight * distance + arguments.feature_weight * recalled)
+    return float(torch.stack(errors).sum() / len(data) + arguments.mmd_weight * distance)
+
+
+def _extra(cells: Tensor, targets: Tensor, recalled: Tensor, arguments: AutoencoderArguments) -> Tensor:
+    """What the loss has beside the paper's: the error of the pixels and that of the recalled features."""
+    pixels = (cells.float() - targets).square().mean()
+    return arguments.pixel_weight * pixels + arguments.feature_weight * recalled.mean()
 
 
 def _mean_features(features: FeatureStore, rows: np.ndarray) -> tuple[Tensor, Tensor]:
