@@ -91,8 +91,14 @@ def train_base(experiment: Experiment, folder: Path) -> None:
         experiment.model_config(sam, rows),
         seed,
     )
-    key = repr((numbers, experiment.cells.table.key, rendered.table.key))
-    teacher, window, whole = (Checkpoints(work / part, key) for part in ("teacher", "window", "whole"))
+    # A longer later part leaves what came before it as it is.
+    known = {
+        "teacher": replace(numbers, window_epochs=0, epochs=0),
+        "window": replace(numbers, epochs=0),
+        "whole": numbers,
+    }
+    cells = experiment.cells.table.key, rendered.table.key
+    teacher, window, whole = (Checkpoints(work / part, repr((own, cells))) for part, own in known.items())
     sam, _ = pretrain(sam, lessons, checkpoints=(teacher, window, whole))
     sam.save_pretrained(folder)
 
