@@ -96,6 +96,18 @@ class TestOneCell:
         assert page.locator(".bc-answer tbody tr").count() == 5
         assert "Lymphocyte typical" in page.locator(".bc-answer tbody tr").first.inner_text()
 
+    def test_the_most_similar_cells_are_shown_where_the_model_keeps_their_pictures(self, page, model, cell_files):
+        give_cell(page, cell_files[0])
+        rows = page.locator(".bc-similar tbody tr")
+        laboratories = rows.locator("td:nth-child(3)").all_inner_texts()
+        assert set(laboratories) <= {"north", "south"}
+        for place, laboratory in enumerate(laboratories):
+            picture = rows.nth(place).locator("img")
+            assert picture.count() == (laboratory == "north")
+        first = rows.first.locator("img")  # the cell itself, which the model has seen
+        assert first.get_attribute("alt") == "A known cell, basophil, laboratory north"
+        assert first.evaluate("image => image.complete && image.naturalWidth") == 48
+
     @pytest.mark.parametrize("kind", ["drop", "paste"])
     def test_a_file_can_be_dropped_or_pasted(self, page, cell_files, kind):
         field = page.locator(".bc-drop button").first.element_handle()
