@@ -195,7 +195,10 @@ class TestASlide:
         def numbers():
             return [int(re.sub(r"\D", "", text)) for text in shares.all_inner_texts()]
 
-        assert numbers() == sorted(numbers())
+        statuses = page.locator("#cells tbody tr").evaluate_all("rows => rows.map((row) => row.className)")
+        assert statuses == sorted(statuses, key=["bc-row-check", "bc-row-named"].index)
+        named = statuses.count("bc-row-named")
+        assert numbers()[-named:] == sorted(numbers()[-named:])
         page.get_by_role("button", name="Probability", exact=True).focus()
         page.keyboard.press("Enter")
         assert page.locator("#cells [aria-sort=descending]").inner_text().startswith("Probability")
@@ -214,7 +217,8 @@ class TestASlide:
         assert "No cell has a name yet" in page.locator("#count").inner_text()
         name_all(page)
         open_tab(page, "A slide")
-        page.locator(".bc-row-named").nth(3).wait_for()
+        page.locator(".bc-row-named, .bc-row-check").nth(3).wait_for()
+        assert page.locator(".bc-row-review").count() == 0
 
     def test_a_long_slide_shows_its_progress_and_can_be_stopped(self, page, cell_files):
         open_tab(page, "A slide")
