@@ -12,11 +12,11 @@ from bc_sam.mask_check import doubt
 LEAST_PROBABILITY = 0.3
 MOST_NOVELTY = 0.99
 
-# A name is doubtful unless more than this share of the classifiers find it the likeliest: without a majority, a vote of
-# them might be for another. Measured with the six of bc-sam-tiny on the 658 cells of Matek-19 and Acevedo-20 that no
-# stage had seen: of the 656 names that logistic regression gave, 42 had no majority. Of these 45 % were right, where it
-# claimed 56 % in the mean; of the others 84 %. Four of six are a majority, of which half were right (14 of 28): to
-# doubt these as well would find 14 errors more of the 124, for 14 more second looks in vain.
+# A name is doubtful unless more than this share of the classifiers find it the likeliest: without a majority, a vote
+# of them might be for another. Measured with the six of bc-sam-tiny on the 658 cells of Matek-19 and Acevedo-20 that
+# no stage had seen: of the 656 names that logistic regression gave, 42 had no majority. Of these 45 % were right,
+# where it claimed 56 % in the mean; of the others 84 %. Four of six are a majority, of which half were right (14 of
+# 28): to doubt these as well would find 14 errors more of the 124, for 14 more second looks in vain.
 _MAJORITY = 0.5
 
 
