@@ -310,14 +310,15 @@ class Adaptation:
     def _joined_reference(self, latents: np.ndarray, shown: np.ndarray) -> ReferenceLatents:
         """The stored latents of the old laboratories and a sample of the new one's."""
         rows = np.flatnonzero(~self.held_out)
-        seed = self.arguments.training.seed
-        new = ReferenceLatents.sample(latents[rows], shown[rows], np.zeros(len(rows)), seed=seed)
-        old, number = self._reference, len(self.model.config.domains)
-        return ReferenceLatents(
-            np.concatenate([old.latents, new.latents]),
-            np.concatenate([old.labels, new.labels]),
-            np.concatenate([old.domains, new.domains + number]),
+        training = self.arguments.training
+        new = ReferenceLatents.sample(
+            latents[rows],
+            shown[rows],
+            np.full(len(rows), len(self.model.config.domains)),
+            seed=training.seed,
+            image=(lambda row: self.cells.pixels[rows[row]]) if training.keep_pictures else None,
         )
+        return self._reference.joined(new)
 
     def compare(self) -> list[Comparison]:
         """Fits the classifiers of a finished adaptation again, with the arguments as they are now, and compares."""

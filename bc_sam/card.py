@@ -3,7 +3,7 @@
 import logging
 import math
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +47,7 @@ def write_card(
     *,
     existing: str | None = None,
     repo_id: str | None = None,
+    thumbnails: Mapping[str, int] | None = None,
 ) -> None:
     """Writes the card of a model folder and its pictures; without matplotlib it has none.
 
@@ -57,9 +58,11 @@ def write_card(
         record: How it was trained.
         existing: The card that it had, whose hand-written parts are kept.
         repo_id: Where the model goes on the Hub.
+        thumbnails: See `render_card`.
     """
     pictures = _draw(folder / FIGURES, evaluation, _shown_classifier(config, evaluation))
-    card = render_card(config, evaluation, record, repo_id=repo_id, existing=existing, pictures=pictures)
+    known: dict[str, Any] = {"repo_id": repo_id, "existing": existing, "thumbnails": thumbnails}
+    card = render_card(config, evaluation, record, pictures=pictures, **known)
     (folder / CARD).write_text(card, encoding="utf-8")
 
 
@@ -71,6 +74,7 @@ def render_card(
     repo_id: str | None = None,
     existing: str | None = None,
     pictures: Collection[str] = (),
+    thumbnails: Mapping[str, int] | None = None,
 ) -> str:
     """Renders a model card.
 
@@ -81,6 +85,7 @@ def render_card(
         repo_id: Where the model goes on the Hub.
         existing: The card that it had. What lies outside the marked parts was written by people, and is kept.
         pictures: File names of the pictures in the folder ``figures``.
+        thumbnails: How many cells of each laboratory the model holds a small picture of.
 
     Returns:
         Markdown with YAML metadata, as the Hub reads it.
@@ -114,6 +119,7 @@ def render_card(
         calibration=calibration_errors(evaluation) if evaluation else [],
         missing=list(evaluation.missing()) if evaluation else [],
         pictures=pictures,
+        thumbnails=list(_thumbnails(thumbnails or {}, record)),
     )
     text = re.sub(r"\n{3,}", "\n\n", text)
     card = assemble(_metadata(config, evaluation, record, name, classifier), text)
@@ -174,6 +180,14 @@ def _laboratory(data: DataRecord) -> str:
     known = data.provenance
     title = _link(known.title, known.homepage)
     return f"{title}, {markdown_cell(known.laboratory)}" if known.laboratory else title
+
+
+def _thumbnails(counts: Mapping[str, int], record: TrainingRecord | None) -> Iterator[tuple[str, int, str]]:
+    """Name of each laboratory of which there are small pictures, how many, and the licence of the images."""
+    known = {data.name: data.provenance for data in record.data} if record else {}
+    for name, count in counts.items():
+        provenance = known.get(name)
+        yield name, count, provenance.licence if provenance else ""
 
 
 def _stated(fact: str) -> str:

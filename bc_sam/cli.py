@@ -109,6 +109,14 @@ def train(
     log_with: Annotated[
         list[str] | None, typer.Option(help="Tracker: tensorboard, wandb, trackio or another of Accelerate's.")
     ] = None,
+    keep_pictures: Annotated[
+        bool,
+        typer.Option(
+            "--keep-pictures",
+            help="Put small pictures of stored cells into the model, to be shown as similar ones. Whoever gets the "
+            "model sees them: not for patients' cells that may not leave your house.",
+        ),
+    ] = False,
     shared: Annotated[
         Path | None,
         typer.Option(help="Folder for decoded cells, stage 1 and features, which runs on the same data may share."),
@@ -143,6 +151,7 @@ def train(
             "training.folds": folds,
             "training.seed": seed,
             "training.mixed_precision": precision,
+            "training.keep_pictures": keep_pictures or None,
         }
         _adapt(out, from_model, data, masks, label_map, group_pattern, log_with, given, settings)
         return
@@ -153,6 +162,7 @@ def train(
         "folds": folds,
         "seed": seed,
         "mixed_precision": precision,
+        "keep_pictures": keep_pictures or None,
     }
     arguments = _arguments(preset_name or ("tiny" if base == "tiny" else "paper"), given, settings or [], method)
     config = RunConfig(

@@ -198,6 +198,8 @@ class TrainingArguments(JsonConfig):
         checkpoint_steps: Steps between two checkpoints; there is one after each epoch too.
         label_fraction: Share of the labels that stage 3, or a network, learns from: of each class in each data set,
             at least one. A smaller share is part of a larger one.
+        keep_pictures: Whether the model keeps small pictures of the cells whose latents it stores. Whoever gets the
+            model can look at them, so it is off unless asked for: they may be a hospital's patients' cells.
         method: ``"bc-sam"``, or a network that it is compared with.
         segmentation: Stage 1.
         autoencoder: Stage 2.
@@ -216,6 +218,7 @@ class TrainingArguments(JsonConfig):
     gradient_accumulation_steps: int = 1
     checkpoint_steps: int = 200
     label_fraction: float = 1.0
+    keep_pictures: bool = False
     method: Method = "bc-sam"
     segmentation: SegmentationArguments = field(default_factory=SegmentationArguments)
     autoencoder: AutoencoderArguments = field(default_factory=AutoencoderArguments)

@@ -254,7 +254,11 @@ class Experiment:
             pairs = self._classify(model, latents, folds, stages.validation)
         stages.timings.append(StageTiming("stage 3: classifiers", fold, cost.seconds, cost.peak_memory_mib))
         model.reference = ReferenceLatents.sample(
-            latents[rows], self.cells.labels[rows], self.cells.domains[rows], seed=self.arguments.seed
+            latents[rows],
+            self.cells.labels[rows],
+            self.cells.domains[rows],
+            seed=self.arguments.seed,
+            image=(lambda row: self.cells.pixels[rows[row]]) if self.arguments.keep_pictures else None,
         )
         model.save_pretrained(folder / "model")
         self._keep(folder, pairs, self._dice(features, stages), stages)

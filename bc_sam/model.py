@@ -265,7 +265,8 @@ class BCSam:
             files=model_folder.hash_files(folder),
         )
         config.save(folder / model_folder.CONFIG)
-        write_card(folder, config, self.evaluation, self.record, existing=existing_card, repo_id=repo_id)
+        known: dict[str, Any] = {"existing": existing_card, "repo_id": repo_id, "thumbnails": self.pictured}
+        write_card(folder, config, self.evaluation, self.record, **known)
 
     def _write_weights(self, folder: Path, *, with_base: bool) -> None:
         save_adapter(self.adapter, folder / model_folder.ADAPTER)
@@ -306,6 +307,11 @@ class BCSam:
     def labels(self) -> tuple[str, ...]:
         """Class names, in the order of the probability columns."""
         return self.config.labels
+
+    @property
+    def pictured(self) -> dict[str, int]:
+        """How many cells of each laboratory the model holds a small picture of, for all to see who get it."""
+        return self.reference.pictured(self.config.domains) if self.reference else {}
 
     def compile(self, batch_size: int | None = None) -> bool:
         """Compiles SAM's encoder, which takes up to half a minute and then saves a little on every image.

@@ -23,6 +23,7 @@ ADAPTER = "adapter"
 AUTOENCODER = "autoencoder/model.safetensors"
 CLASSIFIERS = "classifiers"
 REFERENCE = "classifiers/reference.safetensors"
+THUMBNAILS = "classifiers/thumbnails.safetensors"
 BASE = "base"
 NETWORK = "network/model.safetensors"
 FIGURES = "figures"
@@ -151,6 +152,7 @@ def describe(folder: Path, config: BCSamConfig) -> str:
         "base": f"{base} at {config.base_revision}" if config.base_revision else base,
         "image size": f"{config.image_size} px",
         "latent": f"{config.latent_dim} numbers",
+        "pictures": "small ones of stored cells are inside" if THUMBNAILS in config.files else "none of cells",
         "written with": ", ".join(f"{name} {number}" for name, number in config.versions.items()),
     }
     sizes: dict[str, int] = {}

@@ -21,12 +21,14 @@ class Neighbour:
         label: Index of its label, -1 where it is not known.
         domain: Index of its laboratory.
         distance: Standardised distance; see `NoveltyScale`.
+        thumbnail: Small picture of it, a JPEG; empty where the model keeps none.
     """
 
     row: int
     label: int
     domain: int
     distance: float
+    thumbnail: bytes = b""
 
 
 class NoveltyScale:
@@ -75,8 +77,10 @@ class NoveltyScale:
         """Returns the stored cells most like a latent (d,), the nearest first."""
         count = min(count, len(self.reference.latents))
         ((distances,), (rows,)) = self._index.kneighbors(latent[None] / self._deviation, n_neighbors=count)
-        labels, domains = self.reference.labels, self.reference.domains
+        known = self.reference
         return [
-            Neighbour(int(row), int(labels[row]), int(domains[row]), float(distance))
+            Neighbour(
+                int(row), int(known.labels[row]), int(known.domains[row]), float(distance), known.thumbnail(int(row))
+            )
             for row, distance in zip(rows, distances, strict=True)
         ]

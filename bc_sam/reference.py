@@ -1,6 +1,7 @@
 """A sample of the latents that a model learned from, kept with it: to fit its classifiers again, and to check them."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
@@ -11,6 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from bc_sam.classifiers import LatentClassifier, fit_classifiers
 from bc_sam.errors import DataError, WeightsError
+from bc_sam.thumbnails import draw_thumbnail
 
 #: Most cells kept of each class of each laboratory. 13 classes of two laboratories then take 1 MB.
 PER_CLASS = 200
@@ -31,18 +33,37 @@ class ReferenceLatents:
         labels: (n,) int64, index of the label, -1 where it is not known.
         domains: (n,) int64, index into the model's domains.
         probabilities: For each classifier what it said, when it was saved, of `checked`: (c, n_labels) float32.
+        thumbnails: For each cell a small JPEG, empty where there is none; () where there is none at all. They are in
+            a file of their own; see `bc_sam.thumbnails`.
     """
 
     latents: np.ndarray
     labels: np.ndarray
     domains: np.ndarray
     probabilities: Mapping[str, np.ndarray] = field(default_factory=dict)
+    thumbnails: tuple[bytes, ...] = ()
 
     @classmethod
     def sample(
-        cls, latents: np.ndarray, labels: np.ndarray, domains: np.ndarray, *, per_class: int = PER_CLASS, seed: int = 0
+        cls,
+        latents: np.ndarray,
+        labels: np.ndarray,
+        domains: np.ndarray,
+        *,
+        per_class: int = PER_CLASS,
+        seed: int = 0,
+        image: Callable[[int], np.ndarray] | None = None,
     ) -> Self:
         """Draws at most `per_class` cells of each class of each domain; those without a label count as a class.
+
+        Args:
+            latents: (n, d).
+            labels: (n,), -1 where it is not known.
+            domains: (n,).
+            per_class: Most cells of each class of each domain.
+            seed: Seed of the draw.
+            image: Returns the image (S, S, 3) uint8 of a cell by its row, to keep a small picture of each cell drawn;
+                ``None`` keeps no pictures.
 
         Example:
             >>> sample = ReferenceLatents.sample(np.zeros((9, 2)), np.zeros(9), np.zeros(9), per_class=4)
@@ -57,11 +78,36 @@ class ReferenceLatents:
             own = np.flatnonzero(stratum == number)
             rank[own] = np.arange(len(own))
         rows = np.sort(shuffled[rank < per_class])
-        return cls(latents[rows].astype(np.float32), labels[rows].astype(np.int64), domains[rows].astype(np.int64))
+        return cls(
+            latents[rows].astype(np.float32),
+            labels[rows].astype(np.int64),
+            domains[rows].astype(np.int64),
+            thumbnails=tuple(draw_thumbnail(image(int(row))) for row in rows) if image else (),
+        )
 
     def subset(self, rows: np.ndarray) -> "ReferenceLatents":
         """Returns some of the cells; what classifiers said belongs to the whole sample and is left out."""
-        return ReferenceLatents(self.latents[rows], self.labels[rows], self.domains[rows])
+        some = tuple(self.thumbnails[row] for row in rows) if self.thumbnails else ()
+        return ReferenceLatents(self.latents[rows], self.labels[rows], self.domains[rows], thumbnails=some)
+
+    def joined(self, other: "ReferenceLatents") -> "ReferenceLatents":
+        """Returns the cells of both; what classifiers said belongs to each whole sample and is left out."""
+        pictures = [one.thumbnail(row) for one in (self, other) for row in range(len(one.labels))]
+        return ReferenceLatents(
+            np.concatenate([self.latents, other.latents]),
+            np.concatenate([self.labels, other.labels]),
+            np.concatenate([self.domains, other.domains]),
+            thumbnails=tuple(pictures) if any(pictures) else (),
+        )
+
+    def thumbnail(self, row: int) -> bytes:
+        """Returns the small picture of a cell, a JPEG; empty if there is none."""
+        return self.thumbnails[row] if self.thumbnails else b""
+
+    def pictured(self, domains: Sequence[str]) -> dict[str, int]:
+        """Returns how many cells of each laboratory, by its name, have a picture; those without any are left out."""
+        counts = Counter(int(domain) for domain, drawn in zip(self.domains, self.thumbnails, strict=False) if drawn)
+        return {name: counts[index] for index, name in enumerate(domains) if counts[index]}
 
     @property
     def checked(self) -> np.ndarray:
@@ -95,7 +141,7 @@ class ReferenceLatents:
         return fit_classifiers(names, self.latents[rows], self.labels[rows], n_labels, seed)
 
     def save(self, path: Path) -> None:
-        """Writes the sample as safetensors."""
+        """Writes the sample, but for its pictures, as safetensors."""
         said = {_PROBABILITIES + name: values for name, values in self.probabilities.items()}
         save_file({"latents": self.latents, "labels": self.labels, "domains": self.domains, **said}, path)
 

@@ -3,6 +3,7 @@
 import logging
 import warnings
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
@@ -13,8 +14,9 @@ from sklearn.exceptions import InconsistentVersionWarning
 from bc_sam.classifiers import LatentClassifier
 from bc_sam.config import BCSamConfig
 from bc_sam.errors import WeightsError
-from bc_sam.model_folder import CLASSIFIERS, REFERENCE
+from bc_sam.model_folder import CLASSIFIERS, REFERENCE, THUMBNAILS
 from bc_sam.reference import ReferenceLatents
+from bc_sam.thumbnails import load_thumbnails, save_thumbnails
 from bc_sam.trust import load_estimator, save_estimator
 
 logger = logging.getLogger(__name__)
@@ -29,7 +31,7 @@ _FITTED_BY = ("scikit-learn", "xgboost")
 def save_classifiers(
     classifiers: Mapping[str, LatentClassifier], reference: ReferenceLatents | None, folder: Path
 ) -> None:
-    """Writes classifiers and their reference latents into a model folder."""
+    """Writes classifiers, their reference latents and the pictures of those, if any, into a model folder."""
     (folder / CLASSIFIERS).mkdir()
     for name, classifier in classifiers.items():
         path = folder / CLASSIFIERS / f"{name}.skops"
@@ -39,6 +41,8 @@ def save_classifiers(
             path.write_bytes(classifier.file)
     if reference is not None:
         reference.remember(classifiers).save(folder / REFERENCE)
+        if reference.thumbnails:
+            save_thumbnails(reference.thumbnails, folder / THUMBNAILS)
 
 
 def load_classifiers(
@@ -103,7 +107,10 @@ def _load_reference(folder: Path, config: BCSamConfig) -> ReferenceLatents | Non
     if REFERENCE not in config.files:
         return None
     sizes = {"latent_dim": config.latent_dim, "n_labels": len(config.labels), "n_domains": len(config.domains)}
-    return ReferenceLatents.load(folder / REFERENCE, **sizes)
+    reference = ReferenceLatents.load(folder / REFERENCE, **sizes)
+    if THUMBNAILS not in config.files:
+        return reference
+    return replace(reference, thumbnails=load_thumbnails(folder / THUMBNAILS, len(reference.labels)))
 
 
 def _refitted(

@@ -64,6 +64,7 @@ def arguments(base: str) -> TrainingArguments:
         tiny,
         base=base,
         validation=0.1,
+        keep_pictures=True,  # both data sets are open
         segmentation=replace(tiny.segmentation, train_encoder=False, epochs=12, learning_rate=1e-4),
         autoencoder=replace(tiny.autoencoder, feature_weight=1.0, pixel_weight=10.0, batch_size=32, epochs=24),
         classifiers=replace(tiny.classifiers, default="logistic"),  # the best calibrated

@@ -58,6 +58,46 @@ def test_the_limits_decide():
     assert "99.5%" in assess(SURE, 0.995).reasons[0].text
 
 
+def votes(*labels):
+    """What classifiers say that find these labels the likeliest, of three."""
+    return {f"classifier {number}": np.roll(SURE, label - 1) for number, label in enumerate(labels)}
+
+
+@pytest.mark.parametrize(
+    ("labels", "doubtful"),
+    [
+        ((1,), False),
+        ((1, 1), False),
+        ((1, 0), True),
+        ((1, 1, 0), False),
+        ((1, 0, 2), True),
+        ((1, 1, 1, 0, 0, 2), True),
+        ((1, 1, 1, 1, 0, 0), False),
+    ],
+)
+def test_a_name_that_no_majority_of_the_classifiers_gives_is_to_be_checked(labels, doubtful):
+    said = assess(SURE, 0.5, of_all=votes(*labels))
+    assert (said.check, said.abstain) == (doubtful, False)
+    agreeing = labels.count(1)
+    assert [reason.short for reason in said.reasons] == [f"{agreeing} of {len(labels)} agree"] * doubtful
+
+
+def test_who_disagree_take_the_name_only_where_it_is_improbable_too():
+    limits = Limits(probability=0.95)
+    said = assess(SURE, 0.5, limits=limits, of_all=votes(1, 0, 2))
+    assert said.abstain
+    assert not said.check
+    assert [reason.short for reason in said.reasons] == ["unsure", "1 of 3 agree"]
+    assert "1 of 3 find this name the likeliest" in said.reasons[1].text
+
+
+def test_a_doubtful_outline_is_to_be_checked_and_a_good_cell_is_not(cell):
+    cut = np.zeros((64, 64), bool)
+    cut[:, :30] = True
+    assert assess(SURE, 0.5, image_reasons(replace(cell, mask=cut))).check
+    assert not assess(SURE, 0.5, image_reasons(cell)).check
+
+
 def test_classifiers_agree_by_their_likeliest_label():
     others = {"a": SURE, "b": np.array([0.1, 0.5, 0.4]), "c": np.array([0.9, 0.05, 0.05])}
     assert agreement(others, 1) == 2

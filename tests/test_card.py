@@ -43,6 +43,24 @@ def metadata_of(text):
     return yaml.safe_load(text.split("---\n")[1])
 
 
+class TestPicturesInside:
+    def test_are_told_with_their_licences(self):
+        card = render_card(CONFIG, EVALUATION, RECORD, thumbnails={"matek19": 200, "acevedo20": 1800, "ours": 7})
+        assert "Pictures of 2007 cells are inside" in card
+        assert "200 of matek19, licence: CC BY 3.0;" in card
+        assert "1800 of acevedo20, licence: CC BY 4.0;" in card
+        assert "7 of ours, licence: not stated." in card
+
+    def test_of_none_nothing_is_told(self, card):
+        assert "cells are inside" not in card
+
+    def test_a_laboratorys_name_cannot_break_the_card(self):
+        name = "<b>|x|\n# heading"
+        text = render_card(CONFIG, EVALUATION, RECORD, thumbnails={name: 1})
+        assert "\n# heading" not in text
+        assert "<b>" not in text
+
+
 class TestMetadata:
     def test_says_what_it_is_and_what_it_is_made_of(self, card):
         data = ModelCard(card).data

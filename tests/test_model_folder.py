@@ -1,5 +1,6 @@
 """A model folder is whole or it is refused, and a new one takes the place of an old one in one step."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -89,6 +90,12 @@ def test_its_description_names_every_part_and_its_size(folder, config):
     text = describe(folder, replace(config, base="org/sam", base_revision="abc", domains=("north", "south")))
     for expected in ("north, south", "org/sam at abc", "classifiers     rf", "adapter 0.0 MB", "base 0.0 MB"):
         assert expected in text
+
+
+def test_its_description_says_whether_it_holds_pictures_of_cells(folder, config):
+    assert re.search("pictures +none", describe(folder, config))
+    files = {**config.files, "classifiers/thumbnails.safetensors": "0" * 64}
+    assert re.search("pictures +small ones of stored cells", describe(folder, replace(config, files=files)))
 
 
 class TestReplacing:

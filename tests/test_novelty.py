@@ -1,5 +1,7 @@
 """What is far from all stored cells is new; a stored cell is not; the nearest come first."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -45,6 +47,14 @@ def test_a_stored_cell_is_nearest_to_itself():
     assert (first.row, first.label, first.domain) == (7, known.labels[7], known.domains[7])
     assert first.distance == pytest.approx(0, abs=1e-4)
     assert second.distance > 0.01
+
+
+def test_a_similar_cell_has_its_picture_where_the_model_keeps_one():
+    known = reference()
+    assert NoveltyScale(known).nearest(known.latents[7])[0].thumbnail == b""
+    pictures = tuple(str(row).encode() for row in range(200))
+    (first, *_) = NoveltyScale(replace(known, thumbnails=pictures)).nearest(known.latents[7])
+    assert first.thumbnail == b"7"
 
 
 def test_a_handful_of_cells_is_too_few():

@@ -1,11 +1,13 @@
 """Reference latents: a fair sample, kept whole, that fits and checks classifiers."""
 
+import io
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from safetensors.numpy import load_file, save_file
 
 from bc_sam.errors import DataError, WeightsError
@@ -46,6 +48,42 @@ def test_it_comes_back_from_disk_as_it_was(reference, tmp_path):
     for name in ("latents", "labels", "domains"):
         np.testing.assert_array_equal(getattr(loaded, name), getattr(reference, name))
     assert loaded.probabilities.keys() == reference.probabilities.keys()
+
+
+def grey(row):
+    """The image of a cell, whose grey tells its row."""
+    return np.full((32, 32, 3), 40 * row, np.uint8)
+
+
+class TestPictures:
+    def test_there_are_none_unless_images_are_given(self, reference):
+        assert reference.thumbnails == ()
+        assert reference.thumbnail(0) == b""
+        assert reference.pictured(("north", "south")) == {}
+
+    @pytest.fixture
+    def pictured(self):
+        latents = np.arange(6, dtype=np.float32)[:, None]
+        return ReferenceLatents.sample(latents, np.zeros(6), np.arange(6) % 2, per_class=2, image=grey)
+
+    def test_each_cell_that_is_drawn_has_its_own(self, pictured):
+        assert len(pictured.thumbnails) == 4
+        for row, (latent,) in enumerate(pictured.latents):
+            shown = np.asarray(Image.open(io.BytesIO(pictured.thumbnail(row)))).mean()
+            assert shown == pytest.approx(40 * latent, abs=2)
+
+    def test_they_go_with_their_cells(self, pictured):
+        assert pictured.subset(np.array([3, 1])).thumbnails == (pictured.thumbnails[3], pictured.thumbnails[1])
+        assert pictured.remember({}).thumbnails == pictured.thumbnails
+
+    def test_cells_with_and_without_can_be_joined(self, pictured):
+        without = replace(pictured, thumbnails=(), domains=pictured.domains + 2)
+        joined = pictured.joined(without)
+        np.testing.assert_array_equal(joined.latents, np.concatenate([pictured.latents] * 2))
+        assert joined.thumbnails == (*pictured.thumbnails, *[b""] * 4)
+        assert joined.pictured(("north", "south", "east")) == {"north": 2, "south": 2}
+        assert without.joined(pictured).thumbnail(4) == pictured.thumbnail(0)
+        assert without.joined(without).thumbnails == ()
 
 
 def test_classifiers_that_say_the_same_have_no_difference(reference, fitted_classifiers):

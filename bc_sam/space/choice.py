@@ -23,4 +23,4 @@ class Choice:
         self, probabilities: dict[str, np.ndarray], novelty: float | None, from_image: tuple[Reason, ...]
     ) -> Assessment:
         """Says what the chosen classifier makes of a cell."""
-        return assess(probabilities[self.classifier], novelty, from_image, self.limits)
+        return assess(probabilities[self.classifier], novelty, from_image, self.limits, probabilities)

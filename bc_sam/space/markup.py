@@ -4,6 +4,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from bc_sam.space.pictures import jpeg_uri
+
 #: Names of the classifiers as people say them.
 CLASSIFIER_NAMES = {
     "rf": "Random forest",
@@ -54,7 +56,7 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"plain": plain, "percent": percent}
+    environment.filters |= {"plain": plain, "percent": percent, "jpeg_uri": jpeg_uri}
     return environment
 
 

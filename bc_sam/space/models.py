@@ -73,7 +73,8 @@ class LoadedModel:
     def card(self) -> str:
         """The card in Markdown, rendered anew from what was measured: a stranger's text is not shown."""
         model = self.model
-        text = render_card(model.config, model.evaluation, model.record, repo_id=self.name)
+        known: dict[str, Any] = {"repo_id": self.name, "thumbnails": model.pictured}
+        text = render_card(model.config, model.evaluation, model.record, **known)
         return text.split("\n---\n", 1)[-1]
 
 

@@ -143,5 +143,6 @@ def verdict_json(assessment: Assessment, labels: tuple[str, ...]) -> dict[str, A
         "name": None if assessment.abstain else labels[assessment.label],
         "likeliest": labels[assessment.label],
         "probability": round(assessment.probability, 6),
+        "review": assessment.abstain or assessment.check,
         "reasons": [reason.text for reason in assessment.reasons],
     }

@@ -62,6 +62,15 @@ def as_uri(image: Image.Image, *, quality: int | None = None) -> str:
     file = io.BytesIO()
     if quality is None:
         image.save(file, format="PNG", compress_level=6)
-    else:
-        image.convert("RGB").save(file, format="JPEG", quality=quality)
-    return f"data:image/{'png' if quality is None else 'jpeg'};base64,{base64.b64encode(file.getvalue()).decode()}"
+        return _uri("png", file.getvalue())
+    image.convert("RGB").save(file, format="JPEG", quality=quality)
+    return jpeg_uri(file.getvalue())
+
+
+def jpeg_uri(content: bytes) -> str:
+    """Returns the bytes of a JPEG as a data URI."""
+    return _uri("jpeg", content)
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"

@@ -5,7 +5,7 @@ import io
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -25,7 +25,8 @@ _COLUMNS = (
     *("reasons", "error"),
 )
 
-Status = Literal["review", "named", "hand", "unreadable"]
+#: Without a name; with one that a person should check; not to be read; with a name; named by a person.
+Status = Literal["review", "check", "unreadable", "named", "hand"]
 
 # What a spreadsheet would take for a formula if a cell of a table began with it.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -115,10 +116,9 @@ class Slide:
             assessment = choice.assess(cell.probabilities, cell.novelty, cell.from_image)
             if place in self.hand:
                 yield cell, assessment, "hand", self.hand[place]
-            elif assessment.abstain:
-                yield cell, assessment, "review", None
             else:
-                yield cell, assessment, "named", self.labels[assessment.label]
+                name = None if assessment.abstain else self.labels[assessment.label]
+                yield cell, assessment, _by_itself(assessment), name
 
     def count(self, choice: Choice) -> list[ClassCount]:
         """Returns the differential count of the cells that have a name."""
@@ -130,7 +130,7 @@ class Slide:
         return Counter(NO_CELL if name == NO_CELL else status for _, _, status, name in self.judged(choice))
 
     def rows(self, choice: Choice) -> list[dict[str, Any]]:
-        """Returns the rows of the table in the browser, those for review first, of them the least sure first."""
+        """Returns the rows of the table in the browser, those to look at first, of them the least sure first."""
         rows = []
         for place, (cell, assessment, status, _) in enumerate(self.judged(choice)):
             row: dict[str, Any] = {"place": place, "file": cell.name, "picture": cell.thumbnail, "status": status}
@@ -145,11 +145,11 @@ class Slide:
                     "second_probability": round(probability, 4),
                     "short": ", ".join(reason.short for reason in assessment.reasons),
                     "why": " ".join(reason.text for reason in assessment.reasons),
-                    "abstain": assessment.abstain,
+                    "by_itself": _by_itself(assessment),
                     "hand": self.hand.get(place, ""),
                 }
             rows.append(row)
-        order = ("review", "unreadable", "named", "hand")
+        order = get_args(Status)
         return sorted(rows, key=lambda row: (order.index(row["status"]), row.get("probability", 0)))
 
     def to_csv(self, choice: Choice) -> str:
@@ -164,7 +164,7 @@ class Slide:
                 continue
             shares = cell.probabilities[choice.classifier]
             (first, p), (second, q) = top_labels(shares, self.labels, 2)
-            by = {"hand": "hand", "named": choice.classifier}.get(status, "")
+            by = "hand" if status == "hand" else choice.classifier if name else ""
             novelty = "" if cell.novelty is None else f"{cell.novelty:.4f}"
             reasons = "; ".join(reason.short for reason in assessment.reasons)
             row = [_harmless(cell.name), name or "", by, first, f"{p:.4f}", second, f"{q:.4f}", novelty, reasons, ""]
@@ -185,6 +185,11 @@ class Slide:
                 for cell, assessment, _, _ in self.judged(choice)
             ],
         }
+
+
+def _by_itself(assessment: Assessment) -> Status:
+    """How a cell stands that no person has named."""
+    return "review" if assessment.abstain else "check" if assessment.check else "named"
 
 
 def _harmless(text: str) -> str:

@@ -21,6 +21,7 @@ def render_report(slide: Slide, choice: Choice, written: str) -> str:
     rows = slide.rows(choice)
     headings = {
         "review": "Without a name",
+        "check": "Named by the classifier, to be checked",
         "hand": "Named by hand",
         "unreadable": "Not readable",
         "named": "Named by the classifier",
@@ -30,10 +31,11 @@ def render_report(slide: Slide, choice: Choice, written: str) -> str:
 
 
 def _counted(slide: Slide, choice: Choice) -> dict[str, object]:
-    lines = slide.count(choice)
+    lines, statuses = slide.count(choice), slide.statuses(choice)
     return {
         "lines": lines,
         "total": sum(line.count for line in lines),
+        "by_classifier": statuses["named"] + statuses["check"],
         "widest": max((line.high for line in lines), default=1.0),
-        "statuses": slide.statuses(choice),
+        "statuses": statuses,
     }

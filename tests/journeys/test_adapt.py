@@ -90,6 +90,16 @@ def test_without_labels_the_classifiers_stay_as_they_are(options, run_bc_sam, ru
         assert file.read_bytes() == (tmp_path / "run" / "model" / "classifiers" / file.name).read_bytes()
 
 
+def test_pictures_of_the_hospitals_cells_are_kept_only_where_they_are_asked_for(
+    adapted, options, run_bc_sam, tmp_path
+):
+    assert BCSam.from_pretrained(adapted).pictured == {}
+    assert run_bc_sam(*options, "--out", tmp_path / "run", "--labels-per-class", 0, "--keep-pictures") == 0
+    model = BCSam.from_pretrained(tmp_path / "run")
+    assert model.pictured == {"ours": int((model.reference.domains == 2).sum())}
+    assert f"{model.pictured['ours']} of ours" in (tmp_path / "run" / "model" / "README.md").read_text()
+
+
 def test_of_new_cells_alone_the_classifiers_know_only_their_classes(options, run_bc_sam, tmp_path):
     assert run_bc_sam(*options, "--out", tmp_path / "run", "--learn-from", "new") == 0
     model = BCSam.from_pretrained(tmp_path / "run")

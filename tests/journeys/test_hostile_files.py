@@ -9,6 +9,7 @@ import socket
 import subprocess
 import tracemalloc
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -29,9 +30,11 @@ from bc_sam import BCSam
 from bc_sam.classifiers import CLASSIFIERS
 from bc_sam.errors import BCSamError, ConfigError, UntrustedFileError, WeightsError
 from bc_sam.model_folder import hash_files
+from bc_sam.thumbnails import draw_thumbnail, save_thumbnails
 
 WEIGHTS = ("adapter/adapter_model.safetensors", "autoencoder/model.safetensors", "base/model.safetensors")
 LATENTS = "classifiers/reference.safetensors"
+PICTURES = "classifiers/thumbnails.safetensors"
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +172,35 @@ class TestClassifiers:
 
         spoil_classifier(with_all, "logistic", announce)
         refused(with_all, r"logistic\.skops holds no sound .*more or fewer than it says", WeightsError)
+
+
+class TestPictures:
+    """Pictures of stored cells."""
+
+    @pytest.fixture
+    def pictured(self, tmp_path):
+        model = small_model(classifiers=("logistic",))
+        drawn = tuple(draw_thumbnail(np.full((64, 64, 3), row, np.uint8)) for row in range(60))
+        model.reference = replace(model.reference, thumbnails=drawn)
+        return model.save_pretrained(tmp_path / "model")
+
+    def test_come_with_the_model(self, pictured):
+        assert BCSam.from_pretrained(pictured, device="cpu").pictured == {"north": 30, "south": 30}
+        assert BCSam.from_pretrained(pictured, device="cpu", refit=True).pictured == {"north": 30, "south": 30}
+
+    def test_that_were_changed_are_refused_unopened(self, pictured):
+        with (pictured / PICTURES).open("ab") as file:
+            file.write(b"more")
+        with pytest.raises(WeightsError, match=rf"{PICTURES} is not the file that was saved"):
+            BCSam.from_pretrained(pictured, device="cpu")
+
+    def test_of_fewer_cells_than_there_are(self, pictured):
+        save_thumbnails([b""] * 59, pictured / PICTURES)
+        refused(pictured, "does not fit the 60 cells", WeightsError)
+
+    def test_that_are_something_else(self, pictured):
+        save_thumbnails([b"<script>"] * 60, pictured / PICTURES)
+        refused(pictured, r"cell 0 what is no JPEG", WeightsError)
 
 
 class TestWeights:

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import textwrap
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from transformers import SamModel
 from bc_sam import BCSam
 from bc_sam.errors import BCSamError, HubError, WeightsError
 from bc_sam.hub import public_name
+from bc_sam.thumbnails import draw_thumbnail
 from bc_sam.trust import TRUSTED_TYPES
 
 CELLS = list(np.random.default_rng(0).integers(0, 256, (3, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8))
@@ -76,6 +78,19 @@ class TestRoundTrip:
         assert not [call for call in hub.log() if "/resolve/" in call["line"] or "_cas" in call["line"]]
         same(model, BCSam.from_pretrained(repo_id, cache_dir=elsewhere, local_files_only=True))
         assert hub.log() == []
+
+    def test_pictures_of_cells_come_with_it_and_go_with_the_next_one_that_has_none(self, hub, repo_id, elsewhere):
+        model = small_model()
+        drawn = tuple(draw_thumbnail(np.full((64, 64, 3), row, np.uint8)) for row in range(60))
+        without, model.reference = model.reference, replace(model.reference, thumbnails=drawn)
+        model.push_to_hub(repo_id)
+        assert BCSam.from_pretrained(repo_id, cache_dir=elsewhere).reference.thumbnails == drawn
+        assert "Pictures of 60 cells are inside" in ModelCard.load(repo_id).text
+        model.reference = without
+        model.push_to_hub(repo_id)
+        assert BCSam.from_pretrained(repo_id, cache_dir=elsewhere).pictured == {}
+        assert not [name for name in HfApi().list_repo_files(repo_id) if "thumbnails" in name]
+        assert "cells are inside" not in ModelCard.load(repo_id).text
 
     def test_a_private_model_is_for_those_who_have_a_token(self, hub, repo_id, model, elsewhere):
         model.push_to_hub(repo_id, private=True)

@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from small_run import DATA, train_options
 
+from bc_sam import BCSam
 from bc_sam.experiment import Experiment
 from bc_sam.labels import LABELS
 from bc_sam.results import Evaluation
+from bc_sam.thumbnails import draw_thumbnail
 
 
 def files_of(folder):
@@ -180,11 +182,26 @@ class TestEvaluate:
         own = [pair.n_test for pair in evaluation.select("rf", "north", "north")]
         assert sum(own) == 6 * len(LABELS)
 
-    def test_the_same_seed_gives_the_same_model(self, run_folder, run_bc_sam, tmp_path):
+    def test_the_same_seed_gives_the_same_model_with_pictures_of_its_cells_or_without(
+        self, run_folder, run_bc_sam, tmp_path
+    ):
         again = tmp_path / "again"
-        assert run_bc_sam(*train_options(again, *DATA)) == 0
+        assert run_bc_sam(*train_options(again, *DATA, "--keep-pictures")) == 0
         latents = [np.load(folder / "work/fold-0/latents.npy") for folder in (run_folder, again)]
         np.testing.assert_array_equal(*latents)
+        first, second = (BCSam.from_pretrained(folder) for folder in (run_folder, again))
+        np.testing.assert_array_equal(second.reference.latents, first.reference.latents)
+        assert first.pictured == {}
+        assert sum(second.pictured.values()) == len(second.reference.latents)
+        self.every_picture_is_of_its_cell(again, second)
+
+    @staticmethod
+    def every_picture_is_of_its_cell(run, model):
+        """Each is what is drawn of the cell that has the same latent."""
+        cells, latents = Experiment.open(run).cells, np.load(run / "work/fold-0/latents.npy")
+        for row, latent in enumerate(model.reference.latents):
+            (cell,) = np.flatnonzero((latents == latent).all(axis=1))[:1]
+            assert model.reference.thumbnail(row) == draw_thumbnail(cells.pixels[cell])
 
     def test_a_folder_that_is_no_run_says_so(self, run_bc_sam, tmp_path, capsys):
         assert run_bc_sam("evaluate", tmp_path) == 1

@@ -96,6 +96,18 @@ class TestOneCell:
         assert page.locator(".bc-answer tbody tr").count() == 5
         assert "Lymphocyte typical" in page.locator(".bc-answer tbody tr").first.inner_text()
 
+    def test_the_most_similar_cells_are_shown_where_the_model_keeps_their_pictures(self, page, model, cell_files):
+        give_cell(page, cell_files[0])
+        rows = page.locator(".bc-similar tbody tr")
+        laboratories = rows.locator("td:nth-child(3)").all_inner_texts()
+        assert set(laboratories) <= {"north", "south"}
+        for place, laboratory in enumerate(laboratories):
+            picture = rows.nth(place).locator("img")
+            assert picture.count() == (laboratory == "north")
+        first = rows.first.locator("img")  # the cell itself, which the model has seen
+        assert first.get_attribute("alt") == "A known cell, basophil, laboratory north"
+        assert first.evaluate("image => image.complete && image.naturalWidth") == 48
+
     @pytest.mark.parametrize("kind", ["drop", "paste"])
     def test_a_file_can_be_dropped_or_pasted(self, page, cell_files, kind):
         field = page.locator(".bc-drop button").first.element_handle()
@@ -183,7 +195,10 @@ class TestASlide:
         def numbers():
             return [int(re.sub(r"\D", "", text)) for text in shares.all_inner_texts()]
 
-        assert numbers() == sorted(numbers())
+        statuses = page.locator("#cells tbody tr").evaluate_all("rows => rows.map((row) => row.className)")
+        assert statuses == sorted(statuses, key=["bc-row-check", "bc-row-named"].index)
+        named = statuses.count("bc-row-named")
+        assert numbers()[-named:] == sorted(numbers()[-named:])
         page.get_by_role("button", name="Probability", exact=True).focus()
         page.keyboard.press("Enter")
         assert page.locator("#cells [aria-sort=descending]").inner_text().startswith("Probability")
@@ -202,7 +217,8 @@ class TestASlide:
         assert "No cell has a name yet" in page.locator("#count").inner_text()
         name_all(page)
         open_tab(page, "A slide")
-        page.locator(".bc-row-named").nth(3).wait_for()
+        page.locator(".bc-row-named, .bc-row-check").nth(3).wait_for()
+        assert page.locator(".bc-row-review").count() == 0
 
     def test_a_long_slide_shows_its_progress_and_can_be_stopped(self, page, cell_files):
         open_tab(page, "A slide")

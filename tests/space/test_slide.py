@@ -4,6 +4,7 @@ import csv
 import io
 import pickle
 import zipfile
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -47,10 +48,54 @@ def test_every_image_is_looked_at_once_and_named_as_the_model_does(slide, model,
 def test_what_is_not_sure_is_not_counted_and_comes_first(slide):
     assert slide.count(NONE) == []
     assert slide.statuses(NONE) == {"review": 4, "unreadable": 1}
+    slide.cells = [alike(cell) for cell in slide.cells]
     mixed = Choice("rf", Limits(probability=np.median([row["probability"] for row in slide.rows(ALL)[1:]]), novelty=1))
     statuses = [row["status"] for row in slide.rows(mixed)]
     assert statuses == sorted(statuses, key=["review", "unreadable", "named"].index)
     assert {"review", "named", "unreadable"} == set(statuses)
+
+
+def alike(cell):
+    """The same cell, of which every classifier says the same."""
+    return replace(cell, probabilities=dict.fromkeys(cell.probabilities, cell.probabilities.get("rf")))
+
+
+class TestWhereTheClassifiersDisagree:
+    @pytest.fixture
+    def disputed(self, slide):
+        """The first cell has a name by the forest that the other classifier does not give."""
+        slide.cells = [alike(cell) for cell in slide.cells]
+        first = slide.cells[0].probabilities["rf"]
+        slide.cells[0] = replace(slide.cells[0], probabilities={"rf": first, "logistic": np.roll(first, 1)})
+        return slide
+
+    def test_the_cell_keeps_its_name_is_counted_and_comes_first_to_be_checked(self, disputed):
+        assert disputed.statuses(ALL) == {"check": 1, "named": 3, "unreadable": 1}
+        assert sum(line.count for line in disputed.count(ALL)) == 4
+        first = disputed.rows(ALL)[0]
+        assert (first["place"], first["status"], first["short"]) == (0, "check", "1 of 2 agree")
+        assert "4 named by the\n    classifier, 1 of which should be checked; 0 by hand" in render_count(disputed, ALL)
+
+    def test_below_the_limit_it_has_no_name(self, disputed):
+        row = next(row for row in disputed.rows(NONE) if row["place"] == 0)
+        assert (row["status"], row["short"]) == ("review", "unsure, 1 of 2 agree")
+        assert disputed.count(NONE) == []
+
+    def test_a_person_settles_it(self, disputed):
+        disputed.correct(0, "smudge_cell")
+        assert disputed.statuses(ALL) == {"hand": 1, "named": 3, "unreadable": 1}
+        row = next(row for row in disputed.rows(ALL) if row["place"] == 0)
+        assert (row["status"], row["by_itself"]) == ("hand", "check")
+
+    def test_csv_report_and_api_say_it(self, disputed):
+        first, *_ = csv.DictReader(io.StringIO(disputed.to_csv(ALL)))
+        assert (first["given_by"], first["reasons"]) == ("rf", "1 of 2 agree")
+        assert first["name"] == first["likeliest"]
+        page = render_report(disputed, ALL, "today")
+        assert "Named by the classifier, to be checked: 1" in page
+        assert "The classifiers disagree: 1 of 2" in page
+        asked = [cell.get("review") for cell in disputed.as_json(ALL)["cells"]]
+        assert asked == [True, False, False, False, None]
 
 
 def test_what_a_person_says_counts(slide):

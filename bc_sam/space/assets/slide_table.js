@@ -1,8 +1,10 @@
 // The table of a slide: sorted, filtered and turned over in the browser, fifty rows at a time. What is shown of a file
 // is set as text, never as markup.
 const PAGE = 50;
-const STATUS = { review: "⚠ For review", unreadable: "✕ Not readable", named: "✓ Named", hand: "✎ By hand" };
-const ORDER = ["review", "unreadable", "named", "hand"];
+const STATUS = {
+  review: "⚠ For review", check: "? Check name", unreadable: "✕ Not readable", named: "✓ Named", hand: "✎ By hand",
+};
+const ORDER = Object.keys(STATUS);
 const COLUMNS = [
   ["", null],
   ["File", (row) => row.file.toLowerCase()],
@@ -40,7 +42,7 @@ function byHand(row) {
   select.setAttribute("aria-label", `Name by hand for ${row.file}`);
   select.addEventListener("change", () => {
     row.hand = select.value;
-    row.status = row.hand ? "hand" : row.abstain ? "review" : "named";
+    row.status = row.hand ? "hand" : row.by_itself;
     const line = select.closest("tr");
     fill(line, row, select);
     trigger("correct", { place: row.place, label: row.hand });
@@ -50,11 +52,12 @@ function byHand(row) {
 }
 
 function fill(line, row, select) {
-  const name = row.hand ? (row.hand === "no_cell" ? "No cell" : plain(row.hand)) : row.status === "named" ? plain(row.label) : "";
+  const named = ["named", "check"].includes(row.status);
+  const name = row.hand ? (row.hand === "no_cell" ? "No cell" : plain(row.hand)) : named ? plain(row.label) : "";
   const picture = row.picture ? make("img", { src: row.picture, alt: "" }) : "";
   const status = make("td", {}, make("span", { className: `bc-status bc-${row.status}`, textContent: STATUS[row.status] }));
-  if (["review", "hand"].includes(row.status) && row.short) status.append(make("small", { textContent: row.short, title: row.why }));
-  const beside = row.status === "unreadable" ? row.why : row.status === "named" ? "" : `likeliest: ${plain(row.label)}`;
+  if (row.short) status.append(make("small", { textContent: row.short, title: row.why }));
+  const beside = row.status === "unreadable" ? row.why : named ? "" : `likeliest: ${plain(row.label)}`;
   line.className = `bc-row-${row.status}`;
   const keep = select ? select.closest("td") : make("td", {}, byHand(row));
   const cells = [

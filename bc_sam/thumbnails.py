@@ -1,0 +1,96 @@
+"""Small pictures of stored cells, for people to see what a cell is said to be like. They may come from a stranger."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save_file
+
+from bc_sam.errors import WeightsError
+
+#: Side of a picture that is drawn, and the most that one of a file may have, pixels.
+SIDE, MOST_SIDE = 48, 64
+
+#: Most bytes of a picture. One that is drawn of a real cell has about 1,100, one of pure noise 2,000.
+MOST_BYTES = 8192
+
+# The share of an image's side that is shown: the window in which images of single cells hold the cell.
+_MIDDLE = 9 / 14
+
+
+def draw_thumbnail(pixels: np.ndarray) -> bytes:
+    """Draws the middle of an image, which holds the cell.
+
+    Args:
+        pixels: (S, S, 3) uint8, RGB.
+
+    Returns:
+        A JPEG of `SIDE` x `SIDE` pixels, which holds nothing beside them.
+
+    Example:
+        >>> len(draw_thumbnail(np.full((224, 224, 3), 200, np.uint8))) < MOST_BYTES
+        True
+    """
+    side = len(pixels)
+    edge = round(side * (1 - _MIDDLE) / 2)
+    box = edge, edge, side - edge, side - edge
+    small = Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.LANCZOS, box=box)
+    file = io.BytesIO()
+    small.save(file, format="JPEG", quality=85, optimize=True)
+    return file.getvalue()
+
+
+def save_thumbnails(thumbnails: Sequence[bytes], path: Path) -> None:
+    """Writes pictures one after the other as safetensors: their bytes, and the offset at which each ends.
+
+    Args:
+        thumbnails: One for each stored cell, empty where there is none.
+        path: File to write.
+    """
+    ends = np.cumsum([len(thumbnail) for thumbnail in thumbnails], dtype=np.int64)
+    save_file({"bytes": np.frombuffer(b"".join(thumbnails), np.uint8), "ends": ends}, path)
+
+
+def load_thumbnails(path: Path, count: int) -> tuple[bytes, ...]:
+    """Reads what `save_thumbnails` wrote. Nothing is read before its size is known to be within reason.
+
+    Args:
+        path: The file.
+        count: How many there must be.
+
+    Raises:
+        WeightsError: If the file is damaged or too large, does not fit, or holds what is no small JPEG.
+    """
+    again = "Download or save the model again."
+    try:
+        with safe_open(path, framework="numpy") as file:
+            (total,), (n,) = (file.get_slice(name).get_shape() for name in ("bytes", "ends"))
+            if n != count or total > MOST_BYTES * count:
+                raise WeightsError(f"{path} does not fit the {count} cells that the model stores. {again}")
+            content, ends = file.get_tensor("bytes"), file.get_tensor("ends")
+    except (OSError, SafetensorError, ValueError, TypeError) as error:
+        raise WeightsError(f"{path} is broken ({error}). {again}") from error
+    sizes = np.diff(ends, prepend=0) if ends.dtype == np.int64 else np.array([-1])
+    if content.dtype != np.uint8 or (sizes < 0).any() or (sizes > MOST_BYTES).any() or sizes.sum() != total:
+        raise WeightsError(f"{path} does not say rightly where each picture ends. {again}")
+    thumbnails = tuple(content[end - size : end].tobytes() for end, size in zip(ends, sizes, strict=True))
+    for row, thumbnail in enumerate(thumbnails):
+        if thumbnail and not _is_small_jpeg(thumbnail):
+            raise WeightsError(
+                f"{path} holds as the picture of cell {row} what is no JPEG of at most {MOST_SIDE} pixels. {again}"
+            )
+    return thumbnails
+
+
+def _is_small_jpeg(content: bytes) -> bool:
+    try:
+        with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
+            if max(image.size) > MOST_SIDE:
+                return False
+            image.load()
+            return True
+    except Exception:  # Pillow's decoders raise nearly every built-in type on damaged input
+        return False
