@@ -39,7 +39,7 @@ def test_every_public_name_can_be_had():
 def test_imports_run_one_way():
     """Nothing below the model imports it, nor the command line, nor the run folder."""
     roof = ("bc_sam.model", "bc_sam.experiment", "bc_sam.adaptation", "bc_sam.cli", "bc_sam.run_report", "bc_sam.demo")
-    above = {"model.py", "experiment.py", "cli.py", "run_report.py", "demo.py", "__init__.py", "__main__.py"}
+    above = {"model.py", "experiment.py", "run_report.py", "demo.py", "__init__.py", "__main__.py"}
     above |= {
         "predictions.py",
         "model_evaluation.py",
@@ -49,7 +49,11 @@ def test_imports_run_one_way():
     }  # they stand on the model
     for path in (ROOT / "bc_sam").rglob("*.py"):
         of_comparisons = path.parent.name == "comparisons" and path.name in ("model.py", "passes.py", "table.py")
-        if of_comparisons or path.parent.name == "space" or (path.name in above and path.parent.name == "bc_sam"):
+        if (
+            of_comparisons
+            or path.parent.name in ("cli", "space")
+            or (path.name in above and path.parent.name == "bc_sam")
+        ):
             continue
         lines = [line.split() for line in path.read_text().splitlines() if line.startswith(("import ", "from "))]
-        assert not [line[1] for line in lines if line[1] in roof], path
+        assert not [line[1] for line in lines if f"{line[1]}.".startswith(tuple(f"{name}." for name in roof))], path

@@ -157,7 +157,7 @@ def client_when_up(address, folder, seconds=120):
 
 
 def test_without_gradio_it_says_what_to_install(monkeypatch, capsys):
-    monkeypatch.setattr("bc_sam.cli.find_spec", lambda name: None)
+    monkeypatch.setattr("bc_sam.cli.training.find_spec", lambda name: None)
     monkeypatch.setattr(sys, "argv", ["bc-sam", "demo", "--serve"])
     with pytest.raises(SystemExit):
         main()

@@ -1,0 +1,49 @@
+"""Commands that look at data sets, or make them: data, render."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bc_sam.cli.app import app
+from bc_sam.cli.options import GroupPattern, LabelMap, Masks, read_pairs
+
+
+@app.command("data", rich_help_panel="Data sets")
+def data_command(
+    source: Annotated[str, typer.Argument(help="NAME=SOURCE, as for --data of train.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for parquet files; without it the set is only described.")
+    ] = None,
+    masks: Masks = None,
+    label_map: LabelMap = None,
+    group_pattern: GroupPattern = None,
+) -> None:
+    """Describes a data set, and converts it to parquet that every command and `datasets` read."""
+    from bc_sam.data import load_cells, save_parquet
+
+    dataset = load_cells(source, masks=masks, label_map=read_pairs(label_map) or None, group_pattern=group_pattern)
+    names = dataset.features["label"].names
+    counts = Counter("unlabelled" if label is None else names[label] for label in dataset["label"])
+    print(f"{len(dataset)} images")
+    for name, count in sorted(counts.items()):
+        print(f"  {name:<22}{count:>7}")
+    if out:
+        save_parquet(dataset, out)
+
+
+@app.command(rich_help_panel="Data sets")
+def render(
+    out: Annotated[Path, typer.Argument(help="New folder for the images, their masks and pairs.csv.")],
+    laboratory: Annotated[
+        list[str],
+        typer.Option(help="munich, barcelona or tehran: stain and microscope; anywhere: many drawn ones. Repeatable."),
+    ] = ["munich", "barcelona"],  # noqa: B006  typer copies it
+    cells_per_class: Annotated[int, typer.Option(min=1, help="Cells of each of the 13 classes.")] = 20,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the cells.")] = 0,
+) -> None:
+    """Draws synthetic cells as image files with exact masks, to look at or to try commands on."""
+    from bc_sam.data.rendered import write_rendered
+
+    print(f"Written: {write_rendered(out, laboratory, cells_per_class=cells_per_class, seed=seed).parents[1]}")

@@ -1,0 +1,101 @@
+"""Options that several commands take, and how what is written in them is read."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+
+import typer
+
+from bc_sam.errors import ConfigError
+
+if TYPE_CHECKING:
+    from bc_sam.comparisons.arguments import Method
+    from bc_sam.config import TrainingArguments
+
+Model = Annotated[
+    str, typer.Argument(help="Model folder, run folder, or Hub id such as org/bc-sam; bc-sam-tiny is in the package.")
+]
+ModelOption = Annotated[
+    str, typer.Option("--model", "-m", help="Model folder, run folder, or Hub id; by default the one in the package.")
+]
+Cells = Annotated[
+    list[str], typer.Argument(help="Image files, folders, patterns in quotes, parquet, or a Hub data set id.")
+]
+Data = Annotated[
+    list[str],
+    typer.Option(
+        "--data",
+        help="NAME=SOURCE, once for each laboratory. SOURCE is a folder or zip (Matek-19, Acevedo-20, or a subfolder "
+        "a class), parquet, a Hub data set id, or rendered:LABORATORY[:CELLS_PER_CLASS[:SEED]].",
+    ),
+]
+Masks = Annotated[Path | None, typer.Option(help="CSV with the columns image and mask: hand masks for some images.")]
+LabelMap = Annotated[
+    list[str] | None,
+    typer.Option("--map", help="FOLDER=CLASS for a folder name of your own; FOLDER= leaves it out. Repeatable."),
+]
+GroupPattern = Annotated[
+    str | None,
+    typer.Option(
+        help="Regular expression whose first group on the file name is the slide or patient, e.g. '^([^_]+)_'."
+    ),
+]
+Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of the model on the Hub.")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Images a step; by default what suits the device.")]
+Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16: number format of SAM's encoder.")]
+Subfolder = Annotated[str | None, typer.Option(help="Folder in the repository that holds the model.")]
+IncludeBase = Annotated[bool, typer.Option("--include-base", help="Also write a base SAM that is on the Hub.")]
+Refit = Annotated[
+    bool, typer.Option("--refit", help="Fit the classifiers again on the stored latents, and open no skops file.")
+]
+Classifier = Annotated[str | None, typer.Option(help="Classifier to use; by default the model's own choice.")]
+
+
+def read_pairs(given: list[str] | None) -> dict[str, str | None]:
+    """Reads FOLDER=CLASS of ``--map``; an empty class leaves the folder out."""
+    pairs: dict[str, str | None] = {}
+    for pair in given or []:
+        folder, separator, label = pair.partition("=")
+        if not separator:
+            raise ConfigError(f"--map {pair} has no '='. Write it as --map neutrophil=neutrophil_segmented.")
+        pairs[folder] = label or None
+    return pairs
+
+
+def read_method(name: str) -> "Method":
+    """Reads ``--method``."""
+    from bc_sam.comparisons.arguments import Method
+
+    if name not in get_args(Method):
+        raise ConfigError(f"There is no method {name!r}; choose one of {', '.join(get_args(Method))}.")
+    return cast("Method", name)
+
+
+def read_arguments(
+    name: str, given: dict[str, Any], settings: list[str], method: str = "bc-sam"
+) -> "TrainingArguments":
+    """Returns a preset of a method, with the options that were given, and ``--set SECTION.NAME=VALUE``, on top."""
+    from bc_sam.config import TrainingArguments, preset
+
+    options = {key: value for key, value in given.items() if value is not None}
+    data = preset(name, read_method(method)).to_dict() | options
+    return TrainingArguments.from_dict(put_settings(data, settings), where="The command line")
+
+
+def put_settings(data: dict[str, Any], settings: list[str]) -> dict[str, Any]:
+    """Puts each ``SECTION.NAME=VALUE`` into nested settings, in place."""
+    for setting in settings:
+        path, separator, text = setting.partition("=")
+        if not separator:
+            raise ConfigError(f"--set {setting} has no value. Write it as --set segmentation.epochs=20.")
+        *sections, key = path.split(".")
+        target: Any = data
+        for section in sections:
+            target = target.get(section)
+            if not isinstance(target, dict):
+                raise ConfigError(f"--set {setting}: there is no section {section!r} among {', '.join(data)}.")
+        try:
+            target[key] = json.loads(text)
+        except ValueError:
+            target[key] = text
+    return data
