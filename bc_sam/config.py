@@ -94,7 +94,7 @@ class PretrainingArguments(JsonConfig):
 
     window: int = 144
     window_epochs: int = 50
-    epochs: int = 5
+    epochs: int = 3
     batch_size: int = 32
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
