@@ -218,6 +218,8 @@ class _Run:
     def end(self) -> list[dict[str, float]]:
         """Unwraps the model, puts its best weights in, and lets go of the data."""
         model = self.accelerator.unwrap_model(self.wrapped, keep_fp32_wrapper=False).eval()
+        # Else a second training of the model would go without mixed precision and without the other processes.
+        vars(model).pop("_is_accelerate_prepared", None)
         if self.best is not None:
             restore_weights(model, self.best)
         self.accelerator.free_memory()  # it would hold on to the data of every stage and fold

@@ -142,6 +142,13 @@ class TestMixedPrecision:
         assert torch.equal(model(x), by_hand)
         assert torch.equal(copy.deepcopy(model)(x), by_hand)
 
+    def test_a_second_training_of_the_model_is_in_bf16_too(self, model, data):
+        train(model, data, precision="bf16")
+        inner = set()
+        model[0].register_forward_hook(lambda module, inputs, output: inner.add(output.dtype))
+        train(model, data, precision="bf16")
+        assert inner == {torch.bfloat16}
+
 
 class Killed(Exception):
     """Stands for the end of the process."""
