@@ -26,6 +26,7 @@ from bc_sam.space.settings import PageSettings
 from bc_sam.space.slide import Slide
 from bc_sam.space.slide_report import render_count, render_report
 from bc_sam.space.slide_work import look_at_slide
+from bc_sam.space.uploads import remove
 
 _SHELL = '<div class="bc-slide" hidden></div>'
 
@@ -96,6 +97,8 @@ def slide_tab(models: Models, settings: PageSettings, controls: Controls) -> Sli
                 None,
             )
             return
+        finally:
+            remove(files)
         yield *show(found, to_choice(*choice)), found, None
 
     @plain_errors
@@ -183,8 +186,11 @@ def _api(models: Models, settings: PageSettings) -> None:
     ) -> dict[str, Any]:
         if not files:
             raise gr.Error("Give a list of files.", print_exception=False)
-        choice = checked_choice(models.own, classifier, least_probability, most_novelty)
-        *_, slide = look("", files)
+        try:
+            choice = checked_choice(models.own, classifier, least_probability, most_novelty)
+            *_, slide = look("", files)
+        finally:
+            remove(files)
         return slide.as_json(choice)
 
     files = local_files_only(gr.File(label="files", file_count="multiple", visible=False))

@@ -220,7 +220,7 @@ class TestASlide:
         page.locator(".bc-row-named, .bc-row-check").nth(3).wait_for()
         assert page.locator(".bc-row-review").count() == 0
 
-    def test_a_long_slide_shows_its_progress_and_can_be_stopped(self, page, cell_files):
+    def test_a_long_slide_shows_its_progress_and_can_be_stopped(self, page, serve, cell_files):
         open_tab(page, "A slide")
         page.locator(".bc-drop input[type=file]").nth(1).set_input_files(
             [file for _ in range(100) for file in cell_files]
@@ -231,6 +231,8 @@ class TestASlide:
         said = page.locator("#slide-notice").inner_text()
         done = int(re.match(r"[\d,]+", said)[0].replace(",", ""))
         assert 0 < done < 400
+        page.wait_for_timeout(2000)
+        assert not list(serve.uploads.rglob(f"own_*/{cell_files[0].name}"))
 
     def test_a_zip_that_is_not_to_be_trusted_is_refused(self, page, cell_files, tmp_path):
         with zipfile.ZipFile(tmp_path / "climbs.zip", "w") as archive:
