@@ -23,7 +23,10 @@ from bc_sam.space.one_cell import CellView, as_json, render_cell_view, view_cell
 from bc_sam.space.settings import PageSettings
 from bc_sam.space.uploads import remove
 
-_WAITING = "Drop a cell, paste one, or choose an example. The answer appears here."
+_WAITING = (
+    "Drop a cell, paste one, or choose an example. The answer appears here: its name, or why none is given; the "
+    "outline that was found; what every classifier says; and the most similar cells that the model knows."
+)
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def cell_tab(models: Models, settings: PageSettings, controls: Controls) -> Cell
         with gr.Column(scale=2, min_width=280):
             file = local_files_only(
                 gr.File(
-                    label="One cell: JPEG, PNG, TIFF, BMP, WebP or GIF; or paste it",
+                    label="One cell: JPEG, PNG, TIFF, BMP, ...",
                     file_types=list(IMAGE_SUFFIXES),
                     height=170,
                     elem_classes="bc-drop",

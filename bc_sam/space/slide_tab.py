@@ -49,7 +49,7 @@ def slide_tab(models: Models, settings: PageSettings, controls: Controls) -> Sli
     slide = gr.State(None, time_to_live=settings.results_seconds)
     files = local_files_only(
         gr.File(
-            label=f"Up to {settings.max_cells:,} images of one cell each, or zips of them",
+            label=f"Up to {settings.max_cells:,} images of one cell each, or zips",
             file_count="multiple",
             file_types=[*IMAGE_SUFFIXES, ".zip"],
             height=170,
@@ -160,7 +160,10 @@ def kept(slide: Slide | None) -> Slide:
 
 def waiting() -> str:
     """What is shown before there is a slide."""
-    said = "Drop the images of a slide. Cells that you should look at come first."
+    said = (
+        "Drop the images of a slide, one cell each. You get the differential count, and a table in which the cells "
+        "that you should look at come first, to be named by hand; both can be saved."
+    )
     return render("notice.html", text=said, bad=False)
 
 
