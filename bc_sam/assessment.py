@@ -20,6 +20,10 @@ MOST_NOVELTY = 0.99
 _MAJORITY = 0.5
 
 
+# What `doubt` says of a mask that is none of a cell.
+_NO_CELL = ("no cell found", "the cell is too small")
+
+
 @dataclass(frozen=True)
 class Limits:
     """When to leave a cell without a name.
@@ -73,6 +77,11 @@ class Assessment:
         return bool(self.reasons) and not self.abstain
 
 
+def shows_cell(inspection: Inspection) -> bool:
+    """Returns whether there is a cell in the picture at all, of which anything could be said."""
+    return not inspection.blank and doubt(inspection.mask) not in _NO_CELL
+
+
 def image_reasons(inspection: Inspection) -> tuple[Reason, ...]:
     """Returns what the picture alone gives to doubt, whatever the classifiers say."""
     return tuple(_image_reasons(inspection))
@@ -83,7 +92,7 @@ def _image_reasons(inspection: Inspection) -> Iterator[Reason]:
         yield Reason("The image shows nothing. Give a photograph of one cell.", True, "blank")
         return
     wrong = doubt(inspection.mask)
-    if wrong in ("no cell found", "the cell is too small"):
+    if not shows_cell(inspection):
         yield Reason("No cell was found. Give a photograph of one cell, which fills much of it.", True, "no cell")
         return
     if inspection.cells > 1:
@@ -137,8 +146,12 @@ def assess(
     return Assessment(label, probability, tuple(reasons))
 
 
+def _percent(share: float) -> str:
+    return f"{100 * share:.0f} %"
+
+
 def _unlike(novelty: float) -> str:
-    share = "than every cell" if novelty >= 1 else f"than {novelty:.1%} of the cells"
+    share = "than every cell" if novelty >= 1 else f"than {100 * novelty:.1f} % of the cells"
     return f"The image is unlike what the model learned from: farther away {share} it stores."
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bc_sam.assessment import Limits, agreement, assess, image_reasons
+from bc_sam.assessment import Limits, agreement, assess, image_reasons, shows_cell
 from bc_sam.inspection import Inspection
 
 SURE = np.array([0.05, 0.9, 0.05])
@@ -41,6 +41,13 @@ def test_no_name_is_given_from_a_bad_image(cell, change, words):
     assert words in said.reasons[0].text
 
 
+def test_without_a_cell_nothing_is_to_be_said_of_it(cell):
+    assert shows_cell(cell)
+    assert shows_cell(replace(cell, blurred=True, cells=3))
+    assert not shows_cell(replace(cell, blank=True))
+    assert not shows_cell(replace(cell, mask=np.zeros((64, 64), bool)))
+
+
 def test_a_doubtful_outline_is_said_but_does_not_take_the_name(cell):
     cut = np.zeros((64, 64), bool)
     cut[:, :30] = True
@@ -55,7 +62,7 @@ def test_the_limits_decide():
     assert assess(SURE, 0.97, limits=Limits(novelty=0.95)).abstain
     assert not assess(SURE, 1.0, limits=Limits(novelty=1)).abstain
     assert not assess(SURE, None).abstain
-    assert "99.5%" in assess(SURE, 0.995).reasons[0].text
+    assert "99.5 %" in assess(SURE, 0.995).reasons[0].text
 
 
 def votes(*labels):

@@ -21,8 +21,12 @@ from bc_sam.space.markup import asset, plain, render
 from bc_sam.space.models import Models
 from bc_sam.space.one_cell import CellView, as_json, render_cell_view, view_cell, view_upload
 from bc_sam.space.settings import PageSettings
+from bc_sam.space.uploads import remove
 
-_WAITING = "Drop a cell, paste one, or choose an example. The answer appears here."
+_WAITING = (
+    "Drop a cell, paste one, or choose an example. The answer appears here: its name, or why none is given; the "
+    "outline that was found; what every classifier says; and the most similar cells that the model knows."
+)
 
 
 @dataclass(frozen=True)
@@ -46,7 +50,7 @@ def cell_tab(models: Models, settings: PageSettings, controls: Controls) -> Cell
         with gr.Column(scale=2, min_width=280):
             file = local_files_only(
                 gr.File(
-                    label="One cell: JPEG, PNG, TIFF, BMP, WebP or GIF; or paste it",
+                    label="One cell: JPEG, PNG, TIFF, BMP, ...",
                     file_types=list(IMAGE_SUFFIXES),
                     height=170,
                     elem_classes="bc-drop",
@@ -66,6 +70,8 @@ def cell_tab(models: Models, settings: PageSettings, controls: Controls) -> Cell
             seen = view_upload(models.get(source), Path(file), settings)
         except Exception as error:
             return render("notice.html", text=told(error), bad=True), None, None
+        finally:
+            remove([file])
         return render_cell_view(seen, to_choice(*choice)), seen, None
 
     @plain_errors
@@ -115,8 +121,11 @@ def _api(models: Models, settings: PageSettings) -> None:
     def name_cell(file: str, classifier: str, least_probability: float, most_novelty: float) -> dict[str, Any]:
         if file is None:
             raise gr.Error("Give a file.", print_exception=False)
-        choice = checked_choice(models.own, classifier, least_probability, most_novelty)
-        return as_json(view_upload(models.own, Path(file), settings), choice)
+        try:
+            choice = checked_choice(models.own, classifier, least_probability, most_novelty)
+            return as_json(view_upload(models.own, Path(file), settings), choice)
+        finally:
+            remove([file])
 
     file = local_files_only(gr.File(label="file", visible=False))
     options = api_options()

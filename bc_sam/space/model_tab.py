@@ -23,7 +23,7 @@ def model_tab(
             gr.Markdown("### Which model names them")
             where = "Id on the Hub, such as owner/name" + ("" if settings.public else "; or a folder of this computer")
             source = gr.Textbox(label="Model", info=where, placeholder=models.own.name, max_lines=1, elem_id="source")
-            load = gr.Button("Load this model", variant="secondary")
+            load = gr.Button("Load this model", size="sm")
             notice = gr.HTML("", elem_id="model-notice")
             facts = gr.HTML(render_facts(models.own), elem_id="facts")
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from bc_sam.assessment import Assessment, Reason, agreement, image_reasons
+from bc_sam.assessment import Assessment, Reason, agreement, image_reasons, shows_cell
 from bc_sam.batches import Batch
 from bc_sam.images import read_image, to_square
 from bc_sam.inspection import Inspection
@@ -37,6 +37,7 @@ class CellView:
         probabilities: For each classifier (n_labels,).
         novelty: See `bc_sam.novelty.NoveltyScale`; ``None`` where it cannot be told.
         from_image: What the picture gives to doubt.
+        shows_cell: Whether a cell was found at all; without one, what classifiers say means nothing.
         similar: The stored cells that are most like it.
     """
 
@@ -50,6 +51,7 @@ class CellView:
     probabilities: dict[str, np.ndarray]
     novelty: float | None
     from_image: tuple[Reason, ...]
+    shows_cell: bool
     similar: tuple[Neighbour, ...]
 
 
@@ -91,6 +93,7 @@ def _view(loaded: LoadedModel, inspection: Inspection, image: Image.Image, name:
         probabilities=inspection.probabilities,
         novelty=None if scale is None else float(scale.novelty(inspection.latent[None])[0]),
         from_image=image_reasons(inspection),
+        shows_cell=shows_cell(inspection),
         similar=() if scale is None else tuple(scale.nearest(inspection.latent)),
     )
 

@@ -1,6 +1,5 @@
 """The page as a whole, and how it is served."""
 
-import asyncio
 import signal
 import sys
 from typing import Any
@@ -18,6 +17,7 @@ from bc_sam.space.model_tab import model_tab
 from bc_sam.space.models import LoadedModel, Models
 from bc_sam.space.settings import PageSettings, page_settings
 from bc_sam.space.slide_tab import slide_tab
+from bc_sam.space.upload_requests import SeparateUploads, UploadLimit
 from bc_sam.space.uploads import UploadFolder
 
 _HEAD = """# Which blood cell is it?
@@ -61,7 +61,7 @@ def launch_options(settings: PageSettings) -> dict[str, Any]:
         "css": asset("page.css"),
         "head": f"<script>{asset('page.js')}</script>",
         "max_file_size": settings.max_file_bytes,
-        "app_kwargs": {"middleware": [Middleware(UploadLimit, settings=settings)]},
+        "app_kwargs": {"middleware": [Middleware(UploadLimit, settings=settings), Middleware(SeparateUploads)]},
         "show_error": False,
         "run_history": False,
         "enable_monitoring": False,
@@ -91,39 +91,3 @@ def serve(source: str, **options: Any) -> None:
     model = BCSam.from_pretrained(source, device="cpu")
     with UploadFolder(settings.keep_seconds):
         build(model, settings, public_name(source)).launch(**launch_options(settings) | options)
-
-
-class UploadLimit:
-    """Refuses what is dropped together if it is too much, which Gradio asks of each file alone, or too slow.
-
-    Args:
-        app: What is behind it.
-        settings: What is allowed.
-    """
-
-    def __init__(self, app: Any, settings: PageSettings) -> None:
-        self.app = app
-        self.settings = settings
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        """Answers a request."""
-        if scope["type"] != "http" or scope["method"] != "POST" or not scope["path"].endswith("/upload"):
-            await self.app(scope, receive, send)
-            return
-        length = dict(scope["headers"]).get(b"content-length", b"")
-        if not length.isdigit():
-            await _refuse(send, 411, "The length of the upload is not told.")
-        elif int(length) > self.settings.max_upload_bytes:
-            await _refuse(send, 413, f"Drop at most {self.settings.max_upload_bytes // 2**20} MB together.")
-        else:
-            try:
-                async with asyncio.timeout(self.settings.seconds):
-                    await self.app(scope, receive, send)
-            except TimeoutError:
-                await _refuse(send, 408, "The upload took too long.")
-
-
-async def _refuse(send: Any, status: int, text: str) -> None:
-    headers = [(b"content-type", b"text/plain; charset=utf-8"), (b"connection", b"close")]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": text.encode()})

@@ -21,7 +21,7 @@ class PageSettings:
         max_cells: Most images of a slide.
         max_model_bytes: Most bytes of a model's weights on the Hub, where the page is public.
         seconds: Longest time that a slide is worked on.
-        keep_seconds: How long an upload lies on the disk; longer than the work on it, with the wait before.
+        keep_seconds: How long an upload lies on the disk if no work on it ends before; longer than any, with the wait.
         models: Models that are kept in memory.
         results_seconds: How long the results of a visitor are kept in memory.
         sessions: Visitors whose results are kept; of more, those of the longest silent are forgotten.

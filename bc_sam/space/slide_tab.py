@@ -26,6 +26,7 @@ from bc_sam.space.settings import PageSettings
 from bc_sam.space.slide import Slide
 from bc_sam.space.slide_report import render_count, render_report
 from bc_sam.space.slide_work import look_at_slide
+from bc_sam.space.uploads import remove
 
 _SHELL = '<div class="bc-slide" hidden></div>'
 
@@ -48,7 +49,7 @@ def slide_tab(models: Models, settings: PageSettings, controls: Controls) -> Sli
     slide = gr.State(None, time_to_live=settings.results_seconds)
     files = local_files_only(
         gr.File(
-            label=f"Up to {settings.max_cells:,} images of one cell each, or zips of them",
+            label=f"Up to {settings.max_cells:,} images of one cell each, or zips",
             file_count="multiple",
             file_types=[*IMAGE_SUFFIXES, ".zip"],
             height=170,
@@ -96,6 +97,8 @@ def slide_tab(models: Models, settings: PageSettings, controls: Controls) -> Sli
                 None,
             )
             return
+        finally:
+            remove(files)
         yield *show(found, to_choice(*choice)), found, None
 
     @plain_errors
@@ -157,7 +160,10 @@ def kept(slide: Slide | None) -> Slide:
 
 def waiting() -> str:
     """What is shown before there is a slide."""
-    said = "Drop the images of a slide. Cells that you should look at come first."
+    said = (
+        "Drop the images of a slide, one cell each. You get the differential count, and a table in which the cells "
+        "that you should look at come first, to be named by hand; both can be saved."
+    )
     return render("notice.html", text=said, bad=False)
 
 
@@ -183,8 +189,11 @@ def _api(models: Models, settings: PageSettings) -> None:
     ) -> dict[str, Any]:
         if not files:
             raise gr.Error("Give a list of files.", print_exception=False)
-        choice = checked_choice(models.own, classifier, least_probability, most_novelty)
-        *_, slide = look("", files)
+        try:
+            choice = checked_choice(models.own, classifier, least_probability, most_novelty)
+            *_, slide = look("", files)
+        finally:
+            remove(files)
         return slide.as_json(choice)
 
     files = local_files_only(gr.File(label="files", file_count="multiple", visible=False))

@@ -6,7 +6,7 @@ import tempfile
 import threading
 import time
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -17,6 +17,9 @@ from bc_sam.errors import DataError, ImageError
 from bc_sam.images import IMAGE_SUFFIXES
 from bc_sam.space.settings import PageSettings
 from bc_sam.zips import check_paths, unpacked_size
+
+#: How the folder of a file begins that belongs to one upload alone; see `bc_sam.space.upload_requests`.
+OWN = "own_"
 
 
 @dataclass(frozen=True)
@@ -118,8 +121,17 @@ def _checked(content: bytes, name: str, most: int) -> bytes:
     return content
 
 
+def remove(files: Iterable[str | Path]) -> None:
+    """Removes uploads when the work on them is done. Any other file, and one that two visitors may share, stays."""
+    for path in map(Path, files):
+        if path.parent.name.startswith(OWN):
+            shutil.rmtree(path.parent, ignore_errors=True)
+
+
 class UploadFolder:
-    """A folder for what visitors upload, which nobody else reads, and out of which it soon vanishes.
+    """A folder for what visitors upload, which nobody else reads, and out of which all vanishes with time.
+
+    A file is removed when the work on it is done; see `remove`. With time goes what nobody asked anything about.
 
     Gradio puts uploads, and files that it sends, into the folder that ``GRADIO_TEMP_DIR`` names.
 
@@ -156,7 +168,11 @@ class UploadFolder:
         oldest = time.time() - self.keep_seconds
         for path in self.path.rglob("*"):
             try:
-                if path.is_file() and path.stat().st_ctime < oldest:
+                if path.stat().st_ctime >= oldest:
+                    continue
+                if path.is_file():
                     path.unlink()
+                elif path.name.startswith(OWN):
+                    path.rmdir()
             except OSError:
-                continue  # another has removed it, or holds it
+                continue  # another has removed it, or holds it, or it is not empty yet

@@ -7,6 +7,7 @@ import zipfile
 from urllib.parse import urlsplit
 
 import pytest
+from PIL import Image
 
 DROP = """([field, name, bytes, kind]) => {
   const files = new DataTransfer();
@@ -16,6 +17,7 @@ DROP = """([field, name, bytes, kind]) => {
     : new DragEvent("drop", { dataTransfer: files, bubbles: true, cancelable: true });
   (kind === "paste" ? document.body : field).dispatchEvent(event);
 }"""
+TAB = "[role=tab][aria-selected=true]"
 TABS = ("One cell", "A slide", "Laboratories", "Model")
 
 
@@ -133,6 +135,16 @@ class TestOneCell:
         assert "/" not in said.inner_text()
         give_cell(page, cell_files[0])
 
+    def test_of_an_empty_image_no_guess_is_shown(self, page, tmp_path):
+        Image.new("RGB", (96, 96), (225, 205, 200)).save(tmp_path / "empty.png")
+        give_cell(page, tmp_path / "empty.png")
+        assert "shows nothing" in verdict(page)
+        assert "likeliest" not in verdict(page)
+        assert page.locator(".bc-pictures img").count() == 1
+        assert not page.locator(".bc-classifiers").is_visible()
+        page.get_by_text("What the classifiers would say").click()
+        assert page.locator(".bc-classifiers article").count() == 2
+
     def test_another_choice_names_the_same_cell_anew(self, page, cell_files):
         name_all(page)
         open_tab(page, "One cell")
@@ -214,13 +226,14 @@ class TestASlide:
         set_slider(page, "Least probability, %", 100)
         give_slide(page, cell_files)
         assert page.locator(".bc-row-review").count() == 4
+        assert not page.locator(".bc-pages").is_visible()  # four rows are one page
         assert "No cell has a name yet" in page.locator("#count").inner_text()
         name_all(page)
         open_tab(page, "A slide")
         page.locator(".bc-row-named, .bc-row-check").nth(3).wait_for()
         assert page.locator(".bc-row-review").count() == 0
 
-    def test_a_long_slide_shows_its_progress_and_can_be_stopped(self, page, cell_files):
+    def test_a_long_slide_shows_its_progress_and_can_be_stopped(self, page, serve, cell_files):
         open_tab(page, "A slide")
         page.locator(".bc-drop input[type=file]").nth(1).set_input_files(
             [file for _ in range(100) for file in cell_files]
@@ -231,6 +244,8 @@ class TestASlide:
         said = page.locator("#slide-notice").inner_text()
         done = int(re.match(r"[\d,]+", said)[0].replace(",", ""))
         assert 0 < done < 400
+        page.wait_for_timeout(2000)
+        assert not list(serve.uploads.rglob(f"own_*/{cell_files[0].name}"))
 
     def test_a_zip_that_is_not_to_be_trusted_is_refused(self, page, cell_files, tmp_path):
         with zipfile.ZipFile(tmp_path / "climbs.zip", "w") as archive:
@@ -287,13 +302,19 @@ class TestModel:
         open_tab(first, "One cell")
         for page in (first, second):
             give_cell(page, cell_files[0])
-        first.locator(".bc-verdict", has_text="100% are asked for").wait_for()
-        assert "asked for" not in verdict(second) or "30% are asked for" in verdict(second)
+        first.locator(".bc-verdict", has_text="100 % are asked for").wait_for()
+        assert "asked for" not in verdict(second) or "30 % are asked for" in verdict(second)
 
 
 class TestLook:
     def test_it_says_that_it_is_research_software(self, page):
         assert "Not a medical device" in page.locator("#warning").inner_text()
+
+    def test_every_tab_is_as_wide_as_the_page_allows(self, page):
+        for name in TABS:
+            open_tab(page, name)
+            page.wait_for_timeout(300)
+            assert page.locator("#warning").bounding_box()["width"] == pytest.approx(1056, abs=40), name
 
     def test_tabs_are_stepped_through_by_keyboard(self, page):
         page.get_by_role("tab", name="One cell").focus()
@@ -315,7 +336,7 @@ class TestLook:
     def test_words_stand_out_by_day_and_by_night(self, visit, public, cell_files, scheme):
         page = visit(f"{public}/?__theme={scheme}", color_scheme=scheme)
         give_cell(page, cell_files[0])
-        for place in (".bc-name", ".bc-sub", ".bc-number", ".bc-answer td", ".bc-note", "#warning p"):
+        for place in (".bc-name", ".bc-sub", ".bc-number", ".bc-answer td", ".bc-note", "#warning p", TAB):
             assert page.evaluate(CONTRAST, place) >= 4.5, place
 
     def test_every_picture_and_field_has_a_name(self, page, cell_files):

@@ -9,7 +9,7 @@ import pytest
 
 from bc_sam.errors import DataError, ImageError
 from bc_sam.space.settings import PageSettings, page_settings
-from bc_sam.space.uploads import UploadFolder, image_sources, opened_uploads
+from bc_sam.space.uploads import UploadFolder, image_sources, opened_uploads, remove
 
 SETTINGS = PageSettings(max_image_bytes=1000, max_cells=5)
 
@@ -110,14 +110,25 @@ def test_uploads_are_private_are_swept_and_end_with_the_page(monkeypatch):
         assert os.environ["GRADIO_TEMP_DIR"] == str(folder.path)
         assert folder.path.stat().st_mode & 0o077 == 0
         (folder.path / "cell.png").write_bytes(b"x")
+        (folder.path / "own_1").mkdir()
         folder.sweep()
         assert (folder.path / "cell.png").exists()
         later = time.time() + 101
         monkeypatch.setattr(time, "time", lambda: later)
         folder.sweep()
-        assert not (folder.path / "cell.png").exists()
+        assert not list(folder.path.iterdir())
     assert not folder.path.exists()
     assert os.environ["GRADIO_TEMP_DIR"] == "before"
+
+
+def test_only_what_belongs_to_one_upload_is_removed(tmp_path):
+    own, shared = tmp_path / "own_1" / "cell.png", tmp_path / "0123abcd" / "cell.png"
+    for file in (own, shared):
+        file.parent.mkdir()
+        file.write_bytes(b"x")
+    remove([str(own), str(shared), tmp_path / "gone.png", tmp_path / "own_2" / "gone.png"])
+    assert [path.name for path in tmp_path.iterdir()] == ["0123abcd"]
+    assert shared.exists()
 
 
 @pytest.mark.parametrize(
