@@ -136,10 +136,12 @@ def assess(
     if novelty is not None and novelty > limits.novelty:
         reasons.append(Reason(_unlike(novelty), True, "unlike all seen"))
     if probability < limits.probability:
-        text = f"No name is likely enough: the best has {probability:.0%}, and {limits.probability:.0%} are asked for."
+        best, asked_for = _percent(probability), _percent(limits.probability)
+        text = f"No name is likely enough: the best has {best}, and {asked_for} are asked for."
         reasons.append(Reason(text, True, "unsure"))
     agreeing, asked = agreement(of_all or {}, label), len(of_all or {})
-    if agreeing < asked and agreeing <= _MAJORITY * asked:
+    bad_image = any(reason.abstain for reason in from_image)  # of which the classifiers cannot but disagree
+    if not bad_image and agreeing < asked and agreeing <= _MAJORITY * asked:
         text = f"The classifiers disagree: {agreeing} of {asked} find this name the likeliest. Look at the cell again."
         reasons.append(Reason(text, False, f"{agreeing} of {asked} agree"))
     reasons += [reason for reason in from_image if not reason.abstain]

@@ -98,6 +98,11 @@ def test_who_disagree_take_the_name_only_where_it_is_improbable_too():
     assert "1 of 3 find this name the likeliest" in said.reasons[1].text
 
 
+def test_of_a_bad_image_it_is_not_said_that_they_disagree(cell):
+    said = assess(SURE, 0.5, image_reasons(replace(cell, blurred=True)), of_all=votes(1, 0, 2))
+    assert [reason.short for reason in said.reasons] == ["blurred"]
+
+
 def test_a_doubtful_outline_is_to_be_checked_and_a_good_cell_is_not(cell):
     cut = np.zeros((64, 64), bool)
     cut[:, :30] = True
