@@ -31,6 +31,7 @@ def test_a_good_image_gives_no_reason(cell):
         ({"blank": True}, "shows nothing"),
         ({"mask": np.zeros((64, 64), bool)}, "No cell was found"),
         ({"mask": np.pad(np.ones((4, 4), bool), 30)}, "No cell was found"),
+        ({"mask": ((np.indices((64, 64)) - 32) ** 2).sum(axis=0) < 5.7**2}, "perhaps a platelet"),
         ({"cells": 3}, "3 cells"),
         ({"blurred": True}, "out of focus"),
     ],
