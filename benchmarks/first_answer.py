@@ -19,11 +19,11 @@ def main() -> None:
     parser.add_argument("cell")
     parser.add_argument("--rounds", type=int, default=5)
     options = parser.parse_args()
-    predict = [sys.executable, "-m", "bc_sam", "predict", options.model, options.cell]
+    predict = [sys.executable, "-m", "bc_sam", "predict", options.cell, "--model", options.model]
     commands = {
         "python -c pass": [sys.executable, "-c", NOTHING],
         "import bc_sam": [sys.executable, "-c", IMPORT],
-        "bc-sam predict MODEL CELL": predict,
+        "bc-sam predict CELL --model MODEL": predict,
     }
     ways = {name: lambda command=command: start(command) for name, command in commands.items()}
     seconds = alternate(ways, options.rounds)
