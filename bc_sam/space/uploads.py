@@ -166,13 +166,15 @@ class UploadFolder:
     def sweep(self) -> None:
         """Removes what has lain there long enough."""
         oldest = time.time() - self.keep_seconds
-        for path in self.path.rglob("*"):
-            try:
-                if path.stat().st_ctime >= oldest:
-                    continue
-                if path.is_file():
-                    path.unlink()
-                elif path.name.startswith(OWN):
-                    path.rmdir()
-            except OSError:
-                continue  # another has removed it, or holds it, or it is not empty yet
+        # Unlike `Path.rglob`, this walks on where a folder has just been removed by an answer.
+        for parent, folders, files in os.walk(self.path, topdown=False):
+            for path in (Path(parent, name) for name in [*files, *folders]):
+                try:
+                    if path.stat().st_ctime >= oldest:
+                        continue
+                    if path.is_file():
+                        path.unlink()
+                    elif path.name.startswith(OWN):
+                        path.rmdir()
+                except OSError:
+                    continue  # another has removed it, or holds it, or it is not empty yet

@@ -5,10 +5,12 @@ import json
 import os
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import httpx
 import pytest
+from files_left import files_left
 from PIL import Image
 
 from bc_sam.space.uploads import OWN
@@ -41,7 +43,11 @@ def vanishes(path):
 
 def left(serve):
     """The files of visitors that still lie there; what Gradio makes beside them is empty."""
-    return [path for path in serve.uploads.rglob("*") if path.is_file() and path.stat().st_size]
+    sizes = {}
+    for path in files_left(serve.uploads):
+        with suppress(FileNotFoundError):
+            sizes[path] = path.stat().st_size
+    return [path for path, size in sizes.items() if size]
 
 
 def test_the_same_file_of_two_visitors_has_two_places(http, cell_files):
@@ -105,4 +111,4 @@ def test_an_upload_that_is_refused_is_told_as_before(http):
 
 def test_nothing_but_uploads_is_left_beside_them(http, serve, cell_files):
     (path,) = upload(http, ("alone.png", cell_files[1].read_bytes()))
-    assert list(serve.uploads.rglob("alone.png")) == [Path(path)]
+    assert files_left(serve.uploads, "alone.png") == [Path(path)]

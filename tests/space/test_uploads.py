@@ -2,8 +2,11 @@
 
 import io
 import os
+import shutil
+import threading
 import time
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -119,6 +122,25 @@ def test_uploads_are_private_are_swept_and_end_with_the_page(monkeypatch):
         assert not list(folder.path.iterdir())
     assert not folder.path.exists()
     assert os.environ["GRADIO_TEMP_DIR"] == "before"
+
+
+def test_sweeping_goes_on_while_answers_remove_folders():
+    with UploadFolder(keep_seconds=0) as folder, ThreadPoolExecutor(1) as pool:
+        stop = threading.Event()
+
+        def visitors():
+            while not stop.is_set():
+                own = folder.path / "0123abcd" / "own_1"
+                own.mkdir(parents=True, exist_ok=True)
+                shutil.rmtree(own.parent, ignore_errors=True)
+
+        done = pool.submit(visitors)
+        try:
+            for _ in range(3000):
+                folder.sweep()
+        finally:
+            stop.set()
+        done.result()
 
 
 def test_only_what_belongs_to_one_upload_is_removed(tmp_path):
