@@ -9,8 +9,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hub_server.session import HubSession
+from hypothesis import HealthCheck, settings
 
 from bc_sam.labels import LABELS
+
+# A slow machine is no failure; and examples may share a folder, in which each writes over what the last one wrote.
+settings.register_profile(
+    "untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("untimed")
 
 HUB = HubSession()  # here, and not in a fixture: what is imported later reads the environment once
 

@@ -42,7 +42,7 @@ def test_latents_and_reconstructions_are_the_originals(original):
     assert np.abs(cells.numpy() - expected["reconstruction"]).max() <= 1e-5
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.integers(1, 3), st.integers(3, 16), st.integers(3, 16))
 def test_a_feature_map_of_any_size_becomes_a_latent_and_a_cell_of_128_pixels(n, height, width):
     model = CrossDomainAutoencoder(feature_channels=12, latent_dim=5, decoder_channels=NARROW).eval()
@@ -71,7 +71,7 @@ def test_every_parameter_learns(narrow):
 
 
 class TestPhasedConvTranspose2d:
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     @given(
         kernel=st.integers(1, 6),
         stride=st.integers(1, 3),

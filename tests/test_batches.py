@@ -14,7 +14,7 @@ def grey(level):
     return np.full((4, 5, 3), level, dtype=np.uint8)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.lists(st.booleans(), max_size=20), st.integers(1, 7))
 def test_images_keep_their_order_and_errors_their_place(readable, batch_size):
     images = [grey(level) if good else f"absent_{level}.png" for level, good in enumerate(readable)]

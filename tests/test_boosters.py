@@ -119,7 +119,7 @@ def test_what_xgboost_would_take_on_trust_is_refused(data, old, new, problem):
         load_booster(replaced(data, old, new), N_FEATURES, N_CLASSES)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(place=st.floats(0, 1, exclude_max=True), value=st.sampled_from([0, 1, 127, 128, 255]))
 def test_a_changed_byte_is_refused_or_does_no_harm(data, labelled_latents, place, value):
     from xgboost.core import XGBoostError

@@ -238,7 +238,7 @@ class TestHandEdits:
         assert data["model-index"][1:] == ["odd"]
         assert data["datasets"] == ["lab/x", "lab/matek19"]
 
-    @settings(max_examples=15, deadline=None)
+    @settings(max_examples=15)
     @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r"), max_size=40), min_size=10))
     def test_a_card_with_prose_anywhere_is_rendered_to_itself(self, prose):
         card = render_card(CONFIG, EVALUATION, RECORD, repo_id="lab/bc-sam")
@@ -246,7 +246,7 @@ class TestHandEdits:
         edited = re.sub(r"(?=<!-- bc_sam:begin)", lambda _: next(pieces, "") + "\n", card)
         assert render_card(CONFIG, EVALUATION, RECORD, repo_id="lab/bc-sam", existing=edited) == edited
 
-    @settings(max_examples=30, deadline=None)
+    @settings(max_examples=30)
     @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r")), min_size=3, max_size=3))
     def test_whatever_stands_between_the_parts_stays_and_a_second_time_changes_nothing(self, prose):
         def parts(age):

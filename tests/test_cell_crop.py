@@ -74,7 +74,7 @@ class TestCropCell:
 
 
 class TestCellTarget:
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=20)
     @given(hnp.arrays(bool, (16, 19)), st.integers(8, 64))
     def test_it_is_a_square_of_bytes_whatever_the_mask(self, mask, size):
         target = cell_target(random_image(mask.shape), mask, size)

@@ -15,7 +15,7 @@ N = len(LABELS)
 
 
 @kinds
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     counts=st.dictionaries(st.integers(0, N - 1), st.integers(1, 8), min_size=2),
     seed=st.integers(0, 2**32 - 1),

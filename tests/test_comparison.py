@@ -19,7 +19,7 @@ def predictions(true, share_right, random):
     return np.where(random.random(len(true)) < share_right, true, wrong)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(2, 60), st.floats(0, 1), st.integers(0, 2**32 - 1))
 def test_the_values_are_scikit_learns_and_lie_in_their_intervals(n, share, seed):
     random = np.random.default_rng(seed)

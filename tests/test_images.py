@@ -224,7 +224,7 @@ def test_other_objects_are_refused(source):
 
 
 @given(st.sampled_from(MODES), st.integers(1, 24), st.integers(1, 24), st.sampled_from(("PNG", "TIFF", "JPEG")))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_every_mode_size_and_format_reads_as_rgb(mode, width, height, fmt):
     # Pillow 12 writes TIFF files of this mode that no Pillow can read.
     assume((mode, fmt) != ("YCbCr", "TIFF") or int(PIL.__version__.split(".")[0]) >= 13)
@@ -238,7 +238,7 @@ def test_every_mode_size_and_format_reads_as_rgb(mode, width, height, fmt):
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_damaged_bytes_give_rgb_or_an_image_error_and_nothing_else(data):
     fmt = data.draw(st.sampled_from(("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF")))

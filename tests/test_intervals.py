@@ -14,7 +14,7 @@ from bc_sam.intervals import confusion_intervals, evaluation_intervals
 confusions = hnp.arrays(np.int64, st.integers(2, 5).map(lambda k: (k, k)), elements=st.integers(0, 12))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(confusions)
 def test_the_figures_are_those_of_the_cells_and_lie_between_their_limits(confusion):
     assume((confusion.sum(axis=1) > 0).sum() > 1)

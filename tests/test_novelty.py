@@ -27,7 +27,7 @@ def test_cells_of_the_same_kind_are_spread_evenly_over_the_scale():
 
 
 @given(st.integers(0, 4), st.sampled_from([-1, 1]))
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_ten_deviations_away_in_any_number_is_new_whatever_its_unit(number, sign):
     known = reference()
     strange = known.latents[0].copy()

@@ -37,7 +37,7 @@ def cells(n: int, size: int = 32) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (n, size, size, 3), dtype=np.uint8)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(arrays(np.int64, (4, 4), elements=st.integers(0, 9)))
 def test_confusion_matrix_prints_every_count_and_recall(matrix: np.ndarray) -> None:
     figure = plots.confusion_matrix(matrix, list("abcd"), "title")
@@ -183,7 +183,7 @@ def test_training_curves_of_nothing_are_refused() -> None:
         plots.training_curves({"segmentation": [{"lr": 0.1}]})
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(st.dictionaries(st.sampled_from(LABELS), st.integers(0, 500), min_size=1).filter(lambda c: sum(c.values())))
 def test_differential_count_prints_counts_and_shares_most_common_first(counts: dict[str, int]) -> None:
     figure = plots.differential_count(counts)

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from safetensors.numpy import load_file, save_file
@@ -23,7 +23,6 @@ def reference(labelled_latents, fitted_classifiers):
     return sample.remember(fitted_classifiers)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.tuples(st.integers(-1, 3), st.integers(0, 2)), min_size=1, max_size=60),
     st.integers(1, 5),

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bc_sam import serialisation
@@ -17,7 +17,6 @@ plain = st.recursive(
 )
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(plain)
 def test_what_was_written_is_read(tmp_path, data):
     (tmp_path / "some.json").write_text(json.dumps(data))

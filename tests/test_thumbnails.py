@@ -50,7 +50,7 @@ def test_a_picture_holds_nothing_beside_its_pixels():
     assert not picture.getexif()
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.lists(st.one_of(st.just(b""), st.integers(0, 3).map(lambda seed: draw_thumbnail(drawn(seed, 64)[0])))))
 def test_pictures_come_back_as_they_were_with_gaps(tmp_path_factory, thumbnails):
     path = tmp_path_factory.mktemp("pictures") / "thumbnails.safetensors"

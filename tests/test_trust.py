@@ -19,7 +19,7 @@ from hostile import (
     point_a_tree_outside,
     rewrite_skops,
 )
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from skops import io as skops_io
 from skops.io import get_untrusted_types
@@ -29,7 +29,7 @@ from bc_sam.errors import BCSamError, UntrustedFileError, WeightsError
 from bc_sam.trust import ALLOWED_TYPES, TRUSTED_TYPES, load_estimator, save_estimator
 
 kinds = pytest.mark.parametrize("name", CLASSIFIERS)
-same_folder = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+same_folder = settings(max_examples=50)
 
 
 @pytest.fixture(scope="module")

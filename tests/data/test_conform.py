@@ -37,7 +37,7 @@ def names(dataset):
 
 
 @given(st.permutations(LABELS), st.lists(st.none() | st.integers(0, 12), min_size=1, max_size=8))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_classes_are_mapped_by_name_whatever_their_numbers(order, labels):
     dataset = conform(make(labels, ClassLabel(names=order)), "x")
     assert dataset.features == FEATURES

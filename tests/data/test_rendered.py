@@ -86,7 +86,7 @@ class TestOneCell:
         assert np.array_equal(mask, mask_again)
         assert not np.array_equal(image, other)
 
-    @settings(max_examples=50, deadline=None)
+    @settings(max_examples=50)
     @given(labels, laboratories, seeds)
     def test_mask_is_one_cell_around_one_nucleus(self, label, laboratory, seed):
         image, mask = render(label, laboratory, seed)
@@ -99,7 +99,7 @@ class TestOneCell:
         assert np.all(cell[ndimage.binary_dilation(nucleus)])
         assert image[nucleus].mean() < image[mask == 1].mean() < background(image, mask).mean()
 
-    @settings(max_examples=20, deadline=None)
+    @settings(max_examples=20)
     @given(labels, laboratories, seeds)
     def test_the_same_cell_is_drawn_at_any_size(self, label, laboratory, seed):
         _, large = render(label, laboratory, seed, size=256)
@@ -109,7 +109,7 @@ class TestOneCell:
             overlap = np.sum((large >= least) & (enlarged >= least)) / np.sum((large >= least) | (enlarged >= least))
             assert overlap > 0.9
 
-    @settings(max_examples=10, deadline=None)
+    @settings(max_examples=10)
     @given(labels, seeds)
     def test_surroundings_never_hide_the_cell(self, label, seed):
         munich = LABORATORIES["munich"]

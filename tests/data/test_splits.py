@@ -48,7 +48,7 @@ def count_units(groups, prints):
 
 
 @given(cells(), st.integers(2, 5), st.integers(0, 9))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @pytest.mark.filterwarnings("error")
 def test_folds_are_a_partition_that_keeps_slides_and_copies_whole(images, n_folds, seed):
     labels, groups, prints = images
@@ -63,7 +63,7 @@ def test_folds_are_a_partition_that_keeps_slides_and_copies_whole(images, n_fold
 
 
 @given(st.lists(st.none() | st.integers(0, 5), min_size=5, max_size=len(FINGERPRINTS)), st.integers(2, 5))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_independent_images_are_stratified_to_within_one(labels, n_folds):
     folds = assign_folds(labels, [None] * len(labels), FINGERPRINTS[: len(labels)], n_folds)
     sizes = [labels.count(label) for label in set(labels)]
@@ -116,7 +116,7 @@ def are_copies(first, second, size=96):
 
 
 @given(st.integers(0, 2**32 - 1))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_flips_and_quarter_turns_are_copies_before_and_after_resizing(seed):
     image = cell(seed, size=101)
     for turned in [image.transpose(method) for method in Image.Transpose]:
@@ -125,7 +125,7 @@ def test_flips_and_quarter_turns_are_copies_before_and_after_resizing(seed):
 
 
 @given(st.integers(0, 100), st.integers(0, 100))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_different_images_are_no_copies(first, second):
     assert are_copies(cell(first), cell(second)) == (first == second)
 

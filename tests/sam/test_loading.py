@@ -100,7 +100,7 @@ class TestResize:
             assert torch.allclose(first, second, atol=1e-4)
             assert torch.allclose(cell_logits(sam, first), cell_logits(reloaded, second), atol=1e-4)
 
-    @settings(max_examples=5, deadline=None)
+    @settings(max_examples=5)
     @given(st.integers(2, 20))
     def test_gives_a_model_that_works_at_any_multiple_of_the_patch(self, sam_1024, grid):
         size = 16 * grid

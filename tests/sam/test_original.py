@@ -104,7 +104,7 @@ class TestReadTorchFile:
             read_torch_file(tmp_path / "other.pth")
 
     @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
-    @settings(max_examples=60, deadline=None)
+    @settings(max_examples=60)
     @given(zipped=st.booleans(), data=st.data())
     def test_a_damaged_file_gives_no_other_error(self, tmp_path_factory, zipped, data):
         file = tmp_path_factory.mktemp("damaged") / "cell.pth"

@@ -41,7 +41,7 @@ def bright_square():
     return 255 * mask.expand(3, 24, 24), mask
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seeds, sizes)
 def test_three_of_four_views_only_move_whole_pixels(seed, size):
     image = 255 * torch.rand(3, size, size, generator=generator(seed))
@@ -59,7 +59,7 @@ def test_all_eight_symmetries_come_up_equally_often_and_none_stands_out():
     assert torch.allclose(share[1:], torch.tensor(0.5 / 8), atol=0.02)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seeds)
 def test_the_mask_follows_the_image(bright_square, seed):
     image, mask = bright_square
@@ -72,7 +72,7 @@ def test_the_mask_follows_the_image(bright_square, seed):
     assert cell.sum((1, 2)).float().div(mask.sum()).sub(1).abs().max() < 0.2
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(seeds)
 def test_tilts_stay_within_the_papers_and_go_both_ways(seed):
     motions = augmentation.motions(draws(400, seed))
@@ -153,7 +153,7 @@ class TestStrongViews:
         torch.testing.assert_close(views[0], image[:, 4:20, 4:20], atol=1.01, rtol=0)  # black is 1 of 255
         assert torch.equal(masks[0], mask[4:20, 4:20])
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     @given(seeds)
     def test_the_mask_moves_with_the_cell(self, seed):
         disc = (torch.hypot(*torch.meshgrid(*[torch.arange(64) - 31.5] * 2, indexing="ij")) < 14).float()
@@ -190,7 +190,7 @@ class TestStrongViews:
         assert step.min() < 60
         assert step.max() > 110
 
-    @settings(max_examples=25, deadline=None)
+    @settings(max_examples=25)
     @given(seeds)
     def test_pixels_stay_in_range_and_equal_draws_give_equal_views(self, seed):
         images = 255 * torch.rand(4, 3, 24, 24, generator=generator(seed))
