@@ -1,6 +1,6 @@
 """Stage 3: the classical classifiers that name a cell from its latent, behind one interface."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any, Self
@@ -72,11 +72,15 @@ class LatentClassifier:
         classes: Index of the label that each of its classes stands for, ascending, int64 (k,).
         n_labels: Number of labels of the model.
         file: The file that it was read from, if it was; written again as it is when the model is saved.
+
+    Attributes:
+        among: Those of `classes` that it chooses among; see `choose_among`.
     """
 
     def __init__(self, estimator: Any, classes: np.ndarray, n_labels: int, file: bytes | None = None) -> None:
         self.estimator = estimator
         self.classes = np.asarray(classes, dtype=np.int64)
+        self.among = self.classes
         self.n_labels = n_labels
         self.file = file
 
@@ -113,17 +117,50 @@ class LatentClassifier:
         estimator.fit(np.asarray(latents, dtype=np.float32)[rows], encoded[rows])
         return cls(estimator, classes, n_labels)
 
+    def choose_among(self, labels: Collection[int]) -> None:
+        """From now on gives each cell one of some labels: each cell is sure to be of one of those.
+
+        Args:
+            labels: Indices of the labels.
+
+        Raises:
+            ConfigError: If it has learned none of them.
+        """
+        among = np.intersect1d(self.classes, list(labels))
+        if not len(among):
+            raise ConfigError("The classifier has learned none of the labels that it is to choose among.")
+        self.among = among
+
     def predict_proba(self, latents: np.ndarray) -> np.ndarray:
         """Returns probabilities (n, n_labels), float32, of latents (n, d); rows sum to 1."""
         latents = np.asarray(latents, dtype=np.float32)
         probabilities = np.zeros((len(latents), self.n_labels), dtype=np.float32)
         if len(latents):
             probabilities[:, self.classes] = self.estimator.predict_proba(latents)
+        if len(self.among) < len(self.classes):
+            return limited(probabilities, self.among)
         return probabilities
 
     def predict(self, latents: np.ndarray) -> np.ndarray:
         """Returns the most probable label's index (n,), int64, of latents (n, d)."""
         return self.predict_proba(latents).argmax(axis=1)
+
+
+def limited(probabilities: np.ndarray, among: np.ndarray) -> np.ndarray:
+    """Returns what probabilities are where it is known that a cell is of one of some labels.
+
+    Args:
+        probabilities: (..., n_labels), each row of sum 1.
+        among: Indices of the labels.
+
+    Example:
+        >>> limited(np.array([0.5, 0.375, 0.125]), np.array([1, 2])).tolist()
+        [0.0, 0.75, 0.25]
+    """
+    possible = np.zeros_like(probabilities)
+    # Where none of them has any probability, all are as likely.
+    possible[..., among] = probabilities[..., among] + np.finfo(np.float32).tiny
+    return possible / possible.sum(axis=-1, keepdims=True)
 
 
 def fit_classifiers(

@@ -326,6 +326,27 @@ class BCSam:
         """
         return compile_blocks(self.sam, batch_size or default_batch_size(self.device))
 
+    def choose_among(self, labels: Collection[str]) -> None:
+        """From now on gives each cell one of some names only, such as the five of a differential count.
+
+        In a laboratory that the model has not seen, most wrong names are those of cells that are not there. Where it
+        is known what can be there, the probability of all else is shared among the names that are possible. Cells of
+        other classes get one of these names too, so leave out only what cannot occur. What is saved has all names.
+
+        Args:
+            labels: Some of `labels`.
+
+        Raises:
+            ConfigError: If one is unknown, or a classifier has learned none of them.
+
+        Example:
+            >>> model.choose_among(["neutrophil_segmented", "lymphocyte_typical", "monocyte"])  # doctest: +SKIP
+        """
+        if unknown := [label for label in labels if label not in self.labels]:
+            raise ConfigError(f"The model has no label {unknown[0]!r}; choose among {', '.join(self.labels)}.")
+        for classifier in self.classifiers.values():
+            classifier.choose_among([self.labels.index(label) for label in labels])
+
     def predict(
         self,
         images: Iterable[Any],

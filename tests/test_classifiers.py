@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bc_sam.classifiers import CLASSIFIERS, LatentClassifier, fit_classifiers
+from bc_sam.classifiers import CLASSIFIERS, LatentClassifier, fit_classifiers, limited
 from bc_sam.errors import BCSamError, ConfigError, DataError
 from bc_sam.labels import LABELS
 from bc_sam.trust import load_estimator, save_estimator
@@ -58,6 +58,40 @@ def test_a_round_trip_through_a_file_changes_nothing(fitted_classifiers, labelle
     save_estimator(fitted.estimator, tmp_path / "classifier.skops")
     loaded = LatentClassifier(load_estimator(tmp_path / "classifier.skops", name), fitted.classes, fitted.n_labels)
     np.testing.assert_array_equal(loaded.predict_proba(labelled_latents[0]), fitted.predict_proba(labelled_latents[0]))
+
+
+@given(
+    st.lists(st.floats(0, 1, width=32), min_size=N, max_size=N).filter(lambda row: sum(row) > 0.1),
+    st.sets(st.integers(0, N - 1), min_size=1),
+)
+def test_what_is_possible_keeps_its_order_and_takes_all_the_probability(row, among):
+    before = np.array(row, np.float32)
+    after = limited(before, np.array(sorted(among)))
+    assert after.sum() == pytest.approx(1, abs=1e-5)
+    assert not after[[label for label in range(N) if label not in among]].any()
+    for one in among:
+        for other in among:
+            assert before[one] <= before[other] or after[one] >= after[other]
+
+
+@kinds
+def test_it_chooses_among_the_labels_that_it_knows_of_those_given(labelled_latents, name):
+    latents, labels = labelled_latents
+    classifier = LatentClassifier.fit(name, latents, labels, N)
+    before = classifier.predict_proba(latents)
+    some = classifier.classes[:2].tolist()
+    classifier.choose_among([*some, *(set(range(N)) - set(classifier.classes.tolist()))])
+    np.testing.assert_allclose(classifier.predict_proba(latents), limited(before, np.array(some)))
+    assert classifier.predict_proba(np.empty((0, 8))).shape == (0, N)
+    classifier.choose_among(range(N))
+    np.testing.assert_array_equal(classifier.predict_proba(latents), before)
+
+
+def test_to_choose_among_what_was_never_learned_is_an_error(labelled_latents):
+    latents, labels = labelled_latents
+    classifier = LatentClassifier.fit("logistic", latents[labels < 3], labels[labels < 3], N)
+    with pytest.raises(ConfigError, match="has learned none"):
+        classifier.choose_among([5])
 
 
 @kinds

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from bc_sam import plots
 from bc_sam.errors import DataError
 from bc_sam.labels import LABELS
+from bc_sam.plots.style import EMPTY, MARKERS
 
 
 def texts(figure: Figure) -> list[str]:
@@ -59,7 +60,7 @@ def test_confusion_matrix_greys_a_row_without_cells() -> None:
     figure = plots.confusion_matrix(np.array([[3, 1], [0, 0]]), ["a", "b"], "title")
     (band,) = figure.axes[0].patches
     assert band.get_y() == 0.5
-    assert mpl.colors.same_color(band.get_facecolor(), plots.EMPTY)
+    assert mpl.colors.same_color(band.get_facecolor(), EMPTY)
 
 
 def test_confusion_matrix_of_a_wrong_shape_is_refused() -> None:
@@ -80,7 +81,7 @@ def test_latent_map_shows_each_group_once_by_class_and_by_laboratory() -> None:
 
 
 def test_latent_map_tells_the_13_classes_apart_without_colour() -> None:
-    assert len(set(plots.MARKERS)) >= len(LABELS)
+    assert len(set(MARKERS)) >= len(LABELS)
 
 
 def test_latent_map_leaves_out_classes_without_cells() -> None:
@@ -181,21 +182,6 @@ def test_training_curves_have_a_panel_for_each_stage_and_kind() -> None:
 def test_training_curves_of_nothing_are_refused() -> None:
     with pytest.raises(DataError, match="no loss"):
         plots.training_curves({"segmentation": [{"lr": 0.1}]})
-
-
-@settings(max_examples=10)
-@given(st.dictionaries(st.sampled_from(LABELS), st.integers(0, 500), min_size=1).filter(lambda c: sum(c.values())))
-def test_differential_count_prints_counts_and_shares_most_common_first(counts: dict[str, int]) -> None:
-    figure = plots.differential_count(counts)
-    total = sum(counts.values())
-    ordered = sorted(counts.values(), reverse=True)
-    assert texts(figure) == [f"{count:,}   {count / total:.1%}" for count in ordered]
-    assert [bar.get_width() for bar in figure.axes[0].patches] == ordered
-
-
-def test_differential_count_of_no_cells_is_refused() -> None:
-    with pytest.raises(DataError, match="no cell"):
-        plots.differential_count({"monocyte": 0})
 
 
 def test_evaluation_figures_hold_one_confusion_matrix_for_each_direction() -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from bc_sam.cli.app import app
-from bc_sam.cli.options import BatchSize, Cells, Classifier, Dtype, ModelOption, Revision
+from bc_sam.cli.options import Among, BatchSize, Cells, Classifier, Dtype, ModelOption, Revision, read_labels
 from bc_sam.config import EMBEDDED_MODEL
 
 
@@ -18,6 +18,7 @@ def predict(
     cells: Cells,
     model: ModelOption = EMBEDDED_MODEL,
     classifier: Classifier = None,
+    among: Among = None,
     csv: Annotated[Path | None, typer.Option(help="Also write all probabilities to this CSV file.")] = None,
     revision: Revision = None,
     batch_size: BatchSize = None,
@@ -35,6 +36,8 @@ def predict(
 
     found = find_cells(cells)
     loaded = BCSam.from_pretrained(model, revision=revision, dtype=dtype, classifiers=[classifier or "default"])
+    if among:
+        loaded.choose_among(read_labels(among))
     if len(found) >= WORTH_COMPILING:
         loaded.compile(batch_size)
     predictions = loaded.stream(found.images, classifier=classifier, batch_size=batch_size)

@@ -48,7 +48,31 @@ IncludeBase = Annotated[bool, typer.Option("--include-base", help="Also write a 
 Refit = Annotated[
     bool, typer.Option("--refit", help="Fit the classifiers again on the stored latents, and open no skops file.")
 ]
+Base = Annotated[
+    str | None, typer.Option(help="SAM to start from: Hub id, folder, original .pth, or 'tiny' for a new small one.")
+]
+PresetName = Annotated[
+    str | None, typer.Option("--preset", help="paper or tiny; by default tiny for --base tiny, else paper.")
+]
+Protocol = Annotated[
+    str | None, typer.Option(help="strict keeps the test fold out of every stage; paper out of stage 3 only.")
+]
+Folds = Annotated[int | None, typer.Option(help="Parts that each data set is cut into.")]
+Seed = Annotated[int | None, typer.Option(help="Seed of folds, weights and shuffling.")]
+TrainingPrecision = Annotated[str | None, typer.Option("--precision", help="auto, no, bf16 or fp16.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Any other number, as in --set segmentation.epochs=20. Repeatable."),
+]
 Classifier = Annotated[str | None, typer.Option(help="Classifier to use; by default the model's own choice.")]
+
+Among = Annotated[
+    str | None,
+    typer.Option(
+        help="Names to choose among, with commas between: all that can occur, such as the kinds that you count. "
+        "By default all that the model has learned."
+    ),
+]
 
 
 def read_pairs(given: list[str] | None) -> dict[str, str | None]:
@@ -60,6 +84,11 @@ def read_pairs(given: list[str] | None) -> dict[str, str | None]:
             raise ConfigError(f"--map {pair} has no '='. Write it as --map neutrophil=neutrophil_segmented.")
         pairs[folder] = label or None
     return pairs
+
+
+def read_labels(given: str) -> list[str]:
+    """Reads the names of ``--among``."""
+    return [name.strip() for name in given.split(",")]
 
 
 def read_method(name: str) -> "Method":

@@ -11,15 +11,24 @@ import typer
 from bc_sam.cli.app import app
 from bc_sam.cli.cells import predict
 from bc_sam.cli.options import (
+    Among,
+    Base,
     BatchSize,
     Data,
+    Folds,
     GroupPattern,
     LabelMap,
     Masks,
     Model,
+    PresetName,
+    Protocol,
     Revision,
+    Seed,
+    Settings,
+    TrainingPrecision,
     put_settings,
     read_arguments,
+    read_labels,
     read_method,
     read_pairs,
 )
@@ -51,22 +60,15 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run in --out as it was asked for; all else is ignored.")
     ] = False,
-    base: Annotated[
-        str | None,
-        typer.Option(help="SAM to start from: Hub id, folder, original .pth, or 'tiny' for a new small one."),
-    ] = None,
+    base: Base = None,
     method: Annotated[
         str, typer.Option(help="bc-sam, or a network to compare it with: slca, shape-aware, resnet.")
     ] = "bc-sam",
-    preset_name: Annotated[
-        str | None, typer.Option("--preset", help="paper or tiny; by default tiny for --base tiny, else paper.")
-    ] = None,
-    protocol: Annotated[
-        str | None, typer.Option(help="strict keeps the test fold out of every stage; paper out of stage 3 only.")
-    ] = None,
-    folds: Annotated[int | None, typer.Option(help="Parts that each data set is cut into.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of folds, weights and shuffling.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, no, bf16 or fp16.")] = None,
+    preset_name: PresetName = None,
+    protocol: Protocol = None,
+    folds: Folds = None,
+    seed: Seed = None,
+    precision: TrainingPrecision = None,
     log_with: Annotated[
         list[str] | None, typer.Option(help="Tracker: tensorboard, wandb, trackio or another of Accelerate's.")
     ] = None,
@@ -82,10 +84,7 @@ def train(
         Path | None,
         typer.Option(help="Folder for decoded cells, stage 1 and features, which runs on the same data may share."),
     ] = None,
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="Any other number, as in --set segmentation.epochs=20. Repeatable."),
-    ] = None,
+    settings: Settings = None,
 ) -> None:
     """Trains a model: masks (stage 1), autoencoder (stage 2), classifiers (stage 3); then tests and reports it.
 
@@ -156,17 +155,13 @@ def compare(
         typer.Option(help="Also run SLCA, with and without attention, on this share of the labels. Repeatable."),
     ] = None,
     all_folds: Annotated[bool, typer.Option("--all-folds", help="Measure every fold, not the first alone.")] = False,
-    base: Annotated[str | None, typer.Option(help="SAM to start from, as for train.")] = None,
-    preset_name: Annotated[
-        str | None, typer.Option("--preset", help="paper or tiny; by default tiny for --base tiny, else paper.")
-    ] = None,
-    protocol: Annotated[str | None, typer.Option(help="strict or paper, as for train.")] = None,
-    folds: Annotated[int | None, typer.Option(help="Parts that each data set is cut into.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Seed of folds, weights and shuffling.")] = None,
-    precision: Annotated[str | None, typer.Option(help="auto, no, bf16 or fp16.")] = None,
-    settings: Annotated[
-        list[str] | None, typer.Option("--set", help="Any other number, of every method. Repeatable.")
-    ] = None,
+    base: Base = None,
+    preset_name: PresetName = None,
+    protocol: Protocol = None,
+    folds: Folds = None,
+    seed: Seed = None,
+    precision: TrainingPrecision = None,
+    settings: Settings = None,
 ) -> None:
     """Makes one table of all methods on the same cells and folds, with times and trained parameters.
 
@@ -208,6 +203,7 @@ def evaluate(
     data: Annotated[list[str] | None, Data.__metadata__[0]] = None,
     label_map: LabelMap = None,
     group_pattern: GroupPattern = None,
+    among: Among = None,
     revision: Revision = None,
     batch_size: BatchSize = None,
     out: Annotated[Path | None, typer.Option(help="Also write the figures as JSON to this file.")] = None,
@@ -225,6 +221,8 @@ def evaluate(
         from bc_sam.model_evaluation import evaluate_model
 
         loaded = BCSam.from_pretrained(model, revision=revision)
+        if among:
+            loaded.choose_among(read_labels(among))
         datasets = [
             load_cells(spec, label_map=read_pairs(label_map) or None, group_pattern=group_pattern) for spec in data
         ]

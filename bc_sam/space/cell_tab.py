@@ -76,12 +76,12 @@ def cell_tab(models: Models, settings: PageSettings, controls: Controls) -> Cell
 
     @plain_errors
     def name_example(
-        source: str, classifier: str, probability: float, novelty: float, event: gr.EventData
+        source: str, classifier: str, probability: float, novelty: float, among: list[str], event: gr.EventData
     ) -> tuple[str, CellView]:
         example = shelf[int(event.place)]
         name = f"Example: {plain(example.label).lower()}, {plain(example.laboratory)}"
         seen = view_cell(models.get(source), example.image, name, settings)
-        return render_cell_view(seen, to_choice(classifier, probability, novelty)), seen
+        return render_cell_view(seen, to_choice(classifier, probability, novelty, among)), seen
 
     @plain_errors
     def name_again(view: CellView | None, *choice: Any) -> str:
@@ -118,11 +118,13 @@ def _api(models: Models, settings: PageSettings) -> None:
     """The call for programs; ``space/README.md`` documents it."""
 
     @plain_errors
-    def name_cell(file: str, classifier: str, least_probability: float, most_novelty: float) -> dict[str, Any]:
+    def name_cell(
+        file: str, classifier: str, least_probability: float, most_novelty: float, among: list[str]
+    ) -> dict[str, Any]:
         if file is None:
             raise gr.Error("Give a file.", print_exception=False)
         try:
-            choice = checked_choice(models.own, classifier, least_probability, most_novelty)
+            choice = checked_choice(models.own, classifier, least_probability, most_novelty, among)
             return as_json(view_upload(models.own, Path(file), settings), choice)
         finally:
             remove([file])

@@ -1,10 +1,12 @@
-"""What a visitor has chosen: a classifier, and when to leave a cell without a name."""
+"""What a visitor has chosen: a classifier, the names that are possible, and when to leave a cell without one."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from bc_sam.assessment import Assessment, Limits, Reason, assess
+from bc_sam.classifiers import limited
 
 
 @dataclass(frozen=True)
@@ -14,13 +16,22 @@ class Choice:
     Attributes:
         classifier: Name of a classifier.
         limits: When to abstain.
+        among: Labels that a cell can have; empty for all.
     """
 
     classifier: str
     limits: Limits
+    among: tuple[str, ...] = ()
+
+    def possible(self, probabilities: Mapping[str, np.ndarray], labels: Sequence[str]) -> dict[str, np.ndarray]:
+        """Returns what each classifier says, (n_labels,), of the labels that are possible."""
+        if not self.among:
+            return dict(probabilities)
+        among = np.array([labels.index(label) for label in self.among])
+        return {name: limited(row, among) for name, row in probabilities.items()}
 
     def assess(
         self, probabilities: dict[str, np.ndarray], novelty: float | None, from_image: tuple[Reason, ...]
     ) -> Assessment:
-        """Says what the chosen classifier makes of a cell."""
+        """Says what the chosen classifier makes of a cell, from what `possible` returned."""
         return assess(probabilities[self.classifier], novelty, from_image, self.limits, probabilities)

@@ -27,12 +27,14 @@ class Controls:
         classifier: Its classifier.
         probability: Least probability of a name, percent.
         novelty: Most novelty of a named cell, percent.
+        among: Labels that are possible; none chosen for all.
     """
 
     source: gr.State
     classifier: gr.Dropdown
     probability: gr.Slider
     novelty: gr.Slider
+    among: gr.Dropdown
 
     @classmethod
     def create(cls, own: LoadedModel) -> "Controls":
@@ -67,22 +69,32 @@ class Controls:
                 "name. At 100 all get one.",
                 render=False,
             ),
+            gr.Dropdown(
+                label_choices(own),
+                value=[],
+                multiselect=True,
+                label="Possible names",
+                info="Choose all that can occur on your slides, such as the kinds that you count, and nothing else is "
+                "said. None chosen: every name that the model knows.",
+                elem_id="among",
+                render=False,
+            ),
         )
 
     @property
     def choice(self) -> list[gr.components.Component]:
         """The inputs of `to_choice`."""
-        return [self.classifier, self.probability, self.novelty]
+        return [self.classifier, self.probability, self.novelty, self.among]
 
     @property
     def changed(self) -> list[Callable[..., Any]]:
         """The events that tell of another choice by the visitor."""
-        return [self.classifier.input, self.probability.release, self.novelty.release]
+        return [self.classifier.input, self.probability.release, self.novelty.release, self.among.input]
 
 
-def to_choice(classifier: str, probability: float, novelty: float) -> Choice:
+def to_choice(classifier: str, probability: float, novelty: float, among: list[str]) -> Choice:
     """Reads the components of `Controls.choice`."""
-    return Choice(classifier, Limits(probability / 100, novelty / 100))
+    return Choice(classifier, Limits(probability / 100, novelty / 100), tuple(among))
 
 
 def classifier_choices(loaded: LoadedModel) -> list[tuple[str, str]]:
@@ -90,16 +102,27 @@ def classifier_choices(loaded: LoadedModel) -> list[tuple[str, str]]:
     return [(plain(name), name) for name in loaded.model.classifiers]
 
 
-def checked_choice(loaded: LoadedModel, classifier: str, probability: float, novelty: float) -> Choice:
+def label_choices(loaded: LoadedModel) -> list[tuple[str, str]]:
+    """Returns the labels of a model, each as it is shown and as it is called."""
+    return [(plain(label), label) for label in loaded.model.labels]
+
+
+def checked_choice(
+    loaded: LoadedModel, classifier: str, probability: float, novelty: float, among: list[str]
+) -> Choice:
     """Reads a choice that came over the API; an empty classifier is the model's own.
 
     Raises:
-        gr.Error: If there is no such classifier.
+        gr.Error: If there is no such classifier, or label.
     """
     names = list(loaded.model.classifiers)
     if classifier and classifier not in names:
         raise gr.Error(f"There is no such classifier; choose one of {', '.join(names)}.", print_exception=False)
-    return Choice(classifier or loaded.model.config.default_classifier, Limits(probability, novelty))
+    labels = loaded.model.labels
+    if not isinstance(among, list) or any(label not in labels for label in among):
+        raise gr.Error(f"The labels are a list of some of {', '.join(labels)}.", print_exception=False)
+    chosen = classifier or loaded.model.config.default_classifier
+    return Choice(chosen, Limits(probability, novelty), tuple(among))
 
 
 def plain_errors(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -159,4 +182,5 @@ def api_options() -> list[gr.components.Component]:
         gr.Textbox("", label="classifier", visible=False),
         gr.Number(limits.probability, label="least_probability", visible=False),
         gr.Number(limits.novelty, label="most_novelty", visible=False),
+        gr.JSON([], label="among", visible=False),
     ]

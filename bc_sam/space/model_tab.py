@@ -3,7 +3,7 @@
 import gradio as gr
 
 from bc_sam.space import cell_tab, slide_tab
-from bc_sam.space.controls import Controls, classifier_choices, told
+from bc_sam.space.controls import Controls, classifier_choices, label_choices, told
 from bc_sam.space.markup import plain, render
 from bc_sam.space.models import LoadedModel, Models
 from bc_sam.space.settings import PageSettings
@@ -19,6 +19,7 @@ def model_tab(
             controls.classifier.render()
             controls.probability.render()
             controls.novelty.render()
+            controls.among.render()
         with gr.Column(min_width=300):
             gr.Markdown("### Which model names them")
             where = "Id on the Hub, such as owner/name" + ("" if settings.public else "; or a folder of this computer")
@@ -35,10 +36,12 @@ def model_tab(
             return render("notice.html", text=told(error), bad=True), *[gr.skip()] * (len(outputs) - 1)
         classifier = gr.Dropdown(classifier_choices(loaded), value=loaded.model.config.default_classifier)
         said = render("notice.html", text=f"{loaded.name} is loaded. Give it cells.", bad=False)
+        among = gr.Dropdown(label_choices(loaded), value=[])
         empty: tuple[object, ...] = (slide_tab.waiting(), gr.Button(visible=False), "", gr.Row(visible=False), {})
-        return said, render_facts(loaded), classifier, wanted, cell_tab.waiting(), None, None, *empty
+        return said, render_facts(loaded), classifier, among, wanted, cell_tab.waiting(), None, None, *empty
 
-    outputs = [notice, facts, controls.classifier, controls.source, cell.answer, cell.view, slide.slide, *slide.shown]
+    chosen = controls.classifier, controls.among, controls.source
+    outputs = [notice, facts, *chosen, cell.answer, cell.view, slide.slide, *slide.shown]
     for event in (load.click, source.submit):
         event(load_model, source, outputs, api_visibility="private", concurrency_id="load", concurrency_limit=2)
 

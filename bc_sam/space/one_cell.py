@@ -100,34 +100,38 @@ def _view(loaded: LoadedModel, inspection: Inspection, image: Image.Image, name:
 
 def render_cell_view(view: CellView, choice: Choice) -> str:
     """Returns the answer as HTML."""
-    assessment = choice.assess(view.probabilities, view.novelty, view.from_image)
+    probabilities = choice.possible(view.probabilities, view.labels)
+    assessment = choice.assess(probabilities, view.novelty, view.from_image)
+    most = min(_TOP, len(choice.among) or _TOP)
     return render(
         "cell.html",
         view=view,
         label=view.labels[assessment.label],
         assessment=assessment,
         choice=choice,
-        agreeing=agreement(view.probabilities, assessment.label),
+        agreeing=agreement(probabilities, assessment.label),
         classifiers=[
-            (name, view.labels[row.argmax()], top_labels(row, view.labels)) for name, row in view.probabilities.items()
+            (name, view.labels[row.argmax()], top_labels(row, view.labels, most))
+            for name, row in probabilities.items()
         ],
     )
 
 
-def top_labels(probabilities: np.ndarray, labels: tuple[str, ...], count: int = _TOP) -> list[tuple[str, float]]:
+def top_labels(probabilities: np.ndarray, labels: tuple[str, ...], count: int) -> list[tuple[str, float]]:
     """Returns the likeliest labels with their probabilities, the likeliest first."""
     return [(labels[i], float(probabilities[i])) for i in np.argsort(-probabilities, kind="stable")[:count]]
 
 
 def as_json(view: CellView, choice: Choice) -> dict[str, Any]:
     """Returns the answer as the API gives it; see ``space/README.md``."""
+    probabilities = choice.possible(view.probabilities, view.labels)
     return {
         "file": view.name,
-        **verdict_json(choice.assess(view.probabilities, view.novelty, view.from_image), view.labels),
+        **verdict_json(choice.assess(probabilities, view.novelty, view.from_image), view.labels),
         "novelty": view.novelty,
         "classifiers": {
             name: {label: round(probability, 6) for label, probability in top_labels(row, view.labels, len(row))}
-            for name, row in view.probabilities.items()
+            for name, row in probabilities.items()
         },
         "similar": [
             {

@@ -113,7 +113,8 @@ class Slide:
             if cell.error is not None:
                 yield cell, None, "unreadable", None
                 continue
-            assessment = choice.assess(cell.probabilities, cell.novelty, cell.from_image)
+            probabilities = choice.possible(cell.probabilities, self.labels)
+            assessment = choice.assess(probabilities, cell.novelty, cell.from_image)
             if place in self.hand:
                 yield cell, assessment, "hand", self.hand[place]
             else:
@@ -137,7 +138,7 @@ class Slide:
             if assessment is None:
                 row |= {"label": "", "hand": "", "why": cell.error}
             else:
-                second, probability = top_labels(cell.probabilities[choice.classifier], self.labels, 2)[-1]
+                second, probability = top_labels(self._shares(cell, choice), self.labels, 2)[-1]
                 row |= {
                     "label": self.labels[assessment.label],
                     "probability": round(assessment.probability, 4),
@@ -162,7 +163,7 @@ class Slide:
                 row = [_harmless(cell.name), *[""] * (len(_COLUMNS) - 2), _harmless(cell.error or "")]
                 table.writerow([*row, *[""] * len(self.labels)])
                 continue
-            shares = cell.probabilities[choice.classifier]
+            shares = self._shares(cell, choice)
             (first, p), (second, q) = top_labels(shares, self.labels, 2)
             by = "hand" if status == "hand" else choice.classifier if name else ""
             novelty = "" if cell.novelty is None else f"{cell.novelty:.4f}"
@@ -170,6 +171,10 @@ class Slide:
             row = [_harmless(cell.name), name or "", by, first, f"{p:.4f}", second, f"{q:.4f}", novelty, reasons, ""]
             table.writerow([*row, *(f"{share:.4f}" for share in shares)])
         return file.getvalue()
+
+    def _shares(self, cell: SlideCell, choice: Choice) -> np.ndarray:
+        """The probabilities (n_labels,) by which a cell is named."""
+        return choice.possible(cell.probabilities, self.labels)[choice.classifier]
 
     def as_json(self, choice: Choice) -> dict[str, Any]:
         """Returns the slide as the API gives it; see ``space/README.md``."""

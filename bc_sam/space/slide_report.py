@@ -7,7 +7,7 @@ from bc_sam.space.slide import Slide
 
 def render_count(slide: Slide, choice: Choice) -> str:
     """Returns the differential count as table and chart, in HTML."""
-    return render("count.html", looked_at=len(slide.cells), **_counted(slide, choice))
+    return render("count.html", looked_at=len(slide.cells), choice=choice, **_counted(slide, choice))
 
 
 def render_report(slide: Slide, choice: Choice, written: str) -> str:

@@ -65,86 +65,91 @@ def slide_tab(models: Models, settings: PageSettings, controls: Controls) -> Sli
     table = gr.HTML({}, html_template=_SHELL, js_on_load=asset("slide_table.js"), elem_id="cells")
     text = gr.Textbox(visible="hidden", elem_id="taken")
 
-    def show(slide: Slide | None, choice: Choice, keep: bool = False) -> tuple[Any, ...]:
-        """Notice, stop button, count, exports and table of a finished slide."""
-        if slide is None or not slide.cells:
-            return waiting(), gr.Button(visible=False), "", gr.Row(visible=False), {}
-        said = f"{len(slide.cells):,} of {slide.expected:,} images were looked at. {slide.note}"
-        rows = {"rows": slide.rows(choice), "labels": slide.labels, "keep": keep}
-        done = render("notice.html", text=said, bad=False)
-        return done, gr.Button(visible=False), render_count(slide, choice), gr.Row(visible=True), rows
-
-    look = on_gpu(seconds=120)(_look(models, settings))
-
-    @plain_errors
-    def work(files: list[str] | None, source: str, *choice: Any) -> Iterator[tuple[Any, ...]]:
-        """Notice, stop button, count, exports, table, state and the field, as the work goes on."""
-        if not files:
-            yield *show(None, to_choice(*choice)), None, None
-            return
-        found = None
-        try:
-            for found in look(source, files):
-                yield _progress(found), gr.Button(visible=True), gr.skip(), gr.skip(), gr.skip(), found, None
-        except Exception as error:
-            yield (
-                render("notice.html", text=told(error), bad=True),
-                gr.Button(visible=False),
-                "",
-                gr.Row(visible=False),
-                {},
-                None,
-                None,
-            )
-            return
-        finally:
-            remove(files)
-        yield *show(found, to_choice(*choice)), found, None
-
-    @plain_errors
-    def show_again(slide: Slide | None, *choice: Any) -> tuple[Any, ...]:
-        return show(slide, to_choice(*choice), keep=True)
-
-    @plain_errors
-    def correct(
-        slide: Slide | None, classifier: str, probability: float, novelty: float, event: gr.EventData
-    ) -> tuple[str, Slide]:
-        kept(slide).correct(int(event.place), str(event.label))
-        return render_count(kept(slide), to_choice(classifier, probability, novelty)), kept(slide)
-
-    def export(write: Callable[[Slide, Choice], str]) -> Callable[..., str]:
-        @plain_errors
-        def exported(slide: Slide | None, *choice: Any) -> str:
-            return write(kept(slide), to_choice(*choice))
-
-        return exported
-
-    def printed(slide: Slide, choice: Choice) -> str:
-        return render_report(slide, choice, datetime.now().strftime("%d %B %Y, %H:%M"))
-
     shown = (notice, stop, count, exports, table)
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     at_work = files.upload(
-        work,
+        _work(models, settings),
         [files, controls.source, *controls.choice],
         [*shown, slide, files],
         concurrency_id="slide",
         concurrency_limit=2,
         **quiet,
     )
-    stop.click(show_again, [slide, *controls.choice], [*shown], cancels=at_work, **quiet)
-    table.correct(correct, [slide, *controls.choice], [count, slide], trigger_mode="multiple", **quiet)
+    stop.click(_show_again, [slide, *controls.choice], [*shown], cancels=at_work, **quiet)
+    table.correct(_correct, [slide, *controls.choice], [count, slide], trigger_mode="multiple", **quiet)
     for changed in controls.changed:
-        changed(show_again, [slide, *controls.choice], [*shown], **quiet)
+        changed(_show_again, [slide, *controls.choice], [*shown], **quiet)
     for button, write, name, kind in (
         (csv, Slide.to_csv, "cells.csv", "text/csv"),
-        (report, printed, "differential_count.html", "text/html"),
+        (report, _printed, "differential_count.html", "text/html"),
     ):
-        button.click(export(write), [slide, *controls.choice], text, **quiet).then(
+        button.click(_export(write), [slide, *controls.choice], text, **quiet).then(
             None, text, None, js=f"(text) => bcSave(text, '{name}', '{kind}')", **quiet
         )
     _api(models, settings)
     return SlideTab(slide, shown)
+
+
+def _work(models: Models, settings: PageSettings) -> Callable[..., Iterator[tuple[Any, ...]]]:
+    """What looks at the files that were dropped."""
+    look = on_gpu(seconds=120)(_look(models, settings))
+
+    @plain_errors
+    def work(files: list[str] | None, source: str, *choice: Any) -> Iterator[tuple[Any, ...]]:
+        """Notice, stop button, count, exports, table, state and the field, as the work goes on."""
+        if not files:
+            yield *_show(None, to_choice(*choice)), None, None
+            return
+        found = None
+        try:
+            for found in look(source, files):
+                yield _progress(found), gr.Button(visible=True), gr.skip(), gr.skip(), gr.skip(), found, None
+        except Exception as error:
+            wrong = render("notice.html", text=told(error), bad=True)
+            yield wrong, gr.Button(visible=False), "", gr.Row(visible=False), {}, None, None
+            return
+        finally:
+            remove(files)
+        yield *_show(found, to_choice(*choice)), found, None
+
+    return work
+
+
+def _show(slide: Slide | None, choice: Choice, keep: bool = False) -> tuple[Any, ...]:
+    """Notice, stop button, count, exports and table of a finished slide."""
+    if slide is None or not slide.cells:
+        return waiting(), gr.Button(visible=False), "", gr.Row(visible=False), {}
+    said = f"{len(slide.cells):,} of {slide.expected:,} images were looked at. {slide.note}"
+    rows = {"rows": slide.rows(choice), "labels": slide.labels, "keep": keep}
+    done = render("notice.html", text=said, bad=False)
+    return done, gr.Button(visible=False), render_count(slide, choice), gr.Row(visible=True), rows
+
+
+@plain_errors
+def _show_again(slide: Slide | None, *choice: Any) -> tuple[Any, ...]:
+    return _show(slide, to_choice(*choice), keep=True)
+
+
+@plain_errors
+def _correct(
+    slide: Slide | None, classifier: str, probability: float, novelty: float, among: list[str], event: gr.EventData
+) -> tuple[str, Slide]:
+    kept(slide).correct(int(event.place), str(event.label))
+    return render_count(kept(slide), to_choice(classifier, probability, novelty, among)), kept(slide)
+
+
+def _export(write: Callable[[Slide, Choice], str]) -> Callable[..., str]:
+    """What writes a visitor's slide to be taken away."""
+
+    @plain_errors
+    def exported(slide: Slide | None, *choice: Any) -> str:
+        return write(kept(slide), to_choice(*choice))
+
+    return exported
+
+
+def _printed(slide: Slide, choice: Choice) -> str:
+    return render_report(slide, choice, datetime.now().strftime("%d %B %Y, %H:%M"))
 
 
 def kept(slide: Slide | None) -> Slide:
@@ -185,12 +190,12 @@ def _api(models: Models, settings: PageSettings) -> None:
 
     @plain_errors
     def name_slide(
-        files: list[str] | None, classifier: str, least_probability: float, most_novelty: float
+        files: list[str] | None, classifier: str, least_probability: float, most_novelty: float, among: list[str]
     ) -> dict[str, Any]:
         if not files:
             raise gr.Error("Give a list of files.", print_exception=False)
         try:
-            choice = checked_choice(models.own, classifier, least_probability, most_novelty)
+            choice = checked_choice(models.own, classifier, least_probability, most_novelty, among)
             *_, slide = look("", files)
         finally:
             remove(files)

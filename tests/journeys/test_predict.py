@@ -48,6 +48,16 @@ class TestInCode:
         assert [guess["label"] for guess in of_many] == [guess["label"] for guess in ranked]
         assert [guess["score"] for guess in of_many] == pytest.approx(scores, abs=1e-5)
 
+    def test_where_it_is_known_what_can_occur_nothing_else_is_said(self, run_folder, model, cell_files):
+        limited = BCSam.from_pretrained(run_folder)
+        limited.choose_among(["monocyte", "basophil"])
+        for name in limited.classifiers:
+            before = model.predict_proba(cell_files, classifier=name)
+            after = limited.predict_proba(cell_files, classifier=name)
+            both = [LABELS.index("monocyte"), LABELS.index("basophil")]
+            np.testing.assert_array_equal(after.argmax(axis=1), np.take(both, before[:, both].argmax(axis=1)))
+            assert limited.predict(cell_files, classifier=name) == [LABELS[i] for i in after.argmax(axis=1)]
+
     def test_masks_have_each_images_own_size(self, model, cell_files):
         wide = Image.open(cell_files[0]).resize((300, 200))
         masks = model.segment([cell_files[0], wide])
@@ -178,6 +188,14 @@ class TestFromTheCommandLine:
         assert float(first["probability"]) >= float(first["second_probability"])
         for file in cell_files:
             assert f"{file}: {rows[str(file)]['label']}" in out
+
+    def test_only_what_can_occur_is_counted(self, run_folder, run_bc_sam, cell_files, capsys):
+        folder = cell_files[0].parents[1]
+        assert run_bc_sam("predict", "--model", run_folder, folder, "--among", "monocyte, basophil") == 0
+        count = capsys.readouterr().out.split("Differential count")[1]
+        assert {label for label in LABELS if label in count} <= {"monocyte", "basophil"}
+        assert run_bc_sam("predict", "--model", run_folder, folder, "--among", "monocytes") == 1
+        assert "no label 'monocytes'; choose among" in capsys.readouterr().err
 
     def test_one_bad_image_does_not_stop_the_others(self, run_folder, run_bc_sam, cell_files, tmp_path, capsys):
         for file in cell_files[:3]:

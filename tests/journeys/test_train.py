@@ -173,6 +173,16 @@ class TestEvaluate:
         pairs = json.loads(figures.read_text())["pairs"]
         assert {pair["n_test"] for pair in pairs} == {26}
 
+    def test_a_finished_model_may_be_asked_for_some_names_only(self, run_folder, run_bc_sam, tmp_path):
+        figures, among = tmp_path / "figures.json", ["basophil", "monocyte"]
+        options = ("--data", "new=rendered:tehran:2", "--among", ",".join(among), "--out", figures)
+        assert run_bc_sam("evaluate", run_folder, *options) == 0
+        evaluation = json.loads(figures.read_text())
+        assert "rf chose among basophil, monocyte only." in evaluation["notes"]
+        for pair in evaluation["pairs"]:
+            named = np.array(pair["confusion"]).sum(axis=0)
+            assert {LABELS[label] for label in named.nonzero()[0]} <= set(among)
+
     def test_the_papers_protocol_tests_the_whole_foreign_set(self, run_bc_sam, tmp_path):
         out = tmp_path / "run"
         assert run_bc_sam(*train_options(out, *DATA, "--protocol", "paper")) == 0

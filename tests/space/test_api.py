@@ -26,7 +26,7 @@ def test_the_documented_calls_are_there_and_no_other(client):
     assert set(calls) == {"/name_cell", "/name_slide"}
     for call in calls.values():
         names = [parameter["parameter_name"] for parameter in call["parameters"]]
-        assert names[1:] == ["classifier", "least_probability", "most_novelty"]
+        assert names[1:] == ["classifier", "least_probability", "most_novelty", "among"]
         assert all(parameter["parameter_has_default"] for parameter in call["parameters"][1:])
 
 
@@ -45,6 +45,16 @@ def test_a_cell_is_named_as_the_model_does(client, model, cell_files):
 def test_the_classifier_and_the_limits_have_defaults(client, model, cell_files):
     answer = client.predict(file=handle_file(cell_files[0]), api_name="/name_cell")
     assert (answer["likeliest"], answer["probability"]) == expected(model, cell_files[0], "logistic")
+
+
+def test_names_may_be_chosen_among_some(client, model, cell_files):
+    among = ["monocyte", "basophil"]
+    for file in cell_files:
+        answer = client.predict(file=handle_file(file), among=among, least_probability=0, api_name="/name_cell")
+        assert answer["likeliest"] in among
+        assert sum(answer["classifiers"]["rf"][label] for label in among) == pytest.approx(1, abs=1e-4)
+    slide = client.predict(files=[handle_file(file) for file in cell_files], among=among, api_name="/name_slide")
+    assert {cell["likeliest"] for cell in slide["cells"]} <= set(among)
 
 
 def test_no_name_is_given_below_the_limit(client, cell_files):
@@ -67,6 +77,9 @@ def test_a_slide_is_counted(client, model, cell_files, tmp_path):
 def test_mistakes_are_explained(client, cell_files):
     with pytest.raises(Exception, match="no such classifier; choose one of logistic, rf"):
         client.predict(handle_file(cell_files[0]), "knn", api_name="/name_cell")
+    for among in (["monocytes"], "monocyte", {"monocyte": 1}, 3):
+        with pytest.raises(Exception, match="labels are a list of some of basophil,"):
+            client.predict(handle_file(cell_files[0]), among=among, api_name="/name_cell")
     with pytest.raises(Exception, match="Give a file"):
         client.predict(None, api_name="/name_cell")
 
@@ -82,7 +95,7 @@ def test_32_clients_at_once_get_their_own_answers(public, model, cell_files, tmp
     def ask(file):
         with httpx.Client(base_url=f"{public}/gradio_api", timeout=120) as http:
             (path,) = http.post("/upload", files={"files": (file.name, file.read_bytes())}).json()
-            sent = [{"path": path, "meta": {"_type": "gradio.FileData"}}, "rf", 0, 1]
+            sent = [{"path": path, "meta": {"_type": "gradio.FileData"}}, "rf", 0, 1, []]
             event = http.post("/call/name_cell", json={"data": sent}).json()["event_id"]
             said = http.get(f"/call/name_cell/{event}").text
         return json.loads(said.partition("event: complete\ndata: ")[2])[0]

@@ -114,7 +114,7 @@ def test_a_length_that_is_not_told_is_refused(public):
     ["/etc/passwd", str(ROOT / "README.md"), str(ROOT / "bc_sam" / "space" / "page.py"), "../../../../etc/passwd"],
 )
 def test_a_path_of_the_server_is_no_upload(client, public, path):
-    answer = call(public, "name_cell", [{"path": path, "meta": {"_type": "gradio.FileData"}}, "", 0.3, 0.99])
+    answer = call(public, "name_cell", [{"path": path, "meta": {"_type": "gradio.FileData"}}, "", 0.3, 0.99, []])
     assert "root:" not in answer
     assert '"likeliest"' not in answer
     assert "event: error" in answer
@@ -124,7 +124,7 @@ def test_a_path_of_the_server_is_no_upload(client, public, path):
 def test_the_server_fetches_no_address(public, url):
     for name, wrap in (("name_cell", lambda file: file), ("name_slide", lambda file: [file])):
         file = {"path": url, "url": url, "meta": {"_type": "gradio.FileData"}}
-        assert "event: error" in call(public, name, [wrap(file), "", 0.3, 0.99])
+        assert "event: error" in call(public, name, [wrap(file), "", 0.3, 0.99, []])
 
 
 def call(public, name, data):

@@ -162,6 +162,19 @@ class TestOneCell:
         assert "No name is given" in verdict(page)
         assert "No name is likely enough" in verdict(page)
 
+    def test_names_can_be_chosen_among_those_that_occur(self, page, cell_files):
+        name_all(page)
+        page.locator("#among input").click()
+        for label in ("Monocyte", "Basophil"):
+            page.get_by_role("option", name=label, exact=True).click()
+        page.keyboard.press("Escape")
+        open_tab(page, "One cell")
+        for file in cell_files:
+            give_cell(page, file)
+            assert page.locator(".bc-name").inner_text() in ("Monocyte", "Basophil")
+            assert "Chosen among: monocyte, basophil." in verdict(page)
+            assert page.locator(".bc-classifiers article").first.locator("li").count() == 2
+
 
 class TestASlide:
     def test_cells_are_counted_corrected_and_taken_away(self, page, model, cell_files, tmp_path):

@@ -55,6 +55,20 @@ def test_what_is_not_sure_is_not_counted_and_comes_first(slide):
     assert {"review", "named", "unreadable"} == set(statuses)
 
 
+def test_where_it_is_known_what_can_occur_nothing_else_is_counted_shown_or_written(slide):
+    some = replace(ALL, among=("monocyte", "basophil"))
+    labels = set(some.among)
+    assert {line.label for line in slide.count(some)} <= labels
+    readable = [row for row in slide.rows(some) if row["status"] != "unreadable"]
+    assert {row["label"] for row in readable} | {row["second"] for row in readable} == labels
+    assert all(row["probability"] + row["second_probability"] == pytest.approx(1, abs=1e-3) for row in readable)
+    table = [row for row in csv.DictReader(io.StringIO(slide.to_csv(some))) if row["error"] == ""]
+    assert all(float(row["monocyte"]) + float(row["basophil"]) == pytest.approx(1, abs=1e-3) for row in table)
+    assert "chosen among: monocyte, basophil" in render_count(slide, some)
+    assert "chosen among: monocyte, basophil only" in render_report(slide, some, "today")
+    assert "chosen among" not in render_report(slide, ALL, "today")
+
+
 def alike(cell):
     """The same cell, of which every classifier says the same."""
     return replace(cell, probabilities=dict.fromkeys(cell.probabilities, cell.probabilities.get("rf")))
