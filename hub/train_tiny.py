@@ -31,7 +31,7 @@ from bc_sam.training.pretraining import pretrain
 FOLD = 0
 
 #: Rendered cells of each class, each of its own laboratory, to learn to see from.
-RENDERED = 60
+RENDERED = 100
 
 
 def main() -> None:

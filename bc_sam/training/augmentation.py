@@ -16,7 +16,7 @@ MAX_TILT = 20.0
 _TILT = math.radians(MAX_TILT)
 
 #: Random numbers that a view of `strong_views` takes.
-STRONG_DRAWS = 23
+STRONG_DRAWS = 24
 
 
 def view_draws(seed: int, epoch: int, cells: Iterable[int], n: int = 9) -> Tensor:
@@ -78,26 +78,28 @@ def strong_views(
     motion = torch.stack(rows).permute(2, 0, 1)
     images = moved(images, motion, size=window)
     masks = moved(masks[:, None], motion, "nearest", size=window)[:, 0]
-    images = _restained(images, draws[:, 5:22] * 2 - 1, arguments.stain, arguments.slide)
-    return _refocused(images, draws[:, 22], arguments.focus), masks
+    images = _restained(images, draws[:, 5:22] * 2 - 1, arguments.stain * draws[:, 22], arguments.slide)
+    return _refocused(images, draws[:, 23], arguments.focus), masks
 
 
-def _restained(images: Tensor, draws: Tensor, stain: float, slide: float) -> Tensor:
+def _restained(images: Tensor, draws: Tensor, stain: Tensor, slide: float) -> Tensor:
     """Changes stain and slide of images (B, 3, S, S), 0..255, by draws (B, 17) in -1..1.
 
-    A stain takes away light by Beer and Lambert's law, so its change is a change of optical density: stronger or
-    weaker, in each channel by itself, from one channel to another, and more or less coloured. The density of the empty
-    slide is set apart, since what stains a cell does not stain the glass.
+    The stain is changed by a strength (B,) of each image. A stain takes away light by Beer and Lambert's law, so its
+    change is a change of optical density: in each channel by itself, from one channel to another, more or less
+    coloured, and, half as much, stronger or weaker. The density of the empty slide is set apart, since what stains a
+    cell does not stain the glass.
     """
     density = -(images / 255).clamp(1 / 255, 1).log()
     sample = density[:, :, ::4, ::4].flatten(2)
     glass = sample.kthvalue(sample.shape[2] // 10 + 1, dim=2).values[:, :, None, None]
     stained = density - glass
-    vivid, strength = 1 + stain * draws[:, 0, None, None, None], (stain * draws[:, 1, None, None]).exp()
+    vivid, strength = 1 + stain * draws[:, 0], (stain / 2 * draws[:, 1]).exp()
     grey = stained.mean(dim=1, keepdim=True)
-    own = torch.diag_embed((stain * draws[:, 2:5]).exp())
-    across = stain / 2 * draws[:, 5:14].reshape(-1, 3, 3) * (1 - torch.eye(3).to(images))
-    stained = torch.einsum("bij,bjyx->biyx", (own + across) * strength, grey + (stained - grey) * vivid)
+    own = torch.diag_embed((stain[:, None] * draws[:, 2:5]).exp())
+    across = stain[:, None, None] / 2 * draws[:, 5:14].reshape(-1, 3, 3) * (1 - torch.eye(3).to(images))
+    mixed = (own + across) * strength[:, None, None]
+    stained = torch.einsum("bij,bjyx->biyx", mixed, grey + (stained - grey) * vivid[:, None, None, None])
     glass = glass + slide * (draws[:, 14:17, None, None] + 1) / 2
     return ((-(stained + glass)).exp() * 255).clamp(0, 255)
 

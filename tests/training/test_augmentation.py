@@ -168,7 +168,7 @@ class TestStrongViews:
         slide = torch.tensor([240.0, 220.0, 200.0])
         image = slide[:, None, None].repeat(40, 1, 32, 32)
         image[:, :, 8:16, 8:16] = torch.tensor([110.0, 60.0, 130.0])[:, None, None]
-        arguments = replace(self.STILL, stain=0.3)
+        arguments = replace(self.STILL, stain=0.9)
         views, _ = strong_views(image, torch.zeros(40, 32, 32), self.unmoved(40), 32, arguments)
         torch.testing.assert_close(views[:, :, 20:, 20:], image[:, :, 20:, 20:], atol=0.05, rtol=0)
         assert views[:, :, 12, 12].std(dim=0).min() > 10
