@@ -17,9 +17,9 @@ MOST_NOVELTY = 0.99
 
 # A name is doubtful unless more than this share of the classifiers find it the likeliest: without a majority, a vote
 # of them might be for another. Measured with the six of bc-sam-tiny on the 658 cells of Matek-19 and Acevedo-20 that
-# no stage had seen: 41 names of logistic regression had no majority. Of these 46 % were right, of the others 84 %. Four
-# of six are a majority, of which most were right (21 of 34): to doubt these as well would find 13 errors more, for 21
-# more second looks in vain.
+# no stage had seen: 41 names of logistic regression had no majority. Of these 46 % were right, of the others 84 %.
+# Four of six are a majority, of which most were right (21 of 34): to doubt these as well would find 13 errors more,
+# for 21 more second looks in vain.
 _MAJORITY = 0.5
 
 # What `doubt` says of a mask that is none of a cell.

@@ -37,8 +37,8 @@ def _ann(seed: int, counts: np.ndarray) -> ClassifierMixin:
 
 
 def _logistic(seed: int, counts: np.ndarray) -> ClassifierMixin:
-    # A tenth of the library's C: as good on cells of known laboratories, better from one laboratory to another. By the
-    # cells that bc-sam-tiny learned from, Acevedo-20 to Matek-19 52 % and not 43 %, Matek-19 to Acevedo-20 71 and not 69.
+    # A tenth of the library's C is as good on cells of known laboratories, and better from one laboratory to another:
+    # bc-sam-tiny names 52 instead of 43 % from Acevedo-20 to Matek-19, and 71 instead of 69 back.
     return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000, random_state=seed))
 
 
