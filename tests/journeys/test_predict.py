@@ -50,14 +50,14 @@ class TestInCode:
         assert [guess["score"] for guess in of_many] == pytest.approx(scores, abs=1e-5)
 
     def test_where_it_is_known_what_can_occur_nothing_else_is_said(self, run_folder, model, cell_files):
-        limited = BCSam.from_pretrained(run_folder)
-        limited.choose_among(["monocyte", "basophil"])
-        for name in limited.classifiers:
+        asked = BCSam.from_pretrained(run_folder)
+        asked.choose_among(["monocyte", "basophil"])
+        for name in asked.classifiers:
             before = model.predict_proba(cell_files, classifier=name)
-            after = limited.predict_proba(cell_files, classifier=name)
+            after = asked.predict_proba(cell_files, classifier=name)
             both = np.array([LABELS.index("monocyte"), LABELS.index("basophil")])
             np.testing.assert_allclose(after, limited(before, both), atol=1e-4)
-            assert limited.predict(cell_files, classifier=name) == [LABELS[i] for i in after.argmax(axis=1)]
+            assert asked.predict(cell_files, classifier=name) == [LABELS[i] for i in after.argmax(axis=1)]
 
     def test_masks_have_each_images_own_size(self, model, cell_files):
         wide = Image.open(cell_files[0]).resize((300, 200))
