@@ -102,6 +102,11 @@ def fit(
     return run.end()
 
 
+# Losses that wait to be brought from the device. To wait for each would take time, and thousands of small tensors that
+# stay would keep the room between them from being used again: 100 kB of memory a cell.
+_FRESH_LOSSES = 32
+
+
 class _Run:
     """What one training holds while it goes on."""
 
@@ -161,6 +166,8 @@ class _Run:
             self.scheduler.step()
             self.optimizer.zero_grad()
         self.fresh_losses.append(loss.detach())
+        if len(self.fresh_losses) == _FRESH_LOSSES:
+            self._settle_losses()
         self.progress.step += 1
         if self.checkpoints is not None and self._is_due(self.checkpoints.every):
             self._save(self.checkpoints)

@@ -1,5 +1,6 @@
 import copy
 import math
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -51,6 +52,20 @@ def test_the_loss_falls(model, data):
     history = train(model, data)
     assert [entry["epoch"] for entry in history] == [1, 2, 3, 4, 5, 6]
     assert history[-1]["loss"] < history[0]["loss"] / 4
+
+
+def test_few_losses_wait_to_be_brought_from_the_device_in_however_long_an_epoch(model, monkeypatch):
+    x = torch.randn(800, 3, generator=torch.Generator().manual_seed(0))
+    brought, reduce = [], Accelerator.reduce
+
+    def count(self, losses, *more):
+        brought.append(len(losses))
+        return reduce(self, losses, *more)
+
+    monkeypatch.setattr(Accelerator, "reduce", count)
+    train(model, TensorDataset(x, x[:, :1]), replace(SCHEDULE, epochs=1))
+    assert sum(brought) == 100
+    assert max(brought) <= 32
 
 
 def test_the_rate_warms_up_and_then_falls_to_zero(model, data):
