@@ -231,6 +231,8 @@ def evaluate(
     else:
         from bc_sam.experiment import Experiment
 
+        if among:
+            raise ConfigError("--among is for a finished model on labelled cells: add --data NAME=DIR.")
         experiment = Experiment.open(model)
         pending = [fold for fold in range(experiment.arguments.folds) if not experiment.is_measured(fold)]
         for fold in pending or [0]:

@@ -69,14 +69,7 @@ def reconstructions(
         DataError: If there is no cell or the arguments differ in length.
     """
     check_same_length(targets=targets, rebuilt=rebuilt, titles=titles)
-    columns = 6
-    figure, tiles = _tiles(title, titles, columns, rows=2)
-    for pair, target, output in zip(tiles, targets, rebuilt, strict=True):
-        _show(pair[0], target)
-        _show(pair[1], output)
-    for upper, lower in tiles[::columns]:
-        upper.set_ylabel("target", fontsize=SMALL, color=MUTED)
-        lower.set_ylabel("rebuilt", fontsize=SMALL, color=MUTED)
+    figure, _ = _stacks(title, titles, ("target", targets), ("rebuilt", rebuilt))
     return figure
 
 
@@ -123,15 +116,9 @@ def attention_maps(
         DataError: If there is no image or the arguments differ in length.
     """
     check_same_length(images=images, maps=maps, titles=titles)
-    columns = 6
-    figure, tiles = _tiles(title, titles, columns, rows=2)
-    for pair, image, attention in zip(tiles, images, maps, strict=True):
-        _show(pair[0], image)
-        _show(pair[1], image)
-        pair[1].imshow(attention, cmap="inferno", alpha=0.55)
-    for upper, lower in tiles[::columns]:
-        upper.set_ylabel("cell", fontsize=SMALL, color=MUTED)
-        lower.set_ylabel("attention", fontsize=SMALL, color=MUTED)
+    figure, tiles = _stacks(title, titles, ("cell", images), ("attention", images))
+    for axes, attention in zip(tiles[:, 1], maps, strict=True):
+        axes.imshow(attention, cmap="inferno", alpha=0.55)
     return figure
 
 
@@ -152,6 +139,20 @@ def _tiles(title: str, titles: Sequence[str], columns: int, rows: int = 1) -> tu
     for axes, text in zip(stacks[:, 0], titles, strict=False):
         axes.set_title(wrap(text, characters), fontsize=SMALL, color=INK)
     return figure, stacks[: len(titles)]
+
+
+def _stacks(
+    title: str, titles: Sequence[str], *rows: tuple[str, Sequence[np.ndarray] | np.ndarray]
+) -> tuple[Figure, np.ndarray]:
+    """Draws images below one another, each row under its name; returns the figure and the axes (tiles, rows)."""
+    columns = 6
+    figure, tiles = _tiles(title, titles, columns, rows=len(rows))
+    for row, (name, images) in enumerate(rows):
+        for axes, image in zip(tiles[:, row], images, strict=True):
+            _show(axes, image)
+        for axes in tiles[::columns, row]:
+            axes.set_ylabel(name, fontsize=SMALL, color=MUTED)
+    return figure, tiles
 
 
 def _show(axes: Axes, image: np.ndarray) -> None:

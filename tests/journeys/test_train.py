@@ -182,6 +182,7 @@ class TestEvaluate:
         for pair in evaluation["pairs"]:
             named = np.array(pair["confusion"]).sum(axis=0)
             assert {LABELS[label] for label in named.nonzero()[0]} <= set(among)
+        assert run_bc_sam("evaluate", run_folder, "--among", "monocyte") == 1  # its own folds know nothing of that
 
     def test_the_papers_protocol_tests_the_whole_foreign_set(self, run_bc_sam, tmp_path):
         out = tmp_path / "run"
