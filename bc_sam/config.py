@@ -68,6 +68,36 @@ class SegmentationArguments(JsonConfig):
 
 
 @dataclass(frozen=True)
+class ViewArguments(JsonConfig):
+    """How far views of a cell go from it: what other microscopes, lamps and stains may show.
+
+    Attributes:
+        smallest: Least enlargement of a view.
+        largest: Most enlargement of a view.
+        shift: Most that a view is moved, as a share of half its side.
+        stain: Most strength of the change of stain, of which each view draws its share; 0 is none. At 0.8 a channel's
+            optical density becomes 0.45 to 2.2 times what it was at most: nuclei are blue in one laboratory and red in
+            another.
+        surroundings: Share of the views whose surroundings, the red cells, are stained in another way than the middle,
+            where the cell is, 0..1.
+        slide: Most that a slide is darkened in a channel, optical density.
+        focus: Strength of blur and sharpening, 0..1.
+    """
+
+    smallest: float = 0.7
+    largest: float = 1.35
+    shift: float = 0.06
+    stain: float = 0.8
+    surroundings: float = 0.5
+    slide: float = 0.3
+    focus: float = 0.9
+
+    def __post_init__(self) -> None:
+        _require(0 < self.smallest <= self.largest, f"smallest must not exceed largest: {self.smallest}.")
+        _require(0 <= self.surroundings <= 1, f"surroundings must be in 0..1, not {self.surroundings}.")
+
+
+@dataclass(frozen=True)
 class PretrainingArguments(JsonConfig):
     """How a new small SAM learns to see cells before the stages: by classes, masks and a teacher at once.
 
@@ -83,20 +113,13 @@ class PretrainingArguments(JsonConfig):
         teacher_epochs: Epochs of the teacher, a small convolutional network; 0 does without it.
         teacher_rate: Peak rate of the teacher.
         teaching: Share of the teacher's word beside that of the label, 0..1.
-        smallest: Least enlargement of a view.
-        largest: Most enlargement of a view.
-        shift: Most that a view is moved, as a share of half its side.
-        stain: Most strength of the change of stain, of which each view draws its share; 0 is none. At 0.8 a channel's
-            optical density becomes 0.45 to 2.2 times what it was at most: nuclei are blue in one laboratory and red in
-            another.
-        slide: Most that a slide is darkened in a channel, optical density.
-        focus: Strength of blur and sharpening, 0..1.
         evenness: How far small laboratories are seen more often: 0 as they come, 1 all as often.
+        view: How far the views go from the cells.
     """
 
     window: int = 144
     window_epochs: int = 45
-    epochs: int = 8
+    epochs: int = 10
     batch_size: int = 32
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
@@ -105,16 +128,10 @@ class PretrainingArguments(JsonConfig):
     teacher_epochs: int = 35
     teacher_rate: float = 2e-3
     teaching: float = 0.5
-    smallest: float = 0.7
-    largest: float = 1.35
-    shift: float = 0.06
-    stain: float = 0.8
-    slide: float = 0.3
-    focus: float = 0.9
     evenness: float = 0.5
+    view: ViewArguments = field(default_factory=ViewArguments)
 
     def __post_init__(self) -> None:
-        _require(0 < self.smallest <= self.largest, f"smallest must not exceed largest: {self.smallest}.")
         _require(0 <= self.evenness <= 1, f"evenness must be in 0..1, not {self.evenness}.")
         _require(0 <= self.teaching <= 1, f"teaching must be in 0..1, not {self.teaching}.")
 
@@ -171,12 +188,19 @@ class ClassifierArguments(JsonConfig):
     Attributes:
         names: Classifiers to fit; see `bc_sam.classifiers.CLASSIFIERS`.
         default: The one that `predict` uses unless told otherwise.
+        views: Views of each cell, as other laboratories would show it, to learn from beside the cell itself; see
+            `bc_sam.companions`. The paper has none.
+        rendered: Rendered cells of each class, each of a laboratory of its own, from which the classifiers learn too
+            that learn from all data sets. The paper has none.
     """
 
     names: tuple[str, ...] = ("rf", "svm_poly", "xgboost", "svm_rbf", "ann", "logistic")
     default: str = "svm_rbf"
+    views: int = 0
+    rendered: int = 0
 
     def __post_init__(self) -> None:
+        _require(self.views >= 0 and self.rendered >= 0, "views and rendered must not be negative.")
         _require(bool(self.names), "Name at least one classifier.")
         _require(self.default in self.names, f"The default classifier {self.default!r} is not among {self.names}.")
 

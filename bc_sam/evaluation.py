@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.metrics import confusion_matrix, f1_score
 
 from bc_sam.classifiers import LatentClassifier, fit_classifiers
+from bc_sam.companions import Companions
 from bc_sam.config import ClassifierArguments
 from bc_sam.config import Protocol as EvaluationProtocol
 from bc_sam.disk import DiskArray
@@ -89,6 +90,7 @@ class LabelledLatents:
         label_names: Names of the classes.
         fraction: Share of the labels to learn from; of each class in each domain at least one.
         seed: Seed that chooses them.
+        companions: Latents to learn from beside those of the cells, if any.
     """
 
     latents: np.ndarray
@@ -99,6 +101,7 @@ class LabelledLatents:
     label_names: tuple[str, ...]
     fraction: float = 1.0
     seed: int = 1234
+    companions: Companions | None = None
 
     def sources(self) -> list[str]:
         """The sources of the table: each domain with labels and, where there are several, all of them."""
@@ -113,6 +116,14 @@ class LabelledLatents:
         chosen = (self.labels >= 0) & (self.folds != fold)
         rows = np.flatnonzero(chosen if source == ALL else chosen & self._of(source))
         return rows if self.fraction == 1 else np.sort(np.concatenate([*self._shown(rows)]))
+
+    def lessons(self, source: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns latents and labels to learn from: those of some cells of a source, and of what is beside them."""
+        latents, labels = self.latents[rows], self.labels[rows]
+        if self.companions is None:
+            return latents, labels
+        more = self.companions.beside(rows, rendered=source == self.sources()[-1])
+        return np.concatenate([latents, more[0]]), np.concatenate([labels, more[1]])
 
     def _shown(self, rows: np.ndarray) -> Iterator[np.ndarray]:
         """The share of the cells of each class in each domain."""
@@ -173,8 +184,7 @@ def evaluate_fold(
 
     def fit(source: str, train: np.ndarray) -> Mapping[str, Fitted]:
         nonlocal classifiers
-        latents, labels = cells.latents[train], cells.labels[train]
-        classifiers = fit_classifiers(arguments.names, latents, labels, len(cells.label_names), seed)
+        classifiers = fit_classifiers(arguments.names, *cells.lessons(source, train), len(cells.label_names), seed)
         return classifiers
 
     return evaluate_sources(cells, fold, protocol, fit), classifiers

@@ -15,6 +15,7 @@ from transformers import SamModel
 
 from bc_sam.autoencoder import new_autoencoder
 from bc_sam.classifiers import fit_classifiers
+from bc_sam.companions import embed_companions
 from bc_sam.comparisons.networks import IMAGENET_MEAN, IMAGENET_STD
 from bc_sam.comparisons.passes import NetworkPass
 from bc_sam.config import BCSamConfig, TrainingArguments
@@ -251,7 +252,7 @@ class Experiment:
         latents = embed_features(model.autoencoder, features.maps)
         np.save(folder / "latents.npy", latents)
         with measure() as cost:
-            pairs = self._classify(model, latents, folds, stages.validation)
+            pairs = self._classify(model, latents, folds, stages)
         stages.timings.append(StageTiming("stage 3: classifiers", fold, cost.seconds, cost.peak_memory_mib))
         model.reference = ReferenceLatents.sample(
             latents[rows],
@@ -363,12 +364,13 @@ class Experiment:
             decoder_channels=arguments.autoencoder.decoder_channels,
         )
 
-    def _classify(
-        self, model: BCSam, latents: np.ndarray, folds: Sequence[int], validation: np.ndarray
-    ) -> list[PairResult]:
+    def _classify(self, model: BCSam, latents: np.ndarray, folds: Sequence[int], stages: Stages) -> list[PairResult]:
         """Stage 3 for some held-out folds; leaves in the model the classifiers that saw all cells it may see."""
         arguments = self.arguments
-        labelled = self.labelled(latents, validation)
+        companions = embed_companions(
+            model, self.cells, stages.rows, arguments.classifiers, arguments.seed, stages.folder / "rendered"
+        )
+        labelled = replace(self.labelled(latents, stages.validation), companions=companions)
         pairs = []
         for fold in folds:
             results, model.classifiers = evaluate_fold(
@@ -378,7 +380,10 @@ class Experiment:
         if arguments.protocol == "paper":
             rows = np.flatnonzero(labelled.labels >= 0)
             model.classifiers = fit_classifiers(
-                arguments.classifiers.names, latents[rows], labelled.labels[rows], len(self.labels), arguments.seed
+                arguments.classifiers.names,
+                *labelled.lessons(labelled.sources()[-1], rows),
+                len(self.labels),
+                arguments.seed,
             )
         return pairs
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -5,6 +7,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn import metrics
 
+from bc_sam.companions import Companions
 from bc_sam.config import ClassifierArguments
 from bc_sam.errors import DataError
 from bc_sam.evaluation import LabelledLatents, dice, dice_by_domain, dice_of_rows, evaluate_fold, reliability, score
@@ -138,6 +141,26 @@ class TestEvaluateFold:
         cells = separable(np.array([0, 1, 0, 1, 0, 1]), np.array([0, 0, 0, 0, 1, 1]), np.array([0, 0, 1, 1, 1, 1]))
         results, _ = evaluate_fold(cells, 0, "strict", LOGISTIC)
         assert {result.target for result in results} == {"north"}
+
+    def test_companions_are_learned_from_and_never_tested(self):
+        """Class 2 is known of views and class 3 of rendered cells alone; the views of a tested cell are not shown."""
+        cells = separable(np.tile([0, 1], 8), np.repeat([0, 1], 8), np.tile([0, 0, 1, 1], 4))
+        views, rendered = np.flatnonzero(cells.folds == 1), [-1, -1]
+        beside = np.concatenate([views, rendered])
+        labels = np.array([2] * len(views) + [3, 3])
+        companions = Companions(5 * np.eye(4, dtype=np.float32)[labels], labels, beside)
+        with_them = replace(cells, companions=companions)
+        results, classifiers = evaluate_fold(with_them, 0, "strict", LOGISTIC)
+        plain, _ = evaluate_fold(cells, 0, "strict", LOGISTIC)
+        assert [(r.source, r.target, r.n_train, r.n_test) for r in results] == [
+            (r.source, r.target, r.n_train, r.n_test) for r in plain
+        ]
+        assert classifiers["logistic"].classes.tolist() == [0, 1, 2, 3]
+        _, others = evaluate_fold(with_them, 1, "strict", LOGISTIC)
+        assert others["logistic"].classes.tolist() == [0, 1, 3]
+        latents, labels = with_them.lessons("north", with_them.train_rows("north", 0))
+        assert len(latents) == len(labels) == 4 + 4
+        assert 3 not in labels
 
     def test_without_labels_there_is_nothing_to_learn(self):
         cells = LabelledLatents(np.zeros((3, 2)), np.full(3, -1), np.zeros(3), np.arange(3), ("north",), NAMES)

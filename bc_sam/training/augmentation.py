@@ -8,15 +8,18 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from bc_sam.config import PretrainingArguments
+from bc_sam.config import ViewArguments
 
 #: Largest tilt of the paper, in degrees.
 MAX_TILT = 20.0
 
 _TILT = math.radians(MAX_TILT)
 
+# Where the cell ends, about: radius as a share of half the image's side; and how wide the soft edge is.
+_NEAR, _EDGE = (0.4, 0.75), 0.1
+
 #: Random numbers that a view of `strong_views` takes.
-STRONG_DRAWS = 24
+STRONG_DRAWS = 41
 
 
 def view_draws(seed: int, epoch: int, cells: Iterable[int], n: int = 9) -> Tensor:
@@ -50,11 +53,13 @@ def random_views(images: Tensor, masks: Tensor, draws: Tensor, colour_jitter: fl
 
 
 def strong_views(
-    images: Tensor, masks: Tensor, draws: Tensor, window: int, arguments: PretrainingArguments
+    images: Tensor, masks: Tensor, draws: Tensor, window: int, arguments: ViewArguments
 ) -> tuple[Tensor, Tensor]:
     """Gives each image and its mask a view as another microscope, lamp and stain would show it.
 
-    Any angle, mirrored or not, enlarged or shrunk, moved a little; another stain and slide; softer or sharper.
+    Any angle, mirrored or not, enlarged or shrunk, moved a little; another stain and slide; softer or sharper. In some
+    views what surrounds the cell is stained in another way than the cell, since a laboratory's red cells look like
+    nothing that is known of its white ones.
 
     Args:
         images: (B, 3, S, S) float, 0..255.
@@ -78,30 +83,45 @@ def strong_views(
     motion = torch.stack(rows).permute(2, 0, 1)
     images = moved(images, motion, size=window)
     masks = moved(masks[:, None], motion, "nearest", size=window)[:, 0]
-    images = _restained(images, draws[:, 5:22] * 2 - 1, arguments.stain * draws[:, 22], arguments.slide)
-    return _refocused(images, draws[:, 23], arguments.focus), masks
-
-
-def _restained(images: Tensor, draws: Tensor, stain: Tensor, slide: float) -> Tensor:
-    """Changes stain and slide of images (B, 3, S, S), 0..255, by draws (B, 17) in -1..1.
-
-    The stain is changed by a strength (B,) of each image. A stain takes away light by Beer and Lambert's law, so its
-    change is a change of optical density: in each channel by itself, from one channel to another, more or less
-    coloured, and, half as much, stronger or weaker. The density of the empty slide is set apart, since what stains a
-    cell does not stain the glass.
-    """
     density = -(images / 255).clamp(1 / 255, 1).log()
     sample = density[:, :, ::4, ::4].flatten(2)
     glass = sample.kthvalue(sample.shape[2] // 10 + 1, dim=2).values[:, :, None, None]
-    stained = density - glass
+    # What stains a cell does not stain the glass.
+    stained = _restained(density - glass, draws[:, 5:19] * 2 - 1, arguments.stain * draws[:, 19])
+    around = _restained(density - glass, draws[:, 20:34] * 2 - 1, arguments.stain * draws[:, 34])
+    alike = draws[:, 36, None, None] >= arguments.surroundings
+    stained = around.lerp(stained, _disc(draws[:, 35], scale, window).maximum(alike.float())[:, None])
+    glass = glass + arguments.slide * draws[:, 37:40, None, None]
+    images = ((-(stained + glass)).exp() * 255).clamp(0, 255)
+    return _refocused(images, draws[:, 40], arguments.focus), masks
+
+
+def _restained(density: Tensor, draws: Tensor, stain: Tensor) -> Tensor:
+    """Changes the stain of optical densities (B, 3, S, S), by draws (B, 14) in -1..1 and a strength (B,) of each.
+
+    A stain takes away light by Beer and Lambert's law, so its change is a change of optical density: in each channel
+    by itself, from one channel to another, more or less coloured, and, half as much, stronger or weaker.
+    """
     vivid, strength = 1 + stain * draws[:, 0], (stain / 2 * draws[:, 1]).exp()
-    grey = stained.mean(dim=1, keepdim=True)
+    grey = density.mean(dim=1, keepdim=True)
     own = torch.diag_embed((stain[:, None] * draws[:, 2:5]).exp())
-    across = stain[:, None, None] / 2 * draws[:, 5:14].reshape(-1, 3, 3) * (1 - torch.eye(3).to(images))
+    across = stain[:, None, None] / 2 * draws[:, 5:14].reshape(-1, 3, 3) * (1 - torch.eye(3).to(density))
     mixed = (own + across) * strength[:, None, None]
-    stained = torch.einsum("bij,bjyx->biyx", mixed, grey + (stained - grey) * vivid[:, None, None, None])
-    glass = glass + slide * (draws[:, 14:17, None, None] + 1) / 2
-    return ((-(stained + glass)).exp() * 255).clamp(0, 255)
+    return torch.einsum("bij,bjyx->biyx", mixed, grey + (density - grey) * vivid[:, None, None, None])
+
+
+def _disc(draws: Tensor, scale: Tensor, size: int) -> Tensor:
+    """Returns (B, size, size) that is 1 about the middle, where the cell is, and 0 far from it, by draws (B,) in 0..1.
+
+    Args:
+        draws: From the least radius to the largest.
+        scale: (B,) how far a view of this size reaches, as a share of the image's side.
+        size: Side of the view, pixels.
+    """
+    radius = (_NEAR[0] + (_NEAR[1] - _NEAR[0]) * draws) / scale
+    place = torch.linspace(-1, 1, size, device=draws.device)
+    distance = torch.hypot(place[:, None], place[None, :])
+    return ((radius[:, None, None] - distance) * scale[:, None, None] / _EDGE + 0.5).clamp(0, 1)
 
 
 def _refocused(images: Tensor, draws: Tensor, strength: float) -> Tensor:

@@ -129,7 +129,9 @@ class Lessons:
         def loss_of_batch(model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
             pixels, masks, has_mask, labels, numbers = batch
             draws = view_draws(self.seed, batches.epoch, numbers.tolist(), STRONG_DRAWS)
-            images, masks = strong_views(pixels.permute(0, 3, 1, 2).float(), masks.float(), draws, window, arguments)
+            images, masks = strong_views(
+                pixels.permute(0, 3, 1, 2).float(), masks.float(), draws, window, arguments.view
+            )
             return loss(model, Views(self._normalised(images.permute(0, 2, 3, 1)), masks, has_mask, labels))
 
         schedule = Schedule(

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bc_sam.config import PretrainingArguments
+from bc_sam.config import ViewArguments
 from bc_sam.training import augmentation
 from bc_sam.training.augmentation import MAX_TILT, STRONG_DRAWS, random_views, strong_views, view_draws
 
@@ -131,7 +131,7 @@ def test_jitter_changes_each_channel_within_its_range(seed, strength):
 
 
 class TestStrongViews:
-    STILL = PretrainingArguments(smallest=1, largest=1, shift=0, stain=0, slide=0, focus=0)
+    STILL = ViewArguments(smallest=1, largest=1, shift=0, stain=0, slide=0, focus=0)
 
     @staticmethod
     def unturned(n):
@@ -158,7 +158,7 @@ class TestStrongViews:
     def test_the_mask_moves_with_the_cell(self, seed):
         disc = (torch.hypot(*torch.meshgrid(*[torch.arange(64) - 31.5] * 2, indexing="ij")) < 14).float()
         image = 255 * disc.expand(1, 3, 64, 64)
-        arguments = PretrainingArguments(stain=0, slide=0, focus=0)
+        arguments = ViewArguments(stain=0, slide=0, focus=0)
         views, masks = strong_views(image, disc[None], view_draws(seed, 0, [0], STRONG_DRAWS), 48, arguments)
         assert ((views[:, 0] > 127) == (masks > 0)).float().mean() > 0.97
         grown = (masks.sum() / disc.sum()).sqrt().item()
@@ -172,6 +172,18 @@ class TestStrongViews:
         views, _ = strong_views(image, torch.zeros(40, 32, 32), self.unmoved(40), 32, arguments)
         torch.testing.assert_close(views[:, :, 20:, 20:], image[:, :, 20:, 20:], atol=0.05, rtol=0)
         assert views[:, :, 12, 12].std(dim=0).min() > 10
+
+    @pytest.mark.parametrize("share", [0, 0.5, 1])
+    def test_what_surrounds_the_cell_has_a_stain_of_its_own_in_some_views(self, share):
+        image = torch.full((200, 3, 64, 64), 220.0)
+        for place in (32, 2):  # the cell in the middle, and one just like it at the edge
+            image[:, :, place - 2 : place + 2, place - 2 : place + 2] = torch.tensor([110.0, 60.0, 130.0])[
+                :, None, None
+            ]
+        arguments = replace(self.STILL, stain=0.8, surroundings=share)
+        views, _ = strong_views(image, torch.zeros(200, 64, 64), self.unmoved(200), 64, arguments)
+        differs = (views[:, :, 32, 32] - views[:, :, 2, 2]).abs().amax(dim=1) > 1
+        assert abs(differs.float().mean() - share) < 0.1
 
     def test_another_slide_is_darker_alike_in_glass_and_cell(self):
         image = torch.full((40, 3, 32, 32), 200.0)
@@ -195,7 +207,7 @@ class TestStrongViews:
     def test_pixels_stay_in_range_and_equal_draws_give_equal_views(self, seed):
         images = 255 * torch.rand(4, 3, 24, 24, generator=generator(seed))
         drawn = view_draws(seed, 0, range(4), STRONG_DRAWS)
-        views, again = (strong_views(images, images[:, 0], drawn, 16, PretrainingArguments())[0] for _ in range(2))
+        views, again = (strong_views(images, images[:, 0], drawn, 16, ViewArguments())[0] for _ in range(2))
         assert torch.equal(views, again)
         assert views.min() >= 0
         assert views.max() <= 255

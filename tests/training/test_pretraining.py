@@ -7,7 +7,7 @@ from datasets import concatenate_datasets
 from small_model import small_sam
 
 from bc_sam import load_rendered
-from bc_sam.config import BCSamConfig, PretrainingArguments, TrainingArguments
+from bc_sam.config import BCSamConfig, PretrainingArguments, TrainingArguments, ViewArguments
 from bc_sam.data.store import store_cells
 from bc_sam.sam.encoding import feature_shape
 from bc_sam.training.accelerator import start_accelerator
@@ -16,8 +16,10 @@ from bc_sam.training.naming import KnownCells, Lessons
 from bc_sam.training.pretraining import pretrain
 from bc_sam.training.teacher import Teacher, train_teacher
 
-STEADY = {"teacher_epochs": 3, "stain": 0.1, "slide": 0.1, "focus": 0.3}
-ARGUMENTS = PretrainingArguments(window=48, window_epochs=6, epochs=2, batch_size=8, learning_rate=2e-3, **STEADY)
+STEADY = ViewArguments(stain=0.1, slide=0.1, focus=0.3)
+ARGUMENTS = PretrainingArguments(
+    window=48, window_epochs=6, epochs=2, batch_size=8, learning_rate=2e-3, teacher_epochs=3, view=STEADY
+)
 
 
 @pytest.fixture(scope="module")
