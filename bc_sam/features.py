@@ -1,6 +1,5 @@
 """What stage 1 sees in every cell, computed once: feature maps, masks, and the cells cut out."""
 
-import copy
 import hashlib
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -29,6 +28,7 @@ from bc_sam.precision import dtype_of
 from bc_sam.sam.compiling import WORTH_COMPILING, compile_blocks
 from bc_sam.sam.encoding import cell_logits, encode, normalise, upsample_logits
 from bc_sam.sam.lora import merge
+from bc_sam.sam.weights import frozen_copy
 
 if TYPE_CHECKING:  # their packages are of training, which predicting does without
     from accelerate import Accelerator
@@ -44,6 +44,8 @@ def default_batch_size(device: torch.device) -> int:
 def inference_sam(sam: SamModel | PeftModel, device: str | torch.device, precision: Precision = "no") -> SamModel:
     """Returns a copy of a SAM that is ready to encode: merged, frozen, on its device, in its number format.
 
+    What neither the LoRA nor the number format changes it shares with the original, not to be trained further.
+
     Args:
         sam: A SAM, plain or with its adapter.
         device: Where to compute.
@@ -51,7 +53,7 @@ def inference_sam(sam: SamModel | PeftModel, device: str | torch.device, precisi
     """
     if torch.device(device).type == "cpu":
         reuse_freed_memory()
-    merged = merge(sam) if isinstance(sam, PeftModel) else copy.deepcopy(sam).requires_grad_(False).eval()
+    merged = merge(sam) if isinstance(sam, PeftModel) else frozen_copy(sam)
     merged.to(device)  # type: ignore[arg-type]  # the library types it as taking no argument
     merged.vision_encoder.to(dtype_of(precision, torch.device(device)))  # type: ignore[arg-type]
     return merged

@@ -21,6 +21,7 @@ from peft import (
     get_peft_model_state_dict,
     set_peft_model_state_dict,
 )
+from peft.tuners.lora import LoraLayer
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -29,7 +30,7 @@ from transformers import SamModel
 from bc_sam.errors import UntrustedFileError, WeightsError
 from bc_sam.sam.encoding import MaskTokens, freeze_unused
 from bc_sam.sam.lora_config import qkv_lora, read_qkv_lora
-from bc_sam.sam.weights import build_sam, require_match, seeded
+from bc_sam.sam.weights import build_sam, frozen_copy, require_match, seeded
 
 _ADAPTER = "default"  # PEFT's name for the only adapter of a model
 _CONFIG_FILE = "adapter_config.json"
@@ -162,9 +163,10 @@ def merge(model: PeftModel) -> SamModel:
         model: Stays as it is.
 
     Returns:
-        A copy that computes the same, frozen and in eval mode.
+        A copy that computes the same, frozen and in eval mode. What the LoRA does not reach it shares with the model.
     """
-    merged = copy.deepcopy(model).merge_and_unload()
+    reached = (p for module in model.modules() if isinstance(module, LoraLayer) for p in module.parameters())
+    merged = frozen_copy(model, own=reached).merge_and_unload()
     merged.tie_weights()
     return merged.requires_grad_(False).eval()
 

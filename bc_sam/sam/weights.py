@@ -1,18 +1,22 @@
 """How a `SamModel` gets its weights: built strictly from named tensors, or drawn from a seed."""
 
-from collections.abc import Collection, Iterator, Mapping
+import copy
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import SamConfig, SamModel
 from transformers.utils import logging as transformers_logging
 
 from bc_sam.errors import WeightsError
 from bc_sam.sam.attention import join_biases
+
+_Model = TypeVar("_Model", bound=nn.Module)
 
 _LISTED = 8  # names in an error message, of each kind
 
@@ -79,6 +83,21 @@ def require_complete(
 def _listed(names: Collection[str]) -> str:
     more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
     return ", ".join(sorted(names)[:_LISTED]) + more
+
+
+def frozen_copy(model: _Model, own: Iterable[nn.Parameter] = ()) -> _Model:
+    """Copies a model to compute with; its parameters share the model's memory, but for some.
+
+    Args:
+        model: Stays as it is.
+        own: Those of its parameters that are to be changed in the copy.
+
+    Returns:
+        The copy, frozen and in eval mode.
+    """
+    changed = {id(parameter) for parameter in own}
+    shared = {id(p): nn.Parameter(p.data, requires_grad=False) for p in model.parameters() if id(p) not in changed}
+    return copy.deepcopy(model, shared).requires_grad_(False).eval()
 
 
 @contextmanager

@@ -282,6 +282,15 @@ class TestMerge:
         assert agree(outputs(merged, images), before, tolerance=1e-4)
         assert agree(outputs(trained, images), before)
 
+    def test_only_what_the_lora_changes_takes_memory_anew(self, trained):
+        merged = dict(merge(trained).named_parameters())
+        own = {p.data_ptr() for p in trained.parameters()}
+        assert {name for name, p in merged.items() if p.data_ptr() not in own} == {
+            f"vision_encoder.layers.{block}.attn.qkv.{part}"
+            for block in range(len(trained.base_model.model.vision_encoder.layers))
+            for part in ("weight", "bias")
+        }
+
     def test_the_result_saves_and_loads_as_any_sam(self, trained, images, tmp_path):
         merged = merge(trained)
         merged.save_pretrained(tmp_path)
