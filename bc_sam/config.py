@@ -188,19 +188,16 @@ class ClassifierArguments(JsonConfig):
     Attributes:
         names: Classifiers to fit; see `bc_sam.classifiers.CLASSIFIERS`.
         default: The one that `predict` uses unless told otherwise.
-        views: Views of each cell, as other laboratories would show it, to learn from beside the cell itself; see
-            `bc_sam.companions`. The paper has none.
         rendered: Rendered cells of each class, each of a laboratory of its own, from which the classifiers learn too
-            that learn from all data sets. The paper has none.
+            that learn from all data sets; see `bc_sam.companions`. The paper has none.
     """
 
     names: tuple[str, ...] = ("rf", "svm_poly", "xgboost", "svm_rbf", "ann", "logistic")
     default: str = "svm_rbf"
-    views: int = 0
     rendered: int = 0
 
     def __post_init__(self) -> None:
-        _require(self.views >= 0 and self.rendered >= 0, "views and rendered must not be negative.")
+        _require(self.rendered >= 0, f"rendered must not be negative: {self.rendered}.")
         _require(bool(self.names), "Name at least one classifier.")
         _require(self.default in self.names, f"The default classifier {self.default!r} is not among {self.names}.")
 

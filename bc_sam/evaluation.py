@@ -90,7 +90,7 @@ class LabelledLatents:
         label_names: Names of the classes.
         fraction: Share of the labels to learn from; of each class in each domain at least one.
         seed: Seed that chooses them.
-        companions: Latents to learn from beside those of the cells, if any.
+        companions: Latents to learn from beside those of all cells, if any.
     """
 
     latents: np.ndarray
@@ -118,12 +118,11 @@ class LabelledLatents:
         return rows if self.fraction == 1 else np.sort(np.concatenate([*self._shown(rows)]))
 
     def lessons(self, source: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns latents and labels to learn from: those of some cells of a source, and of what is beside them."""
+        """Returns latents and labels to learn from: those of some cells and, if the source is all, the companions."""
         latents, labels = self.latents[rows], self.labels[rows]
-        if self.companions is None:
+        if self.companions is None or source != self.sources()[-1]:
             return latents, labels
-        more = self.companions.beside(rows, rendered=source == self.sources()[-1])
-        return np.concatenate([latents, more[0]]), np.concatenate([labels, more[1]])
+        return np.concatenate([latents, self.companions.latents]), np.concatenate([labels, self.companions.labels])
 
     def _shown(self, rows: np.ndarray) -> Iterator[np.ndarray]:
         """The share of the cells of each class in each domain."""

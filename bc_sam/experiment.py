@@ -367,10 +367,11 @@ class Experiment:
     def _classify(self, model: BCSam, latents: np.ndarray, folds: Sequence[int], stages: Stages) -> list[PairResult]:
         """Stage 3 for some held-out folds; leaves in the model the classifiers that saw all cells it may see."""
         arguments = self.arguments
-        companions = embed_companions(
-            model, self.cells, stages.rows, arguments.classifiers, arguments.seed, stages.folder / "rendered"
-        )
-        labelled = replace(self.labelled(latents, stages.validation), companions=companions)
+        labelled = self.labelled(latents, stages.validation)
+        if n := arguments.classifiers.rendered:
+            # The seed itself is that of the rendered cells from which a base may have learned.
+            companions = embed_companions(model, n, arguments.seed + 1, stages.folder / "rendered")
+            labelled = replace(labelled, companions=companions)
         pairs = []
         for fold in folds:
             results, model.classifiers = evaluate_fold(

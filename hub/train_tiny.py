@@ -67,7 +67,11 @@ def arguments(base: str) -> TrainingArguments:
         keep_pictures=True,  # both data sets are open
         segmentation=replace(tiny.segmentation, train_encoder=False, epochs=12, learning_rate=1e-4),
         autoencoder=replace(tiny.autoencoder, feature_weight=1.0, pixel_weight=10.0, batch_size=32, epochs=24),
-        classifiers=replace(tiny.classifiers, default="logistic"),  # the best calibrated
+        classifiers=replace(
+            tiny.classifiers,
+            default="logistic",  # the best calibrated
+            rendered=40,
+        ),
     )
 
 
