@@ -28,7 +28,9 @@ class TestInCode:
             expected = [LABELS[column] for column in probabilities.argmax(axis=1)]
             assert model.predict(cell_files, classifier=name) == expected
 
-    def test_one_image_is_as_good_as_a_batch(self, model, cell_files):
+    def test_one_image_is_as_good_as_a_batch(self, run_folder, cell_files):
+        # In float32: matrix units for bfloat16 round differently for other numbers of rows.
+        model = BCSam.from_pretrained(run_folder, dtype="float32")
         together = model.embed(cell_files, batch_size=8)
         alone = np.concatenate([model.embed([file], batch_size=1) for file in cell_files])
         np.testing.assert_allclose(together, alone, atol=1e-4)
