@@ -168,7 +168,7 @@ def merge(model: PeftModel) -> SamModel:
     reached = (p for module in model.modules() if isinstance(module, LoraLayer) for p in module.parameters())
     merged = frozen_copy(model, own=reached).merge_and_unload()
     merged.tie_weights()
-    return merged.requires_grad_(False).eval()
+    return merged
 
 
 def base_model(model: PeftModel) -> SamModel:

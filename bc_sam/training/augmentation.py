@@ -58,8 +58,8 @@ def strong_views(
     """Gives each image and its mask a view as another microscope, lamp and stain would show it.
 
     Any angle, mirrored or not, enlarged or shrunk, moved a little; another stain and slide; softer or sharper. In some
-    views what surrounds the cell is stained in another way than the cell, since a laboratory's red cells look like
-    nothing that is known of its white ones.
+    views what surrounds the cell is stained in another way than the cell, since the look of a laboratory's red cells
+    must not tell the names of its white ones.
 
     Args:
         images: (B, 3, S, S) float, 0..255.
@@ -83,17 +83,22 @@ def strong_views(
     motion = torch.stack(rows).permute(2, 0, 1)
     images = moved(images, motion, size=window)
     masks = moved(masks[:, None], motion, "nearest", size=window)[:, 0]
+    images = _recoloured(images, draws[:, 5:40], scale, arguments)
+    return _refocused(images, draws[:, 40], arguments.focus), masks
+
+
+def _recoloured(images: Tensor, draws: Tensor, scale: Tensor, arguments: ViewArguments) -> Tensor:
+    """Gives images (B, 3, S, S), 0..255, another stain and slide, by draws (B, 35) in 0..1; scale as for `_disc`."""
     density = -(images / 255).clamp(1 / 255, 1).log()
     sample = density[:, :, ::4, ::4].flatten(2)
     glass = sample.kthvalue(sample.shape[2] // 10 + 1, dim=2).values[:, :, None, None]
     # What stains a cell does not stain the glass.
-    stained = _restained(density - glass, draws[:, 5:19] * 2 - 1, arguments.stain * draws[:, 19])
-    around = _restained(density - glass, draws[:, 20:34] * 2 - 1, arguments.stain * draws[:, 34])
-    alike = draws[:, 36, None, None] >= arguments.surroundings
-    stained = around.lerp(stained, _disc(draws[:, 35], scale, window).maximum(alike.float())[:, None])
-    glass = glass + arguments.slide * draws[:, 37:40, None, None]
-    images = ((-(stained + glass)).exp() * 255).clamp(0, 255)
-    return _refocused(images, draws[:, 40], arguments.focus), masks
+    stained = _restained(density - glass, draws[:, :14] * 2 - 1, arguments.stain * draws[:, 14])
+    around = _restained(density - glass, draws[:, 15:29] * 2 - 1, arguments.stain * draws[:, 29])
+    alike = draws[:, 31, None, None] >= arguments.surroundings
+    near = _disc(draws[:, 30], scale, images.shape[-1]).maximum(alike.float())
+    glass = glass + arguments.slide * draws[:, 32:, None, None]
+    return ((-(around.lerp(stained, near[:, None]) + glass)).exp() * 255).clamp(0, 255)
 
 
 def _restained(density: Tensor, draws: Tensor, stain: Tensor) -> Tensor:

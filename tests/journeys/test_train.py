@@ -186,7 +186,9 @@ class TestEvaluate:
 
     def test_the_papers_protocol_tests_the_whole_foreign_set(self, run_bc_sam, tmp_path):
         out = tmp_path / "run"
-        assert run_bc_sam(*train_options(out, *DATA, "--protocol", "paper")) == 0
+        more = "--protocol", "paper", "--set", "classifiers.rendered=1"
+        assert run_bc_sam(*train_options(out, *DATA, *more)) == 0
+        assert "also from 1 rendered cells of each class" in (out / "model" / "README.md").read_text()
         evaluation = Evaluation.load(out / "evaluation.json")
         assert {pair.fold for pair in evaluation.pairs} == {0, 1, 2}
         assert {pair.n_test for pair in evaluation.select("rf", "north", "south")} == {6 * len(LABELS)}
