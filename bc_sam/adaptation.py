@@ -4,7 +4,7 @@ import copy
 import csv
 import logging
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -14,14 +14,14 @@ import numpy as np
 from peft import PeftModel
 
 from bc_sam.autoencoder import CrossDomainAutoencoder
-from bc_sam.classifiers import LatentClassifier, fit_classifiers
+from bc_sam.classifiers import LatentClassifier, fit_classifiers, limit_classifiers
 from bc_sam.comparison import Comparison, compare
 from bc_sam.config import AdaptationArguments
 from bc_sam.data.cells import require_labels
 from bc_sam.data.sources import load_cells
 from bc_sam.data.splits import assign_folds
 from bc_sam.data.store import CellStore, store_cells
-from bc_sam.errors import BCSamError
+from bc_sam.errors import BCSamError, DataError
 from bc_sam.evaluation import score
 from bc_sam.feature_store import FeatureStore
 from bc_sam.features import embed_features
@@ -33,11 +33,12 @@ from bc_sam.precision import dtype_of
 from bc_sam.record import DataRecord, TrainingRecord
 from bc_sam.reference import ReferenceLatents
 from bc_sam.results import ALL, Evaluation
+from bc_sam.run_folder import claim_folder
 from bc_sam.sam.lora import make_trainable
 from bc_sam.serialisation import JsonConfig
 from bc_sam.stages import Stages
 from bc_sam.survey import Survey, survey_cells
-from bc_sam.training.accelerator import processes, start_accelerator
+from bc_sam.training.accelerator import start_accelerator
 from bc_sam.training.autoencoder import Anchor
 
 logger = logging.getLogger(__name__)
@@ -122,6 +123,8 @@ class Adaptation:
         self.model = BCSam.from_pretrained(config.model, revision=config.revision, device=device, dtype=dtype)
         if self.model.reference is None or not self.model.classifiers:
             raise BCSamError(f"{config.model} stores no latents, or no classifiers, so it cannot be adapted.")
+        if self.arguments.among:
+            self.model.choose_among(self.arguments.among)
 
     @classmethod
     def create(cls, folder: str | Path, config: AdaptationConfig) -> Self:
@@ -131,17 +134,7 @@ class Adaptation:
             BCSamError: If the folder holds something else.
         """
         folder = Path(folder)
-        path = folder / "adaptation.json"
-        if path.exists() and AdaptationConfig.load(path) != config:
-            raise BCSamError(f"{folder} holds an adaptation with other options. Choose another --out, or delete it.")
-        if not path.exists() and folder.exists() and any(folder.iterdir()):
-            raise BCSamError(f"{folder} exists and is no adaptation. Choose another --out.")
-        together = processes()
-        together.wait_for_everyone()  # all have looked before one writes
-        if together.is_main_process:
-            folder.mkdir(parents=True, exist_ok=True)
-            config.save(path)
-        together.wait_for_everyone()
+        claim_folder(folder, "adaptation.json", config)
         return cls(folder, config)
 
     # ---- data ----
@@ -158,7 +151,18 @@ class Adaptation:
                 group_pattern=config.group_pattern,
             )
             require_labels(dataset, self.model.labels)
+            self._require_possible(dataset["label"])
             return store_cells([dataset], self.folder / "work" / "cells", self.model.config.image_size)
+
+    def _require_possible(self, given: Iterable[int | None]) -> None:
+        """Refuses labels of cells that were said not to occur."""
+        possible, labels = self.model.config.among, self.model.labels
+        found = {labels[label] for label in given if label is not None}
+        if possible and (others := sorted(found.difference(possible))):
+            raise DataError(
+                f"{self.config.data} holds cells labelled {', '.join(others)}, but the model is to choose among "
+                f"{', '.join(possible)}. Add the others to --among, or leave their folders out with --map FOLDER= ."
+            )
 
     @cached_property
     def survey(self) -> Survey:
@@ -186,6 +190,19 @@ class Adaptation:
             own = rng.permutation(np.flatnonzero(labels == label))
             labels[own[most:]] = -1
         return labels
+
+    @property
+    def advice(self) -> str | None:
+        """What may help much: to say what can occur, where the labels hold some of the names only."""
+        known = self.model.labels
+        held = [known[label] for label in np.unique(self.cells.labels) if label >= 0]
+        if self.model.config.among or self.arguments.learn_from == "new" or len(held) == len(known):
+            return None
+        names = ",".join(held) if held else "NAME,NAME,..."
+        return (
+            f"The model may give any of {len(known)} names; your labels hold {len(held)} of them. If you know which "
+            f"can occur on your slides, say so, and fewer cells get a wrong one: --among {names} (another --out)."
+        )
 
     # ---- the stages ----
 
@@ -298,14 +315,14 @@ class Adaptation:
             return self.model.classifiers
         names, n_labels = tuple(self.model.classifiers), len(self.model.labels)
         seed = self.arguments.training.seed
-        if self.arguments.learn_from == "new":
-            return fit_classifiers(names, latents[rows], shown[rows], n_labels, seed)
-        old = self._reference
-        rows = np.repeat(rows, _weights(old.labels, shown[rows]))
-        labels = np.concatenate([old.labels[old.labels >= 0], shown[rows]])
-        return fit_classifiers(
-            names, np.concatenate([old.latents[old.labels >= 0], latents[rows]]), labels, n_labels, seed
-        )
+        cells = latents[rows], shown[rows]
+        if self.arguments.learn_from == "both":
+            old = self._reference.subset(np.flatnonzero(self._reference.labels >= 0))
+            rows = np.repeat(rows, _weights(old.labels, shown[rows]))
+            cells = np.concatenate([old.latents, latents[rows]]), np.concatenate([old.labels, shown[rows]])
+        fitted = fit_classifiers(names, *cells, n_labels, seed)
+        limit_classifiers(fitted, self.model.labels, self.model.config.among)
+        return fitted
 
     def _joined_reference(self, latents: np.ndarray, shown: np.ndarray) -> ReferenceLatents:
         """The stored latents of the old laboratories and a sample of the new one's."""
@@ -353,6 +370,7 @@ class Adaptation:
         """The figures of the new model on the held-out cells, for its card."""
         rows, labels = self._tested, self.model.labels
         true, laboratory = self.cells.labels[rows], self.cells.table.domain_names[0]
+        possible = self.model.config.among
         identity = {"source": ALL, "target": laboratory, "fold": 0, "n_train": int((~self.held_out).sum())}
         numbers, counts = np.unique(true, return_counts=True)
         made_of = environment(self.arguments.training, self.precision) | {"base": public_name(self.config.model)}
@@ -368,6 +386,7 @@ class Adaptation:
             ],
             counts={laboratory: {labels[i]: int(n) for i, n in zip(numbers, counts, strict=True)}},
             environment=made_of,
+            notes=[f"The classifiers chose among {', '.join(possible)} only."] if possible else [],
         )
 
     def _slides(self) -> np.ndarray:

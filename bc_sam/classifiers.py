@@ -135,12 +135,15 @@ class LatentClassifier:
 
     def predict_proba(self, latents: np.ndarray) -> np.ndarray:
         """Returns probabilities (n, n_labels), float32, of latents (n, d); rows sum to 1."""
+        probabilities = self.learned_proba(latents)
+        return probabilities if len(self.among) == len(self.classes) else limited(probabilities, self.among)
+
+    def learned_proba(self, latents: np.ndarray) -> np.ndarray:
+        """Returns the probabilities of all that it has learned, as `predict_proba` does, whatever it chooses among."""
         latents = np.asarray(latents, dtype=np.float32)
         probabilities = np.zeros((len(latents), self.n_labels), dtype=np.float32)
         if len(latents):
             probabilities[:, self.classes] = self.estimator.predict_proba(latents)
-        if len(self.among) < len(self.classes):
-            return limited(probabilities, self.among)
         return probabilities
 
     def predict(self, latents: np.ndarray) -> np.ndarray:
@@ -170,3 +173,17 @@ def fit_classifiers(
 ) -> dict[str, LatentClassifier]:
     """Fits several classifiers on the same labelled latents; see `LatentClassifier.fit`."""
     return {name: LatentClassifier.fit(name, latents, labels, n_labels, seed) for name in names}
+
+
+def limit_classifiers(
+    classifiers: Mapping[str, LatentClassifier], labels: Sequence[str], among: Collection[str]
+) -> None:
+    """Has several classifiers choose among some labels; see `LatentClassifier.choose_among`.
+
+    Args:
+        classifiers: Changed in place.
+        labels: Names of the labels, in the order of the probability columns.
+        among: Some of them; empty for all.
+    """
+    for classifier in classifiers.values():
+        classifier.choose_among([labels.index(label) for label in among or labels])

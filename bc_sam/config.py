@@ -275,12 +275,14 @@ class AdaptationArguments(JsonConfig):
 
     Attributes:
         labels_per_class: Most labels of each class to learn from: ``None`` for all, 0 for none.
+        among: Labels that can occur in the new laboratory; empty for all. The adapted model chooses among them.
         learn_from: ``"both"`` fits the classifiers on the old laboratories' stored latents and the new cells, each
             class of the new laboratory weighing as much as that of the old ones; ``"new"`` on the new cells alone.
         training: Numbers of the stages; its base, image size and latents are those of the model.
     """
 
     labels_per_class: int | None = None
+    among: tuple[str, ...] = ()
     learn_from: Literal["both", "new"] = "both"
     training: TrainingArguments = field(default_factory=_adaptation_training)
 
@@ -358,6 +360,7 @@ class BCSamConfig(JsonConfig):
         versions: Version of each library that wrote the folder.
         files: SHA-256 of each file of the folder that is loaded, by its path in the folder.
         network: The network of a model of another method, which has neither adapter, autoencoder nor classifiers.
+        among: Labels that it chooses among; empty for all that it has learned. See `bc_sam.model.BCSam.choose_among`.
     """
 
     labels: tuple[str, ...] = LABELS
@@ -379,11 +382,13 @@ class BCSamConfig(JsonConfig):
     files: dict[str, str] = field(default_factory=dict)
     model_type: str = "bc_sam"
     network: NetworkConfig | None = None
+    among: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain data; without a network the very same that versions before there were any can read."""
+        """Returns plain data; what is not used is left out, as versions before there was any can read it then."""
         data = super().to_dict()
-        return data if self.network is not None else {name: data[name] for name in data if name != "network"}
+        unused = {name for name in ("network", "among") if not data[name]}
+        return {name: data[name] for name in data if name not in unused}
 
     def __post_init__(self) -> None:
         _require(0 < len(set(self.labels)) == len(self.labels) <= MOST, "labels must be distinct, and 1 to 4096.")
@@ -409,6 +414,8 @@ class BCSamConfig(JsonConfig):
         if self.network is not None:
             _require(self.network.classes[-1] < len(self.labels), "The network names classes that have no label.")
             _require(not self.classifiers, "A network has no classifiers beside itself.")
+        known = set(self.labels)
+        _require(known.issuperset(self.among), f"The model chooses among {self.among}, not all of which it knows.")
         for name in self.files:
             inside = re.fullmatch(r"(\w[\w.-]*/)*\w[\w.-]*", name) is not None
             _require(inside, f"{name!r} is no path of a file in the model folder.")

@@ -22,7 +22,7 @@ from bc_sam.config import BCSamConfig, TrainingArguments
 from bc_sam.data.sources import load_cells
 from bc_sam.data.splits import assign_folds
 from bc_sam.data.store import CellStore, store_cells
-from bc_sam.errors import BCSamError, ConfigError, DataError
+from bc_sam.errors import ConfigError, DataError
 from bc_sam.evaluation import LabelledLatents, dice_by_domain, dice_of_rows, evaluate_fold
 from bc_sam.feature_store import FeatureStore
 from bc_sam.features import embed_features
@@ -33,13 +33,14 @@ from bc_sam.provenance import provenance_of
 from bc_sam.record import DataRecord, TrainingRecord
 from bc_sam.reference import ReferenceLatents
 from bc_sam.results import DiceResult, Evaluation, PairResult, StageTiming
+from bc_sam.run_folder import claim_folder
 from bc_sam.sam.encoding import feature_shape
 from bc_sam.sam.loading import load_sam
 from bc_sam.sam.lora import add_lora, merge
 from bc_sam.serialisation import JsonConfig
 from bc_sam.stages import Stages
 from bc_sam.survey import Survey, require_space, require_two_classes, survey_cells
-from bc_sam.training.accelerator import processes, start_accelerator
+from bc_sam.training.accelerator import start_accelerator
 
 logger = logging.getLogger(__name__)
 
@@ -119,17 +120,7 @@ class Experiment:
             BCSamError: If the folder holds another run, or something else.
         """
         folder = Path(folder)
-        path = folder / "run.json"
-        if path.exists() and RunConfig.load(path) != config:
-            raise BCSamError(f"{folder} holds a run with other options. Choose another --out, or delete it.")
-        if not path.exists() and folder.exists() and any(folder.iterdir()):
-            raise BCSamError(f"{folder} exists and is no run. Choose another --out.")
-        together = processes()
-        together.wait_for_everyone()  # all have looked before one writes
-        if together.is_main_process:
-            folder.mkdir(parents=True, exist_ok=True)
-            config.save(path)
-        together.wait_for_everyone()
+        claim_folder(folder, "run.json", config)
         return cls(folder, config)
 
     @classmethod

@@ -18,7 +18,7 @@ from bc_sam import model_folder
 from bc_sam.autoencoder import CrossDomainAutoencoder, load_autoencoder, save_autoencoder
 from bc_sam.batches import Batch, decoded_batches
 from bc_sam.card import write_card
-from bc_sam.classifiers import LatentClassifier
+from bc_sam.classifiers import LatentClassifier, limit_classifiers
 from bc_sam.config import EMBEDDED_MODEL, BCSamConfig, Precision
 from bc_sam.errors import BCSamError, ConfigError, DataError, ImageError
 from bc_sam.features import default_batch_size, encode_pixels, inference_sam, predict_masks
@@ -99,6 +99,7 @@ class BCSam:
         self.reference = reference
         self.evaluation = evaluation
         self.record = record
+        limit_classifiers(self.classifiers, self.labels, self.config.among)
 
     # ---- loading, saving, sharing ----
 
@@ -295,6 +296,7 @@ class BCSam:
         if self.reference is None:
             raise DataError("This model stores no latents, so its classifiers cannot be fitted again.")
         self.classifiers = self.reference.fit(tuple(self.classifiers), len(self.labels), seed)
+        limit_classifiers(self.classifiers, self.labels, self.config.among)
 
     # ---- inference ----
 
@@ -331,7 +333,8 @@ class BCSam:
 
         In a laboratory that the model has not seen, most wrong names are those of cells that are not there. Where it
         is known what can be there, the probability of all else is shared among the names that are possible. Cells of
-        other classes get one of these names too, so leave out only what cannot occur. What is saved has all names.
+        other classes get one of these names too, so leave out only what cannot occur. The choice is saved with the
+        model; to choose among all `labels` again takes it back.
 
         Args:
             labels: Some of `labels`.
@@ -344,8 +347,9 @@ class BCSam:
         """
         if unknown := [label for label in labels if label not in self.labels]:
             raise ConfigError(f"The model has no label {unknown[0]!r}; choose among {', '.join(self.labels)}.")
-        for classifier in self.classifiers.values():
-            classifier.choose_among([self.labels.index(label) for label in labels])
+        chosen = tuple(label for label in self.labels if label in labels)
+        limit_classifiers(self.classifiers, self.labels, chosen)
+        self.config = replace(self.config, among=() if chosen == self.labels else chosen)
 
     def predict(
         self,

@@ -149,6 +149,7 @@ def describe(folder: Path, config: BCSamConfig) -> str:
         "labels": ", ".join(config.labels),
         "laboratories": ", ".join(config.domains) or "not told",
         **_describe_classifier(config),
+        **({"chooses among": ", ".join(config.among)} if config.among else {}),
         "base": f"{base} at {config.base_revision}" if config.base_revision else base,
         "image size": f"{config.image_size} px",
         "latent": f"{config.latent_dim} numbers",

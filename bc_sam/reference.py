@@ -117,13 +117,13 @@ class ReferenceLatents:
 
     def remember(self, classifiers: Mapping[str, LatentClassifier]) -> "ReferenceLatents":
         """Returns a copy that knows what these classifiers say now."""
-        said = {name: classifier.predict_proba(self.checked) for name, classifier in classifiers.items()}
+        said = {name: classifier.learned_proba(self.checked) for name, classifier in classifiers.items()}
         return replace(self, probabilities=said)
 
     def differences(self, classifiers: Mapping[str, LatentClassifier]) -> dict[str, float]:
         """Returns for each classifier how far its probabilities are from the stored ones, at most, if too far."""
         off = {
-            name: float(np.abs(classifiers[name].predict_proba(self.checked) - said).max(initial=0.0))
+            name: float(np.abs(classifiers[name].learned_proba(self.checked) - said).max(initial=0.0))
             for name, said in self.probabilities.items()
             if name in classifiers
         }

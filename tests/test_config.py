@@ -91,7 +91,14 @@ def test_an_impossible_value_is_named_with_its_file(options, message):
 
 
 @pytest.mark.parametrize(
-    "options", [{"labels": []}, {"labels": ["a", "a"]}, {"image_std": [1.0, 0.0, 1.0]}, {"image_mean": [1.0]}]
+    "options",
+    [
+        {"labels": []},
+        {"labels": ["a", "a"]},
+        {"labels": ["a", "b"], "among": ["a", "c"]},
+        {"image_std": [1.0, 0.0, 1.0]},
+        {"image_mean": [1.0]},
+    ],
 )
 def test_a_model_needs_distinct_labels_and_a_colour_range(options):
     with pytest.raises(ConfigError):

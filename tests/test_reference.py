@@ -96,7 +96,7 @@ def test_a_classifier_that_says_something_else_is_named(reference, fitted_classi
 
 def test_a_classifier_that_says_nothing_sensible_is_named(reference, fitted_classifiers):
     class Broken:
-        def predict_proba(self, latents):
+        def learned_proba(self, latents):
             return np.full((len(latents), 13), np.nan, dtype=np.float32)
 
     assert list(reference.differences({**fitted_classifiers, "ann": Broken()})) == ["ann"]

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bc_sam.cli.app import app
-from bc_sam.cli.options import IncludeBase, Model, Refit, Revision, Subfolder
+from bc_sam.cli.options import Among, IncludeBase, Model, Refit, Revision, Subfolder, read_labels
 from bc_sam.config import EMBEDDED_MODEL
 
 
@@ -29,6 +29,7 @@ def save(
     out: Annotated[Path, typer.Argument(help="Model folder to write.")],
     include_base: IncludeBase = False,
     refit: Refit = False,
+    among: Among = None,
     half: Annotated[bool, typer.Option("--half", help="Write weights in float16, which takes half the room.")] = False,
     revision: Revision = None,
     subfolder: Subfolder = None,
@@ -36,10 +37,13 @@ def save(
     """Writes a copy of a model to a folder.
 
     With --include-base it needs nothing else: carry it on a stick to a machine without a network.
+    With --among it is a model for a count of these kinds, and says nothing else unless asked to.
     """
     from bc_sam.model import BCSam
 
     loaded = BCSam.from_pretrained(model, revision=revision, subfolder=subfolder, refit=refit)
+    if among:
+        loaded.choose_among(read_labels(among))
     print(f"Written: {loaded.save_pretrained(out, include_base=include_base, half=half)}")
 
 

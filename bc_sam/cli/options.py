@@ -70,7 +70,7 @@ Among = Annotated[
     str | None,
     typer.Option(
         help="Names to choose among, with commas between: all that can occur, such as the kinds that you count. "
-        "By default all that the model has learned."
+        "By default those that the model was saved with, ordinarily all that it has learned."
     ),
 ]
 

@@ -53,6 +53,12 @@ def train(
     labels_per_class: Annotated[
         int | None, typer.Option(min=0, help="With --from: most labels of each class to learn from; 0 for none.")
     ] = None,
+    among: Annotated[
+        str | None,
+        typer.Option(
+            help="With --from: all names that can occur there, with commas between; the model keeps to them."
+        ),
+    ] = None,
     learn_from: Annotated[
         str | None,
         typer.Option(help="With --from: both fits the classifiers on old and new cells, new on the new ones alone."),
@@ -107,6 +113,7 @@ def train(
     if from_model is not None:
         given = {
             "labels_per_class": labels_per_class,
+            "among": read_labels(among) if among else None,
             "learn_from": learn_from,
             "training.folds": folds,
             "training.seed": seed,
@@ -116,6 +123,8 @@ def train(
         _adapt(out, from_model, data, masks, label_map, group_pattern, log_with, given, settings)
         return
 
+    if (labels_per_class, among, learn_from) != (None, None, None):
+        raise ConfigError("--labels-per-class, --among and --learn-from adapt a finished model: add --from MODEL.")
     given = {
         "base": base,
         "protocol": protocol,
@@ -360,6 +369,8 @@ def _run_adaptation(out: Path, config: "AdaptationConfig") -> None:
         print("\n" + render_comparisons(result.comparisons, adaptation.model.config.default_classifier))
     else:
         print("No held-out cell has a label, so nothing tells whether the new model is better. Label some.")
+    if advice := adaptation.advice:
+        print(f"\n{advice}")
     print(f"Model:  {out / 'model'}")
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import SamModel
 
 from bc_sam import model_folder
+from bc_sam.classifiers import limit_classifiers
 from bc_sam.comparisons.arguments import NetworkConfig
 from bc_sam.comparisons.networks import (
     CellNetwork,
@@ -70,6 +71,7 @@ class ComparisonModel(BCSam):
         self.reference = None
         self.evaluation = evaluation
         self.record = record
+        limit_classifiers(self.classifiers, config.labels, config.among)
 
     @classmethod
     def load(

@@ -71,7 +71,7 @@ class Controls:
             ),
             gr.Dropdown(
                 label_choices(own),
-                value=[],
+                value=list(own.model.config.among),
                 multiselect=True,
                 label="Possible names",
                 info="Choose all that can occur on your slides, such as the kinds that you count, and nothing else is "
@@ -103,8 +103,8 @@ def classifier_choices(loaded: LoadedModel) -> list[tuple[str, str]]:
 
 
 def label_choices(loaded: LoadedModel) -> list[tuple[str, str]]:
-    """Returns the labels of a model, each as it is shown and as it is called."""
-    return [(plain(label), label) for label in loaded.model.labels]
+    """Returns the labels that a model chooses among, each as it is shown and as it is called."""
+    return [(plain(label), label) for label in loaded.model.config.among or loaded.model.labels]
 
 
 def checked_choice(
@@ -118,7 +118,7 @@ def checked_choice(
     names = list(loaded.model.classifiers)
     if classifier and classifier not in names:
         raise gr.Error(f"There is no such classifier; choose one of {', '.join(names)}.", print_exception=False)
-    labels = loaded.model.labels
+    labels = [label for _, label in label_choices(loaded)]
     if not isinstance(among, list) or any(label not in labels for label in among):
         raise gr.Error(f"The labels are a list of some of {', '.join(labels)}.", print_exception=False)
     chosen = classifier or loaded.model.config.default_classifier

@@ -36,7 +36,7 @@ def model_tab(
             return render("notice.html", text=told(error), bad=True), *[gr.skip()] * (len(outputs) - 1)
         classifier = gr.Dropdown(classifier_choices(loaded), value=loaded.model.config.default_classifier)
         said = render("notice.html", text=f"{loaded.name} is loaded. Give it cells.", bad=False)
-        among = gr.Dropdown(label_choices(loaded), value=[])
+        among = gr.Dropdown(label_choices(loaded), value=list(loaded.model.config.among))
         empty: tuple[object, ...] = (slide_tab.waiting(), gr.Button(visible=False), "", gr.Row(visible=False), {})
         return said, render_facts(loaded), classifier, among, wanted, cell_tab.waiting(), None, None, *empty
 

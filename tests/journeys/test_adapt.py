@@ -10,6 +10,7 @@ import pytest
 from bc_sam import BCSam
 from bc_sam.adaptation import AdaptationResult
 from bc_sam.data.rendered import write_rendered
+from bc_sam.labels import LABELS
 
 #: Four classes under names of the hospital's own.
 OURS = {
@@ -107,6 +108,30 @@ def test_of_new_cells_alone_the_classifiers_know_only_their_classes(options, run
         assert {model.labels[i] for i in classifier.classes} == set(OURS.values())
 
 
+def test_told_what_can_occur_it_says_nothing_else_from_then_on(options, run_bc_sam, hospital, tmp_path, capsys):
+    assert run_bc_sam(*options, "--out", tmp_path / "run", "--among", ",".join(OURS.values())) == 0
+    assert "say so" not in capsys.readouterr().out
+    model = BCSam.from_pretrained(tmp_path / "run")
+    assert set(model.config.among) == set(OURS.values())
+    files = sorted((hospital / "cells").rglob("*.png"))[::6]
+    for name, classifier in model.classifiers.items():
+        assert len(classifier.classes) > len(OURS)  # it has learned the others too
+        assert set(model.predict(files, classifier=name)) <= set(OURS.values())
+    card = (tmp_path / "run" / "model" / "README.md").read_text()
+    assert "| chooses among | " in card
+    assert "The classifiers chose among " in card
+    capsys.readouterr()
+    assert run_bc_sam("info", tmp_path / "run") == 0
+    assert "chooses among   " in capsys.readouterr().out
+
+
+def test_who_has_labels_of_some_kinds_only_is_advised_to_say_what_can_occur(adapted, run_bc_sam, capsys):
+    assert run_bc_sam("train", "--resume", "--out", adapted) == 0
+    out = capsys.readouterr().out
+    assert "your labels hold 4 of them" in out
+    assert f"--among {','.join(label for label in LABELS if label in OURS.values())} " in out
+
+
 def test_hand_masks_teach_the_adapter(options, run_bc_sam, run_folder, hospital, tmp_path):
     assert run_bc_sam(*options, "--out", tmp_path / "run", "--masks", hospital / "pairs.csv") == 0
     assert AdaptationResult.load(tmp_path / "run" / "result.json").masks >= 70
@@ -143,10 +168,23 @@ class TestMistakes:
         data = ("--data", f"ours={hospital / 'cells'}")
         assert run_bc_sam("train", "--from", run_folder, *data, "--out", tmp_path / "run") == 1
         assert "--map mono=monocyte" in capsys.readouterr().err
+        maps = [option for name, label in OURS.items() for option in ("--map", f"{name}={label}")]
+        assert run_bc_sam("train", "--from", run_folder, *data, *maps, *SMALL, "--out", tmp_path / "run") == 0
 
     def test_one_laboratory_at_a_time(self, options, run_bc_sam, tmp_path, capsys):
         assert run_bc_sam(*options, "--data", "more=rendered:munich:1", "--out", tmp_path / "run") == 1
         assert "one laboratory at a time" in capsys.readouterr().err
+
+    def test_labels_of_what_cannot_occur_are_refused(self, options, run_bc_sam, tmp_path, capsys):
+        assert run_bc_sam(*options, "--out", tmp_path / "run", "--among", "monocyte,eosinophil,basophil") == 1
+        error = capsys.readouterr().err
+        assert "cells labelled lymphocyte_typical, neutrophil_segmented" in error
+        assert "Add the others to --among" in error
+
+    def test_options_of_an_adaptation_need_a_model(self, run_bc_sam, tmp_path, capsys):
+        for option, value in (("--among", "monocyte"), ("--labels-per-class", 0), ("--learn-from", "new")):
+            assert run_bc_sam("train", option, value, "--out", tmp_path / "run") == 1
+            assert "add --from MODEL" in capsys.readouterr().err
 
     def test_a_model_without_stored_latents_says_so(self, options, run_bc_sam, run_folder, tmp_path, capsys):
         model = BCSam.from_pretrained(run_folder)

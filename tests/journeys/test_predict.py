@@ -61,6 +61,21 @@ class TestInCode:
             np.testing.assert_allclose(after, limited(before, both), atol=1e-4)
             assert asked.predict(cell_files, classifier=name) == [LABELS[i] for i in after.argmax(axis=1)]
 
+    def test_what_can_occur_is_saved_with_the_model_and_can_be_taken_back(
+        self, run_folder, model, cell_files, run_bc_sam, tmp_path
+    ):
+        assert run_bc_sam("save", run_folder, tmp_path / "two", "--among", "monocyte,basophil") == 0
+        saved = BCSam.from_pretrained(tmp_path / "two")
+        assert set(saved.predict(cell_files)) <= {"monocyte", "basophil"}
+        assert saved.reference.differences(saved.classifiers) == {}  # its checks are of all that it has learned
+        if "ann" in saved.classifiers:
+            saved.refit()
+            assert set(saved.predict(cell_files, classifier="ann")) <= {"monocyte", "basophil"}
+        saved = BCSam.from_pretrained(tmp_path / "two")
+        saved.choose_among(LABELS)
+        assert saved.config.among == ()
+        assert saved.predict(cell_files) == model.predict(cell_files)
+
     def test_masks_have_each_images_own_size(self, model, cell_files):
         wide = Image.open(cell_files[0]).resize((300, 200))
         masks = model.segment([cell_files[0], wide])

@@ -6,12 +6,14 @@ import threading
 from pathlib import Path
 from types import SimpleNamespace
 
+import gradio as gr
 import pytest
 from huggingface_hub import HfApi
 from small_model import small_model
 
 from bc_sam.errors import BCSamError, ConfigError
 from bc_sam.space import gpu
+from bc_sam.space.controls import Controls, checked_choice
 from bc_sam.space.models import LoadedModel, Models
 from bc_sam.space.settings import PageSettings
 
@@ -44,6 +46,16 @@ def test_a_model_is_loaded_once_for_all_who_ask_at_the_same_time(model, folders,
     assert loads == [str(folders[0])]
     assert len(set(map(id, got))) == 1
     assert got[0].name == "model_0"
+
+
+def test_a_model_for_a_count_of_some_kinds_offers_only_these():
+    few = small_model(0)
+    few.choose_among(["monocyte", "basophil"])
+    among = Controls.create(LoadedModel("few", few)).among
+    assert among.value == ["basophil", "monocyte"]
+    assert [label for _, label in among.choices] == among.value
+    with pytest.raises(gr.Error, match="some of basophil, monocyte"):
+        checked_choice(LoadedModel("few", few), "", 0, 1, ["eosinophil"])
 
 
 def test_the_one_that_was_longest_unused_is_forgotten(model, folders):
