@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("data", help="NAME=SOURCE, as for bc-sam train")
     parser.add_argument("--group-pattern", help="regular expression for the slide in a file's name")
     parser.add_argument("--map", action="append", default=[], metavar="FOLDER=CLASS")
+    parser.add_argument("--among", default="", help="names that can occur there, with commas between")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("runs/new_hospital"))
     options = parser.parse_args()
@@ -40,7 +41,7 @@ def main() -> None:
 
 def measure(options: argparse.Namespace, seed: int) -> Iterator[tuple[str, str, str, float]]:
     """Way of fitting, classifier, column and balanced accuracy, of one adaptation."""
-    arguments = AdaptationArguments()
+    arguments = AdaptationArguments(among=tuple(options.among.split(",")) if options.among else ())
     config = AdaptationConfig(
         model=options.model,
         data=options.data,
