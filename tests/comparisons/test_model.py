@@ -51,6 +51,15 @@ def test_probabilities_have_a_column_for_every_label(variant, images):
     assert model.predict(images) == [LABELS[column] for column in probabilities.argmax(axis=1)]
 
 
+def test_what_it_chooses_among_is_saved_with_it(tmp_path, images):
+    model = small_comparison()
+    some = [LABELS[label] for label in CLASSES[:2]]
+    model.choose_among(some)
+    loaded = BCSam.from_pretrained(model.save_pretrained(tmp_path / "model"), device="cpu", dtype="float32")
+    assert set(loaded.predict(images)) <= set(some)
+    assert set(loaded.config.among) == set(some)
+
+
 @every_variant
 def test_latents_are_what_the_last_layer_sees(variant, images):
     model = small_comparison(variant)
