@@ -11,12 +11,14 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def run_script(monkeypatch):
-    """Runs a script of hub/ in this process, as its command line would."""
+    """Runs a script of hub/ in this process, as its command line would, with some of its names replaced."""
 
-    def run(name, *arguments):
+    def run(name, *arguments, **replaced):
         spec = importlib.util.spec_from_file_location(name, ROOT / "hub" / f"{name}.py")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
+        for key, value in replaced.items():
+            monkeypatch.setattr(module, key, value)
         monkeypatch.setattr(sys, "argv", [f"{name}.py", *map(str, arguments)])
         module.main()
 

@@ -1,0 +1,55 @@
+"""The model in the package can be made again: its script, with small numbers, from nothing to a folder that names cells."""
+
+from dataclasses import replace
+
+import pytest
+
+from bc_sam import BCSam
+from bc_sam.config import PretrainingArguments, preset
+from bc_sam.data.rendered import write_rendered
+from bc_sam.labels import LABELS
+
+CLASSES = ("eosinophil", "lymphocyte_typical", "monocyte")
+
+
+def few_steps(base):
+    """Numbers for three stages of seconds."""
+    tiny = preset("tiny")
+    return replace(
+        tiny,
+        base=base,
+        folds=3,
+        image_size=96,
+        validation=0.2,
+        segmentation=replace(tiny.segmentation, train_encoder=False, epochs=1, warmup_epochs=0),
+        autoencoder=replace(tiny.autoencoder, epochs=1, batch_size=16),
+        classifiers=replace(tiny.classifiers, names=("logistic",), default="logistic", rendered=1),
+    )
+
+
+@pytest.fixture(scope="module")
+def laboratories(tmp_path_factory):
+    """Two folders of cells with hand masks of all, as the script takes them."""
+    folder = tmp_path_factory.mktemp("laboratories")
+    write_rendered(folder, ("munich", "barcelona"), cells_per_class=8, size=96, labels=CLASSES)
+    return folder
+
+
+def test_from_nothing_it_becomes_a_model_in_the_package(run_script, laboratories, tmp_path):
+    options = ("--matek19", laboratories / "munich", "--acevedo20", laboratories / "barcelona")
+    out, package = tmp_path / "run", tmp_path / "embedded"
+    run_script(
+        "train_tiny",
+        *options,
+        *("--masks", laboratories / "masks" / "pairs.csv", "--out", out, "--embed"),
+        arguments=few_steps,
+        PretrainingArguments=lambda: PretrainingArguments(window=64, window_epochs=1, epochs=1, teacher_epochs=1),
+        RENDERED=1,
+        EMBEDDED_FOLDER=package,
+    )
+    model = BCSam.from_pretrained(package)
+    assert model.config.domains == ("matek19", "acevedo20")
+    cells = sorted((laboratories / "munich").rglob("*.png"))[:3]
+    assert set(model.predict(cells)) <= set(LABELS)
+    assert (package / "adapter" / "adapter_model.safetensors").stat().st_size > 0
+    assert "also from 1 rendered cells of each class" in (package / "README.md").read_text()
