@@ -1,4 +1,4 @@
-"""The model in the package can be made again: its script, with small numbers, from nothing to a folder that names cells."""
+"""The model in the package can be made again: its script, with small numbers, from nothing to names of cells."""
 
 from dataclasses import replace
 
