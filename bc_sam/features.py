@@ -23,7 +23,7 @@ from bc_sam.feature_store import (
     remove_unfit_shards,
     write_shard,
 )
-from bc_sam.freed_memory import reuse_freed_memory
+from bc_sam.freed_memory import return_freed_memory, reuse_freed_memory
 from bc_sam.precision import dtype_of
 from bc_sam.sam.compiling import WORTH_COMPILING, compile_blocks
 from bc_sam.sam.encoding import cell_logits, encode, normalise, upsample_logits
@@ -126,6 +126,8 @@ def extract_features(
         for rows in own:
             features = _shard_features(sam, config, cells, rows, batch_size, pool)
             write_shard(folder, encoder, cells.digests[rows], features)
+            del features
+            return_freed_memory()
             bar.update(len(rows) * accelerator.num_processes)
     accelerator.wait_for_everyone()
     return FeatureStore(folder, cells.digests, encoder)

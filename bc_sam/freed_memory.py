@@ -36,3 +36,20 @@ def reuse_freed_memory(*, large_blocks: bool = False) -> bool:
     if large_blocks:
         done.append(mallopt(_M_MMAP_MAX, 0))
     return all(done)
+
+
+def return_freed_memory() -> bool:
+    """Gives all freed memory back to the system, also what lies in gaps between blocks in use.
+
+    Blocks of many sizes leave gaps that the next ones do not fit into, so that a long job grows little by little. To
+    be called now and then, not after each batch: what is given back must be cleared again.
+
+    Returns:
+        Whether it was done; other C libraries than glibc have no such call.
+    """
+    try:
+        trim = ctypes.CDLL(None).malloc_trim
+    except (AttributeError, OSError, TypeError):
+        return False
+    trim(0)
+    return True
