@@ -1,4 +1,4 @@
-"""Keeps the memory of one batch for the next, instead of giving it back to the system and asking for it again."""
+"""Says when freed memory goes back to the system: not after each batch, which would ask for it again, but at rests."""
 
 import ctypes
 import os
