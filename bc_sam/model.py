@@ -1,5 +1,9 @@
 """The model as its users see it: load it, name cells with it, save it, share it."""
 
+# First, since skops searches all that is loaded for scipy's functions: after transformers that takes half a second.
+import skops.io  # noqa: F401
+
+# isort: split
 import tempfile
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass, replace

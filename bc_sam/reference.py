@@ -12,7 +12,7 @@ from safetensors.numpy import load_file, save_file
 
 from bc_sam.classifiers import LatentClassifier, fit_classifiers
 from bc_sam.errors import DataError, WeightsError
-from bc_sam.thumbnails import draw_thumbnail
+from bc_sam.thumbnails import draw_thumbnail, require_small_jpeg
 
 #: Most cells kept of each class of each laboratory. 13 classes of two laboratories then take 1 MB.
 PER_CLASS = 200
@@ -34,7 +34,7 @@ class ReferenceLatents:
         domains: (n,) int64, index into the model's domains.
         probabilities: For each classifier what it said, when it was saved, of `checked`: (c, n_labels) float32.
         thumbnails: For each cell a small JPEG, empty where there is none; () where there is none at all. They are in
-            a file of their own; see `bc_sam.thumbnails`.
+            a file of their own, see `bc_sam.thumbnails`; ask `thumbnail` for one that is to be shown.
     """
 
     latents: np.ndarray
@@ -101,8 +101,12 @@ class ReferenceLatents:
         )
 
     def thumbnail(self, row: int) -> bytes:
-        """Returns the small picture of a cell, a JPEG; empty if there is none."""
-        return self.thumbnails[row] if self.thumbnails else b""
+        """Returns the small picture of a cell, a JPEG; empty if there is none.
+
+        Raises:
+            WeightsError: If what is stored is no small JPEG.
+        """
+        return require_small_jpeg(self.thumbnails[row], row) if self.thumbnails else b""
 
     def pictured(self, domains: Sequence[str]) -> dict[str, int]:
         """Returns how many cells of each laboratory, by its name, have a picture; those without any are left out."""

@@ -20,6 +20,8 @@ MOST_BYTES = 8192
 # The share of an image's side that is shown: the window in which images of single cells hold the cell.
 _MIDDLE = 9 / 14
 
+_AGAIN = "Download or save the model again."
+
 
 def draw_thumbnail(pixels: np.ndarray) -> bytes:
     """Draws the middle of an image, which holds the cell.
@@ -57,32 +59,47 @@ def save_thumbnails(thumbnails: Sequence[bytes], path: Path) -> None:
 def load_thumbnails(path: Path, count: int) -> tuple[bytes, ...]:
     """Reads what `save_thumbnails` wrote. Nothing is read before its size is known to be within reason.
 
+    What the pictures hold is not looked at: `require_small_jpeg` must be asked before one is shown.
+
     Args:
         path: The file.
         count: How many there must be.
 
     Raises:
-        WeightsError: If the file is damaged or too large, does not fit, or holds what is no small JPEG.
+        WeightsError: If the file is damaged or too large, or does not fit.
     """
-    again = "Download or save the model again."
     try:
         with safe_open(path, framework="numpy") as file:
             (total,), (n,) = (file.get_slice(name).get_shape() for name in ("bytes", "ends"))
             if n != count or total > MOST_BYTES * count:
-                raise WeightsError(f"{path} does not fit the {count} cells that the model stores. {again}")
+                raise WeightsError(f"{path} does not fit the {count} cells that the model stores. {_AGAIN}")
             content, ends = file.get_tensor("bytes"), file.get_tensor("ends")
     except (OSError, SafetensorError, ValueError, TypeError) as error:
-        raise WeightsError(f"{path} is broken ({error}). {again}") from error
+        raise WeightsError(f"{path} is broken ({error}). {_AGAIN}") from error
     sizes = np.diff(ends, prepend=0) if ends.dtype == np.int64 else np.array([-1])
     if content.dtype != np.uint8 or (sizes < 0).any() or (sizes > MOST_BYTES).any() or sizes.sum() != total:
-        raise WeightsError(f"{path} does not say rightly where each picture ends. {again}")
-    thumbnails = tuple(content[end - size : end].tobytes() for end, size in zip(ends, sizes, strict=True))
-    for row, thumbnail in enumerate(thumbnails):
-        if thumbnail and not _is_small_jpeg(thumbnail):
-            raise WeightsError(
-                f"{path} holds as the picture of cell {row} what is no JPEG of at most {MOST_SIDE} pixels. {again}"
-            )
-    return thumbnails
+        raise WeightsError(f"{path} does not say rightly where each picture ends. {_AGAIN}")
+    return tuple(content[end - size : end].tobytes() for end, size in zip(ends, sizes, strict=True))
+
+
+def require_small_jpeg(content: bytes, row: int) -> bytes:
+    """Returns a stored picture, to be shown, if it is what it must be.
+
+    That is looked at when one is wanted: a model has thousands, and shows three.
+
+    Args:
+        content: The picture; empty if there is none.
+        row: Of which stored cell, for the message.
+
+    Raises:
+        WeightsError: If it is no JPEG of at most `MOST_SIDE` pixels a side.
+    """
+    if content and not _is_small_jpeg(content):
+        raise WeightsError(
+            f"What the model holds as the picture of its stored cell {row} is no JPEG of at most {MOST_SIDE} pixels. "
+            f"{_AGAIN}"
+        )
+    return content
 
 
 def _is_small_jpeg(content: bytes) -> bool:

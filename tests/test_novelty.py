@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from bc_sam.errors import DataError
 from bc_sam.novelty import NoveltyScale
 from bc_sam.reference import ReferenceLatents
+from bc_sam.thumbnails import draw_thumbnail
 
 
 def reference(n=200, d=6, seed=0):
@@ -52,9 +53,9 @@ def test_a_stored_cell_is_nearest_to_itself():
 def test_a_similar_cell_has_its_picture_where_the_model_keeps_one():
     known = reference()
     assert NoveltyScale(known).nearest(known.latents[7])[0].thumbnail == b""
-    pictures = tuple(str(row).encode() for row in range(200))
+    pictures = tuple(draw_thumbnail(np.full((64, 64, 3), row, np.uint8)) for row in range(200))
     (first, *_) = NoveltyScale(replace(known, thumbnails=pictures)).nearest(known.latents[7])
-    assert first.thumbnail == b"7"
+    assert first.thumbnail == pictures[7]
 
 
 def test_a_handful_of_cells_is_too_few():

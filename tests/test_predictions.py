@@ -1,23 +1,17 @@
 import csv
 import io
-import os
 import subprocess
 import sys
 from collections import Counter
-from pathlib import Path
 
-import datasets
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
-from bc_sam.data import load_folder, save_parquet
-from bc_sam.errors import DataError, ImageError
-from bc_sam.images import read_image
+from bc_sam.errors import ImageError
 from bc_sam.model import Prediction
-from bc_sam.predictions import CsvTable, describe, find_cells, render_differential, top_two
+from bc_sam.predictions import CsvTable, describe, render_differential, top_two
 
 LABELS = ("basophil", "monocyte", "smudge_cell")
 UNREADABLE = Prediction("b.png", None, None, None, error=ImageError("b.png does not exist. Check the path."))
@@ -26,63 +20,6 @@ UNREADABLE = Prediction("b.png", None, None, None, error=ImageError("b.png does 
 def prediction(*probabilities):
     values = np.array(probabilities, dtype=np.float32)
     return Prediction("a.png", LABELS[values.argmax()], values, np.zeros(2, np.float32))
-
-
-class TestFindCells:
-    @pytest.fixture
-    def slide(self, tmp_path, monkeypatch):
-        """A folder with a subfolder, in the working directory."""
-        for name in ("slide/1.png", "slide/2.jpg", "slide/deep/3.tiff"):
-            (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (4, 4)).save(tmp_path / name)
-        (tmp_path / "slide" / "notes.txt").write_text("no image")
-        monkeypatch.chdir(tmp_path)
-
-    @pytest.mark.usefixtures("slide")
-    @pytest.mark.parametrize("absolute", [False, True])
-    @pytest.mark.parametrize(
-        ("given", "expected"),
-        [
-            ("slide/2.jpg", ["slide/2.jpg"]),
-            ("slide", ["slide/1.png", "slide/2.jpg", "slide/deep/3.tiff"]),
-            ("slide/*.png", ["slide/1.png"]),
-            ("slide/**/*.tiff", ["slide/deep/3.tiff"]),
-            ("slide/d*", ["slide/deep/3.tiff"]),
-            ("s*/[12].*", ["slide/1.png", "slide/2.jpg"]),
-        ],
-    )
-    def test_files_folders_and_patterns(self, tmp_path, given, expected, absolute):
-        root = tmp_path if absolute else Path()
-        found = find_cells([os.fspath(root / given)])
-        assert list(found.images) == [root / name for name in expected]
-        assert found.names == [os.fspath(root / name) for name in expected]
-
-    @pytest.mark.usefixtures("slide")
-    def test_each_file_comes_once_in_the_order_given(self):
-        found = find_cells(["slide/2.jpg", "slide", "slide/*.jpg"])
-        assert found.names == ["slide/2.jpg", "slide/1.png", "slide/deep/3.tiff"]
-        assert len(list(found.images)) == len(found) == 3
-
-    @pytest.mark.usefixtures("slide")
-    def test_cells_of_a_parquet_set_are_named_as_in_it(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
-        save_parquet(load_folder("slide/deep", domain="x"), tmp_path / "set")
-        found = find_cells(["slide/2.jpg", "set"])
-        assert found.names == ["slide/2.jpg", "3.tiff"]
-        assert [read_image(image).size for image in found.images] == [(4, 4)] * 2
-
-    @pytest.mark.usefixtures("slide")
-    @pytest.mark.parametrize("given", ["absent.png", "slide/*.bmp", "a**/b", "empty"])
-    def test_what_stands_for_nothing_is_an_error_that_names_it(self, given):
-        Path("empty").mkdir()
-        with pytest.raises(DataError, match=r"no image .*Give image files, folders, or a pattern in quotes") as error:
-            find_cells(["slide/1.png", given])
-        assert given in str(error.value)
-
-    def test_a_file_name_with_the_signs_of_a_pattern_is_a_file(self, tmp_path):
-        path = tmp_path / "cell[1].png"
-        Image.new("RGB", (4, 4)).save(path)
-        assert find_cells([str(path)]).names == [str(path)]
 
 
 class TestOneCell:

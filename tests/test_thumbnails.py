@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 
 from bc_sam.data.rendered import LABORATORIES, render_cell
 from bc_sam.errors import WeightsError
+from bc_sam.reference import ReferenceLatents
 from bc_sam.thumbnails import MOST_BYTES, MOST_SIDE, SIDE, draw_thumbnail, load_thumbnails, save_thumbnails
 
 
@@ -76,10 +77,15 @@ def test_even_pure_noise_is_within_the_limit():
     ],
     ids=["large", "wide", "png", "gif", "cut off", "empty", "script"],
 )
-def test_what_is_no_small_jpeg_is_refused_and_its_cell_named(tmp_path, content):
-    path = written(tmp_path / "thumbnails.safetensors", [jpeg((48, 48)), content])
-    with pytest.raises(WeightsError, match=r"thumbnails\.safetensors holds as the picture of cell 1"):
-        load_thumbnails(path, 2)
+def test_what_is_no_small_jpeg_is_not_shown_and_its_cell_named(tmp_path, content):
+    pictures = load_thumbnails(written(tmp_path / "thumbnails.safetensors", [jpeg((48, 48)), content, b""]), 3)
+    stored = ReferenceLatents(np.zeros((3, 2)), np.zeros(3), np.zeros(3), thumbnails=pictures)
+    assert stored.thumbnail(0) == jpeg((48, 48))
+    assert stored.thumbnail(2) == b""
+    with pytest.raises(WeightsError, match=r"picture of its stored cell 1 is no JPEG"):
+        stored.thumbnail(1)
+    with pytest.raises(WeightsError, match=r"picture of its stored cell 1 is no JPEG"):
+        stored.joined(stored)
 
 
 @pytest.mark.parametrize(

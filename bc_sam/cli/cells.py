@@ -1,4 +1,7 @@
-"""Commands that look at cells: predict, embed, attention."""
+"""Commands that look at cells: predict, embed, attention.
+
+Each finds the cells first and then loads the heavy libraries, so that a wrong path is said at once.
+"""
 
 import sys
 from collections import Counter
@@ -28,13 +31,16 @@ def predict(
 
     An image that cannot be read is named at the end and does not stop the others.
     """
+    from bc_sam.named_cells import find_cells
+
+    found = find_cells(cells)
+
     from tqdm import tqdm
 
     from bc_sam.model import BCSam
-    from bc_sam.predictions import CsvTable, describe, find_cells, render_differential
+    from bc_sam.predictions import CsvTable, describe, render_differential
     from bc_sam.sam.compiling import WORTH_COMPILING
 
-    found = find_cells(cells)
     loaded = BCSam.from_pretrained(model, revision=revision, dtype=dtype, classifiers=[classifier or "default"])
     if among:
         loaded.choose_among(read_labels(among))
@@ -72,14 +78,16 @@ def embed(
     dtype: Dtype = "auto",
 ) -> None:
     """Writes the latent of each cell: the numbers that the classifiers see."""
+    from bc_sam.named_cells import find_cells
+
+    found = find_cells(cells)
+
     import numpy as np
     from tqdm import tqdm
 
     from bc_sam.model import BCSam
-    from bc_sam.predictions import find_cells
     from bc_sam.sam.compiling import WORTH_COMPILING
 
-    found = find_cells(cells)
     loaded = BCSam.from_pretrained(model, revision=revision, dtype=dtype, classifiers=["default"])
     if len(found) >= WORTH_COMPILING:
         loaded.compile(batch_size)
@@ -107,6 +115,10 @@ def attention(
 
     An image that cannot be read is named and does not stop the others.
     """
+    from bc_sam.named_cells import find_cells
+
+    found = find_cells(cells)
+
     from itertools import islice
 
     import numpy as np
@@ -117,9 +129,7 @@ def attention(
     from bc_sam.images import read_image
     from bc_sam.model import BCSam
     from bc_sam.plots import attention_maps
-    from bc_sam.predictions import find_cells
 
-    found = find_cells(cells)
     loaded = with_attention(BCSam.from_pretrained(model, revision=revision))
     out.mkdir(parents=True, exist_ok=True)
     pairs = iter(tqdm(zip(found.names, found.images, strict=True), total=len(found), unit="cell"))

@@ -30,6 +30,7 @@ from bc_sam import BCSam
 from bc_sam.classifiers import CLASSIFIERS
 from bc_sam.errors import BCSamError, ConfigError, UntrustedFileError, WeightsError
 from bc_sam.model_folder import hash_files
+from bc_sam.novelty import NoveltyScale
 from bc_sam.thumbnails import draw_thumbnail, save_thumbnails
 
 WEIGHTS = ("adapter/adapter_model.safetensors", "autoencoder/model.safetensors", "base/model.safetensors")
@@ -198,9 +199,12 @@ class TestPictures:
         save_thumbnails([b""] * 59, pictured / PICTURES)
         refused(pictured, "does not fit the 60 cells", WeightsError)
 
-    def test_that_are_something_else(self, pictured):
+    def test_that_are_something_else_are_never_shown(self, pictured):
         save_thumbnails([b"<script>"] * 60, pictured / PICTURES)
-        refused(pictured, r"cell 0 what is no JPEG", WeightsError)
+        vouch(pictured)
+        scale = NoveltyScale(BCSam.from_pretrained(pictured, device="cpu").reference)
+        with pytest.raises(WeightsError, match=r"cell \d+ is no JPEG"):
+            scale.nearest(scale.reference.latents[0])
 
 
 class TestWeights:
