@@ -4,7 +4,6 @@ import argparse
 import os
 import subprocess
 import sys
-import time
 
 from timing import alternate, machine, print_table, spread
 
@@ -13,7 +12,7 @@ IMPORT = "import bc_sam"
 
 
 def main() -> None:
-    """Starts each command several times, in turn, and prints a table."""
+    """Starts each command several times, in turn, and prints a table of the seconds to its first line, or its end."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
     parser.add_argument("cell")
@@ -31,11 +30,14 @@ def main() -> None:
     print_table(("command", "seconds, median (range)"), ((name, spread(v, 1, 2)) for name, v in seconds.items()))
 
 
-def start(command: list[str]) -> float:
-    """Runs a command to its end."""
-    begin = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=dict(os.environ))
-    return time.perf_counter() - begin
+def start(command: list[str]) -> None:
+    """Runs a command until it has printed its first line, or to its end where it prints nothing."""
+    unbuffered = os.environ | {"PYTHONUNBUFFERED": "1"}  # as in a terminal, where each line appears at once
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=unbuffered) as process:
+        if process.stdout and process.stdout.readline():
+            process.kill()
+        elif process.wait():
+            raise SystemExit(f"{command} failed with exit status {process.returncode}.")
 
 
 if __name__ == "__main__":
