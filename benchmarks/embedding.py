@@ -3,9 +3,12 @@
 - original: one image at a time, float32, the library's eager attention, LoRA beside the weights;
 - bc_sam: `BCSam.embed`;
 - bc_sam, compiled: the same after `BCSam.compile`, as jobs of many thousand images have it;
+- bc_sam, of decoded images: the same as `BCSam.embed`, of pixels that are in memory;
+- reading alone: files to pixels and nothing else, which `BCSam.embed` does beside the encoder;
 - products alone: the encoder's matrix products and nothing else, on numbers in memory, in bc_sam's number format.
 
-CELLS is a folder of images; by default 64 rendered cells, half of them JPEG, half TIFF.
+CELLS is a folder of images; by default 64 rendered cells, half of them JPEG, half TIFF. Give the peak of your device,
+from its data sheet, to see what share of it is used.
 """
 
 import argparse
@@ -19,9 +22,11 @@ import torch
 from models import random_model, with_library_attention
 from PIL import Image
 from timing import alternate, machine, print_table, ratio, spread
+from torch.utils.flop_counter import FlopCounterMode
 
 from bc_sam import BCSam, load_rendered
-from bc_sam.features import default_batch_size
+from bc_sam.batches import decoded_batches
+from bc_sam.features import default_batch_size, encode_pixels
 from bc_sam.images import find_images
 from bc_sam.sam.encoding import encode, normalise
 
@@ -34,6 +39,7 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--peak", type=float, help="peak of the device in this number format, TFLOP/s")
     options = parser.parse_args()
     model, compiled, plain = (random_model(options.base, precision) for precision in ("auto", "auto", "no"))
     size = options.batch_size or default_batch_size(model.device)
@@ -41,29 +47,59 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         files = choose_files(options.cells or write_cells(Path(folder, "cells"), options.images), options.images)
         out = Path(folder, "latents.npy")
+        batches = [batch.pixels for batch in decoded_batches(files, 224, size)]
         ways = {
             "original": lambda: np.save(out, embed_as_original(plain, files)),
             "bc_sam": lambda: np.save(out, model.embed(files, batch_size=size)),
             "bc_sam, compiled": lambda: np.save(out, compiled.embed(files, batch_size=size)),
+            "bc_sam, of decoded images": lambda: np.save(out, embed_decoded(model, batches)),
+            "reading alone": lambda: read_alone(files, size),
             "products alone": lambda: multiply_alone(model, len(files), size),
         }
         seconds = alternate(ways, options.rounds)
     kinds = ", ".join(sorted({file.suffix for file in files}))
     dtype = next(model.sam.vision_encoder.parameters()).dtype
-    print(f"{len(files)} files ({kinds}), base {options.base}, batches of {size}, {dtype}. {machine()}")
+    work = count_flops(model) / 1e12
+    print(
+        f"{len(files)} files ({kinds}), base {options.base}, batches of {size}, {dtype}, {1000 * work:.1f} GFLOP an "
+        f"image. {machine()}"
+    )
+    rates = {name: len(files) / statistics.median(values) for name, values in seconds.items()}
     print_table(
-        ("way", "ms an image, median (range)", "images a second", "times as fast as the original", "of the products'"),
+        (
+            "way",
+            "ms an image, median (range)",
+            "images a second",
+            "TFLOP/s",
+            *(["of the peak"] if options.peak else []),
+            "times as fast as the original",
+            "of the products'",
+        ),
         (
             (
                 name,
                 spread(values, len(files) / 1000),
-                f"{len(files) / statistics.median(values):.1f}",
+                f"{rates[name]:.1f}",
+                *encoding_rate(name, rates[name] * work, options.peak),
                 ratio(seconds["original"], values),
                 ratio(values, seconds["products alone"]),
             )
             for name, values in seconds.items()
         ),
     )
+
+
+def encoding_rate(name: str, rate: float, peak: float | None) -> list[str]:
+    """The columns of TFLOP/s, and of their share of the peak where that is known; nothing for what encodes nothing."""
+    known = [f"{rate:.2f}", *([f"{rate / peak:.0%}"] if peak else [])]
+    return ["" for _ in known] if name == "reading alone" else known
+
+
+def count_flops(model: BCSam) -> int:
+    """Operations of the encoder for one image, as PyTorch counts them."""
+    with FlopCounterMode(display=False) as counter:
+        encode_pixels(model.sam, model.config, np.zeros((1, 224, 224, 3), np.uint8))
+    return counter.get_total_flops()
 
 
 def write_cells(folder: Path, n: int) -> Path:
@@ -96,6 +132,19 @@ def embed_as_original(model: BCSam, files: Sequence[Path]) -> np.ndarray:
         features = encode(sam, normalise(pixels, model.config.image_mean, model.config.image_std))
         latents.append(model.autoencoder.encode(features).cpu().numpy())
     return np.concatenate(latents)
+
+
+@torch.inference_mode()
+def embed_decoded(model: BCSam, batches: Sequence[np.ndarray]) -> np.ndarray:
+    """Latents of pixels (B, 224, 224, 3) uint8."""
+    features = (encode_pixels(model.sam, model.config, pixels) for pixels in batches)
+    return np.concatenate([model.autoencoder.encode(maps.float()).cpu().numpy() for maps in features])
+
+
+def read_alone(files: Sequence[Path], batch_size: int) -> None:
+    """Decodes the files as `BCSam.embed` does."""
+    for _ in decoded_batches(files, 224, batch_size):
+        pass
 
 
 @torch.inference_mode()

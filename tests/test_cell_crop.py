@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy import ndimage
 
-from bc_sam.cell_crop import BACKGROUND, BORDER, cell_target, crop_cell, largest_component
+from bc_sam.cell_crop import BACKGROUND, BORDER, cell_target, crop_cell, largest_component, zoom_to_square
 
 masks = hnp.arrays(bool, hnp.array_shapes(min_dims=2, max_dims=2, max_side=12))
 
@@ -97,12 +97,22 @@ class TestCellTarget:
         assert columns[:28].max() < 30
         assert columns[-28:].min() > 225
 
-    def test_the_zoom_is_the_originals(self, expected):
-        original = expected["crop"].transpose(1, 2, 0)
-        zoomed = ndimage.zoom(original, (128 / original.shape[0], 128 / original.shape[1], 1), order=3)
-        assert np.array_equal(zoomed.transpose(2, 0, 1), expected["target"])
-
     def test_it_is_the_originals_but_for_the_pixel_that_the_original_loses(self, expected):
         target = cell_target(expected["image"], expected["mask"]).transpose(2, 0, 1)
         difference = np.abs(target.astype(int) - expected["target"])
         assert difference.mean() < 1.5  # of 255; the largest, at the edge of the mask, is 124
+
+
+class TestZoomToSquare:
+    @settings(max_examples=40)
+    @given(st.integers(2, 90), st.integers(2, 90), st.integers(8, 128), st.integers(0, 9))
+    def test_it_is_scipys_but_for_the_rounding_of_halves(self, height, width, size, seed):
+        image = random_image((height, width), seed)
+        expected = ndimage.zoom(image, (size / height, size / width, 1), order=3)
+        difference = np.abs(zoom_to_square(image, size).astype(int) - expected)
+        assert difference.max() <= 1
+        assert difference.mean() < 0.02
+
+    def test_it_is_the_originals(self, expected):
+        zoomed = zoom_to_square(expected["crop"].transpose(1, 2, 0), 128)
+        assert np.array_equal(zoomed.transpose(2, 0, 1), expected["target"])
