@@ -79,11 +79,11 @@ def zoom_to_square(image: np.ndarray, size: int) -> np.ndarray:
         size: Side of the result, pixels.
 
     Returns:
-        (size, size, 3) uint8.
+        (size, size, 3) uint8, contiguous.
     """
     height, width, _ = image.shape
     zoomed = _zoom_matrix(height, size) @ np.moveaxis(image, 2, 0) @ _zoom_matrix(width, size).T
-    return np.moveaxis((zoomed.clip(0, 255) + 0.5).astype(np.uint8), 0, 2)
+    return np.ascontiguousarray(np.moveaxis((zoomed.clip(0, 255) + 0.5).astype(np.uint8), 0, 2))
 
 
 @lru_cache(maxsize=256)

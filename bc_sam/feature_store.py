@@ -112,7 +112,8 @@ def write_shard(folder: Path, encoder: str, digests: np.ndarray, features: Mappi
         BCSamError: If the disk has no room for it.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {_DIGESTS: digests, **features}
+    # safetensors writes the bytes as they lie, whatever order an array says that they have.
+    tensors = {name: np.ascontiguousarray(values) for name, values in {_DIGESTS: digests, **features}.items()}
     path = folder / f"{encoder[:8]}-{zlib.crc32(digests.tobytes()):08x}.safetensors"
     part = path.with_suffix(".part")
     try:

@@ -1,4 +1,4 @@
-"""All that a model sees in a cell, from one pass of its encoder: outline, crop, reconstruction, latent, names."""
+"""All that a model sees in a cell, from one pass of its encoder: outline, crop, latent, names; and what it redraws."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -32,8 +32,6 @@ class Inspection:
         size: Height and width of the image itself.
         mask: (S, S) bool, the cell: the largest part of the predicted mask.
         cells: Cells in the predicted mask, that is its parts of about a cell's size.
-        crop: (128, 128, 3) uint8, the cell cut out.
-        rebuilt: (128, 128, 3) uint8, what the autoencoder makes of it from its latent alone.
         latent: (d,) float32.
         probabilities: For each classifier (n_labels,) float32.
         blank: Whether the image shows nothing.
@@ -44,12 +42,15 @@ class Inspection:
     size: tuple[int, int]
     mask: np.ndarray
     cells: int
-    crop: np.ndarray
-    rebuilt: np.ndarray
     latent: np.ndarray
     probabilities: dict[str, np.ndarray]
     blank: bool
     blurred: bool
+
+    @property
+    def crop(self) -> np.ndarray:
+        """The cell cut out, (128, 128, 3) uint8."""
+        return cell_target(self.pixels, self.mask)
 
 
 @dataclass(frozen=True)
@@ -99,13 +100,18 @@ def inspect_batch(model: BCSam, batch: Batch) -> list[Inspected]:
     ]
 
 
+@torch.inference_mode()
+def redraw(model: BCSam, latent: np.ndarray) -> np.ndarray:
+    """Returns what the autoencoder makes of a cell from its latent (d,) alone: (128, 128, 3) uint8."""
+    (drawn,) = model.autoencoder.decode(torch.tensor(latent, device=model.device)[None])
+    return (drawn * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+
+
 def _inspections(model: BCSam, batch: Batch) -> Iterator[Inspection]:
     features = encode_pixels(model.sam, model.config, batch.pixels)
     logits = cell_logits(model.sam, features, mask_tokens=model.config.mask_tokens)
     parts = (upsample_logits(logits, model.config.image_size) > 0).cpu().numpy()
-    latents, rebuilt = model.autoencoder(features.float())
-    drawn = (rebuilt * 255).round().byte().permute(0, 2, 3, 1).cpu().numpy()
-    latents = latents.cpu().numpy()
+    latents = model.autoencoder.encode(features.float()).cpu().numpy()
     said = {name: classifier.predict_proba(latents) for name, classifier in model.classifiers.items()}
     quality = measure_quality(batch.pixels, quiet=True)
     blurred = quality.blurred(np.arange(len(parts)))  # each by itself: the cells may come from anywhere
@@ -116,8 +122,6 @@ def _inspections(model: BCSam, batch: Batch) -> Iterator[Inspection]:
             size=size,
             mask=mask,
             cells=count_cells(part),
-            crop=cell_target(pixels, mask),
-            rebuilt=drawn[row],
             latent=latents[row],
             probabilities={name: probabilities[row] for name, probabilities in said.items()},
             blank=bool(quality.blank[row]),

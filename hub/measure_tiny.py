@@ -47,9 +47,7 @@ def main() -> None:
             f"{separation(novelty(model, known), novelty(model, found)):.3f} |"
         )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-    print(
-        f"\nOn one core, all that the page shows of a cell: {1000 * seconds / len(files):.0f} ms; peak {peak:.0f} MiB."
-    )
+    print(f"\nOn one core, to look at a cell of a slide: {1000 * seconds / len(files):.0f} ms; peak {peak:.0f} MiB.")
 
 
 def look(model: BCSam, images: Iterable[Any]) -> list[Inspection]:

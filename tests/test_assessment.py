@@ -16,7 +16,7 @@ DISC = ((np.indices((64, 64)) - 32) ** 2).sum(axis=0) < 15**2
 def cell():
     """A cell of which nothing bad can be said."""
     picture = np.zeros((64, 64, 3), np.uint8)
-    return Inspection(picture, (64, 64), DISC, 1, picture, picture, np.zeros(5), {}, blank=False, blurred=False)
+    return Inspection(picture, (64, 64), DISC, 1, np.zeros(5), {}, blank=False, blurred=False)
 
 
 def test_a_good_image_gives_no_reason(cell):

@@ -44,6 +44,15 @@ def test_each_cell_gets_its_own_features_whatever_shard_they_lie_in(tmp_path):
         assert found[0].dtype == expected.dtype
 
 
+def test_how_an_array_lies_in_memory_changes_nothing(tmp_path):
+    digests = np.array([3, 5], np.uint64)
+    targets = np.random.default_rng(0).integers(0, 255, (2, 4, 4, 3), np.uint8)
+    channels_first = np.moveaxis(np.ascontiguousarray(np.moveaxis(targets, 3, 1)), 1, 3)
+    write_shard(tmp_path, ENCODER, digests, features_of(digests) | {"targets": channels_first})
+    assert not len(missing_cells(tmp_path, digests, ENCODER))
+    assert np.array_equal(FeatureStore(tmp_path, digests, ENCODER).targets[:], targets)
+
+
 @given(st.lists(st.integers(0, 7)), st.integers(0, 7), st.integers(0, 8), st.lists(st.booleans(), min_size=8))
 def test_an_index_selects_as_in_an_array(tmp_path_factory, rows, row, stop, chosen):
     folder = tmp_path_factory.mktemp("shards")

@@ -2,13 +2,17 @@
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from small_model import IMAGE_SIZE, small_model
 
 from bc_sam import inspection
+from bc_sam.cell_crop import cell_target
 from bc_sam.data.rendered import LABORATORIES, render_cell
 from bc_sam.errors import ImageError
-from bc_sam.inspection import inspect_cells
+from bc_sam.features import encode_pixels
+from bc_sam.images import read_image, to_square
+from bc_sam.inspection import inspect_cells, redraw
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +35,19 @@ def test_it_sees_what_the_model_says(cells):
         own = np.asarray(Image.fromarray(one.mask).resize(one.size[::-1], Image.Resampling.NEAREST))
         np.testing.assert_array_equal(own, mask)
     assert [one.size for one in seen] == [(64, 64), (96, 96), (128, 128)]
-    assert {one.crop.shape for one in seen} == {one.rebuilt.shape for one in seen} == {(128, 128, 3)}
+    for one in seen:
+        np.testing.assert_array_equal(one.crop, cell_target(one.pixels, one.mask))
+
+
+def test_a_cell_is_redrawn_from_its_latent_as_the_autoencoder_does(cells):
+    model = small_model()
+    ((seen,),) = inspect_cells(model, cells[:1])
+    pixels = to_square(read_image(cells[0]), IMAGE_SIZE)[None]
+    with torch.inference_mode():
+        _, drawn = model.autoencoder(encode_pixels(model.sam, model.config, pixels).float())
+    shown = redraw(model, seen.inspection.latent)
+    assert (shown.shape, shown.dtype) == ((128, 128, 3), np.uint8)
+    np.testing.assert_allclose(shown, 255 * drawn[0].permute(1, 2, 0).numpy(), atol=0.6)
 
 
 def test_an_encoder_pass_is_made_once_a_batch(cells, monkeypatch):

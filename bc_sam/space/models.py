@@ -9,6 +9,7 @@ from functools import cached_property
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import numpy as np
 import torch
 from huggingface_hub import HfApi
 
@@ -16,7 +17,7 @@ from bc_sam.batches import Batch
 from bc_sam.card import render_card
 from bc_sam.errors import BCSamError, ConfigError, DataError, HubError
 from bc_sam.hub import HUB_ERRORS, download_snapshot, explain, is_hub_id, public_name
-from bc_sam.inspection import Inspected, inspect_batch
+from bc_sam.inspection import Inspected, inspect_batch, redraw
 from bc_sam.model import BCSam
 from bc_sam.model_folder import CONFIG, load_config
 from bc_sam.novelty import NoveltyScale
@@ -47,6 +48,11 @@ class LoadedModel:
         """Looks at some images, while others wait: two at once would take twice as long each."""
         with nullcontext() if ON_ZERO_GPU else self._turn:  # there a process of its own may have copied it as taken
             return inspect_batch(self.model, batch)
+
+    def redraw(self, latent: np.ndarray) -> np.ndarray:
+        """Draws a cell from its latent, likewise; see `bc_sam.inspection.redraw`."""
+        with nullcontext() if ON_ZERO_GPU else self._turn:
+            return redraw(self.model, latent)
 
     def move(self, device: torch.device) -> None:
         """Moves the model to where it shall compute, if it is not there."""

@@ -86,7 +86,7 @@ def _view(loaded: LoadedModel, inspection: Inspection, image: Image.Image, name:
         name=name,
         picture=as_uri(outlined(fit(image, LARGE), inspection.mask), quality=88),
         crop=as_uri(Image.fromarray(inspection.crop)),
-        rebuilt=as_uri(Image.fromarray(inspection.rebuilt)),
+        rebuilt=as_uri(Image.fromarray(loaded.redraw(inspection.latent))),
         labels=loaded.model.labels,
         domains=loaded.model.config.domains,
         latent=inspection.latent,

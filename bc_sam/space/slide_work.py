@@ -13,7 +13,7 @@ from bc_sam.space.slide import Slide
 from bc_sam.space.uploads import image_sources, opened_uploads
 
 #: Images a step. A visitor with a single cell waits for one step of another's slide.
-STEP = 8
+STEP = 16
 
 
 def look_at_slide(loaded: LoadedModel, files: Sequence[str | Path], settings: PageSettings) -> Iterator[Slide]:

@@ -16,7 +16,7 @@ from bc_sam.space.models import LoadedModel
 from bc_sam.space.settings import PageSettings
 from bc_sam.space.slide import NO_CELL
 from bc_sam.space.slide_report import render_count, render_report
-from bc_sam.space.slide_work import look_at_slide
+from bc_sam.space.slide_work import STEP, look_at_slide
 
 ALL = Choice("rf", Limits(probability=0, novelty=1))
 NONE = Choice("rf", Limits(probability=1.01, novelty=1))
@@ -185,7 +185,7 @@ def test_little_is_kept_of_a_cell(loaded, tmp_path):
 
 def test_it_grows_step_by_step_and_stops_when_its_time_is_over(loaded, cell_files):
     seen = [len(slide.cells) for slide in look_at_slide(loaded, cell_files * 5, PageSettings())]
-    assert seen == [0, 8, 16, 20]
+    assert seen == [0, STEP, 20]
     slide = look(loaded, cell_files * 5, seconds=0)
-    assert len(slide.cells) == 8
+    assert len(slide.cells) == STEP
     assert slide.note.startswith("Stopped after 0 minutes")
