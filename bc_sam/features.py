@@ -1,7 +1,6 @@
 """What stage 1 sees in every cell, computed once: feature maps, masks, and the cells cut out."""
 
 import hashlib
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -119,12 +118,9 @@ def extract_features(
     shards = [missing[start : start + SHARD_CELLS] for start in range(0, len(missing), SHARD_CELLS)]
     accelerator.wait_for_everyone()  # until all have seen what is missing
     own = shards[accelerator.process_index :: accelerator.num_processes]
-    with (
-        ThreadPoolExecutor() as pool,
-        tqdm(total=len(missing), desc="Features", unit="cell", disable=not accelerator.is_main_process) as bar,
-    ):
+    with tqdm(total=len(missing), desc="Features", unit="cell", disable=not accelerator.is_main_process) as bar:
         for rows in own:
-            features = _shard_features(sam, config, cells, rows, batch_size, pool)
+            features = _shard_features(sam, config, cells, rows, batch_size)
             write_shard(folder, encoder, cells.digests[rows], features)
             del features
             return_freed_memory()
@@ -134,26 +130,21 @@ def extract_features(
 
 
 def _shard_features(
-    sam: SamModel,
-    config: BCSamConfig,
-    cells: "CellStore",
-    rows: np.ndarray,
-    batch_size: int,
-    pool: ThreadPoolExecutor,
+    sam: SamModel, config: BCSamConfig, cells: "CellStore", rows: np.ndarray, batch_size: int
 ) -> dict[str, np.ndarray]:
-    """Features of some cells; while a batch is encoded, the cells of the one before it are cut out."""
-    maps, masks, targets = [], [], list[Future[np.ndarray]]()
+    """Features of some cells."""
+    maps, masks, targets = [], [], list[np.ndarray]()
     for start in range(0, len(rows), batch_size):
         pixels = cells.pixels[rows[start : start + batch_size]]
         features = encode_pixels(sam, config, pixels)
         outlines = predict_masks(sam, config, features)
-        targets += [pool.submit(cell_target, *cell) for cell in zip(pixels, outlines, strict=True)]
+        targets += [cell_target(*cell) for cell in zip(pixels, outlines, strict=True)]
         maps.append(features.half().cpu().numpy())
         masks.append(outlines)
     return {
         "maps": np.concatenate(maps),
         "masks": np.concatenate(masks),
-        "targets": np.stack([target.result() for target in targets]),
+        "targets": np.stack(targets),
     }
 
 
