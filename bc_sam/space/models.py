@@ -3,11 +3,12 @@
 import re
 import threading
 from collections import OrderedDict
-from contextlib import nullcontext
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +25,8 @@ from bc_sam.novelty import NoveltyScale
 from bc_sam.space.gpu import ON_ZERO_GPU
 from bc_sam.space.latent_map import LatentMap, draw_map
 from bc_sam.space.settings import PageSettings
+
+T = TypeVar("T")
 
 #: What of a repository is downloaded and may be large.
 _WEIGHTS = (".safetensors", ".skops")
@@ -42,25 +45,30 @@ class LoadedModel:
     name: str
     model: BCSam
     files: TemporaryDirectory | None = None
-    _turn: threading.Lock = field(default_factory=threading.Lock)
+    _worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(max_workers=1))
 
     def inspect(self, batch: Batch) -> list[Inspected]:
-        """Looks at some images, while others wait: two at once would take twice as long each."""
-        with nullcontext() if ON_ZERO_GPU else self._turn:  # there a process of its own may have copied it as taken
-            return inspect_batch(self.model, batch)
+        """Looks at some images; see `bc_sam.inspection.inspect_batch`."""
+        return self._in_turn(inspect_batch, self.model, batch)
 
     def redraw(self, latent: np.ndarray) -> np.ndarray:
-        """Draws a cell from its latent, likewise; see `bc_sam.inspection.redraw`."""
-        with nullcontext() if ON_ZERO_GPU else self._turn:
-            return redraw(self.model, latent)
+        """Draws a cell from its latent; see `bc_sam.inspection.redraw`."""
+        return self._in_turn(redraw, self.model, latent)
 
     def move(self, device: torch.device) -> None:
         """Moves the model to where it shall compute, if it is not there."""
-        if self.model.device.type == device.type:
-            return
-        with nullcontext() if ON_ZERO_GPU else self._turn:
-            self.model.sam.to(device)  # type: ignore[arg-type]  # the library types it as taking no argument
-            self.model.autoencoder.to(device)
+        if self.model.device.type != device.type:
+            self._in_turn(self.model.sam.to, device)
+            self._in_turn(self.model.autoencoder.to, device)
+
+    def _in_turn(self, work: Callable[..., T], *arguments: Any) -> T:
+        """Does some work while others wait: two at once would take twice as long each.
+
+        One thread does it for all visitors, since each that computes keeps helpers and memory of its own.
+        """
+        if ON_ZERO_GPU:  # there it is done in a copy of this process, which has no such thread
+            return work(*arguments)
+        return self._worker.submit(work, *arguments).result()
 
     @cached_property
     def scale(self) -> NoveltyScale | None:

@@ -3,6 +3,7 @@
 import gc
 import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,6 +14,7 @@ from small_model import small_model
 
 from bc_sam.errors import BCSamError, ConfigError
 from bc_sam.space import gpu
+from bc_sam.space import models as models_module
 from bc_sam.space.controls import Controls, checked_choice
 from bc_sam.space.models import LoadedModel, Models
 from bc_sam.space.settings import PageSettings
@@ -46,6 +48,25 @@ def test_a_model_is_loaded_once_for_all_who_ask_at_the_same_time(model, folders,
     assert loads == [str(folders[0])]
     assert len(set(map(id, got))) == 1
     assert got[0].name == "model_0"
+
+
+def test_one_thread_looks_at_the_cells_of_all_visitors(model, monkeypatch):
+    batches, workers = ["first", "second", "third", "fourth"], []
+
+    def look(model, batch):
+        workers.append(threading.get_ident())
+        if batch == "third":
+            raise BCSamError("not this one")
+        return batch
+
+    monkeypatch.setattr(models_module, "inspect_batch", look)
+    loaded = LoadedModel("own", model)
+    with ThreadPoolExecutor(4) as visitors:
+        answers = [visitors.submit(loaded.inspect, batch) for batch in batches]
+    assert [answer.result() for answer in answers if not answer.exception()] == ["first", "second", "fourth"]
+    assert str(answers[2].exception()) == "not this one"
+    assert len(workers) == 4
+    assert len(set(workers)) == 1
 
 
 def test_a_model_for_a_count_of_some_kinds_offers_only_these():
