@@ -34,7 +34,7 @@ def ask(http, paths, *, call="name_cell", classifier="rf"):
 
 
 def vanishes(path):
-    """Whether a file is gone; the worker that removes it may end just after its answer."""
+    """Whether a file is gone; what removes it may end just after the answer."""
     end = time.monotonic() + 5
     while os.path.exists(path) and time.monotonic() < end:
         time.sleep(0.02)
@@ -111,4 +111,6 @@ def test_an_upload_that_is_refused_is_told_as_before(http):
 
 def test_nothing_but_uploads_is_left_beside_them(http, serve, cell_files):
     (path,) = upload(http, ("alone.png", cell_files[1].read_bytes()))
+    beside = [file for file in files_left(serve.uploads, "alone.png") if file != Path(path)]
+    assert all(map(vanishes, beside))
     assert files_left(serve.uploads, "alone.png") == [Path(path)]
