@@ -58,8 +58,11 @@ class LoadedModel:
     def move(self, device: torch.device) -> None:
         """Moves the model to where it shall compute, if it is not there."""
         if self.model.device.type != device.type:
-            self._in_turn(self.model.sam.to, device)
-            self._in_turn(self.model.autoencoder.to, device)
+            self._in_turn(self._move, device)
+
+    def _move(self, device: torch.device) -> None:
+        self.model.sam.to(device)  # type: ignore[arg-type]  # the library types it as taking no argument
+        self.model.autoencoder.to(device)
 
     def _in_turn(self, work: Callable[..., T], *arguments: Any) -> T:
         """Does some work while others wait: two at once would take twice as long each.
