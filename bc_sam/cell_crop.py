@@ -83,6 +83,10 @@ def zoom_to_square(image: np.ndarray, size: int) -> np.ndarray:
 
     Returns:
         (size, size, 3) uint8, contiguous.
+
+    Example:
+        >>> zoom_to_square(np.zeros((60, 90, 3), np.uint8), 128).shape
+        (128, 128, 3)
     """
     height, width, _ = image.shape
     pixels = torch.from_numpy(image).permute(2, 0, 1).double()

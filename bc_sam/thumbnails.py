@@ -85,7 +85,7 @@ def load_thumbnails(path: Path, count: int) -> tuple[bytes, ...]:
 def require_small_jpeg(content: bytes, row: int) -> bytes:
     """Returns a stored picture, to be shown, if it is what it must be.
 
-    That is looked at when one is wanted: a model has thousands, and shows three.
+    That is looked at when one is wanted: a model has thousands, and shows a few.
 
     Args:
         content: The picture; empty if there is none.

@@ -14,7 +14,7 @@ from its data sheet, to see what share of it is used.
 import argparse
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -59,10 +59,12 @@ def main() -> None:
         seconds = alternate(ways, options.rounds)
     kinds = ", ".join(sorted({file.suffix for file in files}))
     dtype = next(model.sam.vision_encoder.parameters()).dtype
-    work = count_flops(model) / 1e12
+    encoder = count_tflops(lambda: encode_pixels(model.sam, model.config, np.zeros((1, 224, 224, 3), np.uint8)))
+    work = dict.fromkeys(ways, encoder)
+    work |= {"reading alone": 0.0, "products alone": count_tflops(lambda: multiply_alone(model, 1, 1))}
     print(
-        f"{len(files)} files ({kinds}), base {options.base}, batches of {size}, {dtype}, {1000 * work:.1f} GFLOP an "
-        f"image. {machine()}"
+        f"{len(files)} files ({kinds}), base {options.base}, batches of {size}, {dtype}, {1000 * encoder:.1f} GFLOP "
+        f"an image. {machine()}"
     )
     rates = {name: len(files) / statistics.median(values) for name, values in seconds.items()}
     print_table(
@@ -80,7 +82,7 @@ def main() -> None:
                 name,
                 spread(values, len(files) / 1000),
                 f"{rates[name]:.1f}",
-                *encoding_rate(name, rates[name] * work, options.peak),
+                *encoding_rate(rates[name] * work[name], options.peak),
                 ratio(seconds["original"], values),
                 ratio(values, seconds["products alone"]),
             )
@@ -89,17 +91,17 @@ def main() -> None:
     )
 
 
-def encoding_rate(name: str, rate: float, peak: float | None) -> list[str]:
-    """The columns of TFLOP/s, and of their share of the peak where that is known; nothing for what encodes nothing."""
+def encoding_rate(rate: float, peak: float | None) -> list[str]:
+    """The columns of TFLOP/s, and of their share of the peak where that is known; empty for what computes nothing."""
     known = [f"{rate:.2f}", *([f"{rate / peak:.0%}"] if peak else [])]
-    return ["" for _ in known] if name == "reading alone" else known
+    return known if rate else [""] * len(known)
 
 
-def count_flops(model: BCSam) -> int:
-    """Operations of the encoder for one image, as PyTorch counts them."""
+def count_tflops(compute: Callable[[], object]) -> float:
+    """Operations of some work, as PyTorch counts them, in millions of millions."""
     with FlopCounterMode(display=False) as counter:
-        encode_pixels(model.sam, model.config, np.zeros((1, 224, 224, 3), np.uint8))
-    return counter.get_total_flops()
+        compute()
+    return counter.get_total_flops() / 1e12
 
 
 def write_cells(folder: Path, n: int) -> Path:
