@@ -12,13 +12,13 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bc_sam.config import BCSamConfig, TrainingArguments, preset
+    from bc_sam.config.arguments import BCSamConfig, TrainingArguments, preset
+    from bc_sam.config.labels import LABELS
     from bc_sam.data import load_acevedo20, load_cells, load_folder, load_matek19, load_rendered
     from bc_sam.errors import BCSamError
-    from bc_sam.experiment import Experiment, RunConfig
-    from bc_sam.labels import LABELS
-    from bc_sam.model import BCSam, Prediction
-    from bc_sam.results import Evaluation
+    from bc_sam.evaluation.results import Evaluation
+    from bc_sam.models.bc_sam import BCSam, Prediction
+    from bc_sam.training.experiment import Experiment, RunConfig
 
 __all__ = [
     "LABELS",
@@ -42,21 +42,21 @@ __version__ = version("bc_sam")
 
 # Where each public name lives. It is imported when it is first used, so that `import bc_sam` loads no torch.
 _HOMES = {
-    "LABELS": "labels",
-    "BCSam": "model",
-    "BCSamConfig": "config",
+    "LABELS": "config.labels",
+    "BCSam": "models.bc_sam",
+    "BCSamConfig": "config.arguments",
     "BCSamError": "errors",
-    "Evaluation": "results",
-    "Experiment": "experiment",
-    "Prediction": "model",
-    "RunConfig": "experiment",
-    "TrainingArguments": "config",
+    "Evaluation": "evaluation.results",
+    "Experiment": "training.experiment",
+    "Prediction": "models.bc_sam",
+    "RunConfig": "training.experiment",
+    "TrainingArguments": "config.arguments",
     "load_acevedo20": "data",
     "load_cells": "data",
     "load_folder": "data",
     "load_matek19": "data",
     "load_rendered": "data",
-    "preset": "config",
+    "preset": "config.arguments",
 }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from timing import machine, print_table
 
 from bc_sam import BCSam
-from bc_sam.named_cells import find_cells
+from bc_sam.data.inputs import find_cells
 
 
 def main() -> None:

@@ -11,8 +11,8 @@ from models import with_library_attention
 from timing import machine, print_table
 from transformers import SamConfig, SamModel
 
-from bc_sam.sam.attention import join_biases
-from bc_sam.sam.encoding import encode
+from bc_sam.networks.sam.attention import join_biases
+from bc_sam.networks.sam.encoding import encode
 
 WAYS = ("transformers, eager", "transformers, sdpa", "bc_sam")
 

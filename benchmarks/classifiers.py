@@ -6,8 +6,8 @@ import time
 import numpy as np
 from timing import machine, print_table
 
-from bc_sam.classifiers import CLASSIFIERS, LatentClassifier
-from bc_sam.labels import LABELS
+from bc_sam.classifiers.fitting import CLASSIFIERS, LatentClassifier
+from bc_sam.config.labels import LABELS
 
 
 def main() -> None:

@@ -25,10 +25,10 @@ from timing import alternate, machine, print_table, ratio, spread
 from torch.utils.flop_counter import FlopCounterMode
 
 from bc_sam import BCSam, load_rendered
-from bc_sam.batches import decoded_batches
-from bc_sam.features import default_batch_size, encode_pixels
-from bc_sam.images import find_images
-from bc_sam.sam.encoding import encode, normalise
+from bc_sam.data.batches import decoded_batches
+from bc_sam.data.images import find_images
+from bc_sam.networks.features import default_batch_size, encode_pixels
+from bc_sam.networks.sam.encoding import encode, normalise
 
 
 def main() -> None:

@@ -21,14 +21,14 @@ from PIL import Image
 from timing import machine, print_table
 
 from bc_sam import TrainingArguments, load_folder, load_rendered, preset
-from bc_sam.autoencoder import new_autoencoder
-from bc_sam.config import BCSamConfig
+from bc_sam.config.arguments import BCSamConfig
+from bc_sam.config.labels import LABELS
 from bc_sam.data.store import CellStore, store_cells
-from bc_sam.feature_store import FeatureStore
-from bc_sam.features import extract_features, inference_sam
-from bc_sam.labels import LABELS
-from bc_sam.training.accelerator import start_accelerator
-from bc_sam.training.autoencoder import train_autoencoder
+from bc_sam.networks.autoencoder import new_autoencoder
+from bc_sam.networks.feature_store import FeatureStore
+from bc_sam.networks.features import extract_features, inference_sam
+from bc_sam.training.engine.accelerator import start_accelerator
+from bc_sam.training.steps.train_autoencoder import train_autoencoder
 
 
 def main() -> None:

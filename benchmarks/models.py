@@ -6,12 +6,12 @@ from transformers import SamModel
 from transformers.models.sam.modeling_sam import SamVisionAttention, SamVisionSdpaAttention
 
 from bc_sam import BCSam, BCSamConfig
-from bc_sam.autoencoder import new_autoencoder
-from bc_sam.bench import vit_b
-from bc_sam.config import PAPER_DECODER_CHANNELS, Precision
-from bc_sam.sam.encoding import feature_shape
-from bc_sam.sam.loading import load_sam
-from bc_sam.sam.lora import add_lora
+from bc_sam.config.arguments import PAPER_DECODER_CHANNELS, Precision
+from bc_sam.networks.autoencoder import new_autoencoder
+from bc_sam.networks.sam.encoding import feature_shape
+from bc_sam.networks.sam.loading import load_sam
+from bc_sam.networks.sam.lora import add_lora
+from bc_sam.networks.throughput import vit_b
 
 
 def random_sam(base: str) -> SamModel:

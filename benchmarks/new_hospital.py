@@ -12,8 +12,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bc_sam.adaptation import Adaptation, AdaptationConfig
-from bc_sam.config import AdaptationArguments
+from bc_sam.config.arguments import AdaptationArguments
+from bc_sam.training.adaptation import Adaptation, AdaptationConfig
 
 LABELS_PER_CLASS = (0, 5, 10, 20, None)
 LEARN_FROM = ("both", "new")

@@ -19,15 +19,15 @@ from timing import alternate, machine, print_table, ratio, spread
 from torch import nn
 from torch.nn import functional as F
 
-from bc_sam.autoencoder import PhasedConvTranspose2d, new_autoencoder
-from bc_sam.cell_crop import cell_target
-from bc_sam.config import PAPER_DECODER_CHANNELS
-from bc_sam.freed_memory import reuse_freed_memory
-from bc_sam.losses import autoencoder_loss, linear_mmd, segmentation_loss
-from bc_sam.precision import dtype_of
-from bc_sam.sam.encoding import feature_shape
-from bc_sam.sam.lora import add_lora
-from bc_sam.training.segmentation import CellSegmenter
+from bc_sam.config.arguments import PAPER_DECODER_CHANNELS
+from bc_sam.data.cell_crop import cell_target
+from bc_sam.networks.autoencoder import PhasedConvTranspose2d, new_autoencoder
+from bc_sam.networks.precision import dtype_of
+from bc_sam.networks.sam.encoding import feature_shape
+from bc_sam.networks.sam.lora import add_lora
+from bc_sam.training.steps.losses import autoencoder_loss, linear_mmd, segmentation_loss
+from bc_sam.training.steps.train_segmentation import CellSegmenter
+from bc_sam.utils.malloc import reuse_freed_memory
 
 #: The optimizer of a model, and what computes the loss of a step.
 Step = tuple[torch.optim.Optimizer, Callable[[], torch.Tensor]]

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import numpy as np
 
-from bc_sam.data.rendered import LABORATORIES, render_cell
-from bc_sam.plots import cell_gallery, readable
+from bc_sam.data.datasets.rendered import LABORATORIES, render_cell
+from bc_sam.evaluation.plots import cell_gallery, readable
 
 CLASSES = ("neutrophil_segmented", "eosinophil", "basophil", "monocyte", "lymphocyte_typical", "myeloblast")
 

@@ -10,10 +10,10 @@ from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
 from bc_sam import BCSam
-from bc_sam.data.rendered import write_rendered
+from bc_sam.data.datasets.rendered import write_rendered
 from bc_sam.space.page import build, launch_options
-from bc_sam.space.settings import PageSettings
-from bc_sam.space.uploads import UploadFolder
+from bc_sam.space.server.settings import PageSettings
+from bc_sam.space.server.uploads import UploadFolder
 
 HERE = Path(__file__).parent
 

@@ -15,10 +15,10 @@ import torch
 from sklearn.metrics import roc_auc_score
 
 from bc_sam import BCSam
-from bc_sam.assessment import Limits, assess, image_reasons
-from bc_sam.images import find_images, read_image
-from bc_sam.inspection import Inspection, inspect_cells
-from bc_sam.novelty import NoveltyScale
+from bc_sam.classifiers.ood import NoveltyScale
+from bc_sam.data.images import find_images, read_image
+from bc_sam.models.abstention import Limits, assess, image_reasons
+from bc_sam.models.inspection import Inspection, inspect_cells
 
 
 def main() -> None:
@@ -62,7 +62,7 @@ def improbability(model: BCSam, found: Sequence[Inspection]) -> np.ndarray:
 
 
 def novelty(model: BCSam, found: Sequence[Inspection]) -> np.ndarray:
-    """See `bc_sam.novelty`, (n,)."""
+    """See `bc_sam.classifiers.ood`, (n,)."""
     assert model.reference is not None
     return NoveltyScale(model.reference).novelty(np.stack([one.latent for one in found]))
 

@@ -5,11 +5,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from bc_sam.config.labels import ACEVEDO20_CODES, MATEK19_CODES
 from bc_sam.data import load_acevedo20, load_matek19
-from bc_sam.data.publishing import DATASET_FILES, write_dataset_repository
+from bc_sam.data.dataset_repository import DATASET_FILES, write_dataset_repository
 from bc_sam.errors import BCSamError
-from bc_sam.labels import ACEVEDO20_CODES, MATEK19_CODES
-from bc_sam.publish import Repository
+from bc_sam.models.upload import Repository
 
 DATASETS = {"matek19": (load_matek19, MATEK19_CODES), "acevedo20": (load_acevedo20, ACEVEDO20_CODES)}
 CARDS = Path(__file__).parent

@@ -1,6 +1,6 @@
 """Trains bc-sam-tiny, the model inside the package, from nothing: python hub/train_tiny.py --help.
 
-A new small SAM first learns to see cells, by their classes, their masks and a teacher (`bc_sam.training.pretraining`);
+A new small SAM first learns to see cells, by their classes, their masks and a teacher (`bc_sam.training.steps.pretrain`);
 then come the three stages, as for any base. Fold 0 of both data sets is in none of it; a tenth of the rest chooses the
 best epochs.
 """
@@ -15,17 +15,17 @@ from pathlib import Path
 import numpy as np
 
 from bc_sam import BCSam, BCSamError
-from bc_sam.config import PretrainingArguments, TrainingArguments, preset
-from bc_sam.data.rendered import ANYWHERE, load_rendered
+from bc_sam.config.arguments import PretrainingArguments, TrainingArguments, preset
+from bc_sam.data.datasets.rendered import ANYWHERE, load_rendered
 from bc_sam.data.store import store_cells
-from bc_sam.experiment import Experiment, RunConfig
-from bc_sam.hub import EMBEDDED_FOLDER
-from bc_sam.run_report import write_run_report
-from bc_sam.sam.loading import load_sam
-from bc_sam.tables import render_text
-from bc_sam.training.checkpoints import Checkpoints
-from bc_sam.training.naming import Lessons
-from bc_sam.training.pretraining import pretrain
+from bc_sam.evaluation.tables import render_text
+from bc_sam.networks.sam.loading import load_sam
+from bc_sam.training.engine.checkpoints import Checkpoints
+from bc_sam.training.experiment import Experiment, RunConfig
+from bc_sam.training.run_report import write_run_report
+from bc_sam.training.steps.pretrain import pretrain
+from bc_sam.training.steps.train_labels import Lessons
+from bc_sam.utils.hub import EMBEDDED_FOLDER
 
 #: The fold that is kept out.
 FOLD = 0

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from bc_sam import BCSamError
 from bc_sam.space.page import serve
-from bc_sam.space.source import model_source
+from bc_sam.space.server.model_source import model_source
 
 if __name__ == "__main__":
     try:

@@ -11,7 +11,7 @@ import pytest
 from hub_server.session import HubSession
 from hypothesis import HealthCheck, settings
 
-from bc_sam.labels import LABELS
+from bc_sam.config.labels import LABELS
 
 # A slow machine is no failure; and examples may share a folder, in which each writes over what the last one wrote.
 settings.register_profile(
@@ -98,6 +98,6 @@ def labelled_latents() -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture(scope="session")
 def fitted_classifiers(labelled_latents):
     """Every kind of classifier, fitted on `labelled_latents`."""
-    from bc_sam.classifiers import CLASSIFIERS, fit_classifiers
+    from bc_sam.classifiers.fitting import CLASSIFIERS, fit_classifiers
 
     return fit_classifiers(tuple(CLASSIFIERS), *labelled_latents, n_labels=len(LABELS))

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from bc_sam.labels import LABELS
-from bc_sam.results import DiceResult, Evaluation, PairResult, StageTiming
+from bc_sam.config.labels import LABELS
+from bc_sam.evaluation.results import DiceResult, Evaluation, PairResult, StageTiming
 
 DOMAINS = ("matek19", "acevedo20")
 LACKING = {"acevedo20": ("lymphocyte_atypical", "myeloblast", "smudge_cell"), "matek19": ()}

@@ -5,13 +5,13 @@ import torch
 from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
 
 from bc_sam import BCSam, BCSamConfig
-from bc_sam.autoencoder import CrossDomainAutoencoder
-from bc_sam.classifiers import fit_classifiers
-from bc_sam.labels import LABELS
-from bc_sam.reference import ReferenceLatents
-from bc_sam.sam.encoding import feature_shape
-from bc_sam.sam.lora import add_lora
-from bc_sam.sam.weights import seeded
+from bc_sam.classifiers.fitting import fit_classifiers
+from bc_sam.classifiers.reference_latents import ReferenceLatents
+from bc_sam.config.labels import LABELS
+from bc_sam.networks.autoencoder import CrossDomainAutoencoder
+from bc_sam.networks.sam.encoding import feature_shape
+from bc_sam.networks.sam.lora import add_lora
+from bc_sam.networks.sam.weights import seeded
 
 IMAGE_SIZE = 64
 LATENT_DIM = 6

@@ -38,7 +38,14 @@ def test_every_public_name_can_be_had():
 
 def test_imports_run_one_way():
     """Nothing below the model imports it, nor the command line, nor the run folder."""
-    roof = ("bc_sam.model", "bc_sam.experiment", "bc_sam.adaptation", "bc_sam.cli", "bc_sam.run_report", "bc_sam.demo")
+    roof = (
+        "bc_sam.models.bc_sam",
+        "bc_sam.training.experiment",
+        "bc_sam.training.adaptation",
+        "bc_sam.cli",
+        "bc_sam.training.run_report",
+        "bc_sam.training.demo",
+    )
     above = {"model.py", "experiment.py", "run_report.py", "demo.py", "__init__.py", "__main__.py"}
     above |= {
         "predictions.py",

@@ -44,6 +44,6 @@ def render(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the cells.")] = 0,
 ) -> None:
     """Draws synthetic cells as image files with exact masks, to look at or to try commands on."""
-    from bc_sam.data.rendered import write_rendered
+    from bc_sam.data.datasets.rendered import write_rendered
 
     print(f"Written: {write_rendered(out, laboratory, cells_per_class=cells_per_class, seed=seed).parents[1]}")

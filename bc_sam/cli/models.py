@@ -7,14 +7,14 @@ import typer
 
 from bc_sam.cli.app import app
 from bc_sam.cli.options import Among, IncludeBase, Model, Refit, Revision, Subfolder, read_labels
-from bc_sam.config import EMBEDDED_MODEL
+from bc_sam.config.arguments import EMBEDDED_MODEL
 
 
 @app.command(rich_help_panel="Models")
 def info(model: Model = EMBEDDED_MODEL, revision: Revision = None, subfolder: Subfolder = None) -> None:
     """Says what a model is: classes, laboratories, classifiers, base, figures, files; and whether it is whole."""
-    from bc_sam.hub import resolve_folder
-    from bc_sam.model_folder import MODEL_FILES, check_files, describe, load_config
+    from bc_sam.models.folder import MODEL_FILES, check_files, describe, load_config
+    from bc_sam.utils.hub import resolve_folder
 
     folder = resolve_folder(model, MODEL_FILES, revision=revision, subfolder=subfolder)
     config = load_config(folder)
@@ -39,7 +39,7 @@ def save(
     With --include-base it needs nothing else: carry it on a stick to a machine without a network.
     With --among it is a model for a count of these kinds, and says nothing else unless asked to.
     """
-    from bc_sam.model import BCSam
+    from bc_sam.models.bc_sam import BCSam
 
     loaded = BCSam.from_pretrained(model, revision=revision, subfolder=subfolder, refit=refit)
     if among:
@@ -63,7 +63,7 @@ def push(
 
     What people have written into the card on the Hub, between the measured parts, is kept.
     """
-    from bc_sam.model import BCSam
+    from bc_sam.models.bc_sam import BCSam
 
     commit = BCSam.from_pretrained(model).push_to_hub(
         repo_id,
@@ -84,7 +84,7 @@ def convert(
     out: Annotated[Path, typer.Argument(help="Model folder to write.")],
 ) -> None:
     """Converts checkpoints of the original BC-SAM to a model folder. Files that would have to run code are refused."""
-    from bc_sam.conversion import convert_original
+    from bc_sam.models.conversion import convert_original
 
     print(f"Written: {convert_original(sam, adapter, autoencoder).save_pretrained(out)}")
 
@@ -103,9 +103,9 @@ def bench(
     """
     import torch
 
-    from bc_sam.bench import measure_rates, render_advice, vit_b
-    from bc_sam.model import BCSam
-    from bc_sam.sam.lora import merge
+    from bc_sam.models.bc_sam import BCSam
+    from bc_sam.networks.sam.lora import merge
+    from bc_sam.networks.throughput import measure_rates, render_advice, vit_b
 
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if model:

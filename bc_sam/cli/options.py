@@ -9,8 +9,8 @@ import typer
 from bc_sam.errors import ConfigError
 
 if TYPE_CHECKING:
-    from bc_sam.comparisons.arguments import Method
-    from bc_sam.config import TrainingArguments
+    from bc_sam.config.arguments import TrainingArguments
+    from bc_sam.config.network import Method
 
 Model = Annotated[
     str, typer.Argument(help="Model folder, run folder, or Hub id such as org/bc-sam; bc-sam-tiny is in the package.")
@@ -93,7 +93,7 @@ def read_labels(given: str) -> list[str]:
 
 def read_method(name: str) -> "Method":
     """Reads ``--method``."""
-    from bc_sam.comparisons.arguments import Method
+    from bc_sam.config.network import Method
 
     if name not in get_args(Method):
         raise ConfigError(f"There is no method {name!r}; choose one of {', '.join(get_args(Method))}.")
@@ -104,7 +104,7 @@ def read_arguments(
     name: str, given: dict[str, Any], settings: list[str], method: str = "bc-sam"
 ) -> "TrainingArguments":
     """Returns a preset of a method, with the options that were given, and ``--set SECTION.NAME=VALUE``, on top."""
-    from bc_sam.config import TrainingArguments, preset
+    from bc_sam.config.arguments import TrainingArguments, preset
 
     options = {key: value for key, value in given.items() if value is not None}
     data = preset(name, read_method(method)).to_dict() | options

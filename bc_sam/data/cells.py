@@ -8,10 +8,10 @@ from pathlib import Path
 
 from datasets import ClassLabel, Dataset, DatasetInfo, Features, Image, Value
 
-from bc_sam.data.masks import match_masks
+from bc_sam.config.labels import LABELS
+from bc_sam.data.annotated_masks import match_masks
+from bc_sam.data.images import find_images
 from bc_sam.errors import DataError
-from bc_sam.images import find_images
-from bc_sam.labels import LABELS
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +112,7 @@ def build_dataset(
         root: Folder that the cells' files are relative to.
         cells: The images, in the order of the rows.
         domain: Name of the laboratory or data set.
-        masks: CSV that ties images to masks; see `bc_sam.data.masks`.
+        masks: CSV that ties images to masks; see `bc_sam.data.annotated_masks`.
         left_out: Code of each image that was left out. Their counts are logged, and end `dataset.info.description`.
         info: Licence and source of the data, with its features; without it they are `FEATURES`.
 

@@ -12,17 +12,17 @@ from datasets.table import embed_table_storage
 from pyarrow import parquet
 from tqdm import tqdm
 
-from bc_sam.data.acevedo import acevedo20_code, load_acevedo20
-from bc_sam.data.archives import as_folder
-from bc_sam.data.bmec import load_bmec, looks_like_bmec
+from bc_sam.config.labels import ACEVEDO20_CODES, MATEK19_CODES
 from bc_sam.data.cells import FEATURES
-from bc_sam.data.conform import conform
-from bc_sam.data.folder import load_folder
-from bc_sam.data.matek import find_code_folders, load_matek19, matek19_code
-from bc_sam.data.rendered import load_rendered
+from bc_sam.data.columns import conform
+from bc_sam.data.datasets.acevedo import acevedo20_code, load_acevedo20
+from bc_sam.data.datasets.archives import as_folder
+from bc_sam.data.datasets.bmec import load_bmec, looks_like_bmec
+from bc_sam.data.datasets.image_folder import load_folder
+from bc_sam.data.datasets.matek import find_code_folders, load_matek19, matek19_code
+from bc_sam.data.datasets.rendered import load_rendered
+from bc_sam.data.images import find_images
 from bc_sam.errors import DataError
-from bc_sam.images import find_images
-from bc_sam.labels import ACEVEDO20_CODES, MATEK19_CODES
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _RENDERED = re.compile(r"rendered:([^:]+)(?::(\d+)(?::(\d+))?)?")
@@ -54,7 +54,7 @@ def load_cells(
     Args:
         spec: ``NAME=SOURCE``. NAME is the domain. SOURCE is a folder of images, a zip of one, a parquet file, a folder
             of parquet files, a data set id on the Hub, or ``rendered:LABORATORY[:CELLS_PER_CLASS[:SEED]]``.
-        masks: CSV that ties images to masks, for folders; see `bc_sam.data.masks.match_masks`.
+        masks: CSV that ties images to masks, for folders; see `bc_sam.data.annotated_masks.match_masks`.
         label_map: Canonical class of a name that is not known, ``None`` to leave it out; for a user's own folder,
             parquet and the Hub.
         group_pattern: Regular expression for the slide in a file's name, for a user's own folder.

@@ -14,11 +14,11 @@ from zlib import crc32
 import numpy as np
 from tqdm import tqdm
 
+from bc_sam.data.images import read_image, read_mask, to_square
 from bc_sam.data.splits import fingerprint
-from bc_sam.disk import DiskArray, create_array
 from bc_sam.errors import ConfigError, DataError, ImageError
-from bc_sam.images import read_image, read_mask, to_square
-from bc_sam.serialisation import JsonConfig
+from bc_sam.utils.json_config import JsonConfig
+from bc_sam.utils.memmap import DiskArray, create_array
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -7,18 +7,18 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
-from bc_sam.hub import public_name
-from bc_sam.model import BCSam
-from bc_sam.space.cell_tab import cell_tab
-from bc_sam.space.controls import Controls
-from bc_sam.space.laboratories_tab import laboratories_tab
-from bc_sam.space.markup import asset
-from bc_sam.space.model_tab import model_tab
-from bc_sam.space.models import LoadedModel, Models
-from bc_sam.space.settings import PageSettings, page_settings
-from bc_sam.space.slide_tab import slide_tab
-from bc_sam.space.upload_requests import SeparateUploads, UploadLimit
-from bc_sam.space.uploads import UploadFolder
+from bc_sam.models.bc_sam import BCSam
+from bc_sam.space.server.settings import PageSettings, page_settings
+from bc_sam.space.server.upload_requests import SeparateUploads, UploadLimit
+from bc_sam.space.server.uploads import UploadFolder
+from bc_sam.space.tabs.cell_tab import cell_tab
+from bc_sam.space.tabs.controls import Controls
+from bc_sam.space.tabs.laboratories_tab import laboratories_tab
+from bc_sam.space.tabs.model_tab import model_tab
+from bc_sam.space.tabs.slide_tab import slide_tab
+from bc_sam.space.views.loaded_models import LoadedModel, Models
+from bc_sam.space.views.markup import asset
+from bc_sam.utils.hub import public_name
 
 _HEAD = """# Which blood cell is it?
 

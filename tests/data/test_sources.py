@@ -8,9 +8,9 @@ import pytest
 from datasets import Dataset, DatasetDict
 from PIL import Image
 
+from bc_sam.config.labels import LABELS
 from bc_sam.data import FEATURES, load_cells, load_folder, load_rendered, save_parquet, sources
 from bc_sam.errors import DataError
-from bc_sam.labels import LABELS
 
 
 @pytest.fixture(autouse=True)

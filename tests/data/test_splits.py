@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bc_sam.data import load_acevedo20, load_matek19
+from bc_sam.data.images import read_image, to_square
 from bc_sam.data.splits import assign_folds, find_copies, fingerprint
 from bc_sam.errors import DataError
-from bc_sam.images import read_image, to_square
 
 
 def plain_fingerprint(number):

@@ -37,7 +37,7 @@ def run_folder(tmp_path_factory, run_bc_sam):
 @pytest.fixture(scope="session")
 def cell_files(tmp_path_factory):
     """Image files of cells that the run has never seen: one of each class, of one laboratory."""
-    from bc_sam.data.rendered import write_rendered
+    from bc_sam.data.datasets.rendered import write_rendered
 
     folder = tmp_path_factory.mktemp("cells")
     write_rendered(folder, ("munich",), cells_per_class=1, seed=7)

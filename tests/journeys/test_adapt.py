@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from bc_sam import BCSam
-from bc_sam.adaptation import AdaptationResult
-from bc_sam.data.rendered import write_rendered
-from bc_sam.labels import LABELS
+from bc_sam.config.labels import LABELS
+from bc_sam.data.datasets.rendered import write_rendered
+from bc_sam.training.adaptation import AdaptationResult
 
 #: Four classes under names of the hospital's own.
 OURS = {

@@ -6,7 +6,7 @@ import pytest
 from small_run import DATA, SMALL
 
 from bc_sam import BCSam
-from bc_sam.results import Evaluation
+from bc_sam.evaluation.results import Evaluation
 
 METHODS = ("resnet", "bc-sam", "slca", "shape-aware")
 _SETTINGS = [option for setting in SMALL for option in ("--set", setting)]

@@ -9,8 +9,8 @@ import torch
 from parity_weights import value
 
 from bc_sam import BCSam
-from bc_sam.sam.encoding import cell_logits, encode, image_embeddings
-from bc_sam.sam.loading import load_sam
+from bc_sam.networks.sam.encoding import cell_logits, encode, image_embeddings
+from bc_sam.networks.sam.loading import load_sam
 
 PARITY = Path(__file__).parents[1] / "parity"
 

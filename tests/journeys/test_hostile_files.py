@@ -27,11 +27,11 @@ from hostile import (
 from small_model import small_model
 
 from bc_sam import BCSam
-from bc_sam.classifiers import CLASSIFIERS
+from bc_sam.classifiers.fitting import CLASSIFIERS
+from bc_sam.classifiers.ood import NoveltyScale
+from bc_sam.classifiers.thumbnails import draw_thumbnail, save_thumbnails
 from bc_sam.errors import BCSamError, ConfigError, UntrustedFileError, WeightsError
-from bc_sam.model_folder import hash_files
-from bc_sam.novelty import NoveltyScale
-from bc_sam.thumbnails import draw_thumbnail, save_thumbnails
+from bc_sam.models.folder import hash_files
 
 WEIGHTS = ("adapter/adapter_model.safetensors", "autoencoder/model.safetensors", "base/model.safetensors")
 LATENTS = "classifiers/reference.safetensors"

@@ -21,10 +21,10 @@ from small_model import IMAGE_SIZE, small_model, small_sam
 from transformers import SamModel
 
 from bc_sam import BCSam
+from bc_sam.classifiers.safe_io.skops_files import TRUSTED_TYPES
+from bc_sam.classifiers.thumbnails import draw_thumbnail
 from bc_sam.errors import BCSamError, HubError, WeightsError
-from bc_sam.hub import public_name
-from bc_sam.thumbnails import draw_thumbnail
-from bc_sam.trust import TRUSTED_TYPES
+from bc_sam.utils.hub import public_name
 
 CELLS = list(np.random.default_rng(0).integers(0, 256, (3, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8))
 
@@ -394,7 +394,7 @@ class TestOtherVersions:
         def refuse(*args, **kwargs):
             raise AssertionError("opened a skops file")
 
-        monkeypatch.setattr("bc_sam.stored_classifiers.load_estimator", refuse)
+        monkeypatch.setattr("bc_sam.models.classifier_files.load_estimator", refuse)
         same(model, BCSam.from_pretrained(folder, refit=True))
 
     def test_a_model_is_refitted_in_one_call(self, model):
@@ -408,7 +408,7 @@ class TestOtherVersions:
     def test_without_xgboost_the_others_work(self, tmp_path, monkeypatch, caplog):
         model = small_model(classifiers=("logistic", "xgboost"))
         folder = model.save_pretrained(tmp_path / "model")
-        monkeypatch.setattr("bc_sam.stored_classifiers.find_spec", lambda name: None)
+        monkeypatch.setattr("bc_sam.models.classifier_files.find_spec", lambda name: None)
         loaded = BCSam.from_pretrained(folder)
         assert list(loaded.classifiers) == ["logistic"]
         assert "pip install 'bc_sam[xgboost]'" in caplog.text

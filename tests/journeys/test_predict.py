@@ -8,9 +8,9 @@ import pytest
 from PIL import Image
 
 from bc_sam import BCSam, BCSamError
-from bc_sam.classifiers import limited
+from bc_sam.classifiers.fitting import limited
+from bc_sam.config.labels import LABELS
 from bc_sam.errors import ConfigError, ImageError, WeightsError
-from bc_sam.labels import LABELS
 
 
 @pytest.fixture(scope="module")
@@ -168,7 +168,7 @@ class TestSaving:
         def full_disk(*_, **__):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("bc_sam.model.save_classifiers", full_disk)
+        monkeypatch.setattr("bc_sam.models.bc_sam.save_classifiers", full_disk)
         with pytest.raises(BCSamError, match="No space left"):
             model.save_pretrained(folder)
         assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before

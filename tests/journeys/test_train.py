@@ -9,10 +9,10 @@ import pytest
 from small_run import DATA, train_options
 
 from bc_sam import BCSam
-from bc_sam.experiment import Experiment
-from bc_sam.labels import LABELS
-from bc_sam.results import Evaluation
-from bc_sam.thumbnails import draw_thumbnail
+from bc_sam.classifiers.thumbnails import draw_thumbnail
+from bc_sam.config.labels import LABELS
+from bc_sam.evaluation.results import Evaluation
+from bc_sam.training.experiment import Experiment
 
 
 def files_of(folder):

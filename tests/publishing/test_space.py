@@ -22,8 +22,8 @@ from small_model import IMAGE_SIZE, small_model
 import bc_sam
 from bc_sam import BCSam, BCSamError
 from bc_sam.cli import main
-from bc_sam.config import EMBEDDED_MODEL
-from bc_sam.space.source import model_source
+from bc_sam.config.arguments import EMBEDDED_MODEL
+from bc_sam.space.server.model_source import model_source
 
 ROOT = Path(__file__).parents[2]
 SPACE = ROOT / "space"
@@ -166,7 +166,7 @@ def client_when_up(address, folder, seconds=120):
 
 
 def test_without_gradio_it_says_what_to_install(monkeypatch, capsys):
-    monkeypatch.setattr("bc_sam.cli.training.find_spec", lambda name: None)
+    monkeypatch.setattr("bc_sam.cli.train.find_spec", lambda name: None)
     monkeypatch.setattr(sys, "argv", ["bc-sam", "demo", "--serve"])
     with pytest.raises(SystemExit):
         main()

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from bc_sam import BCSam
-from bc_sam.config import PretrainingArguments, preset
-from bc_sam.data.rendered import write_rendered
-from bc_sam.sam.loading import load_sam
+from bc_sam.config.arguments import PretrainingArguments, preset
+from bc_sam.data.datasets.rendered import write_rendered
+from bc_sam.networks.sam.loading import load_sam
 
 CLASSES = ("eosinophil", "lymphocyte_typical", "monocyte")
 

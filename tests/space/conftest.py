@@ -12,9 +12,9 @@ from example_evaluation import example_evaluation
 from PIL import Image
 from small_model import small_model
 
-from bc_sam.data.rendered import LABORATORIES, render_cell
-from bc_sam.labels import LABELS
-from bc_sam.reference import ReferenceLatents
+from bc_sam.classifiers.reference_latents import ReferenceLatents
+from bc_sam.config.labels import LABELS
+from bc_sam.data.datasets.rendered import LABORATORIES, render_cell
 
 CLASSES = ("basophil", "eosinophil", "lymphocyte_typical", "monocyte")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "chrome")
@@ -68,8 +68,8 @@ def cell_files(tmp_path_factory):
 def serve(model):
     """Serves the page on loopback, with any settings, until the tests are over."""
     from bc_sam.space.page import build, launch_options
-    from bc_sam.space.settings import PageSettings
-    from bc_sam.space.uploads import UploadFolder
+    from bc_sam.space.server.settings import PageSettings
+    from bc_sam.space.server.uploads import UploadFolder
 
     open_pages = []
 

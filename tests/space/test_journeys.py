@@ -10,7 +10,7 @@ import pytest
 from files_left import files_left
 from PIL import Image
 
-from bc_sam.space.uploads import OWN
+from bc_sam.space.server.uploads import OWN
 
 DROP = """([field, name, bytes, kind]) => {
   const files = new DataTransfer();

@@ -1,0 +1,1 @@
+"""Reading classifiers of strangers without running any of their code."""

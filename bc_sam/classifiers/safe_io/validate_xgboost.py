@@ -1,0 +1,126 @@
+"""XGBoost classifiers from strangers: every index is checked before XGBoost, which checks few, sees the model.
+
+XGBoost follows the indices in a model without a look at their bounds, some of them while it loads. So the model is
+read and checked here first. Only the model itself is then handed to XGBoost, in its own stable format, and not the
+settings that a skops file has beside it: how many threads run, and where, is for this machine to say.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bc_sam.classifiers.safe_io.ubjson import UbjsonReader
+from bc_sam.errors import BCSamError
+
+if TYPE_CHECKING:
+    from xgboost import XGBClassifier
+
+_NO_PARENT = 2**31 - 1
+_LEAF = -1
+_NODE_ARRAYS = (
+    "base_weights", "default_left", "left_children", "loss_changes", "parents", "right_children", "split_conditions",
+    "split_indices", "split_type", "sum_hessian",
+)  # fmt: skip
+_CATEGORY_ARRAYS = ("categories", "categories_nodes", "categories_segments", "categories_sizes")
+
+
+def load_booster(data: bytes, n_features: int | None = None, n_classes: int | None = None) -> "XGBClassifier":
+    """Builds a classifier from the state of its booster, as skops stores it.
+
+    Args:
+        data: What `Booster.__getstate__` calls its handle.
+        n_features: Numbers of a latent; if not given, any.
+        n_classes: Number of classes; if not given, any.
+
+    Raises:
+        ValueError: If it is no tree model for so many features and classes, or an index in it leads out of bounds;
+            other built-in errors too.
+        BCSamError: If XGBoost is not installed.
+    """
+    try:
+        from xgboost import XGBClassifier
+    except ImportError as error:
+        raise BCSamError("The classifier 'xgboost' needs XGBoost: pip install 'bc_sam[xgboost]'.") from error
+    model, stored = _read_model(data)
+    sizes = model["learner"]["learner_model_param"]
+    n_features = int(sizes["num_feature"]) if n_features is None else n_features
+    n_classes = max(2, int(sizes["num_class"])) if n_classes is None else n_classes
+    _check_model(model, n_features, n_classes)
+    classifier = XGBClassifier()
+    classifier.load_model(bytearray(stored))
+    return classifier
+
+
+def _read_model(data: bytes) -> tuple[dict[str, Any], bytes]:
+    """Returns the model in a booster's state, and the bytes that it is written in."""
+    reader = UbjsonReader(data)
+    found = {}
+    for key in reader.keys():  # noqa: SIM118
+        start = reader.position
+        found[key] = reader.value(), data[start : reader.position]
+    return found["Model"]
+
+
+def _check_model(model: dict[str, Any], n_features: int, n_classes: int) -> None:
+    learner = model["learner"]
+    groups = 1 if n_classes == 2 else n_classes
+    objective = {"name": "binary:logistic"} if groups == 1 else {"name": "multi:softprob"}
+    sizes = {"num_feature": str(n_features), "num_class": str(groups if groups > 1 else 0), "num_target": "1"}
+    _require(objective.items() <= learner["objective"].items(), "it is trained for something else")
+    _require(sizes.items() <= learner["learner_model_param"].items(), "it has other features or classes")
+    extras = [learner.get(name) for name in ("attributes", "feature_names", "feature_types")]
+    _require(not any(extras), "it names its features")
+    booster = learner["gradient_booster"]
+    _require(booster["name"] == "gbtree", "it is no gradient-boosted trees")
+    _check_trees(booster["model"], n_features, groups)
+
+
+def _check_trees(model: dict[str, Any], n_features: int, groups: int) -> None:
+    trees = model["trees"]
+    counts = {"num_trees": str(len(trees)), "num_parallel_tree": "1"}
+    _require(counts.items() <= model["gbtree_model_param"].items(), "it has more or fewer trees than it says")
+    _require(not any(len(values) for values in model.get("cats", {}).values()), "it has categories")
+    groups_of_trees, rounds = np.asarray(model["tree_info"]), np.asarray(model["iteration_indptr"])
+    _require(len(groups_of_trees) == len(trees) > 0, "a tree has no class")
+    _require(bool(((groups_of_trees >= 0) & (groups_of_trees < groups)).all()), "a tree has a class out of range")
+    _require(rounds[0] == 0 and rounds[-1] == len(trees), "its rounds are not those of its trees")
+    _require(bool((np.diff(rounds) >= 0).all()), "its rounds are not in order")
+    for index, tree in enumerate(trees):
+        _check_shape(tree, index, n_features)
+    _check_nodes({name: np.concatenate([tree[name] for tree in trees]) for name in _NODE_ARRAYS}, trees, n_features)
+
+
+def _check_shape(tree: dict[str, Any], index: int, n_features: int) -> None:
+    """A tree has its own place, one number of each sort for every node, and neither categories nor vectors."""
+    nodes = len(tree["left_children"])
+    sizes = {"num_nodes": str(nodes), "num_deleted": "0", "num_feature": str(n_features)}
+    _require(sizes.items() <= tree["tree_param"].items(), "a tree is of another size than it says")
+    _require(tree["tree_param"]["size_leaf_vector"] in ("0", "1"), "a tree has vectors")
+    _require(tree.keys() <= {*_NODE_ARRAYS, *_CATEGORY_ARRAYS, "id", "tree_param"}, "a tree has unknown parts")
+    _require(type(tree["id"]) is int and tree["id"] == index, "a tree has the place of another")
+    _require(all(len(tree[name]) == nodes > 0 for name in _NODE_ARRAYS), "a tree lacks nodes")
+    _require(not any(len(tree[name]) for name in _CATEGORY_ARRAYS), "a tree has categories")
+
+
+def _check_nodes(nodes: dict[str, np.ndarray], trees: list[dict[str, Any]], n_features: int) -> None:
+    """Every node leads on to later nodes of its tree and looks at a feature that there is. All trees at once."""
+    sizes = np.array([len(tree["left_children"]) for tree in trees])
+    starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
+    position = np.arange(len(starts)) - starts
+    inner = nodes["left_children"] != _LEAF
+    _require(bool((nodes["right_children"][~inner] == _LEAF).all()), "a leaf has a child")
+    parents = np.full(len(starts), _NO_PARENT)
+    for child in (nodes["left_children"][inner], nodes["right_children"][inner]):
+        inside = (child > position[inner]) & (child < np.repeat(sizes, sizes)[inner])
+        _require(bool(inside.all()), "a node leads out of its tree, or back")
+        parents[starts[inner] + child] = position[inner]
+    _require(np.array_equal(nodes["parents"], parents), "a node has the wrong parent")
+    features = nodes["split_indices"][inner]
+    _require(bool(((features >= 0) & (features < n_features)).all()), "a node looks at a feature that is not there")
+    _require(not nodes["split_type"].any(), "a node splits by categories")
+    _require(bool(np.isfinite(nodes["split_conditions"]).all()), "a node splits at no finite number")
+
+
+def _require(condition: bool, problem: str) -> None:
+    if not condition:
+        raise ValueError(problem)

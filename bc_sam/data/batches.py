@@ -1,0 +1,80 @@
+"""Any images in, batches of pixels out: the next batch is decoded while the model works on this one."""
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from bc_sam.data.images import MAX_PIXELS, read_image, to_square
+from bc_sam.errors import ConfigError, ImageError
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some images of a stream, in its order.
+
+    Attributes:
+        sources: What was given for each image.
+        errors: Why it could not be read, or ``None``.
+        sizes: Height and width of each image that could be read.
+        pixels: (n, S, S, 3) uint8 of those.
+    """
+
+    sources: list[Any]
+    errors: list[ImageError | None]
+    sizes: list[tuple[int, int]]
+    pixels: np.ndarray
+
+
+def decoded_batches(
+    images: Iterable[Any], image_size: int, batch_size: int, *, max_pixels: int = MAX_PIXELS
+) -> Iterator[Batch]:
+    """Decodes a stream of images in batches, one batch ahead, in constant memory.
+
+    Args:
+        images: Paths, bytes, PIL images or arrays; see `bc_sam.data.images.read_image`.
+        image_size: Side of the squares, pixels.
+        batch_size: Images a batch.
+        max_pixels: Most pixels of an image.
+
+    Yields:
+        The batches. An image that cannot be read is an entry of `Batch.errors`.
+
+    Raises:
+        ConfigError: If `batch_size` is not positive.
+    """
+    if batch_size < 1:
+        raise ConfigError(f"batch_size must be positive, not {batch_size}.")
+    stream = iter(images)
+    with ThreadPoolExecutor() as pool:
+
+        def submit() -> list[tuple[Any, Future]]:
+            some = islice(stream, batch_size)
+            return [(source, pool.submit(_decode, source, image_size, max_pixels)) for source in some]
+
+        ahead = submit()
+        while ahead:
+            current, ahead = ahead, submit()
+            yield _collect(current, image_size)
+
+
+def _decode(source: Any, image_size: int, max_pixels: int) -> tuple[tuple[int, int], np.ndarray] | ImageError:
+    try:
+        image = read_image(source, max_pixels=max_pixels)
+    except ImageError as error:
+        return error
+    return (image.height, image.width), to_square(image, image_size)
+
+
+def _collect(futures: list[tuple[Any, Future]], image_size: int) -> Batch:
+    results = [future.result() for _, future in futures]
+    decoded = [result for result in results if not isinstance(result, ImageError)]
+    return Batch(
+        sources=[source for source, _ in futures],
+        errors=[result if isinstance(result, ImageError) else None for result in results],
+        sizes=[size for size, _ in decoded],
+        pixels=np.stack([p for _, p in decoded]) if decoded else np.empty((0, image_size, image_size, 3), np.uint8),
+    )

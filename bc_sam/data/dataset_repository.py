@@ -1,0 +1,144 @@
+"""A data set as it goes to the Hub: parquet in two splits that share no slide and no copy, and a card."""
+
+import logging
+from bisect import bisect_right
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from datasets import Dataset, Image
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from tqdm import tqdm
+
+from bc_sam.config.labels import LABELS
+from bc_sam.data.cells import FEATURES
+from bc_sam.data.images import read_image, to_square
+from bc_sam.data.provenance import provenance_of
+from bc_sam.data.sources import write_shards
+from bc_sam.data.splits import assign_folds, fingerprint
+from bc_sam.data.store import without_folder
+from bc_sam.errors import DataError, ImageError
+from bc_sam.evaluation.tables import markdown_cell
+
+logger = logging.getLogger(__name__)
+
+#: The files of a data set's repository; a push removes older ones of these names.
+DATASET_FILES = ("README.md", "data/*.parquet")
+
+_SIZE = 224
+_CHUNK = 64
+
+
+def write_dataset_repository(
+    dataset: Dataset,
+    folder: Path,
+    template: Path,
+    *,
+    repo_id: str,
+    codes: Mapping[str, str | None],
+    n_folds: int = 5,
+    seed: int = 1234,
+) -> dict[str, int]:
+    """Writes the splits and the card of a data set into an empty folder. Hand masks are left out.
+
+    One fold is the split ``test``, the others are ``train``: stratified by class, with the images of a slide, and
+    copies of an image, on one side. Memory does not grow with the number of images.
+
+    Args:
+        dataset: As a loader of `bc_sam.data` returns it.
+        folder: New or empty folder.
+        template: Markdown with Jinja fields, see the cards in ``hub/``.
+        repo_id: Where it goes on the Hub; the card shows how to load it from there.
+        codes: Canonical class of each code of the archive, such as `bc_sam.config.labels.MATEK19_CODES`.
+        n_folds: Parts, of which one is the test split.
+        seed: Seed of the split.
+
+    Returns:
+        Images of each split.
+
+    Raises:
+        DataError: If the folder is not empty, no image can be read, or there are too few independent ones to split.
+    """
+    if folder.exists() and any(folder.iterdir()):
+        raise DataError(f"{folder} is not empty. Give a new folder.")
+    kept, fingerprints, unreadable = _look_at_images(dataset)
+    if not kept:
+        raise DataError(f"Not one image can be read; the first: {unreadable[0] if unreadable else 'there is none'}.")
+    readable = dataset.select(kept)
+    folds = assign_folds(readable["label"][:], readable["group"][:], fingerprints, n_folds, seed)
+    bare = readable.remove_columns("mask").add_column("mask", [None] * len(kept), feature=FEATURES["mask"])
+    bare = bare.select_columns(list(FEATURES))
+    (folder / "data").mkdir(parents=True)
+    splits = {"train": np.flatnonzero(folds != 0), "test": np.flatnonzero(folds == 0)}
+    for split, rows in splits.items():
+        write_shards(bare.select(rows), folder / "data", split)
+    sizes = {split: len(rows) for split, rows in splits.items()}
+    card = _template(template).render(
+        repo_id=repo_id,
+        provenance=provenance_of(dataset),
+        classes=list(_classes(readable["label"][:], splits, codes)),
+        sizes=sizes,
+        size_category=_size_category(len(kept)),
+        left_out=dataset.info.description,
+        unreadable=unreadable,
+        n_folds=n_folds,
+        seed=seed,
+    )
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    return sizes
+
+
+def _look_at_images(dataset: Dataset) -> tuple[list[int], list[str], list[str]]:
+    """Rows that can be read, the fingerprint of each, and what is wrong with the others."""
+    kept: list[int] = []
+    fingerprints: list[str] = []
+    unreadable: list[str] = []
+    undecoded = dataset.cast_column("image", Image(decode=False)).select_columns(["image", "file"])
+    with ThreadPoolExecutor() as pool, tqdm(total=len(dataset), desc="Reading images", unit="image") as progress:
+        for chunk in undecoded.iter(batch_size=_CHUNK):
+            for image, file, seen in zip(
+                chunk["image"], chunk["file"], pool.map(_fingerprint, chunk["image"]), strict=True
+            ):
+                row = len(kept) + len(unreadable)
+                if isinstance(seen, ImageError):
+                    unreadable.append(without_folder(seen, image["path"], file))
+                    logger.warning("Left out: %s", seen)
+                else:
+                    kept.append(row)
+                    fingerprints.append(seen)
+                progress.update()
+    return kept, fingerprints, unreadable
+
+
+def _fingerprint(image: dict[str, Any]) -> str | ImageError:
+    try:
+        return fingerprint(to_square(read_image(image), _SIZE))
+    except ImageError as error:
+        return error
+
+
+def _classes(
+    labels: Sequence[int | None], splits: Mapping[str, np.ndarray], codes: Mapping[str, str | None]
+) -> Iterator[dict[str, Any]]:
+    """Name, codes and images in each split of every class that there is."""
+    numbers = np.array([-1 if label is None else label for label in labels])
+    for index, name in enumerate(LABELS):
+        counts = {split: int((numbers[rows] == index).sum()) for split, rows in splits.items()}
+        if any(counts.values()):
+            yield {"name": name, "codes": [code for code, label in codes.items() if label == name], **counts}
+
+
+def _size_category(n_images: int) -> str:
+    """The Hub's name for how large a data set is."""
+    bounds, names = (1_000, 10_000, 100_000), ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M")
+    return names[bisect_right(bounds, n_images)]
+
+
+def _template(path: Path) -> Template:
+    environment = Environment(
+        loader=FileSystemLoader(path.parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters["cell"] = markdown_cell
+    return environment.get_template(path.name)

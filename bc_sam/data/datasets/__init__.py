@@ -1,0 +1,1 @@
+"""One loader for each published data set, for folders and for rendered cells."""

@@ -1,0 +1,76 @@
+"""Downloaded zip archives, unpacked once and safely into the cache of `datasets`."""
+
+import hashlib
+import logging
+import os
+import shutil
+import tempfile
+import zipfile
+from pathlib import Path
+
+import datasets
+from tqdm import tqdm
+
+from bc_sam.errors import DataError
+from bc_sam.utils.safe_zip import check_paths, unpacked_size
+
+logger = logging.getLogger(__name__)
+
+
+def as_folder(source: str | os.PathLike[str]) -> Path:
+    """Returns a folder as it is, and a zip archive as the folder that it was unpacked to.
+
+    An archive is unpacked rather than held in memory, since the real ones have gigabytes. The folder lies in the
+    cache of `datasets` (environment variable ``HF_DATASETS_CACHE``) and is used again while the archive is unchanged.
+
+    Raises:
+        DataError: If the source is neither, or the archive is damaged, encrypted, larger than the free disk or
+            far larger than its file, or has a member that would be written outside the folder.
+    """
+    path = Path(source)
+    if path.is_dir():
+        return path
+    if not path.exists():
+        raise DataError(f"{path} does not exist. Give a folder of images or a zip archive.")
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{path} is neither a folder nor a zip archive. Unpack it, or give a zip.")
+    folder = _cache_folder(path)
+    if not folder.is_dir():
+        _unpack(path, folder)
+    return folder
+
+
+def _cache_folder(path: Path) -> Path:
+    stat = path.stat()
+    key = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
+    name = f"{path.stem}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
+    return Path(datasets.config.EXTRACTED_DATASETS_PATH) / name
+
+
+def _unpack(path: Path, folder: Path) -> None:
+    """Unpacks beside the final place and renames at the end, so that a failure leaves no half an archive."""
+    logger.info("Unpacking %s to %s.", path, folder)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=folder.parent))
+    try:
+        with zipfile.ZipFile(path) as archive:
+            _check(archive, partial)
+            for member in tqdm(archive.infolist(), desc=f"Unpacking {path.name}", unit="file"):
+                archive.extract(member, partial)
+        partial.rename(folder)
+    except DataError:
+        raise
+    except (OSError, RuntimeError, ValueError, NotImplementedError, zipfile.BadZipFile, EOFError) as error:
+        raise DataError(f"{path} cannot be unpacked: {error}. Download it again, or unpack it yourself.") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _check(archive: zipfile.ZipFile, folder: Path) -> None:
+    """Refuses an archive by its table of contents; `zipfile` writes no more than a member's declared size."""
+    check_paths(archive, DataError)
+    total = unpacked_size(archive, DataError)
+    if total > shutil.disk_usage(folder).free:
+        raise DataError(
+            f"{archive.filename} needs {total} bytes, more than the disk of {folder.parent} has. Free some."
+        )

@@ -1,0 +1,118 @@
+"""BMEC (Wang et al. 2023, github.com/wangye8899/BMEC): single erythroid cells of bone marrow, in four stages."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from datasets import Dataset, DatasetInfo
+
+from bc_sam.config.labels import ERYTHROID_LABELS
+from bc_sam.data.cells import Cell, build_dataset, features_of
+from bc_sam.data.datasets.archives import as_folder
+from bc_sam.data.images import find_images
+from bc_sam.data.provenance import BMEC
+from bc_sam.errors import DataError
+
+# Words that tell the stage, where a folder has no other stage's word in its name.
+_STAGES = {
+    "proerythroblast": ("proerythroblast", "pronormoblast", "rubriblast", "primitive"),
+    "basophilic_erythroblast": ("basophilic", "early", "prorubricyte"),
+    "polychromatic_erythroblast": ("polychromatic", "polychromatophilic", "intermediate", "middle", "rubricyte"),
+    "orthochromatic_erythroblast": ("orthochromatic", "orthochromatophilic", "late", "metarubricyte"),
+}
+_ERYTHROID = ("erythroblast", "normoblast", "erythroid", "erythrocyte")
+
+
+def load_bmec(
+    source: str | Path,
+    *,
+    domain: str = "bmec",
+    label_map: Mapping[str, str | None] | None = None,
+    masks: str | Path | None = None,
+    group_pattern: str | None = None,
+) -> Dataset:
+    r"""Reads BMEC as it is unzipped: folders of single cells, a folder for each of the four stages.
+
+    Known of the layout, from the repository: the archive ``red_4_cells_raw.zip`` is unzipped in ``data``, and the
+    original's training reads a folder for each class, below folders of a split. Not known are the names of the class
+    folders, so any folder on an image's path may tell the class, and `label_map` says what a name means that does not
+    speak for itself. The archive holds no masks: the original kept them as a fourth channel of images that it did not
+    publish.
+
+    Args:
+        source: The folder, any folder above it, or a zip of it.
+        domain: Value of the column `domain`.
+        label_map: Stage, of `bc_sam.config.labels.ERYTHROID_LABELS`, of a folder's name; ``None`` leaves it out.
+        masks: CSV that ties images to masks; see `bc_sam.data.annotated_masks.match_masks`.
+        group_pattern: Regular expression whose first group, searched in a file's name, is the slide or patient.
+
+    Returns:
+        Dataset with the columns `bc_sam.data.cells.FEATURES`, whose labels are `bc_sam.config.labels.ERYTHROID_LABELS`.
+
+    Raises:
+        DataError: If no image is found, or the folders of one tell no stage or two.
+
+    Example:
+        ``load_bmec("data/red_4_cells_raw", label_map={"1": "proerythroblast"})``
+    """
+    root = as_folder(source)
+    given = {name.casefold(): label for name, label in (label_map or {}).items()}
+    for name, label in given.items():
+        if label is not None and label not in ERYTHROID_LABELS:
+            raise DataError(f"The label map gives {name!r} the class {label!r}, not of {', '.join(ERYTHROID_LABELS)}.")
+    cells, left_out = [], []
+    for path in find_images(root):
+        file = path.relative_to(root)
+        label = _label(file, given, root)
+        if label is None:
+            left_out.append(file.parts[-2])
+        else:
+            match = re.search(group_pattern, file.name) if group_pattern else None
+            cells.append(Cell(file.as_posix(), label, match.group(1) if match else None))
+    features = features_of(ERYTHROID_LABELS)
+    info = DatasetInfo(features=features, license=BMEC.licence, homepage=BMEC.homepage, citation=BMEC.bibtex)
+    return build_dataset(root, cells, domain=domain, masks=masks, left_out=left_out, info=info)
+
+
+def looks_like_bmec(folder: Path) -> bool:
+    """Whether the names of the folders below one tell three or more of the stages, and say that they are of red cells.
+
+    Example:
+        ``looks_like_bmec(Path("red_4_cells_raw"))``
+    """
+    names = {part for path in find_images(folder) for part in path.relative_to(folder).parts[:-1]}
+    told = {name: find_stage(name) for name in names}
+    stages = {stage for stage in told.values() if stage is not None}
+    return len(stages) > 2 and any(_is_erythroid(name) for name in told if told[name] is not None)
+
+
+def find_stage(name: str) -> str | None:
+    """Returns the stage that a folder's name tells, or ``None``.
+
+    Example:
+        >>> find_stage("Early_Erythroblast"), find_stage("late normoblasts"), find_stage("3")
+        ('basophilic_erythroblast', 'orthochromatic_erythroblast', None)
+    """
+    words = {word.removesuffix("s") for word in re.findall(r"[a-z]+", name.lower())}
+    found = [stage for stage, telling in _STAGES.items() if words & set(telling)]
+    return found[0] if len(found) == 1 else None
+
+
+def _is_erythroid(name: str) -> bool:
+    return any(word in name.lower() for word in (*_ERYTHROID, "rubri"))
+
+
+def _label(file: Path, given: Mapping[str, str | None], root: Path) -> str | None:
+    """The stage that the folders of an image tell; ``None`` where the label map leaves it out."""
+    told: set[str | None] = set()
+    for name in file.parts[:-1]:
+        if name.casefold() in given:
+            told.add(given[name.casefold()])
+        elif (stage := find_stage(name)) is not None:
+            told.add(stage)
+    if len(told) != 1:
+        raise DataError(
+            f"The folders of {file} in {root} tell {len(told)} of the stages {', '.join(ERYTHROID_LABELS)}. Say what "
+            "they mean with label_map, on the command line as --map 1=proerythroblast; an empty class leaves one out."
+        )
+    return told.pop()

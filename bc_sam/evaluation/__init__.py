@@ -1,0 +1,1 @@
+"""Figures: how they are computed, stored, tabulated and drawn."""

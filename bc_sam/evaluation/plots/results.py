@@ -1,0 +1,217 @@
+"""Figures of what was measured: confusion, bars of the cross-domain table, calibration."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from bc_sam.errors import DataError
+from bc_sam.evaluation.plots.style import (
+    BODY,
+    EMPTY,
+    HATCHES,
+    INK,
+    MUTED,
+    PALETTE,
+    SMALL,
+    calm,
+    new_figure,
+    plain,
+    readable,
+    wrap,
+)
+from bc_sam.evaluation.results import Evaluation
+
+
+def evaluation_figures(evaluation: Evaluation, classifier: str) -> dict[str, list[Figure]]:
+    """Draws all that an evaluation alone can show, under the names by which `bc_sam.evaluation.html_report.write_report` knows it.
+
+    Args:
+        evaluation: What was measured.
+        classifier: The classifier whose confusion matrices are drawn, one for each direction.
+    """
+    matrices = [
+        confusion_matrix(
+            evaluation.confusion(classifier, source, target),
+            evaluation.labels,
+            f"{classifier}: trained on {source}, tested on {target}",
+        )
+        for source, target in evaluation.directions
+    ]
+    diagram = reliability_diagram(evaluation, classifier, evaluation.directions)
+    figures = {"cross_domain": [cross_domain_bars(evaluation)], "confusion": matrices}
+    return figures if diagram is None else {**figures, "calibration": [diagram]}
+
+
+def confusion_matrix(matrix: np.ndarray, labels: Sequence[str], title: str) -> Figure:
+    """Draws the counts of a confusion matrix, coloured by their share of the row.
+
+    Cells named right are blue, mistakes orange. Beside each row stand its number of cells and its recall. A zero is
+    left blank, and a row without cells is grey.
+
+    Args:
+        matrix: Counts (L, L), rows true and columns predicted.
+        labels: L class names.
+        title: What was trained and tested on what.
+
+    Returns:
+        A figure with one axes.
+
+    Raises:
+        DataError: If the matrix is not square or does not match the labels.
+
+    Example:
+        >>> figure = confusion_matrix(np.array([[8, 2], [0, 5]]), ["monocyte", "basophil"], "rf, A to B")
+        >>> figure.savefig("confusion.png")  # doctest: +SKIP
+    """
+    matrix = np.asarray(matrix)
+    n = len(labels)
+    if matrix.shape != (n, n):
+        raise DataError(f"{title}: the confusion matrix has shape {matrix.shape}; {n} labels need ({n}, {n}).")
+    cells = matrix.sum(axis=1)
+    share = matrix / np.maximum(cells, 1)[:, None]
+
+    figure = new_figure(title, height=2.0 + 0.36 * n)
+    axes = figure.subplots()
+    _colour_matrix(axes, share, cells)
+    for row, column in np.argwhere(matrix > 0):
+        colour = "white" if share[row, column] > 0.55 else INK
+        axes.text(column, row, f"{matrix[row, column]}", ha="center", va="center", fontsize=SMALL, color=colour)
+    _label_matrix(axes, labels, cells, recall=share.diagonal())
+    return figure
+
+
+def _colour_matrix(axes: Axes, share: np.ndarray, cells: np.ndarray) -> None:
+    """Fills the matrix: the diagonal in blues, the rest in oranges, rows without cells in grey."""
+    right = np.eye(len(share), dtype=bool)
+    for mask, colours in ((~right, "Blues"), (right, "Oranges")):
+        axes.imshow(np.ma.masked_array(share, mask | (share == 0)), cmap=colours, vmin=0, vmax=1.1, aspect="auto")
+    for row in np.flatnonzero(cells == 0):
+        axes.axhspan(row - 0.5, row + 0.5, color=EMPTY)
+    edges = np.arange(len(share) + 1) - 0.5
+    axes.hlines(edges, -0.5, len(share) - 0.5, color="white", linewidth=1.5)
+    axes.vlines(edges, -0.5, len(share) - 0.5, color="white", linewidth=1.5)
+
+
+def _label_matrix(axes: Axes, labels: Sequence[str], cells: np.ndarray, recall: np.ndarray) -> None:
+    """Writes the class names around the matrix, and each row's cells and recall to its right."""
+    n = len(labels)
+    names = [readable(label) for label in labels]
+    axes.set_xticks(range(n), names, rotation=40, ha="right", rotation_mode="anchor", fontsize=SMALL)
+    axes.set_yticks(range(n), names, fontsize=SMALL)
+    axes.set_xlabel("predicted", fontsize=BODY, color=MUTED)
+    axes.set_ylabel("true", fontsize=BODY, color=MUTED)
+    axes.tick_params(length=0, colors=INK)
+    axes.spines[:].set_visible(False)
+    count_at, recall_at = n - 0.5 + 0.075 * n, n - 0.5 + 0.16 * n
+    for position, heading in ((count_at, "cells"), (recall_at, "recall")):
+        axes.text(position, -0.75, heading, ha="right", va="bottom", fontsize=SMALL, color=MUTED)
+    for row in range(n):
+        colour = INK if cells[row] else MUTED
+        axes.get_yticklabels()[row].set_color(colour)
+        axes.text(count_at, row, f"{cells[row]}", ha="right", va="center", fontsize=SMALL, color=colour)
+        found = f"{recall[row]:.0%}" if cells[row] else "-"
+        axes.text(recall_at, row, found, ha="right", va="center", fontsize=SMALL, color=colour)
+
+
+def cross_domain_bars(evaluation: Evaluation, metric: str = "accuracy") -> Figure:
+    """Draws one metric as bars: a panel for each training laboratory, in it a group for each one of test.
+
+    Args:
+        evaluation: What was measured.
+        metric: A metric of `bc_sam.evaluation.results.PairResult`.
+
+    Returns:
+        A figure with one axes for each source. The line on a bar is one standard deviation over the folds, up and
+        down; a direction measured in a single fold has none.
+
+    Raises:
+        DataError: If nothing was measured.
+    """
+    if not evaluation.pairs:
+        raise DataError("The evaluation holds no results to draw; run at least one fold.")
+    panels: dict[str, list[str]] = {}
+    for source, target in evaluation.directions:
+        panels.setdefault(source, []).append(target)
+    figure = new_figure(f"{readable(metric).capitalize()}, percent", height=3.7)
+    widths = [len(targets) for targets in panels.values()]
+    grid = figure.subplots(1, len(panels), sharey=True, squeeze=False, width_ratios=widths)[0]
+    for axes, (source, targets) in zip(grid, panels.items(), strict=True):
+        _group_bars(axes, evaluation, metric, source, targets)
+    grid[0].set_ylim(0, 100)
+    bars, names = grid[0].get_legend_handles_labels()
+    figure.legend(bars, names, loc="outside lower left", ncols=6, fontsize=SMALL, frameon=False)
+    return figure
+
+
+def _group_bars(axes: Axes, evaluation: Evaluation, metric: str, source: str, targets: Sequence[str]) -> None:
+    """Draws for each target a group of bars, one for each classifier."""
+    width = 0.8 / len(evaluation.classifiers)
+    for index, classifier in enumerate(evaluation.classifiers):
+        scores = 100 * np.array([evaluation.mean_std(classifier, source, target, metric) for target in targets])
+        axes.bar(
+            np.arange(len(targets)) - 0.4 + (index + 0.5) * width,
+            scores[:, 0],
+            width * 0.9,
+            yerr=scores[:, 1],
+            color=PALETTE[index % len(PALETTE)],
+            hatch=HATCHES[index % len(HATCHES)],
+            edgecolor=(1, 1, 1, 0.6),
+            linewidth=0,
+            error_kw={"ecolor": INK, "elinewidth": 0.9},
+            label=plain(classifier),
+        )
+    axes.set_title(plain(f"trained on {source}"), loc="left", fontsize=BODY, color=MUTED)
+    axes.set_xticks(range(len(targets)), [wrap(target, 14) for target in targets])
+    calm(axes, xlabel="tested on")
+
+
+def reliability_diagram(
+    evaluation: Evaluation, classifier: str, directions: Sequence[tuple[str, str]]
+) -> Figure | None:
+    """Draws how often a classifier is right when it says that it is so sure; on the diagonal it keeps its word.
+
+    Args:
+        evaluation: What was measured.
+        classifier: The classifier.
+        directions: The (source, target) pairs to draw; one without known confidences is left out.
+
+    Returns:
+        A figure with one axes for each direction. Above each bar stands its number of cells, and a line leads from
+        the share named right to the confidence. ``None`` where no confidence is known.
+    """
+    known = [(pair, bins) for pair in directions if (bins := evaluation.reliability(classifier, *pair)).any()]
+    if not known:
+        return None
+    columns = 3
+    rows = -(-len(known) // columns)
+    figure = new_figure(f"Is {classifier} right as often as it is sure?", height=0.8 + 3.1 * rows)
+    grid = figure.subplots(rows, columns, squeeze=False).ravel()
+    for axes, ((source, target), bins) in zip(grid, known, strict=False):
+        error = evaluation.calibration_error(classifier, source, target)
+        title = wrap(f"{source} → {target}\ncalibration error {error:.3f}", 34)
+        axes.set_title(title, loc="left", fontsize=BODY, color=INK)
+        _reliability_bars(axes, bins)
+    for unused in grid[len(known) :]:
+        unused.remove()
+    marks, names = grid[0].get_legend_handles_labels()
+    figure.legend(marks, names, loc="outside lower left", ncols=2, fontsize=SMALL, frameon=False)
+    return figure
+
+
+def _reliability_bars(axes: Axes, bins: np.ndarray) -> None:
+    """Draws a bar for each part of the confidence, and how far the confidence lies from it."""
+    full = bins[:, 0] > 0
+    cells, confidence, right = bins[full, 0], 100 * bins[full, 1], 100 * bins[full, 2]
+    width = 100 / len(bins)
+    middles = (np.flatnonzero(full) + 0.5) * width
+    axes.bar(middles, right, 0.86 * width, color=PALETTE[5], label="named right")
+    axes.plot([0, 100], [0, 100], color=MUTED, linewidth=1, linestyle="--")
+    axes.vlines(confidence, right, confidence, color=PALETTE[1], linewidth=1.6)
+    axes.plot(confidence, confidence, "o", markersize=3.5, color=PALETTE[1], label="confidence")
+    for middle, n in zip(middles, cells, strict=True):
+        count = f"{n:.0f}" if n < 10_000 else f"{n / 1000:.0f}k"  # five digits would touch their neighbours
+        axes.text(middle, 103, count, ha="center", fontsize=SMALL - 2, color=INK)
+    axes.set(xlim=(0, 100), ylim=(0, 108), xticks=range(0, 101, 20), yticks=range(0, 101, 20))
+    calm(axes, xlabel="confidence, percent", ylabel="named right, percent")

@@ -1,0 +1,183 @@
+"""What an evaluation measured, as plain data: written as JSON, read by the table, the plots and the report."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bc_sam.errors import ConfigError
+from bc_sam.utils.json_config import JsonConfig
+
+#: The source that stands for all domains together.
+ALL = "all"
+
+#: Equal parts that the confidence, 0..1, is cut into to be compared with the accuracy.
+CONFIDENCE_BINS = 10
+
+
+@dataclass(frozen=True)
+class PairResult(JsonConfig):
+    """One classifier, trained on one domain (or on all) and tested on another, in one fold.
+
+    Attributes:
+        classifier: Name of the classifier, such as ``"rf"``.
+        source: Domain that the classifier was trained on; ``"all"`` for all of them together.
+        target: Domain that it was tested on.
+        fold: Number of the fold that was held out, from 0.
+        n_train: Training cells.
+        n_test: Test cells.
+        accuracy: Share of test cells named right, 0..1. A class that the source lacks is wrong, as in the paper.
+        balanced_accuracy: Mean recall over the classes present in the test cells, 0..1.
+        macro_f1: Mean F1 over the classes present in the test cells, 0..1.
+        common_accuracy: Accuracy on the test cells whose class the source has, 0..1.
+        confusion: Counts, rows true and columns predicted, both in the order of the evaluation's labels.
+        missing: Classes present in the test cells that the source never showed.
+        reliability: For each tenth of the confidence, which is the probability of the named class, 0..1: the number
+            of cells, their mean confidence and the share of them named right. Empty in files of older versions.
+
+    Raises:
+        ConfigError: If the reliability has neither ten parts nor none.
+    """
+
+    classifier: str
+    source: str
+    target: str
+    fold: int
+    n_train: int
+    n_test: int
+    accuracy: float
+    balanced_accuracy: float
+    macro_f1: float
+    common_accuracy: float
+    confusion: list[list[int]]
+    missing: list[str] = field(default_factory=list)
+    reliability: list[tuple[int, float, float]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        if len(self.reliability) not in (0, CONFIDENCE_BINS):
+            parts = len(self.reliability)
+            raise ConfigError(f"reliability has {parts} parts instead of {CONFIDENCE_BINS}. Measure the model again.")
+
+
+@dataclass(frozen=True)
+class DiceResult(JsonConfig):
+    """Whole-cell Dice (0..1) of one domain in one fold, on hand masks never trained on."""
+
+    domain: str
+    fold: int
+    mean: float
+    std: float
+    n: int
+
+
+@dataclass(frozen=True)
+class StageTiming(JsonConfig):
+    """Wall-clock seconds and peak resident memory (MiB) of one stage in one fold."""
+
+    stage: str
+    fold: int
+    seconds: float
+    peak_memory_mib: float
+
+
+@dataclass(frozen=True)
+class Evaluation(JsonConfig):
+    """Everything that one run measured.
+
+    Attributes:
+        protocol: ``"strict"`` (the test fold is in no stage) or ``"paper"`` (stages 1 and 2 see every image);
+            ``"external"`` for a finished model on cells given to it.
+        labels: Class names, in the order of the confusion matrices.
+        domains: Names of the data sets.
+        seed: Seed of the folds and of the training.
+        n_folds: Number of folds that the data were cut into.
+        pairs: One result for each classifier, source, target and measured fold.
+        dice: Segmentation quality.
+        timings: Cost of each stage.
+        counts: Images of each class in each domain, ``counts[domain][label]``.
+        notes: What a reader must know: images that could not be read, classes that a domain lacks.
+        environment: Versions, processor, base model.
+    """
+
+    protocol: str
+    labels: list[str]
+    domains: list[str]
+    seed: int
+    n_folds: int
+    pairs: list[PairResult] = field(default_factory=list)
+    dice: list[DiceResult] = field(default_factory=list)
+    timings: list[StageTiming] = field(default_factory=list)
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    environment: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def classifiers(self) -> list[str]:
+        """Names of the classifiers, in the order in which they were measured."""
+        return list(dict.fromkeys(pair.classifier for pair in self.pairs))
+
+    @property
+    def directions(self) -> list[tuple[str, str]]:
+        """The (source, target) pairs, in the order in which they were measured."""
+        return list(dict.fromkeys((pair.source, pair.target) for pair in self.pairs))
+
+    def select(self, classifier: str, source: str, target: str) -> list[PairResult]:
+        """Returns the results of one classifier and direction, one a fold."""
+        key = (classifier, source, target)
+        return [pair for pair in self.pairs if (pair.classifier, pair.source, pair.target) == key]
+
+    def mean_std(self, classifier: str, source: str, target: str, metric: str = "accuracy") -> tuple[float, float]:
+        """Mean and standard deviation over the folds of one metric; the deviation of a single fold is NaN."""
+        values = [getattr(pair, metric) for pair in self.select(classifier, source, target)]
+        if not values:
+            return float("nan"), float("nan")
+        return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
+
+    def confusion(self, classifier: str, source: str, target: str) -> np.ndarray:
+        """Confusion matrix (labels, labels), int64, summed over the folds; rows true, columns predicted."""
+        total = np.zeros((len(self.labels), len(self.labels)), dtype=np.int64)
+        for pair in self.select(classifier, source, target):
+            total += np.asarray(pair.confusion, dtype=np.int64)
+        return total
+
+    def reliability(self, classifier: str, source: str, target: str) -> np.ndarray:
+        """Cells, mean confidence and share named right in each tenth of the confidence, pooled over the folds.
+
+        Returns:
+            (10, 3) float64; zeros where a tenth has no cell. Where nothing is known, all of them are zeros.
+        """
+        folds = [pair.reliability for pair in self.select(classifier, source, target) if pair.reliability]
+        bins = np.array(folds, dtype=np.float64).reshape(-1, CONFIDENCE_BINS, 3)
+        cells = bins[:, :, :1].sum(axis=0)
+        sums = (bins[:, :, :1] * bins[:, :, 1:]).sum(axis=0)
+        return np.hstack([cells, sums / np.maximum(cells, 1)])
+
+    def calibration_error(self, classifier: str, source: str, target: str) -> float:
+        """Expected calibration error, 0..1: how far confidence and accuracy lie apart, on average over the cells.
+
+        NaN where nothing is known. See Guo et al., "On Calibration of Modern Neural Networks", 2017, section 2.
+        """
+        cells, confidence, right = self.reliability(classifier, source, target).T
+        return float((cells * np.abs(confidence - right)).sum() / cells.sum()) if cells.sum() else float("nan")
+
+    def missing(self) -> Iterator[tuple[str, str, list[str]]]:
+        """Yields (source, target, classes) for each direction whose target has classes that the source lacks."""
+        for source, target in self.directions:
+            pairs = [p for p in self.pairs if (p.source, p.target) == (source, target)]
+            lacking = [name for name in self.labels if any(name in pair.missing for pair in pairs)]
+            if lacking:
+                yield source, target, lacking
+
+
+def pool_dice(results: Sequence[DiceResult]) -> list[dict[str, Any]]:
+    """Pools the folds of each domain: mean and standard deviation over all their images."""
+    pooled = []
+    for domain in dict.fromkeys(result.domain for result in results):
+        own = [result for result in results if result.domain == domain]
+        n = [result.n for result in own]
+        means = np.array([result.mean for result in own])
+        mean = np.average(means, weights=n)
+        variance = np.average(np.array([result.std for result in own]) ** 2 + (means - mean) ** 2, weights=n)
+        pooled.append({"domain": domain, "images": sum(n), "mean": float(mean), "std": float(np.sqrt(variance))})
+    return pooled

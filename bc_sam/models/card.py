@@ -1,0 +1,337 @@
+"""The card of a model folder, rendered from what was measured; the template is ``model_card.md``."""
+
+import logging
+import math
+import re
+from collections.abc import Collection, Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import numpy as np
+from huggingface_hub import EvalResult, ModelCardData
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from bc_sam.config.arguments import BCSamConfig
+from bc_sam.config.labels import LABELS
+from bc_sam.data.provenance import Provenance
+from bc_sam.evaluation.bootstrap import evaluation_intervals
+from bc_sam.evaluation.results import ALL, Evaluation, pool_dice
+from bc_sam.evaluation.tables import Score, calibration_errors, markdown_cell, render_markdown
+from bc_sam.models.card_merge import assemble, begin, end, merge_cards
+from bc_sam.models.folder import CARD, FIGURES
+from bc_sam.models.training_record import DataRecord, TrainingRecord
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+logger = logging.getLogger(__name__)
+
+TAGS = ("bc_sam", "blood-cells", "haematology", "microscopy", "segment-anything", "lora", "domain-adaptation", "skops")
+
+#: The measures that go into the metadata, with their names on the Hub.
+METRICS = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced_accuracy",
+    "macro_f1": "f1",
+    "calibration_error": "expected_calibration_error",
+}
+
+
+def write_card(
+    folder: Path,
+    config: BCSamConfig,
+    evaluation: Evaluation | None,
+    record: TrainingRecord | None,
+    *,
+    existing: str | None = None,
+    repo_id: str | None = None,
+    thumbnails: Mapping[str, int] | None = None,
+) -> None:
+    """Writes the card of a model folder and its pictures; without matplotlib it has none.
+
+    Args:
+        folder: The model folder.
+        config: Its config.
+        evaluation: What was measured of the model.
+        record: How it was trained.
+        existing: The card that it had, whose hand-written parts are kept.
+        repo_id: Where the model goes on the Hub.
+        thumbnails: See `render_card`.
+    """
+    pictures = _draw(folder / FIGURES, evaluation, _shown_classifier(config, evaluation))
+    known: dict[str, Any] = {"repo_id": repo_id, "existing": existing, "thumbnails": thumbnails}
+    card = render_card(config, evaluation, record, pictures=pictures, **known)
+    (folder / CARD).write_text(card, encoding="utf-8")
+
+
+def render_card(
+    config: BCSamConfig,
+    evaluation: Evaluation | None = None,
+    record: TrainingRecord | None = None,
+    *,
+    repo_id: str | None = None,
+    existing: str | None = None,
+    pictures: Collection[str] = (),
+    thumbnails: Mapping[str, int] | None = None,
+) -> str:
+    """Renders a model card.
+
+    Args:
+        config: The model's config.
+        evaluation: What was measured of it; what was not is said to be so.
+        record: How it was trained.
+        repo_id: Where the model goes on the Hub.
+        existing: The card that it had. What lies outside the marked parts was written by people, and is kept.
+        pictures: File names of the pictures in the folder ``figures``.
+        thumbnails: How many cells of each laboratory the model holds a small picture of.
+
+    Returns:
+        Markdown with YAML metadata, as the Hub reads it.
+
+    Raises:
+        BCSamError: If the metadata of the existing card cannot be read.
+
+    Example:
+        >>> "no medical device" in render_card(BCSamConfig(base_inside=True))
+        True
+    """
+    classifier = _shown_classifier(config, evaluation)
+    name = (repo_id or "BC-SAM").rpartition("/")[2]
+    text = _template().render(
+        title=name,
+        config=config,
+        what_it_is=_what_it_is(config),
+        white=config.labels == LABELS,
+        base=_base(config),
+        plain_base=_plain_base(config),
+        repo_id=repo_id or "path/to/this/folder",
+        evaluation=evaluation,
+        record=record,
+        classifier=classifier,
+        table=render_markdown(evaluation) if evaluation and evaluation.pairs else "",
+        dice=pool_dice(evaluation.dice) if evaluation else [],
+        costs=list(_costs(evaluation)),
+        environment=evaluation.environment if evaluation else {},
+        per_class=list(_per_class(evaluation, classifier)),
+        intervals=evaluation_intervals(evaluation, classifier) if evaluation and evaluation.pairs else [],
+        calibration=calibration_errors(evaluation) if evaluation else [],
+        missing=list(evaluation.missing()) if evaluation else [],
+        pictures=pictures,
+        thumbnails=list(_thumbnails(thumbnails or {}, record)),
+    )
+    text = re.sub(r"\n{3,}", "\n\n", text)
+    card = assemble(_metadata(config, evaluation, record, name, classifier), text)
+    return card if existing is None else merge_cards(card, existing)
+
+
+def card_pictures(evaluation: Evaluation, classifier: str) -> dict[str, "Figure"]:
+    """Draws the pictures of a card, by file name."""
+    from bc_sam.evaluation.metrics import plots
+
+    figures = {"cross_domain.png": plots.cross_domain_bars(evaluation)}
+    for number, (source, target) in enumerate(_shipped(evaluation), 1):
+        matrix = evaluation.confusion(classifier, source, target)
+        title = f"{classifier}: trained on {source}, tested on {target}"
+        figures[f"confusion_{number}.png"] = plots.confusion_matrix(matrix, evaluation.labels, title)
+    diagram = plots.reliability_diagram(evaluation, classifier, evaluation.directions)
+    return figures if diagram is None else {**figures, "calibration.png": diagram}
+
+
+def _draw(folder: Path, evaluation: Evaluation | None, classifier: str) -> list[str]:
+    """Draws the pictures into a folder, and returns their names."""
+    if evaluation is None or not evaluation.pairs:
+        return []
+    if find_spec("matplotlib") is None:
+        logger.warning("matplotlib is not installed, so the card has no pictures: pip install 'bc_sam[train]'.")
+        return []
+    folder.mkdir()
+    figures = card_pictures(evaluation, classifier)
+    for name, figure in figures.items():
+        figure.savefig(folder / name, metadata={"Software": None})
+    return list(figures)
+
+
+def _template() -> Any:
+    # Markdown, not HTML: what comes from users goes through the filters `cell`, `readable` or `verbatim`.
+    environment = Environment(
+        loader=PackageLoader("bc_sam.models"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {
+        "cell": markdown_cell,
+        "readable": lambda label: markdown_cell(label.replace("_", " ")),
+        "verbatim": lambda text: re.sub(r"```|<!--|-->", "", text),
+    }
+    environment.globals |= {
+        "begin": begin,
+        "end": end,
+        "laboratory": _laboratory,
+        "stated": _stated,
+        "unknown": Provenance(""),
+    }
+    return environment.get_template("model_card.md")
+
+
+def _laboratory(data: DataRecord) -> str:
+    """Who stained and photographed the cells, with a link to them."""
+    if data.provenance is None:
+        return _link(data.hub_id, f"https://huggingface.co/datasets/{data.hub_id}") if data.hub_id else "not described"
+    known = data.provenance
+    title = _link(known.title, known.homepage)
+    return f"{title}, {markdown_cell(known.laboratory)}" if known.laboratory else title
+
+
+def _thumbnails(counts: Mapping[str, int], record: TrainingRecord | None) -> Iterator[tuple[str, int, str]]:
+    """Name of each laboratory of which there are small pictures, how many, and the licence of the images."""
+    known = {data.name: data.provenance for data in record.data} if record else {}
+    for name, count in counts.items():
+        provenance = known.get(name)
+        yield name, count, provenance.licence if provenance else ""
+
+
+def _stated(fact: str) -> str:
+    return markdown_cell(fact or "not stated")
+
+
+def _link(text: str, address: str) -> str:
+    if not address.startswith("https://"):
+        return markdown_cell(text)
+    return f"[{markdown_cell(text)}]({quote(address, safe=':/?=&#%')})"
+
+
+def _base(config: BCSamConfig) -> str:
+    if config.base is None:
+        return "a SAM of its own, in `base/`"
+    at = f" at `{config.base_revision}`" if config.base_revision else ""
+    return f"[{config.base}](https://huggingface.co/{config.base}){at}"
+
+
+def _what_it_is(config: BCSamConfig) -> str:
+    """A sentence or two on a network."""
+    network = config.network
+    if network is None:
+        return ""
+    methods = {
+        "slca": "[SLCA](https://arxiv.org/abs/2505.06217): a frozen Segment Anything tells an image classifier which "
+        "channels matter where",
+        "shape-aware": "the shape-aware network of [Wang et al.](https://arxiv.org/abs/2212.13695): one backbone sees "
+        "the cell, another its mask, and shape attention joins them",
+        "resnet": "an image classifier, fine-tuned as it is",
+    }
+    without = "" if network.left_out == "nothing" else f" Here without {network.left_out}."
+    return (
+        f"Names single blood cells by {methods[network.method]}.{without} In the library `bc_sam`, as a comparison "
+        "for [BC-SAM](https://arxiv.org/abs/2408.06716)."
+    )
+
+
+def _tags(config: BCSamConfig) -> list[str]:
+    """The tags of a model; those of what only BC-SAM has are left away from others."""
+    of_bc_sam = ("segment-anything", "lora", "domain-adaptation", "skops")
+    if config.network is None:
+        return list(TAGS)
+    return [*(tag for tag in TAGS if tag not in of_bc_sam), config.network.method]
+
+
+def _plain_base(config: BCSamConfig) -> str:
+    """How `SamModel.from_pretrained` is asked for the base, as Python source."""
+    if config.base_inside:
+        return '"base"'
+    return f'"{config.base}"' + (f', revision="{config.base_revision}"' if config.base_revision else "")
+
+
+def _shown_classifier(config: BCSamConfig, evaluation: Evaluation | None) -> str:
+    measured = evaluation.classifiers if evaluation else []
+    return config.default_classifier if config.default_classifier in measured or not measured else measured[0]
+
+
+def _shipped(evaluation: Evaluation) -> list[tuple[str, str]]:
+    """The directions of the source that the model's own classifiers learned from: all laboratories together."""
+    sources = [source for source, _ in evaluation.directions]
+    own = ALL if ALL in sources else sources[-1]
+    return [direction for direction in evaluation.directions if direction[0] == own]
+
+
+def _costs(evaluation: Evaluation | None) -> Iterator[tuple[str, float, float]]:
+    """Name, mean seconds and highest memory (MiB) of each stage."""
+    timings = evaluation.timings if evaluation else []
+    for stage in dict.fromkeys(timing.stage for timing in timings):
+        own = [timing for timing in timings if timing.stage == stage]
+        yield stage, float(np.mean([t.seconds for t in own])), max(t.peak_memory_mib for t in own)
+
+
+def _per_class(evaluation: Evaluation | None, classifier: str) -> Iterator[dict[str, Any]]:
+    """Precision, recall and F1 of each class, percent, in the directions of the model's own classifiers."""
+    if evaluation is None or not evaluation.pairs:
+        return
+    for source, target in _shipped(evaluation):
+        matrix = evaluation.confusion(classifier, source, target)
+        right, cells, called = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
+        rows = [
+            {
+                "label": label,
+                "cells": int(cells[i]),
+                "precision": _percent(right[i], called[i]),
+                "recall": _percent(right[i], cells[i]),
+                "f1": _percent(2 * right[i], cells[i] + called[i]),
+            }
+            for i, label in enumerate(evaluation.labels)
+            if cells[i]
+        ]
+        yield {"source": source, "target": target, "rows": rows}
+
+
+def _percent(part: int, whole: int) -> str:
+    return Score(part / whole if whole else math.nan).percent
+
+
+def _metadata(
+    config: BCSamConfig, evaluation: Evaluation | None, record: TrainingRecord | None, name: str, classifier: str
+) -> dict[str, Any]:
+    """What the Hub reads: what it is, what it is made of, and how it did."""
+    hub_ids = [data.hub_id for data in record.data if data.hub_id] if record else []
+    results = list(_eval_results(evaluation, classifier)) if evaluation else []
+    optional: dict[str, Any] = {}
+    if config.base is not None:
+        relation = "adapter" if config.network is None else "finetune"
+        optional |= {"base_model": config.base, "base_model_relation": relation}
+    if hub_ids:
+        optional["datasets"] = hub_ids
+    if results:
+        metrics = list(dict.fromkeys(result.metric_type for result in results))
+        optional |= {"eval_results": results, "model_name": name, "metrics": metrics}
+    data = ModelCardData(
+        library_name="bc_sam",
+        pipeline_tag="image-classification",
+        license="apache-2.0",
+        tags=_tags(config),
+        **optional,
+    )
+    return data.to_dict()
+
+
+def _eval_results(evaluation: Evaluation, classifier: str) -> Iterator[EvalResult]:
+    """The means over the folds of one classifier, in every direction."""
+    for source, target in evaluation.directions:
+        for measure, metric in METRICS.items():
+            value = _measured(evaluation, classifier, source, target, measure)
+            if math.isnan(value):
+                continue
+            yield EvalResult(
+                task_type="image-classification",
+                task_name="Blood cell classification",
+                dataset_type=re.sub(r"[^\w.-]+", "-", target),
+                dataset_name=target,
+                dataset_config=f"trained on {source}, tested on {target}",
+                dataset_split=f"{evaluation.protocol}, folds of seed {evaluation.seed}",
+                metric_type=metric,
+                metric_name=f"{measure} of {classifier}",
+                metric_value=round(value, 4),
+            )
+
+
+def _measured(evaluation: Evaluation, classifier: str, source: str, target: str, measure: str) -> float:
+    if measure == "calibration_error":
+        return evaluation.calibration_error(classifier, source, target)
+    return evaluation.mean_std(classifier, source, target, measure)[0]

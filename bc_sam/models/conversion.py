@@ -1,0 +1,43 @@
+"""From checkpoints of the original BC-SAM to a model folder of this package."""
+
+from pathlib import Path
+
+from bc_sam.config.arguments import BCSamConfig
+from bc_sam.models.bc_sam import BCSam
+from bc_sam.networks.autoencoder import CrossDomainAutoencoder
+from bc_sam.networks.sam.encoding import feature_shape
+from bc_sam.networks.sam.loading import load_sam
+from bc_sam.networks.sam.segment_anything import adapter_from_original, autoencoder_from_original, read_torch_file
+from bc_sam.utils.hub import is_hub_id
+
+
+def convert_original(sam: str, adapter: Path, autoencoder: Path, *, image_size: int = 224) -> BCSam:
+    """Joins the original's files to a model. It has no classifiers: the original saved none.
+
+    Args:
+        sam: The SAM that was fine-tuned: ``sam_vit_b_01ec64.pth``, a folder, or a Hub id.
+        adapter: What stage 1 saved, such as ``epoch_85.pth``.
+        autoencoder: The state dict of the autoencoder.
+        image_size: Side of the square that SAM saw, pixels.
+
+    Raises:
+        UntrustedFileError: If a file can only be opened by running code that it holds.
+        WeightsError: If a tensor is missing, unexpected or misshapen.
+    """
+    state = read_torch_file(adapter)
+    base = load_sam(sam, image_size=image_size)
+    width = feature_shape(base)[0]
+    weights = autoencoder_from_original(read_torch_file(autoencoder), feature_channels=width, source=str(autoencoder))
+    on_hub = is_hub_id(sam)
+    config = BCSamConfig(
+        base=sam if on_hub else None,
+        base_revision=base.config._commit_hash if on_hub else None,
+        base_inside=not on_hub,
+        image_size=image_size,
+        mask_tokens="two" if any(name.startswith("mask_decoder.") for name in state) else "single",
+        feature_channels=width,
+        latent_dim=weights["encoder.6.weight"].shape[0],
+    )
+    model = CrossDomainAutoencoder(config.feature_channels, config.latent_dim)
+    model.load_state_dict(weights, strict=True)
+    return BCSam(config, adapter_from_original(state, base, base=config.base), model, {})

@@ -1,0 +1,1 @@
+"""Torch networks, and what they compute from cells."""

@@ -1,0 +1,173 @@
+"""What stage 1 sees in every cell, computed once: feature maps, masks, and the cells cut out."""
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from peft import PeftModel
+from torch import Tensor, nn
+from tqdm import tqdm
+from transformers import SamModel
+
+from bc_sam.config.arguments import BCSamConfig, Precision
+from bc_sam.data.cell_crop import cell_target, largest_component
+from bc_sam.networks.autoencoder import CrossDomainAutoencoder
+from bc_sam.networks.feature_store import (
+    SHARD_CELLS,
+    FeatureStore,
+    ShardedArray,
+    missing_cells,
+    remove_unfit_shards,
+    write_shard,
+)
+from bc_sam.networks.precision import dtype_of
+from bc_sam.networks.sam.compiling import WORTH_COMPILING, compile_blocks
+from bc_sam.networks.sam.encoding import cell_logits, encode, normalise, upsample_logits
+from bc_sam.networks.sam.lora import merge
+from bc_sam.networks.sam.weights import frozen_copy
+from bc_sam.utils.malloc import return_freed_memory, reuse_freed_memory
+
+if TYPE_CHECKING:  # their packages are of training, which predicting does without
+    from accelerate import Accelerator
+
+    from bc_sam.data.store import CellStore
+
+
+def default_batch_size(device: torch.device) -> int:
+    """Returns the images a step that suit a device; ``bc-sam bench`` measures what suits it best."""
+    return 16 if device.type == "cpu" else 64
+
+
+def inference_sam(sam: SamModel | PeftModel, device: str | torch.device, precision: Precision = "no") -> SamModel:
+    """Returns a copy of a SAM that is ready to encode: merged, frozen, on its device, in its number format.
+
+    What neither the LoRA nor the number format changes it shares with the original, not to be trained further.
+
+    Args:
+        sam: A SAM, plain or with its adapter.
+        device: Where to compute.
+        precision: Number format of the encoder's weights; the mask decoder, which costs little, keeps float32.
+    """
+    if torch.device(device).type == "cpu":
+        reuse_freed_memory()
+    merged = merge(sam) if isinstance(sam, PeftModel) else frozen_copy(sam)
+    merged.to(device)  # type: ignore[arg-type]  # the library types it as taking no argument
+    merged.vision_encoder.to(dtype_of(precision, torch.device(device)))  # type: ignore[arg-type]
+    return merged
+
+
+@torch.inference_mode()
+def encode_pixels(sam: SamModel, config: BCSamConfig, pixels: np.ndarray) -> Tensor:
+    """Runs SAM's encoder on a batch of pixels.
+
+    Args:
+        sam: What `inference_sam` returned.
+        config: Gives the pixels' mean and deviation.
+        pixels: (B, S, S, 3) uint8, RGB.
+
+    Returns:
+        Feature maps (B, C, h, w) on SAM's device, in the encoder's number format.
+    """
+    images = normalise(torch.tensor(pixels, device=sam.device), config.image_mean, config.image_std)
+    return encode(sam, images.to(sam.vision_encoder.patch_embed.projection.weight.dtype))
+
+
+@torch.inference_mode()
+def predict_masks(sam: SamModel, config: BCSamConfig, features: Tensor) -> np.ndarray:
+    """Returns the cell in each image, the largest part of its mask: (B, S, S) bool; all false where none is seen."""
+    logits = cell_logits(sam, features, mask_tokens=config.mask_tokens)
+    masks = upsample_logits(logits, config.image_size) > 0
+    return np.stack([largest_component(mask) for mask in masks.cpu().numpy()])
+
+
+def extract_features(
+    sam: SamModel,
+    config: BCSamConfig,
+    cells: "CellStore",
+    folder: Path,
+    *,
+    accelerator: "Accelerator",
+    batch_size: int | None = None,
+) -> FeatureStore:
+    """Computes the features of all cells that this very encoder has not left there already.
+
+    Args:
+        sam: What `inference_sam` returned.
+        config: Gives the pixels' mean and deviation and how to read the mask.
+        cells: The images.
+        folder: Where the shards go; damaged ones are computed again, those of other encoders removed.
+        accelerator: The processes, which share the cells.
+        batch_size: Images a step; by default what suits the device.
+
+    Returns:
+        The opened store.
+
+    Raises:
+        BCSamError: If the disk has no room.
+    """
+    encoder = _fingerprint_encoder(sam, config)
+    if accelerator.is_main_process:
+        remove_unfit_shards(folder, encoder)
+    accelerator.wait_for_everyone()
+    missing = missing_cells(folder, cells.digests, encoder)
+    batch_size = batch_size or default_batch_size(sam.device)
+    if len(missing) >= WORTH_COMPILING * accelerator.num_processes:
+        compile_blocks(sam, batch_size)
+    shards = [missing[start : start + SHARD_CELLS] for start in range(0, len(missing), SHARD_CELLS)]
+    accelerator.wait_for_everyone()  # until all have seen what is missing
+    own = shards[accelerator.process_index :: accelerator.num_processes]
+    with tqdm(total=len(missing), desc="Features", unit="cell", disable=not accelerator.is_main_process) as bar:
+        for rows in own:
+            features = _shard_features(sam, config, cells, rows, batch_size)
+            write_shard(folder, encoder, cells.digests[rows], features)
+            del features
+            return_freed_memory()
+            bar.update(len(rows) * accelerator.num_processes)
+    accelerator.wait_for_everyone()
+    return FeatureStore(folder, cells.digests, encoder)
+
+
+def _shard_features(
+    sam: SamModel, config: BCSamConfig, cells: "CellStore", rows: np.ndarray, batch_size: int
+) -> dict[str, np.ndarray]:
+    """Features of some cells."""
+    maps, masks, targets = [], [], list[np.ndarray]()
+    for start in range(0, len(rows), batch_size):
+        pixels = cells.pixels[rows[start : start + batch_size]]
+        features = encode_pixels(sam, config, pixels)
+        outlines = predict_masks(sam, config, features)
+        targets += [cell_target(*cell) for cell in zip(pixels, outlines, strict=True)]
+        maps.append(features.half().cpu().numpy())
+        masks.append(outlines)
+    return {
+        "maps": np.concatenate(maps),
+        "masks": np.concatenate(masks),
+        "targets": np.stack(targets),
+    }
+
+
+def _fingerprint_encoder(sam: SamModel, config: BCSamConfig) -> str:
+    """Names all that decides the features of given pixels, beside the code."""
+    said = repr((fingerprint_weights(sam), config.image_mean, config.image_std, config.mask_tokens))
+    return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
+
+
+def fingerprint_weights(model: nn.Module) -> str:
+    """Returns a hash of every tensor of a model, by name and type."""
+    digest = hashlib.blake2b(digest_size=16)
+    for name, tensor in sorted(model.state_dict().items()):
+        digest.update(f"{name} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()
+
+
+@torch.inference_mode()
+def embed_features(autoencoder: CrossDomainAutoencoder, maps: ShardedArray, batch_size: int = 256) -> np.ndarray:
+    """Returns the latents (n, d), float32, of stored feature maps (n, C, h, w)."""
+    device = next(autoencoder.parameters()).device
+    batches = (maps[start : start + batch_size] for start in range(0, len(maps), batch_size))
+    return np.concatenate(
+        [autoencoder.encode(torch.tensor(batch, device=device).float()).cpu().numpy() for batch in batches]
+    )

@@ -1,0 +1,54 @@
+"""Which number format a device computes in fast."""
+
+import torch
+
+from bc_sam.config.arguments import Precision
+from bc_sam.errors import ConfigError
+
+_DTYPES: dict[str, Precision] = {"auto": "auto", "float32": "no", "bfloat16": "bf16", "float16": "fp16"}
+
+
+def precision_of(dtype: str | torch.dtype) -> Precision:
+    """Returns the number format of matrix products that a dtype stands for.
+
+    Raises:
+        ConfigError: If it is none of ``"auto"``, ``"float32"``, ``"bfloat16"``, ``"float16"`` and torch's dtypes.
+
+    Example:
+        >>> precision_of(torch.bfloat16)
+        'bf16'
+    """
+    name = str(dtype).removeprefix("torch.")
+    if name not in _DTYPES:
+        raise ConfigError(f"There is no dtype {name!r} here; choose one of {', '.join(_DTYPES)}.")
+    return _DTYPES[name]
+
+
+def resolve_precision(precision: Precision, device: torch.device) -> Precision:
+    """Turns ``"auto"`` into bf16 where the device has matrix units for it, else into full precision.
+
+    Args:
+        precision: ``"auto"``, ``"no"``, ``"bf16"`` or ``"fp16"``.
+        device: The device that computes.
+
+    Returns:
+        Anything but ``"auto"``.
+    """
+    if precision != "auto":
+        return precision
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
+    # A processor without bf16 instructions emulates it, which is slower than float32.
+    fast = ("avx512_bf16", "amx_bf16")
+    return "bf16" if device.type == "cpu" and any(map(torch.cpu.get_capabilities().get, fast)) else "no"
+
+
+def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
+    """Returns the type of the weights of a model that computes at `precision` on `device`.
+
+    Example:
+        >>> dtype_of("bf16", torch.device("cpu"))
+        torch.bfloat16
+    """
+    dtypes = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+    return dtypes[resolve_precision(precision, device)]

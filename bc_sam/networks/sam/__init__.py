@@ -1,0 +1,1 @@
+"""Segment Anything: loading, resizing, encoding, LoRA."""

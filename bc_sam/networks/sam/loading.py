@@ -1,0 +1,131 @@
+"""Loads a Segment Anything model from any source, at any image size."""
+
+from pathlib import Path
+from typing import Any
+
+from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
+
+from bc_sam.errors import WeightsError
+from bc_sam.networks.sam.attention import join_biases
+from bc_sam.networks.sam.resizing import patch_grid, resize_sam
+from bc_sam.networks.sam.safe_folder import load_sam_folder
+from bc_sam.networks.sam.segment_anything import read_torch_file, sam_from_original
+from bc_sam.networks.sam.weights import seeded
+from bc_sam.utils.hub import download_snapshot, is_hub_id
+
+_FILES = ("config.json", "model*.safetensors", "model.safetensors.index.json")
+
+
+def load_sam(
+    source: str | Path,
+    *,
+    image_size: int = 224,
+    revision: str | None = None,
+    token: str | bool | None = None,
+    cache_dir: str | Path | None = None,
+    local_files_only: bool = False,
+    force_download: bool = False,
+    seed: int = 0,
+) -> SamModel:
+    """Loads a `SamModel` and resizes it to `image_size`; every weight comes from the source or it is an error.
+
+    Args:
+        source: Hub id such as ``"facebook/sam-vit-base"``; a folder with ``config.json`` and
+            ``model.safetensors``; a ``.pth`` checkpoint of the original `segment_anything`; or ``"tiny"`` for a new
+            small model with random weights (a folder of that name is ``"./tiny"``).
+        image_size: Side of the square that the model shall see, pixels; a multiple of its patch size.
+        revision: Branch, tag or commit on the Hub.
+        token: Hub token; ``True`` takes the stored one.
+        cache_dir: Folder of the Hub's cache.
+        local_files_only: Do not ask the Hub, take what the cache holds.
+        force_download: Download again what the cache holds.
+        seed: Seed of the random weights of ``"tiny"``; the global generators stay as they are.
+
+    Returns:
+        The model in eval mode, float32.
+
+    Raises:
+        WeightsError: If the source is not found, or does not fill the model exactly.
+        HubError: If the Hub lacks it or cannot be reached.
+        UntrustedFileError: If the weights are a pickle that is more than plain tensors.
+        ConfigError: If `image_size` does not fit the model's patches.
+
+    Example:
+        >>> sam = load_sam("tiny", image_size=224)
+        >>> sam.config.vision_config.image_size
+        224
+    """
+    path = Path(source)
+    if source == "tiny":
+        return _new_sam(tiny_sam_config(image_size), seed)
+    if path.is_file():
+        sam = sam_from_original(read_torch_file(path), source=str(path))
+    elif path.is_dir():
+        sam = load_sam_folder(path, str(path))
+    elif not is_hub_id(source):
+        raise WeightsError(f"There is no file or folder {source}. Give a path that exists, a Hub id, or 'tiny'.")
+    else:
+        options: dict[str, Any] = {
+            "token": token,
+            "cache_dir": cache_dir,
+            "local_files_only": local_files_only,
+            "force_download": force_download,
+        }
+        return load_hub_sam(str(source), image_size=image_size, revision=revision, **options)
+    return resize_sam(sam, image_size)
+
+
+def load_hub_sam(repo_id: str, *, image_size: int = 224, revision: str | None = None, **options: Any) -> SamModel:
+    """Loads a SAM from the Hub, also where a folder of the same name lies here; see `load_sam`.
+
+    Args:
+        repo_id: Hub id.
+        image_size: Side of the square that the model shall see, pixels.
+        revision: Branch, tag or commit.
+        **options: As for `bc_sam.utils.hub.download_snapshot`.
+
+    Raises:
+        HubError: If there is no such repository or revision, or the Hub cannot be reached.
+        WeightsError: If it does not fill the model exactly.
+    """
+    folder = download_snapshot(repo_id, _FILES, revision=revision, **options)
+    sam = load_sam_folder(folder, repo_id)
+    sam.config._commit_hash = folder.name  # where transformers keeps it, for a caller who pins the base
+    return resize_sam(sam, image_size)
+
+
+def tiny_sam_config(image_size: int = 224) -> SamConfig:
+    """Returns the sizes of a SAM of 5.65 million encoder parameters, which two processor cores can train.
+
+    Its blocks all attend globally: a grid of 14 x 14 patches is no larger than one of SAM's windows.
+
+    Raises:
+        ConfigError: If `image_size` is not a multiple of 16.
+    """
+    grid = patch_grid(image_size, 16)
+    vision = SamVisionConfig(
+        hidden_size=256,
+        num_hidden_layers=6,
+        num_attention_heads=8,
+        mlp_dim=1024,
+        image_size=image_size,
+        window_size=grid,
+        global_attn_indexes=list(range(6)),
+        # The library's default, 1e-10, is meant to be overwritten by a checkpoint; no signal would pass.
+        initializer_range=0.02,
+    )
+    # Width of the random Fourier features of positions: 1 as in the original. The library's default, half the hidden
+    # size, is meant to be overwritten too; it would give neighbouring positions unrelated codes.
+    vision.scale = 1
+    prompt = SamPromptEncoderConfig(image_size=image_size)
+    return SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=SamMaskDecoderConfig())
+
+
+def _new_sam(config: SamConfig, seed: int) -> SamModel:
+    """Draws a SAM from a seed."""
+    with seeded(seed):
+        sam = join_biases(SamModel(config).eval())
+    # Its width has done its work. The library writes this number to disk, but reads another.
+    vision: Any = config.vision_config
+    vision.scale = vision.hidden_size // 2
+    return sam

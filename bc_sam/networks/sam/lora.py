@@ -1,0 +1,216 @@
+"""LoRA on q and v of every block of the image encoder, kept in PEFT's format (BC-SAM, section 2.1).
+
+SAM computes q, k and v with one linear layer of width d -> 3 d. A LoRA of rank r on q and another on v is therefore
+exactly one LoRA of rank 2 r on that layer, with the first r of its inner dimensions for q and the last r for v:
+
+    A (2 r, d) = [A_q; A_v]        B (3 d, 2 r) = [[B_q, 0], [0, 0], [0, B_v]]
+
+The zeros, among them all that would touch k, must stay zero in training; `constrain_to_q_and_v` sees to it.
+"""
+
+import copy
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+from peft import (
+    LoraConfig,
+    PeftModel,
+    get_base_model_state_dict,
+    get_peft_model_state_dict,
+    set_peft_model_state_dict,
+)
+from peft.tuners.lora import LoraLayer
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from transformers import SamModel
+
+from bc_sam.errors import UntrustedFileError, WeightsError
+from bc_sam.networks.sam.encoding import MaskTokens, freeze_unused
+from bc_sam.networks.sam.lora_config import qkv_lora, read_qkv_lora
+from bc_sam.networks.sam.weights import build_sam, frozen_copy, require_match, seeded
+
+_ADAPTER = "default"  # PEFT's name for the only adapter of a model
+_CONFIG_FILE = "adapter_config.json"
+_WEIGHTS_FILE = "adapter_model.safetensors"
+
+
+def add_lora(
+    sam: SamModel,
+    rank: int = 4,
+    *,
+    mask_tokens: MaskTokens = "single",
+    base: str | None = None,
+    base_revision: str | None = None,
+    seed: int = 0,
+) -> PeftModel:
+    """Adds a new LoRA; what remains trainable is the LoRA, the mask decoder and the prompt of no mask.
+
+    A is drawn Kaiming-uniform and B is zero, so the model computes at first what it did before; the scale is 1.
+
+    Args:
+        sam: Any SAM. It is changed in place: use the returned model from here on.
+        rank: Rank on q, and on v.
+        mask_tokens: How the cell will be read, see `bc_sam.networks.sam.encoding.cell_logits`; what that never reads is frozen.
+        base: Hub id of `sam`, to be named in the adapter's configuration.
+        base_revision: Its revision on the Hub.
+        seed: Seed of A; the global generators stay as they are.
+
+    Returns:
+        The model, trainable, in the mode (train or eval) of `sam`.
+
+    Example:
+        >>> from bc_sam.networks.sam.loading import load_sam
+        >>> model = add_lora(load_sam("tiny"), rank=4)
+        >>> model.peft_config["default"].r  # 4 for q and 4 for v
+        8
+    """
+    # PEFT scales by alpha / r; the paper does not scale.
+    model = _wrap(sam, qkv_lora(2 * rank, 2 * rank, base, base_revision), seed)
+    constrain_to_q_and_v(model)
+    freeze_unused(model, mask_tokens=mask_tokens)
+    return model
+
+
+def constrain_to_q_and_v(model: PeftModel) -> None:
+    """Keeps every entry of B that is not q's or v's at zero, by zeroing its gradient.
+
+    Any optimiser then leaves them at exactly zero, with weight decay too. The hooks live on the parameters: call this
+    again on a copy of the model. `add_lora` and `load_adapter` call it.
+
+    Raises:
+        WeightsError: If such an entry is not zero already.
+    """
+    for name, parameter in model.named_parameters():
+        if ".lora_B." not in name:
+            continue
+        outside = _outside_q_and_v(parameter)
+        if parameter.detach()[outside].any():
+            raise WeightsError(
+                f"{name} adapts k, or mixes q and v. This LoRA was not made by bc_sam: use it for inference only."
+            )
+        # masked_fill, not a product: an infinite gradient of mixed precision must not become NaN here.
+        parameter.register_hook(lambda gradient, mask=outside: gradient.masked_fill(mask.to(gradient.device), 0))
+
+
+def save_adapter(model: PeftModel, folder: str | Path) -> None:
+    """Writes ``adapter_config.json`` and ``adapter_model.safetensors``, which plain `peft` opens on a plain SAM.
+
+    Unlike `PeftModel.save_pretrained` it writes no model card, asks no Hub and names no base that it was not told.
+
+    Args:
+        model: What `add_lora` or `load_adapter` returned, out of any wrapper of a training framework.
+        folder: Where to write; made if missing.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    state = get_peft_model_state_dict(model, save_embedding_layers=False)
+    state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    save_file(state, folder / _WEIGHTS_FILE, metadata={"format": "pt"})
+    config = copy.copy(model.peft_config[_ADAPTER])
+    config.inference_mode = True
+    config.save_pretrained(str(folder))
+
+
+def load_adapter(
+    sam: SamModel, folder: str | Path, *, is_trainable: bool = False, mask_tokens: MaskTokens = "single"
+) -> PeftModel:
+    """Reads what `save_adapter` wrote; every tensor must be there, and no other. Never asks the network.
+
+    Args:
+        sam: The SAM that the adapter was trained on, at the same image size. It is changed in place. For an adapter
+            with two mask tokens cut it first with `bc_sam.networks.sam.resizing.keep_mask_tokens`.
+        folder: A local folder.
+        is_trainable: Go on training, under the same constraints as in `add_lora`; otherwise all is frozen and the
+            model is in eval mode.
+        mask_tokens: As in `add_lora`; used only for training.
+
+    Raises:
+        WeightsError: If a file is missing or damaged, or does not fit `sam`.
+        ConfigError: If the configuration is no JSON.
+        UntrustedFileError: If the weights are there only as a pickle, or the configuration asks PEFT for anything that
+            `add_lora` does not.
+    """
+    folder = Path(folder)
+    state = _read_adapter_weights(folder)
+    config = read_qkv_lora(folder / _CONFIG_FILE, sam.vision_encoder.config.hidden_size)
+    config.inference_mode = not is_trainable
+    model = _wrap(sam, config, seed=0)
+    require_match(get_peft_model_state_dict(model, save_embedding_layers=False), state, str(folder))
+    set_peft_model_state_dict(model, state)
+    if not is_trainable:
+        return model.requires_grad_(False).eval()
+    constrain_to_q_and_v(model)
+    freeze_unused(model, mask_tokens=mask_tokens)
+    return model
+
+
+def make_trainable(model: PeftModel, *, mask_tokens: MaskTokens = "single") -> None:
+    """Lets a loaded adapter learn on, in place, under the same constraints as in `add_lora`."""
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(".lora_" in name or ".modules_to_save." in name)
+    constrain_to_q_and_v(model)
+    freeze_unused(model, mask_tokens=mask_tokens)
+    model.train()
+
+
+def merge(model: PeftModel) -> SamModel:
+    """Returns a plain `SamModel` for inference, with the LoRA added to its weights.
+
+    Args:
+        model: Stays as it is.
+
+    Returns:
+        A copy that computes the same, frozen and in eval mode. What the LoRA does not reach it shares with the model.
+    """
+    reached = (p for module in model.modules() if isinstance(module, LoraLayer) for p in module.parameters())
+    merged = frozen_copy(model, own=reached).merge_and_unload()
+    merged.tie_weights()
+    return merged
+
+
+def base_model(model: PeftModel) -> SamModel:
+    """Returns the plain `SamModel` underneath, on which a saved adapter opens again; it shares the base's tensors."""
+    config: Any = copy.deepcopy(model.get_base_model().config)
+    return build_sam(config, get_base_model_state_dict(model), "the base of the adapter")
+
+
+def _wrap(sam: SamModel, config: LoraConfig, seed: int) -> PeftModel:
+    """Puts a new adapter around a SAM and checks that it reached every block."""
+    with seeded(seed), warnings.catch_warnings():
+        # peft 0.21 still reads a property that transformers has renamed.
+        warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
+        model = PeftModel(sam, config, adapter_name=_ADAPTER)
+    blocks, adapted = len(sam.vision_encoder.layers), len(model.targeted_module_names)
+    if adapted != blocks:
+        raise WeightsError(
+            f"The LoRA adapts {adapted} layers of a SAM with {blocks} blocks; it must adapt one in each."
+        )
+    return model
+
+
+def _outside_q_and_v(lora_b: Tensor) -> Tensor:
+    """Marks the entries of B (3 d, 2 r) that must stay zero: all but the q rows' first half and the v rows' second."""
+    width, rank = lora_b.shape[0] // 3, lora_b.shape[1] // 2
+    outside = torch.ones_like(lora_b, dtype=torch.bool)
+    outside[:width, :rank] = False
+    outside[2 * width :, rank:] = False
+    return outside
+
+
+def _read_adapter_weights(folder: Path) -> dict[str, Tensor]:
+    for name in (_CONFIG_FILE, _WEIGHTS_FILE):
+        if (folder / name).is_file():
+            continue
+        if (folder / "adapter_model.bin").is_file():
+            raise UntrustedFileError(
+                f"{folder} has its weights only as a pickle (.bin), which is not opened. Where you trust it, load it "
+                "with peft and save it again with save_pretrained."
+            )
+        raise WeightsError(f"There is no {name} in {folder}. Give a local folder written by save_adapter.")
+    try:
+        return load_file(folder / _WEIGHTS_FILE)
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"{folder / _WEIGHTS_FILE} cannot be read: {error}. Copy or download it again.") from error

@@ -1,0 +1,267 @@
+"""Reads checkpoints of the original code: SAM of `segment_anything`, and LoRA and autoencoder of BC-SAM.
+
+Names are only ever translated from ours to the original's, for every tensor that our model needs; so nothing can be
+missing, left over or misshapen unnoticed, and errors name tensors as the file does.
+"""
+
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from peft import PeftModel, get_peft_model_state_dict, set_peft_model_state_dict
+from torch import Tensor
+from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
+
+from bc_sam.errors import UntrustedFileError, WeightsError
+from bc_sam.networks.autoencoder import CrossDomainAutoencoder
+from bc_sam.networks.sam.lora import add_lora
+from bc_sam.networks.sam.resizing import keep_mask_tokens
+from bc_sam.networks.sam.weights import build_sam, require_match
+
+#: Replacements, in order, that turn a tensor's name in transformers into its name in segment_anything.
+_TO_ORIGINAL = (
+    (r"^(shared_image_embedding|prompt_encoder\.shared_embedding)\.positional_embedding$",
+     r"prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"),
+    (r"^vision_encoder\.layers\.", r"vision_encoder.blocks."),
+    (r"^vision_encoder\.neck\.conv1\.", r"vision_encoder.neck.0."),
+    (r"^vision_encoder\.neck\.layer_norm1\.", r"vision_encoder.neck.1."),
+    (r"^vision_encoder\.neck\.conv2\.", r"vision_encoder.neck.2."),
+    (r"^vision_encoder\.neck\.layer_norm2\.", r"vision_encoder.neck.3."),
+    (r"^vision_encoder\.patch_embed\.projection\.", r"vision_encoder.patch_embed.proj."),
+    (r"^vision_encoder\.", r"image_encoder."),
+    (r"\.point_embed\.", r".point_embeddings."),
+    (r"\.mask_embed\.conv1\.", r".mask_downscaling.0."),
+    (r"\.mask_embed\.layer_norm1\.", r".mask_downscaling.1."),
+    (r"\.mask_embed\.conv2\.", r".mask_downscaling.3."),
+    (r"\.mask_embed\.layer_norm2\.", r".mask_downscaling.4."),
+    (r"\.mask_embed\.conv3\.", r".mask_downscaling.6."),
+    (r"\.upscale_conv1\.", r".output_upscaling.0."),
+    (r"\.upscale_layer_norm\.", r".output_upscaling.1."),
+    (r"\.upscale_conv2\.", r".output_upscaling.3."),
+    # Perceptrons of three layers: first, hidden and last.
+    (r"(_mlps\.\d+|iou_prediction_head)\.layers\.0\.", r"\1.layers.1."),
+    (r"(_mlps\.\d+|iou_prediction_head)\.proj_in\.", r"\1.layers.0."),
+    (r"(_mlps\.\d+|iou_prediction_head)\.proj_out\.", r"\1.layers.2."),
+    (r"\.layer_norm_final_attn\.", r".norm_final_attn."),
+    (r"\.layer_norm(\d)\.", r".norm\1."),
+)  # fmt: skip
+
+
+def read_torch_file(path: str | Path) -> dict[str, Tensor]:
+    """Reads a file of named tensors, written by `torch.save`, without running anything that it holds.
+
+    Args:
+        path: The file. Its tensors are mapped into memory, not read, where its format allows.
+
+    Returns:
+        Tensors by name, on the CPU. The prefix ``module.`` of `DataParallel` is taken off.
+
+    Raises:
+        UntrustedFileError: If it can only be opened by running code, such as a pickled model.
+        WeightsError: If it is missing or damaged, or holds something other than named tensors.
+    """
+    path = Path(path)
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+    except pickle.UnpicklingError as error:
+        raise UntrustedFileError(
+            f"{path} is no plain file of tensors; opening it could run code that it holds, so it stays closed. "
+            "Where you trust it, and have the code that wrote it, convert it: "
+            "torch.save(torch.load(old, weights_only=False).state_dict(), new)."
+        ) from error
+    except Exception as error:  # a damaged pickle can fail in any way
+        raise WeightsError(f"{path} cannot be read as a torch file: {error} Copy or download it again.") from error
+    if not isinstance(state, Mapping) or not state:
+        raise WeightsError(
+            f"{path} holds {type(state).__name__}, not named tensors. Save a model's state_dict instead."
+        )
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise WeightsError(
+                f"{path} holds {type(value).__name__} as {name!r}, not a tensor. Save the state_dict alone."
+            )
+    parallel = all(name.startswith("module.") for name in state)
+    return {name.removeprefix("module.") if parallel else name: tensor for name, tensor in state.items()}
+
+
+def sam_from_original(state: Mapping[str, Tensor], *, source: str = "the checkpoint") -> SamModel:
+    """Builds a `SamModel` from a checkpoint of `segment_anything`, at the checkpoint's own image size.
+
+    Width, depth, heads, windows and the number of mask tokens are read from the shapes.
+
+    Args:
+        state: Tensors by their original names, ``image_encoder.*``, ``prompt_encoder.*`` and ``mask_decoder.*``.
+        source: Where they came from, for the error message.
+
+    Returns:
+        The model in eval mode, float32, with tensors of its own.
+
+    Raises:
+        WeightsError: If a tensor is missing, unexpected or misshapen; it is named as in `state`.
+    """
+    config = _infer_config(state, source)
+    with torch.device("meta"):
+        expected = SamModel(config).state_dict()
+    return build_sam(config, _translate(expected, state, source), source)
+
+
+def adapter_from_original(
+    state: Mapping[str, Tensor],
+    sam: SamModel,
+    *,
+    base: str | None = None,
+    base_revision: str | None = None,
+    source: str = "the adapter",
+) -> PeftModel:
+    """Turns what the original saves after stage 1 (``epoch_85.pth``) into a PEFT model.
+
+    Args:
+        state: ``w_a_000`` (r, d), ``w_b_000`` (d, r) and so on, q and v of each block in turn; and, where the file has
+            them, all of ``prompt_encoder.*`` and ``mask_decoder.*``, the latter with two mask tokens. Without them
+            those of `sam` stay.
+        sam: The SAM that it was trained on, at the same image size; it is used up.
+        base: Hub id of `sam`, to be named in the adapter's configuration.
+        base_revision: Its revision on the Hub.
+        source: Where `state` came from, for the error message.
+
+    Returns:
+        The model, trainable, in eval mode, with the cell read from ``"two"`` mask tokens where `state` has a decoder
+        and from the ``"single"`` one otherwise.
+
+    Raises:
+        WeightsError: If a tensor is missing, unexpected or misshapen, or `sam` is another base.
+    """
+    modules = {name: value for name, value in state.items() if name.startswith(("prompt_encoder.", "mask_decoder."))}
+    lora = {name: value for name, value in state.items() if name not in modules}
+    if modules:
+        sam = _fit_decoder(sam, modules, source)
+    fused = _fuse_lora(lora, len(sam.vision_encoder.layers), sam.vision_encoder.config.hidden_size, source)
+    model = add_lora(
+        sam,
+        rank=lora["w_a_000"].shape[0],
+        mask_tokens="two" if modules else "single",
+        base=base,
+        base_revision=base_revision,
+    )
+    expected = get_peft_model_state_dict(model, save_embedding_layers=False)
+    if modules:
+        prefix = "base_model.model."
+        saved = {name.removeprefix(prefix): value for name, value in expected.items() if ".lora_" not in name}
+        translated = _translate(saved, modules, source)
+        fused |= {prefix + name: tensor for name, tensor in translated.items()}
+    set_peft_model_state_dict(model, expected | fused)
+    return model
+
+
+def autoencoder_from_original(
+    state: Mapping[str, Tensor], *, feature_channels: int = 768, source: str = "the autoencoder"
+) -> dict[str, Tensor]:
+    """Checks the weights of the original autoencoder, whose names `CrossDomainAutoencoder` shares.
+
+    Args:
+        state: Its state dict, as `read_torch_file` returns it.
+        feature_channels: Width of the SAM that it was trained on.
+        source: Where it came from, for the error message.
+
+    Returns:
+        The state dict of a `bc_sam.networks.autoencoder.CrossDomainAutoencoder` with the paper's sizes.
+
+    Raises:
+        WeightsError: If a tensor is missing, unexpected or misshapen.
+    """
+    with torch.device("meta"):
+        expected = CrossDomainAutoencoder(feature_channels).state_dict()
+    require_match(expected, state, source)
+    return dict(state)
+
+
+def _translate(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
+    """Finds each expected tensor in `state` under its original name; the result has tensors of its own, float32."""
+    names = {name: _original_name(name) for name in expected}
+    require_match({names[name]: tensor for name, tensor in expected.items()}, state, source)
+    return {name: state[names[name]].to(torch.float32, copy=True) for name in expected}
+
+
+def _original_name(name: str) -> str:
+    for pattern, replacement in _TO_ORIGINAL:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def _infer_config(state: Mapping[str, Tensor], source: str) -> SamConfig:
+    """Reads the sizes of a SAM from the shapes of its tensors."""
+    try:
+        _, grid, _, width = state["image_encoder.pos_embed"].shape
+        patch_size = state["image_encoder.patch_embed.proj.weight"].shape[-1]
+        spans = _attention_spans(state)
+        head_dim = state["image_encoder.blocks.0.attn.rel_pos_h"].shape[1]
+        mlp_dim = state["image_encoder.blocks.0.mlp.lin1.weight"].shape[0]
+        mask_tokens = state["mask_decoder.mask_tokens.weight"].shape[0]
+    except (KeyError, ValueError) as error:
+        raise WeightsError(
+            f"{source} is not one of segment_anything: {error} is missing or misshapen. "
+            "Give a file such as sam_vit_b_01ec64.pth."
+        ) from error
+    windows = {span for span in spans if span != grid}
+    if len(windows) > 1:
+        raise WeightsError(f"{source} has windows of several sizes, {sorted(windows)}; SAM has one.")
+    image_size = grid * patch_size
+    return SamConfig(
+        vision_config=SamVisionConfig(
+            hidden_size=width,
+            num_hidden_layers=len(spans),
+            num_attention_heads=width // head_dim,
+            mlp_dim=mlp_dim,
+            image_size=image_size,
+            patch_size=patch_size,
+            window_size=windows.pop() if windows else grid,
+            global_attn_indexes=[index for index, span in enumerate(spans) if span == grid],
+        ),
+        prompt_encoder_config=SamPromptEncoderConfig(image_size=image_size, patch_size=patch_size),
+        mask_decoder_config=SamMaskDecoderConfig(
+            num_multimask_outputs=mask_tokens - 1,
+            layer_norm_eps=1e-5,  # as in the original; the library's own conversions have 1e-6
+        ),
+    )
+
+
+def _attention_spans(state: Mapping[str, Tensor]) -> list[int]:
+    """Returns, for each block, the side of the square of patches within which it attends."""
+    blocks = (re.match(r"image_encoder\.blocks\.(\d+)\.", name) for name in state)
+    depth = 1 + max(int(block[1]) for block in blocks if block)
+    return [(len(state[f"image_encoder.blocks.{index}.attn.rel_pos_h"]) + 1) // 2 for index in range(depth)]
+
+
+def _fuse_lora(state: Mapping[str, Tensor], blocks: int, width: int, source: str) -> dict[str, Tensor]:
+    """Turns the original's LoRA tensors on q and v into those of one LoRA on the fused layer, by PEFT's names."""
+    rank = next((len(tensor) for name, tensor in state.items() if name.startswith("w_a_")), 0)
+    with torch.device("meta"):
+        expected = {f"w_a_{index:03d}": torch.empty(rank, width) for index in range(2 * blocks)}
+        expected |= {f"w_b_{index:03d}": torch.empty(width, rank) for index in range(2 * blocks)}
+    require_match(expected, state, source)
+    fused = {}
+    for block in range(blocks):
+        a_q, a_v, b_q, b_v = (state[f"w_{m}_{2 * block + i:03d}"].float() for m in "ab" for i in (0, 1))
+        prefix = f"base_model.model.vision_encoder.layers.{block}.attn.qkv"
+        fused[f"{prefix}.lora_A.weight"] = torch.cat([a_q, a_v])
+        # The middle block, k's, has rows but no columns.
+        fused[f"{prefix}.lora_B.weight"] = torch.block_diag(b_q, b_q.new_empty(width, 0), b_v)
+    return fused
+
+
+def _fit_decoder(sam: SamModel, modules: Mapping[str, Tensor], source: str) -> SamModel:
+    """Cuts the decoder to the original's two mask tokens and makes sure that `sam` is the right base."""
+    tokens = modules.get("mask_decoder.mask_tokens.weight")
+    if tokens is not None and len(tokens) != 2:
+        raise WeightsError(
+            f"{source} has {len(tokens)} mask tokens. Give one trained on one class, with two: background and cell."
+        )
+    # The random matrix behind all positions is never trained, and so tells one SAM from another.
+    ours = sam.shared_image_embedding.positional_embedding.detach().cpu()
+    theirs = modules.get(_original_name("shared_image_embedding.positional_embedding"))
+    if theirs is not None and not torch.allclose(theirs, ours):
+        raise WeightsError(f"{source} was trained on another SAM than this one. Give the base that it was made from.")
+    return keep_mask_tokens(sam, 2)

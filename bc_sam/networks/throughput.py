@@ -1,0 +1,102 @@
+"""How fast this machine encodes cells, in which number format, and in batches of what size."""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import SamConfig, SamModel
+
+from bc_sam.config.arguments import BCSamConfig, Precision
+from bc_sam.networks.features import encode_pixels, inference_sam
+from bc_sam.networks.sam.encoding import feature_shape
+from bc_sam.networks.sam.resizing import resize_sam
+from bc_sam.networks.sam.weights import seeded
+
+_SIZES = (1, 4, 8, 16, 32, 64, 128, 256)
+_PRECISIONS: tuple[Precision, ...] = ("no", "bf16", "fp16")
+_NAMES = {"no": "float32", "bf16": "bfloat16", "fp16": "float16"}
+
+
+@dataclass(frozen=True)
+class Rate:
+    """What was measured of one number format and one batch size.
+
+    Attributes:
+        dtype: Number format, as `BCSam.from_pretrained` takes it.
+        batch_size: Images a step.
+        images_per_second: Images that the encoder took in a second.
+    """
+
+    dtype: str
+    batch_size: int
+    images_per_second: float
+
+
+def vit_b() -> SamModel:
+    """Returns SAM ViT-B at 224 px with random weights of the size of trained ones, and as fast.
+
+    The library's own are a billion times smaller, and processors are slow at numbers as small as their products.
+    """
+    config = SamConfig(vision_config={"initializer_range": 0.02})
+    with seeded(0):
+        return resize_sam(SamModel(config), 224)
+
+
+def measure_rates(
+    sam: SamModel, device: torch.device, *, seconds: float = 1.5, sizes: Sequence[int] = _SIZES
+) -> Iterator[Rate]:
+    """Measures SAM's encoder on images in memory, with each number format that the device is good at.
+
+    Sizes are tried from the smallest on, as long as there is memory and each is at least nine tenths as fast as the
+    best so far.
+
+    Args:
+        sam: The model, plain.
+        device: Where to compute.
+        seconds: Time for each, after a step that warms up.
+        sizes: Batch sizes, ascending.
+
+    Yields:
+        The rates, as they are measured.
+    """
+    vision: Any = sam.config.vision_config
+    size = vision.image_size
+    config = BCSamConfig(image_size=size, feature_channels=feature_shape(sam)[0])
+    for precision in _PRECISIONS[:2] if device.type == "cpu" else _PRECISIONS:
+        ready, best = inference_sam(sam, device, precision), 0.0
+        for batch_size in sizes:
+            pixels = np.zeros((batch_size, size, size, 3), np.uint8)
+            try:
+                rate = batch_size / _seconds(ready, config, pixels, seconds)
+            except torch.OutOfMemoryError:
+                break
+            yield Rate(_NAMES[precision], batch_size, rate)
+            if rate < 0.9 * best:
+                break
+            best = max(best, rate)
+
+
+def _seconds(sam: SamModel, config: BCSamConfig, pixels: np.ndarray, budget: float) -> float:
+    """Median seconds of a step."""
+    encode_pixels(sam, config, pixels)
+    taken: list[float] = []
+    while sum(taken) < budget or len(taken) < 3:
+        start = time.perf_counter()
+        encode_pixels(sam, config, pixels)[0, 0, 0, 0].item()  # reading a number waits for the device
+        taken.append(time.perf_counter() - start)
+    return float(np.median(taken))
+
+
+def render_advice(rates: Sequence[Rate]) -> str:
+    """Says in words which of the rates to use: the smallest batch that is within a twentieth of the fastest."""
+    fastest = max(rate.images_per_second for rate in rates)
+    best = min((r for r in rates if r.images_per_second >= 0.95 * fastest), key=lambda r: r.batch_size)
+    hours = 1e6 / best.images_per_second / 3600
+    return (
+        f'Best here: dtype="{best.dtype}", batch_size={best.batch_size}; on the command line --dtype {best.dtype} '
+        f"--batch-size {best.batch_size}.\n1,000 cells take {1000 / best.images_per_second:.0f} s, a million "
+        f"{hours:.1f} h, beside reading the files."
+    )

@@ -1,0 +1,1 @@
+"""The server behind the page: uploads, settings, the device."""

@@ -1,0 +1,144 @@
+"""The part of the page for one cell."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradio as gr
+
+from bc_sam.data.images import IMAGE_SUFFIXES
+from bc_sam.space.server.settings import PageSettings
+from bc_sam.space.server.uploads import remove
+from bc_sam.space.tabs.controls import (
+    Controls,
+    api_options,
+    checked_choice,
+    local_files_only,
+    plain_errors,
+    to_choice,
+    told,
+)
+from bc_sam.space.views.cell_view import CellView, as_json, render_cell_view, view_cell, view_upload
+from bc_sam.space.views.examples import Example, data_sets, drawn_examples, hub_examples
+from bc_sam.space.views.loaded_models import Models
+from bc_sam.space.views.markup import asset, plain, render
+
+_WAITING = (
+    "Drop a cell, paste one, or choose an example. The answer appears here: its name, or why none is given; the "
+    "outline that was found; what every classifier says; and the most similar cells that the model knows."
+)
+
+
+@dataclass(frozen=True)
+class CellTab:
+    """What other parts of the page need of this one.
+
+    Attributes:
+        view: The cell that was looked at last, a `CellView`, or ``None``.
+        answer: Where its answer is shown.
+    """
+
+    view: gr.State
+    answer: gr.HTML
+
+
+def cell_tab(models: Models, settings: PageSettings, controls: Controls) -> CellTab:
+    """Lays out the part, inside of a tab."""
+    shelf = drawn_examples()
+    view = gr.State(None, time_to_live=settings.results_seconds)
+    with gr.Row(equal_height=False):
+        with gr.Column(scale=2, min_width=280):
+            file = local_files_only(
+                gr.File(
+                    label="One cell: JPEG, PNG, TIFF, BMP, ...",
+                    file_types=list(IMAGE_SUFFIXES),
+                    height=170,
+                    elem_classes="bc-drop",
+                )
+            )
+            gr.Markdown("Or try one that was drawn, as three laboratories would show it:", elem_classes="bc-lead")
+            examples = gr.HTML(_render_examples(shelf), js_on_load=asset("examples.js"), elem_id="examples")
+            more = gr.Button("More from the Hub", size="sm", visible=bool(data_sets(models.own)))
+        with gr.Column(scale=3, min_width=300):
+            answer = gr.HTML(waiting(), elem_id="answer")
+
+    @plain_errors
+    def name_file(file: str | None, source: str, *choice: Any) -> tuple[str, CellView | None, None]:
+        if file is None:
+            return waiting(), None, None
+        try:
+            seen = view_upload(models.get(source), Path(file), settings)
+        except Exception as error:
+            return render("notice.html", text=told(error), bad=True), None, None
+        finally:
+            remove([file])
+        return render_cell_view(seen, to_choice(*choice)), seen, None
+
+    @plain_errors
+    def name_example(
+        source: str, classifier: str, probability: float, novelty: float, among: list[str], event: gr.EventData
+    ) -> tuple[str, CellView]:
+        example = shelf[int(event.place)]
+        name = f"Example: {plain(example.label).lower()}, {plain(example.laboratory)}"
+        seen = view_cell(models.get(source), example.image, name, settings)
+        return render_cell_view(seen, to_choice(classifier, probability, novelty, among)), seen
+
+    @plain_errors
+    def name_again(view: CellView | None, *choice: Any) -> str:
+        return waiting() if view is None else render_cell_view(view, to_choice(*choice))
+
+    @plain_errors
+    def fetch_more() -> tuple[str, Any]:
+        if len(shelf) == drawn:
+            shelf.extend(hub_examples(data_sets(models.own)))
+        return _render_examples(shelf), gr.Button(visible=False)
+
+    drawn = len(shelf)
+    shown: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "cell", "concurrency_limit": 8}
+    chosen = [controls.source, *controls.choice]
+    file.upload(name_file, [file, *chosen], [answer, view, file], scroll_to_output=True, **shown)
+    examples.choose(name_example, chosen, [answer, view], scroll_to_output=True, **shown)
+    more.click(fetch_more, None, [examples, more], **shown)
+    for changed in controls.changed:
+        changed(name_again, [view, *controls.choice], answer, **shown)
+    _api(models, settings)
+    return CellTab(view, answer)
+
+
+def waiting() -> str:
+    """What is shown where the answer will be."""
+    return render("notice.html", text=_WAITING, bad=False)
+
+
+def _render_examples(shelf: list[Example]) -> str:
+    return render("examples.html", title="Examples", examples=shelf)
+
+
+def _api(models: Models, settings: PageSettings) -> None:
+    """The call for programs; ``space/README.md`` documents it."""
+
+    @plain_errors
+    def name_cell(
+        file: str, classifier: str, least_probability: float, most_novelty: float, among: list[str]
+    ) -> dict[str, Any]:
+        if file is None:
+            raise gr.Error("Give a file.", print_exception=False)
+        try:
+            choice = checked_choice(models.own, classifier, least_probability, most_novelty, among)
+            return as_json(view_upload(models.own, Path(file), settings), choice)
+        finally:
+            remove([file])
+
+    file = local_files_only(gr.File(label="file", visible=False))
+    options = api_options()
+    answer = gr.JSON(label="answer", visible=False)
+    gr.Button(visible=False).click(
+        name_cell,
+        [file, *options],
+        answer,
+        api_name="name_cell",
+        api_description="Names one cell: its name or why it has none, the probabilities of every classifier, and the "
+        "most similar cells that the model knows.",
+        concurrency_id="cell",
+        concurrency_limit=8,
+    )

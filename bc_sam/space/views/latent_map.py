@@ -1,0 +1,91 @@
+"""The map of the cells that a model stores, by class and by laboratory, with a visitor's cells among them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bc_sam.classifiers.ood import NoveltyScale
+from bc_sam.evaluation.projection import project
+
+#: Stored cells that are drawn, evenly of every class of every laboratory.
+_DRAWN = 1000
+
+# Shapes about (0, 0), as SVG paths. With seven colours, no two of 13 classes look the same without colour and shape.
+_SHAPES = (
+    "m-.8 0a.8.8 0 1 0 1.6 0a.8.8 0 1 0-1.6 0z",
+    "m-.7-.7h1.4v1.4h-1.4z",
+    "m0-.95l.9 1.6h-1.8z",
+    "m0-1l.85 1l-.85 1l-.85-1z",
+    "m0 .95l.9-1.6h-1.8z",
+    "m-.3-.95h.6v.65h.65v.6h-.65v.65h-.6v-.65h-.65v-.6h.65z",
+)
+COLOURS = 7
+
+
+@dataclass(frozen=True)
+class LatentMap:
+    """Where the stored cells lie.
+
+    Attributes:
+        points: (n, 2) float, 0..100.
+        method: How they were laid out.
+        scale: The drawn cells, in the same order; it finds the neighbours of a new one.
+    """
+
+    points: np.ndarray
+    method: str
+    scale: NoveltyScale
+
+    def place(self, latent: np.ndarray) -> tuple[float, float]:
+        """Returns where a new cell (d,) belongs: in the middle of the drawn cells that are most like it."""
+        nearest = self.scale.nearest(latent)
+        weights = [1 / (cell.distance + 1e-6) for cell in nearest]
+        x, y = np.average(self.points[[cell.row for cell in nearest]], axis=0, weights=weights)
+        return float(x), float(y)
+
+
+def draw_map(scale: NoveltyScale) -> LatentMap:
+    """Lays the stored cells out, so that those that are alike lie together."""
+    whole = scale.reference
+    strata = np.stack([whole.domains, whole.labels], axis=1)
+    per_class = max(1, _DRAWN // len(np.unique(strata, axis=0)))
+    rows = _some_of_each(strata, per_class)
+    drawn = NoveltyScale(whole.subset(rows)) if len(rows) > scale.neighbours else scale
+    points, method = project(drawn.scaled)
+    low, high = points.min(axis=0), points.max(axis=0)
+    points = 3 + 94 * (points - low) / np.maximum(high - low, 1e-9)
+    return LatentMap(points, method, drawn)
+
+
+def _some_of_each(strata: np.ndarray, count: int) -> np.ndarray:
+    _, stratum = np.unique(strata, axis=0, return_inverse=True)
+    return np.sort(np.concatenate([np.flatnonzero(stratum == one)[:count] for one in range(stratum.max() + 1)]))
+
+
+@dataclass(frozen=True)
+class Group:
+    """The cells of a class or of a laboratory, as one path in one colour and shape."""
+
+    name: str
+    count: int
+    colour: int
+    path: str
+    mark: str
+
+
+def groups(points: np.ndarray, members: np.ndarray, names: Sequence[str]) -> Iterator[Group]:
+    """Gathers the points of each name that has any; of -1, those of which it is not known.
+
+    Args:
+        points: (n, 2).
+        members: (n,) int, index of the name.
+        names: The names.
+    """
+    for index in range(-1, len(names)):
+        own = points[members == index]
+        if len(own):
+            shape = _SHAPES[index % len(_SHAPES)]
+            path = "".join(f"M{x:.1f} {y:.1f}{shape}" for x, y in own)
+            name = names[index] if index >= 0 else "not known"
+            yield Group(name, len(own), index % COLOURS if index >= 0 else COLOURS, path, f"M0 0{shape}")

@@ -1,0 +1,69 @@
+"""Accelerate as it was launched: processes, device, precision, accumulation, trackers."""
+
+import os
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from accelerate import Accelerator, DataLoaderConfiguration, PartialState
+from accelerate.utils import parse_flag_from_env
+
+from bc_sam.config.arguments import Precision, TrainingArguments
+from bc_sam.errors import ConfigError
+from bc_sam.networks.precision import resolve_precision
+from bc_sam.utils.malloc import reuse_freed_memory
+
+
+def processes() -> PartialState:
+    """Joins the processes that were launched together, by ``accelerate launch`` or ``torchrun``; else there is one."""
+    on_processor = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+    # The main process fits the classifiers while the others wait for it.
+    return PartialState(cpu=on_processor, timeout=timedelta(hours=12))
+
+
+def start_accelerator(
+    arguments: TrainingArguments, folder: Path, log_with: Sequence[str] = ()
+) -> tuple[Accelerator, Precision]:
+    """Starts Accelerate as it was launched, and says in which number format it computes.
+
+    Args:
+        arguments: Precision and accumulation; the precision ``"auto"`` is that of ``accelerate launch``.
+        folder: Where trackers write, in the folder ``logs``.
+        log_with: Trackers.
+
+    Raises:
+        ConfigError: If a tracker is unknown or not installed.
+    """
+    asked = arguments.mixed_precision
+    launched = os.environ.get("ACCELERATE_MIXED_PRECISION")
+    if asked == "auto" and launched in ("no", "bf16", "fp16"):
+        asked = cast(Precision, launched)
+    device = processes().device
+    if device.type == "cpu":
+        reuse_freed_memory(large_blocks=True)
+    precision = resolve_precision(asked, device)
+    try:
+        accelerator = Accelerator(
+            mixed_precision=precision,
+            gradient_accumulation_steps=arguments.gradient_accumulation_steps,
+            dataloader_config=DataLoaderConfiguration(split_batches=True),
+            log_with=list(log_with) or None,
+            project_dir=folder / "logs",
+        )
+        accelerator.init_trackers("bc_sam", config=_flat(arguments.to_dict()))
+    except (ValueError, ImportError) as error:
+        raise ConfigError(f"Trackers {', '.join(log_with)}: {error} Install them, or leave out --log-with.") from error
+    return accelerator, precision
+
+
+def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Names nested settings with dots, as trackers want them."""
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        if isinstance(value, dict):
+            flat |= _flat(value, f"{prefix}{name}.")
+        else:
+            flat[prefix + name] = value if isinstance(value, int | float | str) else str(value)
+    return flat

@@ -1,0 +1,167 @@
+"""The pictures of a run, chosen from its folder, and the report that shows them beside its figures."""
+
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+from bc_sam.data.store import CellStore
+from bc_sam.evaluation.html_report import write_report
+from bc_sam.evaluation.metrics import dice_of_rows, plots
+from bc_sam.evaluation.projection import TSNE_LIMIT, project
+from bc_sam.evaluation.results import Evaluation
+from bc_sam.evaluation.tables import best_classifier
+from bc_sam.models.bc_sam import BCSam
+from bc_sam.models.comparison import ComparisonModel
+from bc_sam.networks.feature_store import FeatureStore
+from bc_sam.training.experiment import Experiment, FoldResult
+
+#: Cells shown in each picture.
+_SHOWN = 12
+
+
+def write_run_report(experiment: Experiment, command: list[str]) -> Evaluation:
+    """Writes ``evaluation.json``, ``figures/*.png`` and ``report.html`` into a run folder.
+
+    Pictures of cells come from the first finished pass, and show cells that it held out.
+
+    Args:
+        experiment: A run with at least one finished pass.
+        command: The command line that made it, for the section on how to reproduce it.
+
+    Returns:
+        The figures.
+    """
+    evaluation = experiment.evaluation()
+    best = best_classifier(evaluation)
+    figures: dict[str, Figure | list[Figure]] = {
+        **plots.evaluation_figures(evaluation, best),
+        **_pictures_of_cells(experiment, best),
+    }
+    evaluation.save(experiment.folder / "evaluation.json")
+    _save_figures(figures, experiment.folder / "figures")
+    write_report(
+        experiment.folder / "report.html",
+        evaluation,
+        figures,
+        title=f"{_title(experiment)}: {' and '.join(evaluation.domains)}",
+        facts={
+            "data": ", ".join(experiment.config.data),
+            "masks": experiment.config.masks or "those of the data sets",
+            "command": shlex.join(command),
+        },
+        classifier=best,
+    )
+    return evaluation
+
+
+def _title(experiment: Experiment) -> str:
+    arguments = experiment.arguments
+    return "BC-SAM" if arguments.method == "bc-sam" else arguments.network.variant(arguments.method)
+
+
+def _pictures_of_cells(experiment: Experiment, classifier: str) -> dict[str, Figure]:
+    """Draws cells that the first finished pass held out."""
+    folder = experiment.finished_passes()[0]
+    model = BCSam.from_pretrained(folder / "model")
+    rows, latents = np.flatnonzero(experiment.folds == 0), np.load(folder / "latents.npy")
+    shown = _HeldOut(experiment.cells, rows, latents, model)
+    figures = {
+        "latents": shown.latent_map(),
+        "errors": shown.errors(classifier),
+        "training": _curves(FoldResult.load(folder / "result.json")),
+    }
+    if isinstance(model, ComparisonModel):
+        figures["attention"] = shown.attention(model)
+    else:
+        features = FeatureStore(experiment.work / folder.name / "features", experiment.cells.digests)
+        figures |= {"masks": shown.masks(features), "reconstructions": shown.reconstructions(features)}
+    return {name: figure for name, figure in figures.items() if figure is not None}
+
+
+def _curves(result: FoldResult) -> Figure | None:
+    trained = {stage: epochs for stage, epochs in result.history.items() if epochs}
+    return plots.training_curves(trained) if trained else None
+
+
+@dataclass(frozen=True)
+class _HeldOut:
+    """The held-out cells of one pass, and what the pass made of them."""
+
+    cells: CellStore
+    rows: np.ndarray
+    latents: np.ndarray
+    model: BCSam
+
+    def latent_map(self) -> Figure:
+        rows = _evenly(self.rows, TSNE_LIMIT)
+        points, method = project(self.latents[rows])
+        names = self.cells.table.domain_names
+        labels, domains = self.cells.labels[rows], self.cells.domains[rows]
+        return plots.latent_map(points, labels, domains, self.model.labels, names, method=method)
+
+    def masks(self, features: FeatureStore) -> Figure | None:
+        """Hand and predicted masks, from the worst Dice to the best; where no hand mask is, predicted ones alone."""
+        drawn = self.rows[self.cells.has_mask[self.rows]]
+        if not len(drawn):
+            rows = _evenly(self.rows, _SHOWN)
+            images, predicted = self.cells.pixels[rows], features.masks[rows]
+            return plots.mask_overlays(images, predicted, None, [self._name(row) for row in rows])
+        overlap = dice_of_rows(features.masks, self.cells.masks, drawn)
+        chosen = _evenly(np.argsort(overlap), _SHOWN)
+        rows = drawn[chosen]
+        titles = [f"{self._name(row)}\nDice {value:.2f}" for row, value in zip(rows, overlap[chosen], strict=True)]
+        hand = self.cells.masks[rows] > 0
+        title = "Cell masks, from the worst Dice to the best"
+        return plots.mask_overlays(self.cells.pixels[rows], features.masks[rows], hand, titles, title=title)
+
+    def attention(self, model: ComparisonModel) -> Figure | None:
+        """Where a network looks, if it has attention."""
+        if not model.has_attention:
+            return None
+        rows = _evenly(self.rows, _SHOWN)
+        images = self.cells.pixels[rows]
+        return plots.attention_maps(list(images), model.attention(list(images)), [self._name(row) for row in rows])
+
+    def reconstructions(self, features: FeatureStore) -> Figure:
+        rows = _evenly(self.rows, _SHOWN)
+        latents = torch.from_numpy(self.latents[rows]).to(self.model.device)
+        with torch.inference_mode():
+            rebuilt = self.model.autoencoder.decode(latents).permute(0, 2, 3, 1).cpu().numpy()
+        return plots.reconstructions(features.targets[rows], rebuilt, [self._name(row) for row in rows])
+
+    def errors(self, classifier: str) -> Figure | None:
+        """The mistakes of which the model was most certain."""
+        rows = self.rows[self.cells.labels[self.rows] >= 0]
+        probabilities = self.model.classifiers[classifier].predict_proba(self.latents[rows])
+        predicted = probabilities.argmax(axis=1)
+        wrong = np.flatnonzero(predicted != self.cells.labels[rows])
+        wrong = wrong[np.argsort(-probabilities[wrong].max(axis=1), kind="stable")][:_SHOWN]
+        if not len(wrong):
+            return None
+        titles = [
+            f"{self._name(rows[i])}\n→ {plots.readable(self.model.labels[predicted[i]])}, {probabilities[i].max():.0%}"
+            for i in wrong
+        ]
+        title = f"Mistakes of which {classifier} was most certain"
+        return plots.cell_gallery(list(self.cells.pixels[rows[wrong]]), titles, title=title)
+
+    def _name(self, row: int) -> str:
+        label = self.cells.labels[row]
+        domain = self.cells.table.domain_names[self.cells.domains[row]]
+        return f"{domain}: {plots.readable(self.model.labels[label]) if label >= 0 else 'unlabelled'}"
+
+
+def _evenly(items: np.ndarray, n: int) -> np.ndarray:
+    """Picks at most `n` items, evenly spaced."""
+    return items[np.unique(np.linspace(0, len(items) - 1, min(n, len(items))).round().astype(int))]
+
+
+def _save_figures(figures: dict[str, Figure | list[Figure]], folder: Path) -> None:
+    folder.mkdir(exist_ok=True)
+    for name, drawn in figures.items():
+        for number, figure in enumerate(drawn if isinstance(drawn, list) else [drawn]):
+            figure.savefig(folder / (f"{name}_{number + 1}.png" if isinstance(drawn, list) else f"{name}.png"))

@@ -1,0 +1,1 @@
+"""What each training step learns, from which data and by which loss."""

@@ -1,0 +1,165 @@
+"""Random views of a batch of cells: turned, mirrored, tilted, and with other light and stain."""
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from bc_sam.config.arguments import ViewArguments
+
+#: Largest tilt of the paper, in degrees.
+MAX_TILT = 20.0
+
+_TILT = math.radians(MAX_TILT)
+
+# Where the cell ends, about: radius as a share of half the image's side; and how wide the soft edge is.
+_NEAR, _EDGE = (0.4, 0.75), 0.1
+
+#: Random numbers that a view of `strong_views` takes.
+STRONG_DRAWS = 41
+
+
+def view_draws(seed: int, epoch: int, cells: Iterable[int], n: int = 9) -> Tensor:
+    """Draws the random numbers of one view of each cell, (B, n) in 0..1, from the seed, the epoch and the cell alone.
+
+    So a cell has the same view whichever process sees it, and after a training was taken up again.
+    """
+    return torch.tensor(np.array([np.random.default_rng([seed, epoch, cell]).random(n) for cell in cells])).float()
+
+
+def random_views(images: Tensor, masks: Tensor, draws: Tensor, colour_jitter: float = 0.0) -> tuple[Tensor, Tensor]:
+    """Gives each image and its mask one random view (BC-SAM, section 3.1).
+
+    Half of the images are turned by a multiple of 90° and mirrored or not, a quarter are tilted by up to 20°, and a
+    quarter stay as they are. Corners that a tilt opens are filled by reflection; the original leaves them black.
+
+    Args:
+        images: (B, 3, S, S) float, 0..255.
+        masks: (B, S, S) float, 0 or 1.
+        draws: (B, 9), from `view_draws`.
+        colour_jitter: Half-range of the random gain of brightness, of contrast and of each channel; 0 is none.
+
+    Returns:
+        Images and masks of the same shapes.
+    """
+    motion = motions(draws).to(images)
+    images, masks = moved(images, motion), moved(masks[:, None], motion, "nearest")[:, 0]
+    if colour_jitter:
+        images = jitter_colours(images, draws.to(images), colour_jitter)
+    return images, masks
+
+
+def strong_views(
+    images: Tensor, masks: Tensor, draws: Tensor, window: int, arguments: ViewArguments
+) -> tuple[Tensor, Tensor]:
+    """Gives each image and its mask a view as another microscope, lamp and stain would show it.
+
+    Any angle, mirrored or not, enlarged or shrunk, moved a little; another stain and slide; softer or sharper. In some
+    views what surrounds the cell is stained in another way than the cell, since the look of a laboratory's red cells
+    must not tell the names of its white ones.
+
+    Args:
+        images: (B, 3, S, S) float, 0..255.
+        masks: (B, S, S) float, 0 or 1.
+        draws: (B, STRONG_DRAWS), from `view_draws`.
+        window: Side of the views, pixels; where it is less than S, the middle is cut out, not shrunk.
+        arguments: How strong.
+
+    Returns:
+        Images (B, 3, window, window) and masks (B, window, window).
+    """
+    draws = draws.to(images)
+    angle, side, zoom, down, right = draws[:, :5].T
+    angle = angle * 2 * math.pi
+    mirror = torch.where(side < 0.5, -1.0, 1.0)
+    low, high = arguments.smallest, arguments.largest
+    scale = window / images.shape[-1] / (low * (high / low) ** zoom)
+    cos, sin = angle.cos() * scale, angle.sin() * scale
+    moves = (torch.stack([right, down], dim=1) * 2 - 1) * arguments.shift
+    rows = torch.stack([cos * mirror, -sin, moves[:, 0]]), torch.stack([sin * mirror, cos, moves[:, 1]])
+    motion = torch.stack(rows).permute(2, 0, 1)
+    images = moved(images, motion, size=window)
+    masks = moved(masks[:, None], motion, "nearest", size=window)[:, 0]
+    images = _recoloured(images, draws[:, 5:40], scale, arguments)
+    return _refocused(images, draws[:, 40], arguments.focus), masks
+
+
+def _recoloured(images: Tensor, draws: Tensor, scale: Tensor, arguments: ViewArguments) -> Tensor:
+    """Gives images (B, 3, S, S), 0..255, another stain and slide, by draws (B, 35) in 0..1; scale as for `_disc`."""
+    density = -(images / 255).clamp(1 / 255, 1).log()
+    sample = density[:, :, ::4, ::4].flatten(2)
+    glass = sample.kthvalue(sample.shape[2] // 10 + 1, dim=2).values[:, :, None, None]
+    # What stains a cell does not stain the glass.
+    stained = _restained(density - glass, draws[:, :14] * 2 - 1, arguments.stain * draws[:, 14])
+    around = _restained(density - glass, draws[:, 15:29] * 2 - 1, arguments.stain * draws[:, 29])
+    alike = draws[:, 31, None, None] >= arguments.surroundings
+    near = _disc(draws[:, 30], scale, images.shape[-1]).maximum(alike.float())
+    glass = glass + arguments.slide * draws[:, 32:, None, None]
+    return ((-(around.lerp(stained, near[:, None]) + glass)).exp() * 255).clamp(0, 255)
+
+
+def _restained(density: Tensor, draws: Tensor, stain: Tensor) -> Tensor:
+    """Changes the stain of optical densities (B, 3, S, S), by draws (B, 14) in -1..1 and a strength (B,) of each.
+
+    A stain takes away light by Beer and Lambert's law, so its change is a change of optical density: in each channel
+    by itself, from one channel to another, more or less coloured, and, half as much, stronger or weaker.
+    """
+    vivid, strength = 1 + stain * draws[:, 0], (stain / 2 * draws[:, 1]).exp()
+    grey = density.mean(dim=1, keepdim=True)
+    own = torch.diag_embed((stain[:, None] * draws[:, 2:5]).exp())
+    across = stain[:, None, None] / 2 * draws[:, 5:14].reshape(-1, 3, 3) * (1 - torch.eye(3).to(density))
+    mixed = (own + across) * strength[:, None, None]
+    return torch.einsum("bij,bjyx->biyx", mixed, grey + (density - grey) * vivid[:, None, None, None])
+
+
+def _disc(draws: Tensor, scale: Tensor, size: int) -> Tensor:
+    """Returns (B, size, size) that is 1 about the middle, where the cell is, and 0 far from it, by draws (B,) in 0..1.
+
+    Args:
+        draws: From the least radius to the largest.
+        scale: (B,) how far a view of this size reaches, as a share of the image's side.
+        size: Side of the view, pixels.
+    """
+    radius = (_NEAR[0] + (_NEAR[1] - _NEAR[0]) * draws) / scale
+    place = torch.linspace(-1, 1, size, device=draws.device)
+    distance = torch.hypot(place[:, None], place[None, :])
+    return ((radius[:, None, None] - distance) * scale[:, None, None] / _EDGE + 0.5).clamp(0, 1)
+
+
+def _refocused(images: Tensor, draws: Tensor, strength: float) -> Tensor:
+    """Blurs images (B, 3, S, S), or sharpens them, by draws (B,) in 0..1; a third stay nearly as they are."""
+    soft = F.avg_pool2d(F.pad(images, (2, 2, 2, 2), "reflect"), (5, 1), stride=1)
+    soft = F.avg_pool2d(soft, (1, 5), stride=1)
+    towards = strength * (1.6 * draws - 0.6)[:, None, None, None]
+    return images.lerp(soft, towards).clamp(0, 255)
+
+
+def moved(images: Tensor, motion: Tensor, mode: str = "bilinear", size: int | None = None) -> Tensor:
+    """Moves images, or maps of features, (B, C, S, S), by matrices (B, 2, 3); the result may be of another size."""
+    size = size or images.shape[-1]
+    grid = F.affine_grid(motion, [*images.shape[:2], size, size], align_corners=False)
+    return F.grid_sample(images, grid, mode=mode, padding_mode="reflection", align_corners=False)
+
+
+def motions(draws: Tensor) -> Tensor:
+    """Returns affine matrices (B, 2, 3) of symmetries and tilts, from draws (B, 9)."""
+    kind, turn, side, tilt = draws[:, :4].T
+    quarter_turns = (turn * 4).floor() * (math.pi / 2)
+    mirror = torch.where(side < 0.5, -1.0, 1.0)
+    angle = torch.where(kind < 0.5, quarter_turns, torch.where(kind < 0.75, (tilt * 2 - 1) * _TILT, 0.0))
+    mirror = torch.where(kind < 0.5, mirror, 1.0)
+    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros(len(draws))
+    rows = torch.stack([cos * mirror, -sin, zero]), torch.stack([sin * mirror, cos, zero])
+    return torch.stack(rows).permute(2, 0, 1)
+
+
+def jitter_colours(images: Tensor, draws: Tensor, strength: float) -> Tensor:
+    """Gives each image (B, 3, H, W), 0..255, its own light and stain: brightness, contrast, gain of each channel."""
+    gains = 1 + strength * (draws[:, 4:] * 2 - 1)
+    brightness, contrast, channels = gains[:, :1, None, None], gains[:, 1:2, None, None], gains[:, 2:, None, None]
+    mean = images.mean(dim=(1, 2, 3), keepdim=True)
+    images = (images - mean) * contrast + mean * brightness
+    return (images * (1 + (channels - 1) / 2)).clamp(0, 255)

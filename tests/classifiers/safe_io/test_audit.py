@@ -1,0 +1,211 @@
+"""A skops file is looked at whole before skops sees it: what it names, what it takes, and whether it is one thing."""
+
+import json
+import tracemalloc
+import zipfile
+
+import numpy as np
+import pytest
+from hostile import node, nodes, npy, rewrite_skops
+
+from bc_sam.classifiers.safe_io.audit import audit
+from bc_sam.classifiers.safe_io.skops_files import ALLOWED_TYPES, save_estimator
+from bc_sam.errors import UntrustedFileError
+
+REFUSED = (ValueError, KeyError, TypeError)
+
+
+@pytest.fixture(scope="module")
+def files(fitted_classifiers, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("classifiers")
+    for name in ("logistic", "rf"):
+        save_estimator(fitted_classifiers[name].estimator, folder / f"{name}.skops")
+    return folder
+
+
+@pytest.fixture
+def audited(files, tmp_path):
+    """Audits the file of a classifier after its members were changed."""
+
+    def run(change, name="logistic"):
+        path = rewrite_skops(files / f"{name}.skops", tmp_path / "some.skops", change)
+        with zipfile.ZipFile(path) as archive:
+            return audit(archive, ALLOWED_TYPES[name])
+
+    return run
+
+
+def arrays(members):
+    return list(nodes(members["schema.json"], "NdArrayNode"))
+
+
+def test_an_unchanged_file_passes(audited):
+    assert len(audited(lambda members: None)) > 50
+    assert len(audited(lambda members: None, "rf")) > 1000
+
+
+class TestReferences:
+    """Skops takes an id that it has met for the object that it has then."""
+
+    def test_a_node_that_is_only_an_id_is_refused(self, audited):
+        def change(members):
+            schema = members["schema.json"]
+            schema["more"] = {"__id__": schema["__id__"]}
+
+        with pytest.raises(REFUSED):
+            audited(change)
+
+    def test_a_node_that_stands_for_another_is_refused(self, audited):
+        def change(members):
+            first, second = arrays(members)[:2]
+            second["__id__"] = first["__id__"]
+
+        with pytest.raises(ValueError, match="two different things have the id"):
+            audited(change)
+
+    def test_a_graph_with_more_paths_than_can_be_walked_is_refused(self, audited):
+        def change(members):
+            level = node("ListNode", "builtins", "list", content=[])
+            for number in range(2, 60):
+                again = node("ListNode", "builtins", "list", content=[]) | {"__id__": level["__id__"]}
+                level = node("ListNode", "builtins", "list", content=[level, again]) | {"__id__": number}
+            members["schema.json"]["more"] = level
+
+        with pytest.raises(ValueError, match="two different things have the id"):
+            audited(change)
+
+    def test_what_is_used_twice_is_written_twice_and_passes(self, audited):
+        def change(members):
+            members["schema.json"]["more"] = json.loads(json.dumps(arrays(members)[0]))
+
+        assert audited(change)
+
+    def test_one_member_for_two_arrays_is_refused(self, audited):
+        def change(members):
+            first, second = arrays(members)[:2]
+            second["file"] = first["file"]
+
+        with pytest.raises(ValueError, match="two arrays share one member"):
+            audited(change)
+
+
+class TestArrays:
+    @pytest.mark.parametrize("shape", [(10**12,), (2**62, 2), (0,), (3, 3), (-1, -9)])
+    def test_a_header_that_announces_other_numbers_takes_no_memory(self, audited, shape):
+        def change(members):
+            members[arrays(members)[0]["file"]] = npy(np.zeros(8), shape)
+
+        tracemalloc.start()
+        with pytest.raises(ValueError, match=r"\.npy is no array of numbers, or has more or fewer|negative"):
+            audited(change)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 10e6
+
+    @pytest.mark.parametrize(
+        "content",
+        [
+            b"",
+            b"\x80\x04.",
+            b"PK\x03\x04",
+            b"\x93NUMPY\x03\x00",
+            npy(np.array([], "V8"), (10**12,)).replace(b"V8", b"V0"),
+        ],
+    )
+    def test_what_is_no_plain_array_is_refused(self, audited, content):
+        def change(members):
+            members[arrays(members)[0]["file"]] = content
+
+        with pytest.raises(REFUSED):
+            audited(change)
+
+    def test_an_array_of_objects_is_refused(self, audited):
+        def change(members):
+            arrays(members)[0].update(type="json", content=[], shape=[])
+
+        with pytest.raises(ValueError, match="something else than numbers"):
+            audited(change)
+
+    @pytest.mark.parametrize("name", ["nowhere.npy", "../outside.npy", None, []])
+    def test_a_member_that_is_not_there_is_refused(self, audited, name):
+        def change(members):
+            arrays(members)[0]["file"] = name
+
+        with pytest.raises((*REFUSED, AttributeError)):
+            audited(change)
+
+
+class TestTrees:
+    """`Tree` trusts the numbers that it is built from, and crashes on these."""
+
+    @pytest.mark.parametrize("outputs", ["1000000000", "0", "-1", "null", "[1]"])
+    def test_several_outputs_are_refused(self, audited, outputs):
+        def change(members):
+            tree = next(nodes(members["schema.json"], "TreeNode"))
+            number = tree["__reduce__"]["args"]["content"][2]
+            number.update(content=outputs, __id__=1)
+
+        with pytest.raises(ValueError, match="no shape that scikit-learn gives it"):
+            audited(change, "rf")
+
+    @pytest.mark.parametrize("shape", [(), (1, 1)])
+    def test_nodes_that_stand_in_no_row_are_refused(self, audited, shape):
+        def change(members):
+            tree = next(nodes(members["schema.json"], "TreeNode"))
+            members[tree["content"]["content"]["nodes"]["file"]] = npy(np.zeros(shape))
+
+        with pytest.raises(ValueError, match="no shape that scikit-learn gives it"):
+            audited(change, "rf")
+
+    def test_nodes_that_are_no_array_are_refused(self, audited):
+        def change(members):
+            tree = next(nodes(members["schema.json"], "TreeNode"))
+            tree["content"]["content"]["nodes"] = node("JsonNode", "builtins", "str", content="[]", is_json=True)
+
+        with pytest.raises(REFUSED):
+            audited(change, "rf")
+
+    def test_a_state_of_another_sort_is_refused(self, audited):
+        def change(members):
+            tree = next(nodes(members["schema.json"], "TreeNode"))
+            tree["content"] = node("JsonNode", "builtins", "str", content="{}", is_json=True)
+
+        with pytest.raises(ValueError, match="JsonNode in the place of DictNode"):
+            audited(change, "rf")
+
+
+class TestBombs:
+    def audit_members(self, tmp_path, members, compression=zipfile.ZIP_DEFLATED, declared=None):
+        with zipfile.ZipFile(tmp_path / "some.skops", "w", compression) as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+            for member in archive.infolist():
+                member.file_size = declared or member.file_size
+        with zipfile.ZipFile(tmp_path / "some.skops") as archive:
+            return audit(archive, ALLOWED_TYPES["logistic"])
+
+    def test_a_file_that_would_grow_to_gigabytes_is_refused_unread(self, tmp_path):
+        with pytest.raises(UntrustedFileError, match=r"some\.skops would grow from .* Do not trust it"):
+            self.audit_members(tmp_path, {"schema.json": b"{}"}, declared=2**40)
+
+    def test_a_file_larger_than_any_classifier_is_refused(self, tmp_path, monkeypatch):
+        monkeypatch.setattr("bc_sam.classifiers.safe_io.audit._MAX_BYTES", 10)
+        with pytest.raises(UntrustedFileError, match=r"some\.skops is larger than any classifier"):
+            self.audit_members(tmp_path, {"schema.json": b"{}", "a.npy": bytes(20)})
+
+    def test_a_schema_larger_than_any_is_refused_unparsed(self, tmp_path):
+        with pytest.raises(UntrustedFileError, match="schema larger than any"):
+            self.audit_members(tmp_path, {"schema.json": b" " * (33 * 2**20)})
+
+    def test_a_schema_nested_too_deeply_is_refused(self, tmp_path):
+        with pytest.raises(RecursionError):
+            self.audit_members(tmp_path, {"schema.json": b"[" * 10**6})
+
+    @pytest.mark.parametrize("compression", [zipfile.ZIP_LZMA, zipfile.ZIP_BZIP2])
+    def test_other_compressions_are_refused(self, tmp_path, compression):
+        with pytest.raises(ValueError, match="compressed in a way"):
+            self.audit_members(tmp_path, {"schema.json": b"{}"}, compression)
+
+    def test_a_file_without_a_schema_is_refused(self, tmp_path):
+        with pytest.raises(KeyError, match=r"schema\.json"):
+            self.audit_members(tmp_path, {"a.npy": b""})

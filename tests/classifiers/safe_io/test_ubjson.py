@@ -1,0 +1,102 @@
+"""The reader of XGBoost's binary format: it reads what XGBoost writes, and never more than is there."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bc_sam.classifiers.safe_io.ubjson import UbjsonReader
+
+
+def length(count):
+    return b"L" + count.to_bytes(8, signed=True)
+
+
+def text(value):
+    return length(len(value.encode())) + value.encode()
+
+
+def write(value):
+    """Writes a value as XGBoost does."""
+    if value is None or isinstance(value, bool):
+        return {None: b"Z", True: b"T", False: b"F"}[value]
+    if isinstance(value, int):
+        return b"L" + value.to_bytes(8, signed=True)
+    if isinstance(value, float):
+        return b"D" + np.array(value, ">f8").tobytes()
+    if isinstance(value, str):
+        return b"S" + text(value)
+    if isinstance(value, list):
+        return b"[#" + length(len(value)) + b"".join(map(write, value))
+    return b"{" + b"".join(text(key) + write(inner) for key, inner in value.items()) + b"}"
+
+
+plain = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+def as_python(value):
+    """Numpy arrays to lists."""
+    if isinstance(value, dict):
+        return {key: as_python(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [as_python(inner) for inner in value]
+    return value.tolist() if isinstance(value, np.ndarray) else value
+
+
+def test_a_model_reads_as_xgboosts_own_json(fitted_classifiers):
+    booster = fitted_classifiers["xgboost"].estimator.get_booster()
+    ours = as_python(UbjsonReader(bytes(booster.save_raw("ubj"))).value())
+    theirs = json.loads(booster.save_raw("json"))
+    for model in (ours, theirs):
+        for tree in model["learner"]["gradient_booster"]["model"]["trees"]:
+            for name in ("base_weights", "loss_changes", "split_conditions", "sum_hessian"):
+                tree[name] = np.float32(tree[name]).tolist()
+    assert ours == theirs
+
+
+@given(plain)
+def test_any_value_is_read_to_its_end(value):
+    data = write(value)
+    reader = UbjsonReader(data)
+    assert reader.value() == value
+    assert reader.position == len(data)
+
+
+@given(plain, st.floats(0, 1, exclude_max=True))
+def test_a_truncated_value_is_an_error(value, share):
+    data = write(value)
+    with pytest.raises(ValueError, match=r"ends too early|is no type|is missing|tell its length"):
+        UbjsonReader(data[: int(share * len(data))]).value()
+
+
+@given(st.binary(max_size=64))
+def test_garbage_gives_a_value_or_an_error(data):
+    try:
+        reader = UbjsonReader(data)
+        reader.value()
+        assert reader.position <= len(data)
+    except ValueError:
+        pass
+
+
+@pytest.mark.parametrize("count", [-1, 2**62])
+@pytest.mark.parametrize("opening", [b"S", b"[$d#", b"[#"])
+def test_a_length_that_is_not_there_takes_no_memory(opening, count):
+    with pytest.raises(ValueError, match=r"ends too early|is no type of number|is negative"):
+        UbjsonReader(opening + length(count)).value()
+
+
+def test_deep_nesting_is_an_error():
+    with pytest.raises(ValueError, match="nested too deeply"):
+        UbjsonReader((b"[#" + length(1)) * 10_000).value()
+
+
+def test_a_key_that_is_there_twice_is_an_error():
+    with pytest.raises(ValueError, match="'a' is there twice"):
+        UbjsonReader(b"{" + text("a") + b"T" + text("a") + b"F}").value()

@@ -1,0 +1,121 @@
+import sys
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bc_sam.classifiers.fitting import CLASSIFIERS, LatentClassifier, fit_classifiers, limited
+from bc_sam.classifiers.safe_io.skops_files import load_estimator, save_estimator
+from bc_sam.config.labels import LABELS
+from bc_sam.errors import BCSamError, ConfigError, DataError
+
+kinds = pytest.mark.parametrize("name", CLASSIFIERS)
+N = len(LABELS)
+
+
+@kinds
+@settings(max_examples=8)
+@given(
+    counts=st.dictionaries(st.integers(0, N - 1), st.integers(1, 8), min_size=2),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_probabilities_cover_all_labels_whatever_classes_were_seen(name, counts, seed):
+    labels = np.repeat(list(counts), list(counts.values()))
+    random = np.random.default_rng(seed)
+    classifier = LatentClassifier.fit(name, random.standard_normal((len(labels), 4)), labels, N)
+    latents = 3 * random.standard_normal((20, 4))
+    probabilities = classifier.predict_proba(latents)
+    assert probabilities.shape == (20, N)
+    assert probabilities.dtype == np.float32
+    assert probabilities.min() >= 0
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    assert classifier.classes.tolist() == sorted(counts)
+    unseen = np.setdiff1d(np.arange(N), classifier.classes)
+    assert (probabilities[:, unseen] == 0).all()
+    assert np.array_equal(classifier.predict(latents), probabilities.argmax(axis=1))
+
+
+@kinds
+def test_it_learns_what_can_be_told_apart(fitted_classifiers, labelled_latents, name):
+    latents, labels = labelled_latents
+    frequent = np.isin(labels, (0, 2, 3))
+    predicted = fitted_classifiers[name].predict(latents[frequent])
+    assert (predicted == labels[frequent]).mean() > 0.85
+
+
+@kinds
+def test_the_same_seed_gives_the_same_classifier(fitted_classifiers, labelled_latents, name):
+    again = LatentClassifier.fit(name, *labelled_latents, N)
+    np.testing.assert_array_equal(
+        again.predict_proba(labelled_latents[0]), fitted_classifiers[name].predict_proba(labelled_latents[0])
+    )
+
+
+@kinds
+def test_a_round_trip_through_a_file_changes_nothing(fitted_classifiers, labelled_latents, tmp_path, name):
+    fitted = fitted_classifiers[name]
+    save_estimator(fitted.estimator, tmp_path / "classifier.skops")
+    loaded = LatentClassifier(load_estimator(tmp_path / "classifier.skops", name), fitted.classes, fitted.n_labels)
+    np.testing.assert_array_equal(loaded.predict_proba(labelled_latents[0]), fitted.predict_proba(labelled_latents[0]))
+
+
+@given(
+    st.lists(st.floats(0, 1, width=32), min_size=N, max_size=N).filter(lambda row: sum(row) > 0.1),
+    st.sets(st.integers(0, N - 1), min_size=1),
+)
+def test_what_is_possible_keeps_its_order_and_takes_all_the_probability(row, among):
+    before = np.array(row, np.float32)
+    after = limited(before, np.array(sorted(among)))
+    assert after.sum() == pytest.approx(1, abs=1e-5)
+    assert not after[[label for label in range(N) if label not in among]].any()
+    for one in among:
+        for other in among:
+            assert before[one] <= before[other] or after[one] >= after[other]
+
+
+@kinds
+def test_it_chooses_among_the_labels_that_it_knows_of_those_given(labelled_latents, name):
+    latents, labels = labelled_latents
+    classifier = LatentClassifier.fit(name, latents, labels, N)
+    before = classifier.predict_proba(latents)
+    some = classifier.classes[:2].tolist()
+    classifier.choose_among([*some, *(set(range(N)) - set(classifier.classes.tolist()))])
+    np.testing.assert_allclose(classifier.predict_proba(latents), limited(before, np.array(some)))
+    assert classifier.predict_proba(np.empty((0, 8))).shape == (0, N)
+    classifier.choose_among(range(N))
+    np.testing.assert_array_equal(classifier.predict_proba(latents), before)
+
+
+def test_to_choose_among_what_was_never_learned_is_an_error(labelled_latents):
+    latents, labels = labelled_latents
+    classifier = LatentClassifier.fit("logistic", latents[labels < 3], labels[labels < 3], N)
+    with pytest.raises(ConfigError, match="has learned none"):
+        classifier.choose_among([5])
+
+
+@kinds
+def test_no_latents_give_no_predictions(fitted_classifiers, name):
+    assert fitted_classifiers[name].predict_proba(np.empty((0, 8))).shape == (0, N)
+    assert fitted_classifiers[name].predict(np.empty((0, 8))).shape == (0,)
+
+
+@kinds
+def test_one_class_cannot_be_learned(name):
+    with pytest.raises(DataError, match=f"{name} needs labelled cells of at least two classes, but got 1"):
+        LatentClassifier.fit(name, np.zeros((5, 3)), np.full(5, 4), N)
+
+
+def test_an_unknown_name_is_an_error_that_lists_the_known_ones():
+    with pytest.raises(ConfigError, match=r"'knn'; choose from rf, svm_poly, xgboost, svm_rbf, ann, logistic"):
+        LatentClassifier.fit("knn", np.zeros((4, 2)), np.array([0, 0, 1, 1]), N)
+
+
+def test_without_xgboost_the_error_says_how_to_install_it(monkeypatch, labelled_latents):
+    monkeypatch.setitem(sys.modules, "xgboost", None)
+    with pytest.raises(BCSamError, match=r"pip install 'bc_sam\[xgboost\]'"):
+        LatentClassifier.fit("xgboost", *labelled_latents, N)
+
+
+def test_several_are_fitted_in_the_order_asked_for(labelled_latents):
+    assert list(fit_classifiers(("logistic", "rf"), *labelled_latents, N)) == ["logistic", "rf"]

@@ -1,0 +1,142 @@
+"""Reference latents: a fair sample, kept whole, that fits and checks classifiers."""
+
+import io
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+from safetensors.numpy import load_file, save_file
+
+from bc_sam.classifiers.reference_latents import ReferenceLatents
+from bc_sam.errors import DataError, WeightsError
+
+SIZES = {"latent_dim": 8, "n_labels": 13, "n_domains": 2}
+
+
+@pytest.fixture
+def reference(labelled_latents, fitted_classifiers):
+    latents, labels = labelled_latents
+    sample = ReferenceLatents.sample(latents, labels, np.arange(len(labels)) % 2)
+    return sample.remember(fitted_classifiers)
+
+
+@given(
+    st.lists(st.tuples(st.integers(-1, 3), st.integers(0, 2)), min_size=1, max_size=60),
+    st.integers(1, 5),
+    st.integers(0, 9),
+)
+def test_of_each_class_of_each_domain_there_are_as_many_as_there_are_up_to_the_limit(cells, per_class, seed):
+    labels, domains = np.array(cells).T
+    latents = np.arange(len(cells), dtype=np.float32)[:, None]
+    sample = ReferenceLatents.sample(latents, labels, domains, per_class=per_class, seed=seed)
+    rows = sample.latents[:, 0].astype(int)
+    assert len(set(rows)) == len(rows)
+    np.testing.assert_array_equal(sample.labels, labels[rows])
+    np.testing.assert_array_equal(sample.domains, domains[rows])
+    for cell in set(cells):
+        kept = sum((label, domain) == cell for label, domain in zip(sample.labels, sample.domains, strict=True))
+        assert kept == min(per_class, cells.count(cell))
+
+
+def test_it_comes_back_from_disk_as_it_was(reference, tmp_path):
+    reference.save(tmp_path / "reference.safetensors")
+    loaded = ReferenceLatents.load(tmp_path / "reference.safetensors", **SIZES)
+    for name in ("latents", "labels", "domains"):
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(reference, name))
+    assert loaded.probabilities.keys() == reference.probabilities.keys()
+
+
+def grey(row):
+    """The image of a cell, whose grey tells its row."""
+    return np.full((32, 32, 3), 40 * row, np.uint8)
+
+
+class TestPictures:
+    def test_there_are_none_unless_images_are_given(self, reference):
+        assert reference.thumbnails == ()
+        assert reference.thumbnail(0) == b""
+        assert reference.pictured(("north", "south")) == {}
+
+    @pytest.fixture
+    def pictured(self):
+        latents = np.arange(6, dtype=np.float32)[:, None]
+        return ReferenceLatents.sample(latents, np.zeros(6), np.arange(6) % 2, per_class=2, image=grey)
+
+    def test_each_cell_that_is_drawn_has_its_own(self, pictured):
+        assert len(pictured.thumbnails) == 4
+        for row, (latent,) in enumerate(pictured.latents):
+            shown = np.asarray(Image.open(io.BytesIO(pictured.thumbnail(row)))).mean()
+            assert shown == pytest.approx(40 * latent, abs=2)
+
+    def test_they_go_with_their_cells(self, pictured):
+        assert pictured.subset(np.array([3, 1])).thumbnails == (pictured.thumbnails[3], pictured.thumbnails[1])
+        assert pictured.remember({}).thumbnails == pictured.thumbnails
+
+    def test_cells_with_and_without_can_be_joined(self, pictured):
+        without = replace(pictured, thumbnails=(), domains=pictured.domains + 2)
+        joined = pictured.joined(without)
+        np.testing.assert_array_equal(joined.latents, np.concatenate([pictured.latents] * 2))
+        assert joined.thumbnails == (*pictured.thumbnails, *[b""] * 4)
+        assert joined.pictured(("north", "south", "east")) == {"north": 2, "south": 2}
+        assert without.joined(pictured).thumbnail(4) == pictured.thumbnail(0)
+        assert without.joined(without).thumbnails == ()
+
+
+def test_classifiers_that_say_the_same_have_no_difference(reference, fitted_classifiers):
+    assert reference.differences(fitted_classifiers) == {}
+
+
+def test_a_classifier_that_says_something_else_is_named(reference, fitted_classifiers):
+    swapped = {**fitted_classifiers, "rf": fitted_classifiers["logistic"]}
+    assert list(reference.differences(swapped)) == ["rf"]
+
+
+def test_a_classifier_that_says_nothing_sensible_is_named(reference, fitted_classifiers):
+    class Broken:
+        def learned_proba(self, latents):
+            return np.full((len(latents), 13), np.nan, dtype=np.float32)
+
+    assert list(reference.differences({**fitted_classifiers, "ann": Broken()})) == ["ann"]
+
+
+def test_classifiers_fitted_again_know_the_same_classes(reference, labelled_latents):
+    fitted = reference.fit(("logistic", "rf"), 13)
+    latents, labels = labelled_latents
+    for classifier in fitted.values():
+        assert set(classifier.classes) == set(labels)
+        assert (classifier.predict(latents) == labels).mean() > 0.9
+
+
+def test_without_labels_there_is_nothing_to_fit(reference):
+    with pytest.raises(DataError, match="no labelled latents"):
+        replace(reference, labels=np.full_like(reference.labels, -1)).fit(("rf",), 13)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda arrays: arrays | {"labels": arrays["labels"] + 13},
+        lambda arrays: arrays | {"domains": arrays["domains"] - 9},
+        lambda arrays: arrays | {"labels": arrays["labels"][1:]},
+        lambda arrays: arrays | {"latents": arrays["latents"] * np.float32(np.nan)},
+        lambda arrays: arrays | {"latents": arrays["latents"].astype(np.float64)},
+        lambda arrays: arrays | {"probabilities.rf": np.zeros((3, 2), np.float32)},
+        lambda arrays: {name: values for name, values in arrays.items() if name != "latents"},
+    ],
+)
+def test_a_file_that_does_not_fit_the_model_is_refused(reference, tmp_path, spoil):
+    path = tmp_path / "reference.safetensors"
+    reference.save(path)
+    save_file(spoil(load_file(path)), path)
+    with pytest.raises(WeightsError, match=r"reference\.safetensors"):
+        ReferenceLatents.load(path, **SIZES)
+
+
+def test_a_broken_file_is_refused(tmp_path):
+    path = tmp_path / "reference.safetensors"
+    path.write_bytes(b"\xff" * 100)
+    with pytest.raises(WeightsError, match="broken"):
+        ReferenceLatents.load(path, **SIZES)

@@ -1,0 +1,127 @@
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from small_network import VARIANTS, small_arguments, small_network
+
+from bc_sam.config.arguments import BCSamConfig, TrainingArguments, preset
+from bc_sam.config.network import BACKBONE_SIZES, BackboneConfig, NetworkArguments, NetworkConfig
+from bc_sam.errors import ConfigError
+
+RESNET = {"family": "resnet", "sizes": {"hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_config_survives_a_round_trip(variant, tmp_path):
+    config = small_network(variant)[0]
+    config.save(tmp_path / "network.json")
+    assert NetworkConfig.load(tmp_path / "network.json") == config
+
+
+@pytest.mark.parametrize("method", ["bc-sam", "slca", "shape-aware", "resnet"])
+@pytest.mark.parametrize("name", ["paper", "tiny"])
+def test_every_preset_survives_a_round_trip(method, name):
+    arguments = preset(name, method)
+    assert TrainingArguments.from_dict(arguments.to_dict()) == arguments
+    assert arguments.method == method
+
+
+def test_the_defaults_are_those_of_the_papers():
+    shape = preset("paper", "shape-aware").network
+    assert (shape.optimizer, shape.learning_rate, shape.label_smoothing) == ("sgd", 1e-3, 0.1)
+    assert shape.image_backbone == "microsoft/swin-base-patch4-window7-224"
+    assert preset("paper", "slca").network.image_backbone == "microsoft/resnet-152"
+
+
+def test_what_a_network_sees_is_the_same_by_arguments_and_by_config():
+    for variant in VARIANTS:
+        method, arguments = small_arguments(variant)
+        config = small_network(variant)[0]
+        for need in ("needs_masks", "needs_maps", "needs_sam"):
+            assert getattr(arguments, need)(method) == getattr(config, need), (variant, need)
+        assert arguments.variant(method) == variant
+
+
+class TestAStrangersConfig:
+    """Of it come a family of a fixed list, and sizes within reason."""
+
+    @pytest.mark.parametrize(
+        "family", ["timm_backbone", "vit", "auto_map", "../resnet", "", "os.system", "ResNet", "trust_remote_code"]
+    )
+    def test_another_family_is_refused(self, family):
+        with pytest.raises(ConfigError, match="no backbone of the family"):
+            BackboneConfig(family, {})
+
+    @pytest.mark.parametrize(
+        "sizes",
+        [
+            {"hidden_sizes": (10**9, 8)},
+            {"depths": (10**6,)},
+            {"depths": ()},
+            {"depths": (-1, 2)},
+            {"hidden_sizes": (8,) * 9},
+            {"layer_type": "exec"},
+            {"hidden_act": "torch.load"},
+            {"auto_map": "x"},
+            {"quantization_config": 3},
+            {"embedding_size": 0},
+            {"embedding_size": float("inf")},
+        ],
+    )
+    def test_a_size_out_of_reason_is_refused(self, sizes):
+        with pytest.raises(ConfigError, match="is no size"):
+            BackboneConfig("resnet", sizes)
+
+    @pytest.mark.parametrize("window", [0, 33, 10**6])
+    def test_windows_are_small(self, window):
+        with pytest.raises(ConfigError, match="is no size"):
+            BackboneConfig("swin", {"window_size": window})
+
+    @given(
+        st.dictionaries(
+            st.sampled_from(BACKBONE_SIZES["swin"] + BACKBONE_SIZES["resnet"]),
+            st.integers() | st.floats() | st.booleans() | st.text(max_size=4) | st.lists(st.integers(), max_size=9),
+        )
+    )
+    def test_anything_is_a_config_or_one_clear_error(self, sizes):
+        try:
+            config = BackboneConfig.from_dict({"family": "swin", "sizes": sizes})
+        except ConfigError:
+            return
+        assert set(config.sizes) <= set(BACKBONE_SIZES["swin"])
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"input_size": 10**6},
+            {"grid": 0},
+            {"reduction": 0},
+            {"sam_channels": 7},
+            {"classes": (0,)},
+            {"classes": (3, 1)},
+            {"classes": (0, 10**7)},
+            {"image_backbone": None},
+            {"mask_backbone": BackboneConfig.from_dict(RESNET)},
+            {"left_out": "mask"},
+        ],
+    )
+    def test_parts_that_do_not_go_together_are_refused(self, change):
+        config = NetworkConfig("resnet", BackboneConfig.from_dict(RESNET))
+        with pytest.raises(ConfigError):
+            replace(config, **change)
+
+    def test_classes_must_have_a_label(self):
+        network = NetworkConfig("resnet", BackboneConfig.from_dict(RESNET), classes=(0, 3))
+        with pytest.raises(ConfigError, match="no label"):
+            BCSamConfig(labels=("a", "b"), network=network)
+
+
+def test_a_model_of_bc_sam_is_written_as_before_there_were_networks():
+    assert "network" not in BCSamConfig().to_dict()
+
+
+@pytest.mark.parametrize("wrong", [{"epochs": -1}, {"batch_size": 0}, {"label_smoothing": 1.0}])
+def test_numbers_out_of_range_are_refused(wrong):
+    with pytest.raises(ConfigError):
+        NetworkArguments(**wrong)

@@ -1,0 +1,70 @@
+"""`load_acevedo20` on small archives in the real layout, and on the real images."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from bc_sam.config.labels import ACEVEDO20_CODES, LABELS
+from bc_sam.data import FEATURES, load_acevedo20
+from bc_sam.data.images import read_image, to_square
+from bc_sam.errors import DataError
+
+SIZES = ((360, 363), (366, 369), (360, 360))
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """One JPEG for each prefix, in the three sizes and the coarse folders that the archive has."""
+    root = tmp_path / "download" / "PBC_dataset_normal_DIB"
+    for i, prefix in enumerate(ACEVEDO20_CODES):
+        folder = root / ("ig" if prefix in ("IG", "PMY", "MY", "MMY") else f"folder_{prefix.lower()}")
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", SIZES[i % 3], (220, 180, 210)).save(folder / f"{prefix}_10{i}.jpg")
+    return root
+
+
+@pytest.mark.parametrize("levels_above", [0, 1, 2])
+def test_the_class_is_the_prefix_at_any_depth(archive, levels_above):
+    dataset = load_acevedo20([archive, *archive.parents][levels_above], domain="barcelona")
+    assert dataset.features == FEATURES
+    read = {Path(row["file"]).stem.split("_")[0]: LABELS[row["label"]] for row in dataset}
+    assert read == {prefix: label for prefix, label in ACEVEDO20_CODES.items() if label}
+    assert set(dataset["domain"]) == {"barcelona"}
+
+
+def test_left_out_prefixes_are_counted(archive):
+    description = load_acevedo20(archive).info.description
+    assert description == "acevedo20: 10 cells; left out: IG 1, NEUTROPHIL 1, PLATELET 1."
+
+
+def test_all_sizes_become_one(archive):
+    images = load_acevedo20(archive)["image"]
+    assert {image.size for image in images} == set(SIZES)
+    assert {to_square(read_image(image), 224).shape for image in images} == {(224, 224, 3)}
+
+
+def test_an_unknown_prefix_is_an_error_that_lists_the_prefixes(archive):
+    Image.new("RGB", (4, 4)).save(archive / "ig" / "XY_1.jpg")
+    with pytest.raises(DataError, match=r"XY_1\.jpg .* none of the codes BA, EO, .* PLATELET"):
+        load_acevedo20(archive)
+
+
+def test_hidden_files_are_passed_over(archive):
+    (archive / "ig" / ".DS_169665.jpg").write_bytes(b"junk")
+    assert len(load_acevedo20(archive)) == 10
+
+
+def test_an_empty_folder_is_an_error(tmp_path):
+    with pytest.raises(DataError, match="No cell image"):
+        load_acevedo20(tmp_path)
+
+
+def test_real_images(real_data):
+    dataset = load_acevedo20(real_data / "acevedo20", masks=real_data / "masks" / "pairs.csv")
+    assert dataset.info.description == "acevedo20: 3060 cells; left out: IG 61, NEUTROPHIL 20, PLATELET 72."
+    counts = Counter(LABELS[label] for label in dataset["label"])
+    assert len(counts) == 10
+    assert min(counts.values()) == 300
+    assert sum(name is not None for name in dataset.data.column("mask").to_pylist()) == 60

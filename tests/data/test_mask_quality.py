@@ -1,0 +1,54 @@
+"""A mask that cannot be one whole cell is doubted; a cell's is not."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bc_sam.data import load_rendered
+from bc_sam.data.images import read_mask
+from bc_sam.data.mask_quality import doubt
+
+SIDE = 96
+
+
+def ellipse(centre=(48, 48), axes=(24, 18)):
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    return ((rows - centre[0]) / axes[0]) ** 2 + ((columns - centre[1]) / axes[1]) ** 2 <= 1
+
+
+@given(st.integers(12, 40), st.integers(12, 40), st.integers(40, 56), st.integers(40, 56))
+def test_a_round_cell_is_not_doubted(height, width, row, column):
+    assert doubt(ellipse((row, column), (height, width))) is None
+
+
+def test_rendered_cells_are_not_doubted():
+    cells = load_rendered("barcelona", cells_per_class=2)
+    assert [doubt(read_mask(cell["mask"], 224) > 0) for cell in cells] == [None] * len(cells)
+
+
+@pytest.mark.parametrize(
+    ("mask", "reason"),
+    [
+        (np.zeros((SIDE, SIDE), bool), "no cell"),
+        (ellipse(axes=(3, 3)), "too small"),
+        (np.ones((SIDE, SIDE), bool), "fills the image"),
+        (ellipse((48, 0), (70, 40)), "cut off"),
+        (
+            np.pad(np.ones((2, 80), bool), ((40, 54), (8, 8))) | np.pad(np.ones((80, 2), bool), ((8, 8), (40, 54))),
+            "ragged",
+        ),
+    ],
+)
+def test_what_is_no_whole_cell_is_doubted_with_its_reason(mask, reason):
+    assert reason in doubt(mask)
+
+
+def test_hand_masks_of_real_white_cells_are_not_doubted(real_data):
+    import csv
+
+    with (real_data / "masks" / "pairs.csv").open() as file:
+        masks = [row["mask"] for row in csv.DictReader(file) if "PLATELET" not in row["mask"]]
+    doubts = [doubt(read_mask(real_data / mask, 224) > 0) for mask in masks]
+    assert len(doubts) > 200
+    assert set(doubts) == {None}

@@ -1,0 +1,101 @@
+"""What is odd about the data is said before the training, and what cannot work is refused."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFilter
+
+from bc_sam.config.arguments import BCSamConfig
+from bc_sam.config.labels import LABELS
+from bc_sam.data import load_cells
+from bc_sam.data.store import store_cells
+from bc_sam.data.survey import expected_seconds, require_space, require_two_classes, survey_cells
+from bc_sam.errors import DataError
+
+
+def write(folder, cells):
+    for name, image in cells:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        image.save(folder / name)
+
+
+@pytest.fixture(scope="module")
+def rendered():
+    cells = load_cells("north=rendered:munich:8")
+    return [(f"{LABELS[cell['label']]}/s{i % 3}_{i}.png", cell["image"]) for i, cell in enumerate(cells)]
+
+
+def survey_of(cells, folder, **options):
+    write(folder / "cells", cells)
+    dataset = load_cells(f"ours={folder / 'cells'}", **options)
+    return survey_cells(store_cells([dataset], folder / "store", 96), LABELS, quiet=True)
+
+
+def test_it_counts_what_is_there(rendered, tmp_path):
+    survey = survey_of(rendered, tmp_path, group_pattern="^([^_]+)_")
+    assert survey.images == survey.labelled == {"ours": 104}
+    assert survey.slides == {"ours": 3}
+    assert survey.classes["monocyte"] == {"ours": 8}
+    assert survey.blank == survey.blurred == []
+    text = str(survey)
+    assert "only 3 slides" in text
+    assert "few cells of" in text
+
+
+def test_blank_and_blurred_images_and_copies_are_found_and_named(rendered, tmp_path):
+    _, image = rendered[20]
+    odd = [
+        ("monocyte/blank.png", Image.new("RGB", image.size, "white")),
+        ("monocyte/blurred.png", image.filter(ImageFilter.GaussianBlur(5))),
+        ("monocyte/copy.png", image.rotate(90)),
+    ]
+    survey = survey_of([*rendered, *odd], tmp_path)
+    assert survey.blank == ["monocyte/blank.png"]
+    assert survey.blurred == ["monocyte/blurred.png"]
+    assert survey.copies >= 2
+    warnings = " ".join(survey.warnings)
+    assert "1 images are blank: monocyte/blank.png" in warnings
+    assert "--group-pattern" in warnings
+
+
+def test_imbalance_is_said(rendered, tmp_path):
+    image = rendered[0][1]
+    many = [(f"basophil/{i}.png", Image.fromarray(np.roll(np.asarray(image), i, axis=1))) for i in range(45)]
+    survey = survey_of([*many, ("monocyte/0.png", image), ("monocyte/1.png", image.rotate(9))], tmp_path)
+    assert any("45 basophil and 2 monocyte" in warning for warning in survey.warnings)
+
+
+def test_a_single_class_is_refused_before_anything_is_trained(rendered, tmp_path):
+    survey = survey_of([cell for cell in rendered if cell[0].startswith("monocyte")], tmp_path)
+    with pytest.raises(DataError, match="two classes, and here are monocyte"):
+        require_two_classes(survey)
+
+
+def test_a_disk_without_room_is_refused(rendered, tmp_path, monkeypatch):
+    from small_model import small_sam
+
+    write(tmp_path / "cells", rendered[:3])
+    cells = store_cells([load_cells(f"ours={tmp_path / 'cells'}")], tmp_path / "store", 64)
+    require_space(cells, small_sam(), tmp_path)
+    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1000))
+    with pytest.raises(DataError, match=r"Free some, or choose another --out"):
+        require_space(cells, small_sam(), tmp_path)
+
+
+def test_more_cells_and_epochs_are_expected_to_take_longer(rendered, tmp_path, monkeypatch):
+    from small_model import small_sam
+
+    clock = iter(range(100))
+    monkeypatch.setattr("bc_sam.data.survey.time.perf_counter", lambda: next(clock))
+    write(tmp_path / "cells", rendered[:4])
+    cells = store_cells([load_cells(f"ours={tmp_path / 'cells'}")], tmp_path / "store", 64)
+    config = BCSamConfig(image_size=64)
+    short, long = (expected_seconds(small_sam(), config, cells, 4, epochs) for epochs in (1, 10))
+    assert (short, long) == ((4 + 3 * 4) / 4, (4 + 3 * 40) / 4)
+
+
+def test_real_images_are_neither_blank_nor_blurred(real_data, tmp_path):
+    dataset = load_cells(f"ours={real_data / 'new_hospital'}", label_map={"neutrophil": None, "lymphocyte": None})
+    survey = survey_cells(store_cells([dataset], tmp_path / "store", 224), LABELS, quiet=True)
+    assert survey.blank == survey.blurred == []

@@ -1,0 +1,257 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+from sklearn import metrics
+
+from bc_sam.config.arguments import ClassifierArguments
+from bc_sam.errors import DataError
+from bc_sam.evaluation.metrics import (
+    LabelledLatents,
+    dice,
+    dice_by_domain,
+    dice_of_rows,
+    evaluate_fold,
+    reliability,
+    score,
+)
+from bc_sam.evaluation.results import ALL, Evaluation
+from bc_sam.training.synthetic_cells import Companions
+
+IDENTITY = {"classifier": "rf", "source": "a", "target": "b", "fold": 0, "n_train": 9}
+LOGISTIC = ClassifierArguments(names=("logistic",), default="logistic")
+NAMES = ("w", "x", "y", "z")
+
+
+@st.composite
+def cells(draw):
+    """Cells of one to three domains in three folds, with and without a label."""
+    domain_names = ("north", "south", "east")[: draw(st.integers(1, 3))]
+    n = draw(st.integers(1, 40))
+    random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    return LabelledLatents(
+        latents=random.standard_normal((n, 3)).astype(np.float32),
+        labels=random.integers(-1, len(NAMES), n),
+        domains=random.integers(0, len(domain_names), n),
+        folds=random.integers(0, 3, n),
+        domain_names=domain_names,
+        label_names=NAMES,
+    )
+
+
+def sure_of(predicted):
+    """Probabilities that leave no doubt."""
+    return np.eye(4)[predicted]
+
+
+class TestScore:
+    @given(hnp.arrays(int, st.tuples(st.just(2), st.integers(1, 30)), elements=st.integers(0, 3)))
+    def test_its_numbers_are_those_of_scikit_learn(self, columns):
+        true, predicted = columns
+        present = np.unique(true)
+        result = score(sure_of(predicted), true, np.arange(4), NAMES, **IDENTITY)
+        assert result.n_test == len(true)
+        assert result.accuracy == pytest.approx(metrics.accuracy_score(true, predicted))
+        recall = metrics.recall_score(true, predicted, labels=present, average="macro", zero_division=0)
+        assert result.balanced_accuracy == pytest.approx(recall)
+        f1 = metrics.f1_score(true, predicted, labels=present, average="macro", zero_division=0)
+        assert result.macro_f1 == pytest.approx(f1)
+        assert result.common_accuracy == result.accuracy
+        assert result.missing == []
+        assert np.array_equal(result.confusion, metrics.confusion_matrix(true, predicted, labels=range(4)))
+
+    def test_classes_that_the_source_lacks_are_named_and_count_as_wrong(self):
+        true, predicted = np.array([0, 0, 1, 3]), np.array([0, 1, 1, 1])
+        result = score(sure_of(predicted), true, np.array([0, 1]), NAMES, **IDENTITY)
+        assert result.missing == ["z"]
+        assert result.accuracy == 2 / 4
+        assert result.balanced_accuracy == pytest.approx((1 / 2 + 1 + 0) / 3)
+        assert result.common_accuracy == 2 / 3
+
+    def test_without_any_common_class_nothing_is_right(self):
+        result = score(sure_of(np.array([0, 0])), np.array([1, 2]), np.array([0]), NAMES, **IDENTITY)
+        assert (result.accuracy, result.common_accuracy, result.missing) == (0, 0, ["x", "y"])
+
+
+class TestRows:
+    @given(cells(), st.integers(0, 2), st.sampled_from(["strict", "paper"]))
+    def test_no_cell_is_both_learned_and_tested_within_a_domain(self, cells, fold, protocol):
+        for source in (*cells.domain_names, ALL):
+            train = cells.train_rows(source, fold)
+            for target in cells.domain_names:
+                assert not set(train) & set(cells.test_rows(source, target, fold, protocol))
+
+    @given(cells(), st.sampled_from(["strict", "paper"]))
+    def test_only_labelled_cells_of_the_named_domain_are_used(self, cells, protocol):
+        for d, domain in enumerate(cells.domain_names):
+            for rows in (cells.train_rows(domain, 0), cells.test_rows(domain, domain, 0, protocol)):
+                assert (cells.labels[rows] >= 0).all()
+                assert (cells.domains[rows] == d).all()
+
+    @given(cells(), st.integers(0, 2))
+    def test_the_strict_protocol_tests_the_test_fold_only(self, cells, fold):
+        for target in cells.domain_names:
+            for source in (*cells.domain_names, ALL):
+                assert (cells.folds[cells.test_rows(source, target, fold, "strict")] == fold).all()
+        assert (cells.folds[cells.train_rows(ALL, fold)] != fold).all()
+
+    @given(cells(), st.integers(0, 2))
+    def test_the_papers_protocol_tests_a_foreign_data_set_whole(self, cells, fold):
+        for d, target in enumerate(cells.domain_names):
+            whole = np.flatnonzero((cells.domains == d) & (cells.labels >= 0))
+            held_out = whole[cells.folds[whole] == fold]
+            for source in (*cells.domain_names, ALL):
+                expected = held_out if source in (target, ALL) else whole
+                assert np.array_equal(cells.test_rows(source, target, fold, "paper"), expected)
+
+    @given(cells())
+    def test_every_labelled_cell_is_tested_in_exactly_one_fold(self, cells):
+        tested = [cells.test_rows(ALL, target, fold, "strict") for target in cells.domain_names for fold in range(3)]
+        assert sorted(np.concatenate(tested)) == np.flatnonzero(cells.labels >= 0).tolist()
+
+    def test_a_domain_without_labels_is_no_source(self):
+        labels, domains = np.array([0, 1, -1, -1]), np.array([0, 0, 1, 1])
+        cells = LabelledLatents(np.zeros((4, 2)), labels, domains, np.zeros(4), ("north", "south"), NAMES)
+        assert cells.sources() == ["north"]
+
+
+def separable(labels, domains, folds):
+    """Cells whose latents tell the class."""
+    latents = 5 * np.eye(len(NAMES), dtype=np.float32)[labels]
+    return LabelledLatents(latents, labels, domains, folds, ("north", "south"), NAMES)
+
+
+class TestEvaluateFold:
+    def test_every_source_is_tested_on_every_target(self):
+        labels = np.tile([0, 1, 2, 3], 12)
+        cells = separable(labels, np.repeat([0, 1], 24), np.tile(np.repeat([0, 1, 2], 4), 4))
+        results, classifiers = evaluate_fold(cells, 1, "strict", LOGISTIC)
+        directions = [(result.source, result.target) for result in results]
+        assert directions == [(source, target) for source in ("north", "south", ALL) for target in ("north", "south")]
+        assert all(result.accuracy == 1 and result.fold == 1 and result.n_test == 8 for result in results)
+        assert [result.n_train for result in results] == [16, 16, 16, 16, 32, 32]
+        assert np.array_equal(classifiers["logistic"].predict(cells.latents), labels)
+
+    def test_a_class_of_one_domain_only_is_missing_in_the_other(self):
+        labels = np.array([0, 1, 0, 1, 0, 1, 2, 0, 1, 2])
+        cells = separable(labels, np.array([0] * 4 + [1] * 6), np.array([0, 0, 1, 1, 0, 0, 0, 1, 1, 1]))
+        results, _ = evaluate_fold(cells, 0, "strict", LOGISTIC)
+        missing = {(result.source, result.target): result.missing for result in results}
+        assert missing.pop(("north", "south")) == ["y"]
+        assert not any(missing.values())
+        to_south = next(result for result in results if (result.source, result.target) == ("north", "south"))
+        assert (to_south.accuracy, to_south.common_accuracy) == (2 / 3, 1)
+
+    def test_a_target_with_no_cell_in_the_fold_is_passed_over(self):
+        cells = separable(np.array([0, 1, 0, 1, 0, 1]), np.array([0, 0, 0, 0, 1, 1]), np.array([0, 0, 1, 1, 1, 1]))
+        results, _ = evaluate_fold(cells, 0, "strict", LOGISTIC)
+        assert {result.target for result in results} == {"north"}
+
+    def test_companions_are_learned_from_with_all_cells_and_never_tested(self):
+        """Class 3 is known of companions alone."""
+        cells = separable(np.tile([0, 1], 8), np.repeat([0, 1], 8), np.tile([0, 0, 1, 1], 4))
+        labels = np.array([0, 3, 3])
+        with_them = replace(cells, companions=Companions(5 * np.eye(4, dtype=np.float32)[labels], labels))
+        results, classifiers = evaluate_fold(with_them, 0, "strict", LOGISTIC)
+        plain, _ = evaluate_fold(cells, 0, "strict", LOGISTIC)
+        identities = [[(r.source, r.target, r.n_train, r.n_test) for r in found] for found in (results, plain)]
+        assert identities[0] == identities[1]
+        assert classifiers["logistic"].classes.tolist() == [0, 1, 3]
+        assert with_them.lessons("north", np.array([2, 3]))[1].tolist() == [0, 1]
+        assert with_them.lessons(ALL, np.array([2, 3]))[1].tolist() == [0, 1, 0, 3, 3]
+
+    def test_without_labels_there_is_nothing_to_learn(self):
+        cells = LabelledLatents(np.zeros((3, 2)), np.full(3, -1), np.zeros(3), np.arange(3), ("north",), NAMES)
+        with pytest.raises(DataError, match="No image has a label"):
+            evaluate_fold(cells, 0, "strict", LOGISTIC)
+
+
+class TestDice:
+    @settings(max_examples=50)
+    @given(hnp.arrays(bool, (2, 3, 4, 5)))
+    def test_it_is_the_share_of_overlap_and_symmetric(self, masks):
+        predicted, hand = masks
+        for value, a, b in zip(dice(predicted, hand), predicted, hand, strict=True):
+            expected = metrics.f1_score(a.ravel(), b.ravel(), zero_division=1)
+            assert value == pytest.approx(expected)
+        assert np.array_equal(dice(predicted, hand), dice(hand, predicted))
+        assert (dice(hand, hand) == 1).all()
+
+    @pytest.mark.parametrize("n", [0, 1, 600])
+    def test_that_of_many_rows_is_taken_part_by_part(self, n):
+        predicted, hand = np.random.default_rng(0).random((2, 700, 4, 5)) > 0.5
+        rows = np.random.default_rng(1).permutation(700)[:n]
+        assert np.array_equal(dice_of_rows(predicted, hand.astype(np.uint8), rows), dice(predicted[rows], hand[rows]))
+
+    def test_it_is_summarised_for_each_domain_that_has_cells(self):
+        hand = np.ones((3, 2, 2), dtype=bool)
+        predicted = hand.copy()
+        predicted[1, 0] = False
+        values = dice(predicted, hand)
+        results = dice_by_domain(values, np.array([2, 2, 0]), ("a", "b", "c"), fold=4)
+        assert [(r.domain, r.fold, r.n) for r in results] == [("a", 4, 1), ("c", 4, 2)]
+        assert results[1].mean == pytest.approx((1 + 2 / 3) / 2)
+        assert results[1].std == pytest.approx(1 / 6)
+
+
+probabilities = hnp.arrays(float, st.tuples(st.integers(1, 40), st.just(4)), elements=st.floats(0.01, 1)).map(
+    lambda values: values / values.sum(axis=1, keepdims=True)
+)
+
+
+class TestReliability:
+    @given(probabilities, st.integers(0, 2**32 - 1))
+    def test_every_cell_is_in_the_bin_of_its_confidence(self, values, seed):
+        true = np.random.default_rng(seed).integers(0, 4, len(values))
+        bins = reliability(values, true)
+        assert sum(n for n, _, _ in bins) == len(values)
+        for number, (n, confidence, right) in enumerate(bins):
+            assert n == 0 or number / 10 - 1e-9 <= confidence <= (number + 1) / 10 + 1e-9
+            assert 0 <= right <= 1
+        named_right = sum(n * right for n, _, right in bins)
+        assert named_right == pytest.approx((values.argmax(axis=1) == true).sum())
+
+    @given(probabilities, probabilities, st.integers(0, 2**32 - 1))
+    def test_folds_pooled_are_one_large_fold(self, first, second, seed):
+        values = np.concatenate([first, second])
+        true = np.random.default_rng(seed).integers(0, 4, len(values))
+        folds = evaluation_of((first, true[: len(first)]), (second, true[len(first) :]))
+        whole = evaluation_of((values, true))
+        np.testing.assert_allclose(folds.reliability("rf", "a", "b"), whole.reliability("rf", "a", "b"), atol=1e-9)
+        error = folds.calibration_error("rf", "a", "b")
+        assert error == pytest.approx(whole.calibration_error("rf", "a", "b"))
+        assert 0 <= error <= 1
+
+    def test_a_tenth_without_cells_is_all_zeros(self):
+        bins = reliability(np.array([[0.75, 0.25]]), np.array([0]))
+        assert bins[7] == (1, 0.75, 1)
+        assert {part for number, part in enumerate(bins) if number != 7} == {(0, 0, 0)}
+
+    def test_probabilities_that_keep_their_word_have_no_error(self):
+        random = np.random.default_rng(0)
+        confidence = random.uniform(0.5, 1, 20_000)
+        values = np.column_stack([confidence, 1 - confidence])
+        true = (random.random(20_000) > confidence).astype(int)
+        assert evaluation_of((values, true)).calibration_error("rf", "a", "b") < 0.02
+
+    @given(st.lists(st.sampled_from([(5, 0.6), (4, 0.75), (10, 0.9), (3, 1.0)]), min_size=1))
+    def test_groups_as_often_right_as_they_are_sure_have_none(self, groups):
+        confidence = np.repeat([sure for _, sure in groups], [n for n, _ in groups])
+        true = np.concatenate([np.arange(n) >= round(n * sure) for n, sure in groups]).astype(int)
+        values = np.column_stack([confidence, 1 - confidence])
+        assert evaluation_of((values, true)).calibration_error("rf", "a", "b") == pytest.approx(0)
+
+    def test_certainty_that_is_always_wrong_has_the_largest_error(self):
+        wrong = np.eye(2)[[0, 0, 1]], np.array([1, 1, 0])
+        assert evaluation_of(wrong).calibration_error("rf", "a", "b") == 1
+
+
+def evaluation_of(*folds):
+    """An evaluation of which each fold has the given probabilities and true labels."""
+    pairs = [
+        score(values, true, np.arange(4), NAMES, **IDENTITY | {"fold": i}) for i, (values, true) in enumerate(folds)
+    ]
+    return Evaluation("strict", list(NAMES), ["a", "b"], 0, len(folds), pairs)

@@ -1,0 +1,168 @@
+"""The cross-domain table says what the evaluation holds, to the printed digit, and what it does not hold."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from example_evaluation import DOMAINS, example_evaluation
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bc_sam.errors import ConfigError, DataError
+from bc_sam.evaluation.results import Evaluation, PairResult
+from bc_sam.evaluation.tables import (
+    METRICS,
+    SHOWN,
+    Score,
+    best_classifier,
+    calibration_errors,
+    cross_domain_table,
+    footnotes,
+    render_markdown,
+    render_text,
+)
+
+
+def pair(classifier: str, source: str, target: str, fold: int, accuracy: float) -> PairResult:
+    return PairResult(classifier, source, target, fold, 80, 20, accuracy, 0.5, 0.5, 0.5, [[10, 0], [10, 0]])
+
+
+def evaluation_of(*pairs: PairResult) -> Evaluation:
+    return Evaluation("strict", ["x", "y"], ["A", "B"], seed=7, n_folds=5, pairs=list(pairs))
+
+
+@pytest.fixture(scope="module")
+def evaluation() -> Evaluation:
+    return example_evaluation()
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_every_cell_is_the_mean_and_deviation_of_the_evaluation(evaluation: Evaluation, metric: str) -> None:
+    table = cross_domain_table(evaluation, metric)
+    assert [row.classifier for row in table.rows] == evaluation.classifiers
+    for row in table.rows:
+        for direction, score in zip(table.directions, row.scores, strict=True):
+            mean, std = evaluation.mean_std(row.classifier, *direction, metric)
+            assert str(score) == f"{100 * mean:.1f} ± {100 * std:.1f}"
+
+
+def test_the_mean_is_over_the_directions_with_one_source() -> None:
+    table = cross_domain_table(
+        evaluation_of(pair("rf", "A", "A", 0, 0.9), pair("rf", "A", "B", 0, 0.5), pair("rf", "all", "B", 0, 1.0))
+    )
+    assert table.rows[0].mean.mean == pytest.approx(0.7)
+
+
+def test_the_mean_of_training_on_all_stands_where_there_is_nothing_else() -> None:
+    table = cross_domain_table(evaluation_of(pair("rf", "all", "A", 0, 0.9), pair("rf", "all", "B", 0, 0.7)))
+    assert table.rows[0].mean.mean == pytest.approx(0.8)
+
+
+def test_a_classifier_that_lacks_a_direction_has_a_dash_and_no_mean() -> None:
+    table = cross_domain_table(
+        evaluation_of(pair("rf", "A", "A", 0, 0.9), pair("rf", "A", "B", 0, 0.5), pair("ann", "A", "A", 0, 1.0))
+    )
+    assert [str(score) for score in table.rows[1].scores] == ["100.0", "-"]
+    assert str(table.rows[1].mean) == "-"
+    assert table.best == [1.0, 0.5, pytest.approx(0.7)]
+
+
+def test_sources_head_as_many_columns_as_they_have_targets(evaluation: Evaluation) -> None:
+    assert cross_domain_table(evaluation).sources == [("matek19", 2), ("acevedo20", 2), ("all", 2)]
+
+
+def test_the_best_classifier_has_the_highest_mean() -> None:
+    measured = evaluation_of(
+        pair("rf", "A", "A", 0, 0.9),
+        pair("rf", "A", "B", 0, 0.1),
+        pair("ann", "A", "A", 0, 0.8),
+        pair("ann", "A", "B", 0, 0.4),
+    )
+    assert best_classifier(measured) == "ann"
+
+
+@given(mean=st.floats(0, 1), std=st.floats(0, 1))
+def test_a_score_prints_percent(mean: float, std: float) -> None:
+    printed, spread = str(Score(mean, std)).split(" ± ")
+    assert float(printed) == pytest.approx(100 * mean, abs=0.0501)
+    assert float(spread) == pytest.approx(100 * std, abs=0.0501)
+
+
+@pytest.mark.parametrize("render", [render_text, render_markdown])
+def test_every_rendering_holds_every_number(evaluation: Evaluation, render) -> None:
+    text = render(evaluation)
+    for metric in SHOWN:
+        table = cross_domain_table(evaluation, metric)
+        assert f"{table.title}, %" in text
+        for row in table.rows:
+            line = next(line for line in text.split(table.title)[1].splitlines() if row.classifier in line)
+            numbers = line.replace("|", " ").replace(row.classifier, " ").replace("±", " ").split()
+            expected = " ".join(map(str, (*row.scores, row.mean))).replace("±", " ").split()
+            assert numbers == expected
+
+
+def test_columns_of_the_terminal_table_are_aligned(evaluation: Evaluation) -> None:
+    for block in render_text(evaluation).split("\n\n")[: len(SHOWN)]:
+        assert len({len(line) for line in block.splitlines()[2:]}) == 1
+
+
+def test_markdown_rows_have_as_many_cells_as_the_heading() -> None:
+    measured = evaluation_of(pair("a|b", "A\n<b>", "B", 0, 0.5))
+    rows = [line for line in render_markdown(measured).splitlines() if line.startswith("|")]
+    assert len({line.replace("\\|", "").count("|") for line in rows}) == 1
+    assert "<b>" not in render_markdown(measured)
+
+
+@pytest.mark.parametrize("render", [render_text, render_markdown])
+def test_a_single_fold_has_no_spread_and_says_so(render) -> None:
+    text = render(example_evaluation(folds=1))
+    assert "±" not in text
+    assert "n = 1 fold (1 of 5 folds measured)" in text
+
+
+def test_footnotes_name_protocol_folds_seed_and_missing_classes(evaluation: Evaluation) -> None:
+    notes = "\n".join(footnotes(evaluation))
+    assert "Protocol strict" in notes
+    assert "5 of 5 folds" in notes
+    assert "seed 1234" in notes
+    assert "acevedo20 → matek19: acevedo20 has no myeloblast, lymphocyte_atypical, smudge_cell" in notes
+    assert f"{DOMAINS[0]} →" not in notes
+
+
+def test_calibration_errors_are_those_of_the_evaluation(evaluation: Evaluation) -> None:
+    table = calibration_errors(evaluation)
+    assert [(source, target) for source, target, _ in table] == evaluation.directions
+    block = next(block for block in render_text(evaluation).split("\n\n") if block.startswith("Calibration error"))
+    for (source, target, errors), line in zip(table, block.splitlines()[2:], strict=True):
+        expected = [evaluation.calibration_error(name, source, target) for name in evaluation.classifiers]
+        assert errors == [f"{error:.3f}" for error in expected]
+        assert line.split() == [source, "→", target, *errors]
+
+
+def test_an_unknown_calibration_error_is_a_dash_and_a_direction_without_any_is_left_out() -> None:
+    sure = [*[(0, 0.0, 0.0)] * 9, (20, 1.0, 0.5)]
+    known = replace(pair("rf", "A", "A", 0, 0.5), reliability=sure)
+    measured = evaluation_of(known, pair("ann", "A", "A", 0, 0.5), pair("rf", "A", "B", 0, 0.5))
+    assert calibration_errors(measured) == [("A", "A", ["0.500", "-"])]
+    assert "Calibration" not in render_text(evaluation_of(pair("rf", "A", "B", 0, 0.5)))
+
+
+def test_the_two_protocols_are_told_apart(evaluation: Evaluation) -> None:
+    assert "without its label" in footnotes(replace(evaluation, protocol="paper"))[0]
+    assert "in no stage" in footnotes(evaluation)[0]
+
+
+def test_an_unknown_metric_is_named() -> None:
+    with pytest.raises(ConfigError, match="'kappa'"):
+        cross_domain_table(evaluation_of(pair("rf", "A", "A", 0, 0.9)), "kappa")
+
+
+def test_an_empty_evaluation_is_refused() -> None:
+    with pytest.raises(DataError, match="no results"):
+        render_text(evaluation_of())
+
+
+def test_a_column_without_any_score_has_no_best() -> None:
+    table = cross_domain_table(evaluation_of(pair("rf", "A", "A", 0, math.nan)))
+    assert np.isnan(table.best).all()

@@ -1,0 +1,93 @@
+"""The trained model inside the package: small, whole, without a network, and of use on real cells."""
+
+import numpy as np
+import pytest
+from datasets import Image
+
+from bc_sam import BCSam, load_acevedo20
+from bc_sam.classifiers.ood import NoveltyScale
+from bc_sam.config.arguments import EMBEDDED_MODEL
+from bc_sam.data.datasets.rendered import write_rendered
+from bc_sam.data.images import find_images
+from bc_sam.models.abstention import assess
+from bc_sam.models.evaluate import evaluate_model
+from bc_sam.models.inspection import inspect_cells
+from bc_sam.utils.hub import EMBEDDED_FOLDER
+
+
+@pytest.fixture(scope="module")
+def model():
+    return BCSam.from_pretrained()
+
+
+def test_it_is_small():
+    assert sum(path.stat().st_size for path in EMBEDDED_FOLDER.rglob("*")) < 40e6
+
+
+def test_it_loads_without_a_network_under_its_name(model, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    named = BCSam.from_pretrained(EMBEDDED_MODEL, classifiers=["default"])
+    assert named.labels == model.labels
+    assert model.config.domains == ("matek19", "acevedo20")
+    assert set(model.classifiers) == {"rf", "svm_poly", "xgboost", "svm_rbf", "ann", "logistic"}
+
+
+def test_a_folder_of_its_name_comes_first(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / EMBEDDED_MODEL).mkdir()
+    with pytest.raises(Exception, match=r"config\.json"):
+        BCSam.from_pretrained(EMBEDDED_MODEL)
+
+
+def test_its_card_tells_what_was_measured_and_holds_no_path():
+    card = (EMBEDDED_FOLDER / "README.md").read_text()
+    assert "How sure the figures of" in card
+    assert "CC BY 4.0" in card
+    assert "/tmp" not in card
+    assert "/work" not in card
+
+
+def test_it_outlines_drawn_cells_which_it_has_never_seen(model, tmp_path):
+    write_rendered(tmp_path / "cells", ("munich", "tehran"), cells_per_class=1, seed=3)
+    files = [file for file in find_images(tmp_path / "cells") if "masks" not in file.parts]
+    shares = np.array([mask.mean() for mask in model.segment(files)])
+    assert ((shares > 0.02) & (shares < 0.7)).mean() > 0.8
+
+
+def test_half_precision_and_single_images_name_the_same_cells(model, tmp_path):
+    write_rendered(tmp_path / "cells", ("munich",), cells_per_class=1, seed=3)
+    files = [file for file in find_images(tmp_path / "cells") if "masks" not in file.parts]
+    together = model.predict_proba(files)
+    alone = np.concatenate([model.predict_proba([file]) for file in files])
+    np.testing.assert_allclose(alone, together, atol=0.05)
+    np.testing.assert_allclose(together.sum(axis=1), 1, atol=1e-5)
+
+
+def test_it_names_real_cells_of_the_laboratories_that_it_knows(model, real_data):
+    """Most of these it has learned from, so this says that it is whole, not how good it is; its card says that."""
+    cells = load_acevedo20(real_data / "acevedo20" / "PBC_dataset_normal_DIB")
+    some = cells.select(range(0, len(cells), 12)).cast_column("image", Image(decode=False))
+    found = {pair.classifier: pair for pair in evaluate_model(model, [some]).pairs}
+    assert found["logistic"].accuracy > 0.8
+    assert found["logistic"].balanced_accuracy > 0.8
+
+
+def test_in_a_laboratory_that_it_has_never_seen_it_doubts_where_it_errs(model, real_data):
+    """What it names is right far more often than what it leaves to a person."""
+    names = {
+        "eosinophil": "eosinophil",
+        "lymphocyte": "lymphocyte_typical",
+        "monocyte": "monocyte",
+        "neutrophil": "neutrophil_segmented",
+    }
+    scale = NoveltyScale(model.reference)
+    files = find_images(real_data / "new_hospital")[::2]
+    judged = [
+        assess(one.inspection.probabilities["logistic"], float(scale.novelty(one.inspection.latent[None])[0]))
+        for step in inspect_cells(model, files)
+        for one in step
+    ]
+    right = np.array([model.labels[a.label] == names[f.parent.name] for a, f in zip(judged, files, strict=True)])
+    left = np.array([one.abstain for one in judged])
+    assert 0.2 < left.mean() < 0.9
+    assert right[~left].mean() > right[left].mean() + 0.15

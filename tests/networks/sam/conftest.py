@@ -1,0 +1,56 @@
+"""What the tests of `bc_sam.sam` share: the small SAM of `tests/parity`, and a world without a network."""
+
+import copy
+import socket
+
+import parity_weights
+import pytest
+import torch
+
+from bc_sam.networks.sam.resizing import resize_sam
+from bc_sam.networks.sam.segment_anything import sam_from_original
+
+
+@pytest.fixture(scope="session")
+def original_state():
+    """The SAM checkpoint of the parity files, in the original's naming, at 1024 px."""
+    return parity_weights.state("sam_tiny_original_keys.json")
+
+
+@pytest.fixture(scope="session")
+def original_lora():
+    """The LoRA tensors of the parity files, in the original's naming."""
+    return parity_weights.state("lora_original_keys.json", scale=0.3)
+
+
+@pytest.fixture(scope="session")
+def expected():
+    """What the original computes with the two."""
+    return {name: torch.from_numpy(array) for name, array in parity_weights.expected("sam_tiny_expected.npz").items()}
+
+
+@pytest.fixture(scope="session")
+def sam_1024(original_state):
+    return sam_from_original(original_state)
+
+
+@pytest.fixture
+def sam(sam_1024):
+    """The same for 224 px; a test may do with it what it likes."""
+    return copy.deepcopy(resize_sam(sam_1024, 224))
+
+
+@pytest.fixture(scope="session")
+def sam_folder(sam_1024, tmp_path_factory):
+    """The 1024 px model as `transformers` saves it."""
+    folder = tmp_path_factory.mktemp("sam_1024")
+    sam_1024.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def no_network(monkeypatch):
+    def refuse(self, address):
+        raise AssertionError(f"asked the network: {address}")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)

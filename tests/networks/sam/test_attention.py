@@ -1,0 +1,90 @@
+import copy
+
+import pytest
+import torch
+from bc_sam.sam import attention
+from transformers import SamModel
+
+from bc_sam.networks.sam.attention import JoinedBiasAttention, join_biases
+from bc_sam.networks.sam.loading import tiny_sam_config
+from bc_sam.networks.sam.weights import seeded
+
+
+@pytest.fixture(scope="module")
+def library_sam():
+    """A SAM as the library computes it, with relative positions that matter; a windowed block among global ones."""
+    config = tiny_sam_config(224)
+    config.vision_config.global_attn_indexes = [0, 2, 3, 4, 5]
+    config.vision_config.window_size = 8  # 14 is no multiple of it: the windows are padded
+    with seeded(0):
+        sam = SamModel(config).eval()
+        for block in sam.vision_encoder.layers:
+            for positions in (block.attn.rel_pos_h, block.attn.rel_pos_w):
+                torch.nn.init.normal_(positions)
+    return sam
+
+
+@pytest.fixture(scope="module")
+def images():
+    return torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(0))
+
+
+def joined(sam):
+    return join_biases(copy.deepcopy(sam))
+
+
+def encode(sam, images):
+    return sam.vision_encoder(images).last_hidden_state
+
+
+@pytest.mark.parametrize("few_tokens", [0, 1024], ids=["by fused kernel", "by products"])
+def test_gives_the_librarys_numbers(library_sam, images, monkeypatch, few_tokens):
+    monkeypatch.setattr(attention, "_FEW_TOKENS", few_tokens)
+    with torch.no_grad():
+        assert torch.allclose(encode(joined(library_sam), images), encode(library_sam, images), atol=2e-5)
+
+
+@pytest.mark.parametrize("few_tokens", [0, 1024], ids=["by fused kernel", "by products"])
+def test_gives_the_librarys_gradients(library_sam, images, monkeypatch, few_tokens):
+    monkeypatch.setattr(attention, "_FEW_TOKENS", few_tokens)
+    gradients = []
+    for sam in (library_sam, joined(library_sam)):
+        parameters = list(sam.vision_encoder.layers.parameters())
+        gradients.append(torch.autograd.grad(encode(sam, images).square().mean(), parameters))
+    for ours, theirs in zip(*gradients, strict=True):
+        assert (ours - theirs).norm() <= 1e-3 * theirs.norm() + 1e-7
+
+
+def test_the_biases_matter_to_these_tests(library_sam, images):
+    without = copy.deepcopy(library_sam)
+    for block in without.vision_encoder.layers:
+        block.attn.use_rel_pos = False
+    with torch.no_grad():
+        assert not torch.allclose(encode(without, images), encode(library_sam, images), atol=1e-2)
+        assert torch.allclose(encode(joined(without), images), encode(without, images), atol=2e-5)
+
+
+def test_a_models_tensors_keep_their_names_and_values(library_sam):
+    before, after = library_sam.state_dict(), joined(library_sam).state_dict()
+    assert list(before) == list(after)
+    assert all(torch.equal(before[name], after[name]) for name in before)
+    assert all(type(block.attn) is JoinedBiasAttention for block in joined(library_sam).vision_encoder.layers)
+
+
+def test_no_tensor_is_as_large_as_all_scores_where_there_are_many(library_sam, images, monkeypatch):
+    """The fused kernel sees no bias matrix, so that it may leave out the matrix of scores."""
+    monkeypatch.setattr(attention, "_FEW_TOKENS", 0)
+    seen = []
+
+    def kernel(query, key, value, **options):
+        seen.append(({query.shape, key.shape, value.shape}, options))
+        return value
+
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", kernel)
+    with torch.no_grad():
+        encode(joined(library_sam), images)
+    assert len(seen) == len(library_sam.vision_encoder.layers)
+    for shapes, options in seen:
+        assert options == {"scale": 1.0}  # no mask among them
+        (shape,) = shapes
+        assert shape[-1] % 8 == 0

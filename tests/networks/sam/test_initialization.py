@@ -1,0 +1,50 @@
+import pytest
+import torch
+from small_model import IMAGE_SIZE, small_sam
+from torch.nn import functional as F
+
+from bc_sam.networks.sam.encoding import encode
+from bc_sam.networks.sam.initialization import begin_well
+
+
+@pytest.fixture(scope="module")
+def images():
+    """Smooth ones, as photographs are: neighbouring pixels are alike."""
+    noise = torch.randn(60, 3, IMAGE_SIZE, IMAGE_SIZE, generator=torch.Generator().manual_seed(0))
+    return F.avg_pool2d(noise, 5, stride=1, padding=2)
+
+
+@pytest.fixture(scope="module")
+def sam(images):
+    return begin_well(small_sam(), images, seed=3)
+
+
+def test_what_the_first_layer_gives_is_uncorrelated_and_of_one_strength(sam, images):
+    tokens = sam.vision_encoder.patch_embed(images).flatten(0, 2)
+    covariance = torch.cov(tokens.T)
+    assert covariance.diagonal().std() < 0.2 * covariance.diagonal().mean()
+    assert (covariance - covariance.diagonal().diag()).abs().max() < 0.1 * covariance.diagonal().min()
+    assert tokens.mean(dim=0).abs().max() < 1e-3
+
+
+def test_near_places_are_more_alike_than_far_ones(sam):
+    places = F.normalize(sam.vision_encoder.pos_embed[0].flatten(0, 1), dim=1)
+    grid = sam.vision_encoder.pos_embed.shape[1]
+    alike = (places @ places.T)[0].reshape(grid, grid)
+    assert alike[0, 0] > alike[0, 1] > alike[0, 2]
+    assert alike[1, 0] > alike[2, 0]
+
+
+def test_queries_meet_their_own_keys_and_values_come_back_negative(sam):
+    width = 32
+    for block in sam.vision_encoder.layers:
+        query, key, value = block.attn.qkv.weight.split(width)
+        together = query.T @ key
+        assert together.diagonal().mean() > 3 * (together - together.diagonal().diag()).abs().mean()
+        assert (value.T @ block.attn.proj.weight.T).diagonal().mean() < -0.2
+
+
+def test_the_seed_decides(images, sam):
+    again, other = begin_well(small_sam(), images, seed=3), begin_well(small_sam(), images, seed=4)
+    assert torch.equal(encode(again, images[:2]), encode(sam, images[:2]))
+    assert not torch.allclose(encode(other, images[:2]), encode(sam, images[:2]))

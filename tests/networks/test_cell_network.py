@@ -1,0 +1,102 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from small_network import CLASSES, VARIANTS, small_arguments, small_network
+
+from bc_sam.errors import ConfigError, WeightsError
+from bc_sam.networks.cell_network import (
+    head_classifier,
+    load_network,
+    network_inputs,
+    new_network,
+    save_network,
+    shrunk,
+)
+
+SEEN = torch.randn(2, 3, 48, 48), torch.randn(2, 32, 4, 4), torch.ones(2, 48, 48)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_network_is_read_as_it_was_written(variant, tmp_path):
+    config, network = small_network(variant)
+    save_network(network, tmp_path / "network" / "model.safetensors")
+    loaded = load_network(config, tmp_path / "network" / "model.safetensors")
+    assert torch.equal(loaded(*SEEN), network(*SEEN))
+
+
+class TestAStrangersNetwork:
+    @pytest.fixture
+    def path(self, tmp_path):
+        save_network(small_network("slca")[1], tmp_path / "network" / "model.safetensors")
+        return tmp_path / "network" / "model.safetensors"
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            {"grid": 4, "reduction": 2},
+            {"classes": (0, 1, 2, 3)},
+            {"sam_channels": 33},
+            {"left_out": "attention", "sam_channels": 0},
+        ],
+    )
+    def test_other_sizes_than_those_of_the_file_are_refused(self, path, change):
+        with pytest.raises(WeightsError, match="do not fit"):
+            load_network(replace(small_network("slca")[0], **change), path)
+
+    def test_sizes_that_would_fill_the_memory_are_refused_before_they_do(self, path):
+        config, _ = small_network("slca")
+        huge = replace(config.image_backbone, sizes={"hidden_sizes": (4096,) * 8, "depths": (16,) * 8})
+        with pytest.raises((WeightsError, ConfigError)):
+            load_network(replace(config, image_backbone=huge), path)
+
+    def test_a_damaged_file_is_refused(self, path):
+        path.write_bytes(path.read_bytes()[:-100])
+        with pytest.raises(WeightsError, match="cannot be read"):
+            load_network(small_network("slca")[0], path)
+
+    def test_a_missing_and_a_foreign_tensor_are_named(self, path):
+        state = load_file(path)
+        state["intruder"] = state.pop("head.bias")
+        save_file(state, path)
+        with pytest.raises(WeightsError, match=r"missing: head\.bias.*unexpected: intruder"):
+            load_network(small_network("slca")[0], path)
+
+
+def test_bc_sam_is_no_network():
+    with pytest.raises(ConfigError, match="no single network"):
+        new_network("bc-sam", small_arguments("resnet")[1], CLASSES)
+
+
+def test_sam_is_a_backbone_of_the_shape_aware_network_alone():
+    with pytest.raises((ConfigError, WeightsError), match=r"backbone|folder"):
+        new_network("slca", small_arguments("slca", image_backbone="sam")[1], CLASSES, 32)
+
+
+def test_the_last_layer_alone_gives_the_probabilities_of_the_whole():
+    config, network = small_network("slca")
+    with torch.inference_mode():
+        expected = torch.softmax(network(*SEEN), dim=1).numpy()
+        seen = network.embed(*SEEN).numpy()
+    probabilities = head_classifier(network, config.classes, 13).predict_proba(seen)
+    assert probabilities.shape == (2, 13)
+    np.testing.assert_allclose(probabilities[:, CLASSES], expected, atol=1e-6)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+
+
+def test_pixels_are_scaled_as_those_of_imagenet():
+    pixels = torch.tensor([[[[124, 116, 104]]]], dtype=torch.uint8)
+    images, _, _ = network_inputs(pixels, torch.empty(0), torch.empty(0))
+    assert images.shape == (1, 3, 1, 1)
+    assert images.abs().max() < 0.01
+
+
+def test_an_image_shrinks_as_a_whole_and_a_mask_stays_one():
+    image = np.zeros((64, 64, 3), np.uint8)
+    image[:, 32:] = 200
+    small = shrunk(image, 16)
+    assert small.shape == (16, 16, 3)
+    assert abs(int(small.mean()) - 100) <= 1
+    assert set(np.unique(shrunk(image[..., 0] > 0, 16))) == {0, 1}

@@ -1,0 +1,63 @@
+import pytest
+import torch
+
+from bc_sam.errors import ConfigError
+from bc_sam.networks.precision import dtype_of, precision_of, resolve_precision
+
+CPU, CUDA, MPS = map(torch.device, ("cpu", "cuda", "mps"))
+
+
+@pytest.mark.parametrize("device", [CPU, CUDA, MPS], ids=str)
+@pytest.mark.parametrize("precision", ["no", "bf16", "fp16"])
+def test_a_choice_is_kept_on_every_device(precision, device):
+    assert resolve_precision(precision, device) == precision
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"avx512_bf16": True, "amx_bf16": False}, "bf16"),
+        ({"avx512_bf16": False, "amx_bf16": True}, "bf16"),
+        ({"avx512_bf16": False, "avx2": True}, "no"),
+        ({}, "no"),
+    ],
+)
+def test_auto_takes_bf16_on_a_processor_that_computes_in_it(monkeypatch, capabilities, expected):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert resolve_precision("auto", CPU) == expected
+
+
+@pytest.mark.parametrize(("supported", "expected"), [(True, "bf16"), (False, "fp16")])
+def test_auto_takes_half_precision_on_a_gpu(monkeypatch, supported, expected):
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: supported)
+    assert resolve_precision("auto", CUDA) == expected
+
+
+def test_auto_computes_in_full_where_nothing_is_known():
+    assert resolve_precision("auto", MPS) == "no"
+
+
+@pytest.mark.parametrize(("precision", "dtype"), [("no", torch.float32), ("bf16", torch.bfloat16)])
+def test_a_model_that_computes_in_a_precision_has_weights_of_its_type(precision, dtype):
+    assert dtype_of(precision, CPU) == dtype
+
+
+@pytest.mark.parametrize(
+    ("dtype", "expected"),
+    [
+        ("float32", "no"),
+        (torch.float32, "no"),
+        ("bfloat16", "bf16"),
+        (torch.bfloat16, "bf16"),
+        (torch.float16, "fp16"),
+        ("auto", "auto"),
+    ],
+)
+def test_a_dtype_may_be_given_as_text_or_as_torchs(dtype, expected):
+    assert precision_of(dtype) == expected
+
+
+@pytest.mark.parametrize("dtype", [torch.int8, "fast", ""])
+def test_a_dtype_that_makes_no_sense_here_is_refused(dtype):
+    with pytest.raises(ConfigError, match="choose one of"):
+        precision_of(dtype)

@@ -1,0 +1,165 @@
+"""Models that visitors choose: found safely, loaded once, a few at a time, and none with the owner's token."""
+
+import gc
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import gradio as gr
+import pytest
+from huggingface_hub import HfApi
+from small_model import small_model
+
+from bc_sam.errors import BCSamError, ConfigError
+from bc_sam.space import gpu
+from bc_sam.space import models as models_module
+from bc_sam.space.server.settings import PageSettings
+from bc_sam.space.tabs.controls import Controls, checked_choice
+from bc_sam.space.views.loaded_models import LoadedModel, Models
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("models")
+    return [small_model(seed).save_pretrained(folder / f"model_{seed}") for seed in range(3)]
+
+
+def models(model, **changes):
+    return Models(LoadedModel("own", model), PageSettings(**changes))
+
+
+def test_nothing_asked_for_is_the_pages_own(model):
+    cache = models(model)
+    assert cache.get("") is cache.get(" own ") is cache.own
+
+
+def test_a_model_is_loaded_once_for_all_who_ask_at_the_same_time(model, folders, monkeypatch):
+    loads = []
+    load = Models._load
+    monkeypatch.setattr(Models, "_load", lambda self, source: loads.append(source) or load(self, source))
+    cache, got = models(model), []
+    threads = [threading.Thread(target=lambda: got.append(cache.get(str(folders[0])))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert loads == [str(folders[0])]
+    assert len(set(map(id, got))) == 1
+    assert got[0].name == "model_0"
+
+
+def test_one_thread_looks_at_the_cells_of_all_visitors(model, monkeypatch):
+    workers = set()
+
+    def look(model, batch):
+        workers.add(threading.get_ident())
+        if batch == "third":
+            raise BCSamError("not this one")
+        return batch
+
+    monkeypatch.setattr(models_module, "inspect_batch", look)
+    loaded = LoadedModel("own", model)
+    with ThreadPoolExecutor(4) as visitors:
+        batches = "first", "second", "third", "fourth"
+        asked = [visitors.submit(lambda batch: (loaded.inspect(batch), threading.get_ident()), one) for one in batches]
+    answers = [one.result() for one in asked if not one.exception()]
+    assert [answer for answer, _ in answers] == ["first", "second", "fourth"]
+    assert str(asked[2].exception()) == "not this one"
+    assert len(workers) == 1
+    assert workers.isdisjoint(visitor for _, visitor in answers)
+
+
+def test_a_model_for_a_count_of_some_kinds_offers_only_these():
+    few = small_model(0)
+    few.choose_among(["monocyte", "basophil"])
+    among = Controls.create(LoadedModel("few", few)).among
+    assert among.value == ["basophil", "monocyte"]
+    assert [label for _, label in among.choices] == among.value
+    with pytest.raises(gr.Error, match="some of basophil, monocyte"):
+        checked_choice(LoadedModel("few", few), "", 0, 1, ["eosinophil"])
+
+
+def test_the_one_that_was_longest_unused_is_forgotten(model, folders):
+    cache = models(model, models=3)
+    first, second = (cache.get(str(folder)) for folder in folders[:2])
+    assert cache.get(str(folders[0])) is first
+    cache.get(str(folders[2]))
+    assert cache.get(str(folders[0])) is first
+    assert cache.get(str(folders[1])) is not second
+
+
+def test_a_public_page_opens_no_folder(model, folders):
+    for source in (folders[0], folders[0].parent / ".." / folders[0].parent.name / "model_0", "/etc", "~", "."):
+        with pytest.raises(ConfigError, match="Hub"):
+            models(model, public=True).get(str(source))
+
+
+def test_a_folder_that_looks_like_an_id_is_not_opened_either(model, folders, monkeypatch):
+    monkeypatch.chdir(folders[0].parents[1])
+    with pytest.raises(ConfigError, match="Hub"):
+        models(model, public=True).get(f"{folders[0].parent.name}/model_0")
+
+
+def test_a_public_page_loads_what_everybody_may_see_and_removes_it(hub, repo_id, model, folders):
+    small_model(1).push_to_hub(repo_id)
+    cache = models(model, public=True, models=2)
+    loaded = cache.get(repo_id)
+    files = loaded.files.name
+    assert loaded.name == repo_id
+    assert loaded.model.labels == model.labels
+    other = repo_id + "-2"
+    small_model(2).push_to_hub(other)
+    cache.get(other)
+    del loaded
+    gc.collect()
+    assert not Path(files).exists()
+
+
+def test_a_private_model_of_the_owner_is_not_shown_to_visitors(hub, repo_id, model):
+    small_model(1).push_to_hub(repo_id, private=True)
+    assert models(model).get(repo_id).name == repo_id  # on his own computer it is his
+    with pytest.raises(BCSamError, match="no repository"):
+        models(model, public=True).get(repo_id)
+
+
+def test_a_model_that_is_too_large_is_refused_before_it_is_downloaded(hub, repo_id, model, monkeypatch):
+    small_model(1).push_to_hub(repo_id)
+    asked = []
+    monkeypatch.setattr("bc_sam.space.views.loaded_models.BCSam.from_pretrained", lambda *_, **__: asked.append(1))
+    with pytest.raises(ConfigError, match="loads up to"):
+        models(model, public=True, max_model_bytes=1000).get(repo_id)
+    assert asked == []
+
+
+def test_a_repository_that_is_no_model_is_refused(hub, repo_id, model):
+    HfApi().create_repo(repo_id)
+    HfApi().upload_file(path_or_fileobj=b"{}", path_in_repo="config.json", repo_id=repo_id)
+    with pytest.raises(BCSamError):
+        models(model).get(repo_id)
+    with pytest.raises(BCSamError) as caught:
+        models(model, public=True).get(repo_id)
+    assert str(caught.value).startswith(f"{repo_id}/config.json")
+
+
+def test_the_card_is_rendered_anew(model):
+    card = LoadedModel("own", model).card
+    assert card.startswith("\n# own")
+    assert "no medical device" in card
+
+
+def test_without_a_lent_card_a_function_stays_as_it_is():
+    def work():
+        return 1
+
+    assert gpu.on_gpu(seconds=5)(work) is work
+
+
+def test_a_lent_card_is_asked_for(monkeypatch):
+    asked = []
+    lent = SimpleNamespace(GPU=lambda duration: lambda function: asked.append(duration) or function)
+    monkeypatch.setitem(sys.modules, "spaces", lent)
+    monkeypatch.setattr(gpu, "ON_ZERO_GPU", True)
+    assert gpu.on_gpu(seconds=5)(len) is len
+    assert asked == [5]

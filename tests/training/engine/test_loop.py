@@ -1,0 +1,293 @@
+import copy
+import math
+from dataclasses import replace
+from itertools import pairwise
+
+import pytest
+import torch
+from accelerate import Accelerator
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.data import TensorDataset
+
+from bc_sam.config.arguments import TrainingArguments
+from bc_sam.errors import BCSamError, ConfigError
+from bc_sam.training.engine.accelerator import start_accelerator
+from bc_sam.training.engine.checkpoints import Checkpoints
+from bc_sam.training.engine.loop import Schedule, fit
+from bc_sam.training.engine.sampling import EpochBatches, shuffled
+
+SCHEDULE = Schedule(epochs=6, warmup_steps=4, learning_rate=0.05, weight_decay=0.0)
+
+
+@pytest.fixture
+def data():
+    """Points of a plane: 40 inputs (3,) and their heights (1,)."""
+    x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
+    return TensorDataset(x, x @ torch.tensor([[1.0], [-2.0], [0.5]]))
+
+
+@pytest.fixture
+def model():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.1), nn.Linear(8, 1))
+
+
+def squared_error(model, batch):
+    x, y = batch
+    return F.mse_loss(model(x), y)
+
+
+def train(model, data, schedule=SCHEDULE, loss=squared_error, precision="no", accumulate=1, **more):
+    accelerator = Accelerator(cpu=True, mixed_precision=precision, gradient_accumulation_steps=accumulate)
+    batches = EpochBatches(shuffled(len(data)), len(data), 8 // accumulate, seed=2)
+    return fit(model, data, batches, loss, schedule, accelerator, "Test", **more)
+
+
+def same_weights(one, other):
+    return all(torch.equal(a, b) for a, b in zip(one.state_dict().values(), other.state_dict().values(), strict=True))
+
+
+def test_the_loss_falls(model, data):
+    history = train(model, data)
+    assert [entry["epoch"] for entry in history] == [1, 2, 3, 4, 5, 6]
+    assert history[-1]["loss"] < history[0]["loss"] / 4
+
+
+def test_few_losses_wait_to_be_brought_from_the_device_in_however_long_an_epoch(model, monkeypatch):
+    x = torch.randn(800, 3, generator=torch.Generator().manual_seed(0))
+    brought, reduce = [], Accelerator.reduce
+
+    def count(self, losses, *more):
+        brought.append(len(losses))
+        return reduce(self, losses, *more)
+
+    monkeypatch.setattr(Accelerator, "reduce", count)
+    train(model, TensorDataset(x, x[:, :1]), replace(SCHEDULE, epochs=1))
+    assert sum(brought) == 100
+    assert max(brought) <= 32
+
+
+def test_the_rate_warms_up_and_then_falls_to_zero(model, data):
+    rates = [entry["learning_rate"] for entry in train(model, data)]
+    assert rates[0] == pytest.approx(0.05, rel=0.02)  # 5 steps: 4 of warm-up, and the first of the cosine
+    assert rates == sorted(rates, reverse=True)
+    assert rates[-1] == pytest.approx(0, abs=1e-12)
+
+
+def test_warm_up_takes_at_most_a_fifth_of_a_short_training(model, data):
+    seen = []
+
+    def watch(model, batch):
+        seen.append(copy.deepcopy(model.state_dict()))
+        return squared_error(model, batch)
+
+    short = train(model, data, Schedule(epochs=1, warmup_steps=500, learning_rate=0.05, weight_decay=0.0), watch)
+    assert len(seen) == 5
+    assert short[0]["learning_rate"] == pytest.approx(0, abs=1e-12)
+    moved = [not torch.equal(before["0.weight"], after["0.weight"]) for before, after in pairwise(seen)]
+    assert moved == [False, True, True, True]  # the one step of warm-up starts from a rate of zero
+
+
+def test_the_same_seeds_give_the_same_weights(model, data):
+    again = copy.deepcopy(model)
+    assert train(model, data) == train(again, data)
+    for ours, theirs in zip(model.parameters(), again.parameters(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_frozen_parameters_are_left_alone(model, data):
+    model[0].requires_grad_(False)
+    before = copy.deepcopy(model.state_dict())
+    train(model, data, Schedule(epochs=2, warmup_steps=0, learning_rate=0.05, weight_decay=0.5))
+    assert torch.equal(model[0].weight, before["0.weight"])
+    assert torch.equal(model[0].bias, before["0.bias"])
+    assert not torch.equal(model[2].weight, before["2.weight"])
+
+
+def test_the_model_learns_in_training_mode_and_is_left_in_eval_mode(model, data):
+    modes = []
+
+    def watch(model, batch):
+        modes.append(model.training)
+        return squared_error(model, batch)
+
+    train(model, data, loss=watch)
+    assert all(modes)
+    assert not any(module.training for module in model.modules())
+
+
+def test_no_epochs_change_nothing(model, data):
+    before = copy.deepcopy(model.state_dict())
+    assert train(model, data, Schedule(epochs=0, warmup_steps=5, learning_rate=0.1, weight_decay=0.1)) == []
+    assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_ends_the_training(model, data, value):
+    one_batch = TensorDataset(*data[:8])
+    with pytest.raises(BCSamError, match=r"Test: the loss is no number in epoch 1\. Lower learning_rate"):
+        train(model, one_batch, loss=lambda model, batch: value * squared_error(model, batch))
+
+
+class TestMixedPrecision:
+    def test_it_learns_too(self, model, data):
+        history = train(model, data, precision="bf16")
+        assert history[-1]["loss"] < history[0]["loss"] / 4
+
+    def test_products_run_in_bf16_and_the_loss_in_float32(self, model, data):
+        inner, outer = set(), set()
+        model[0].register_forward_hook(lambda module, inputs, output: inner.add(output.dtype))
+
+        def watch(model, batch):
+            prediction = model(batch[0])
+            outer.add(prediction.dtype)
+            return F.mse_loss(prediction, batch[1])
+
+        train(model, data, loss=watch, precision="bf16")
+        assert inner == {torch.bfloat16}
+        assert outer == {torch.float32}
+        assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+    def test_afterwards_the_model_computes_plainly_again(self, model, data):
+        train(model, data, precision="bf16")
+        assert model.forward.__func__ is nn.Sequential.forward
+        x = data.tensors[0]
+        by_hand = F.linear(F.linear(x, model[0].weight, model[0].bias), model[2].weight, model[2].bias)
+        assert torch.equal(model(x), by_hand)
+        assert torch.equal(copy.deepcopy(model)(x), by_hand)
+
+    def test_a_second_training_of_the_model_is_in_bf16_too(self, model, data):
+        train(model, data, precision="bf16")
+        inner = set()
+        model[0].register_forward_hook(lambda module, inputs, output: inner.add(output.dtype))
+        train(model, data, precision="bf16")
+        assert inner == {torch.bfloat16}
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+class TestResume:
+    """A training that was killed after any step ends with the weights of one that was left alone."""
+
+    @pytest.mark.parametrize("killed_after", [0, 1, 3, 4, 5, 7, 12, 29])
+    @pytest.mark.parametrize("every", [1, 3, 100])
+    def test_the_weights_and_the_history_are_the_same(self, model, data, tmp_path, killed_after, every):
+        alone, again = copy.deepcopy(model), copy.deepcopy(model)
+        history = train(alone, data)
+        steps = 0
+
+        def mortal(model, batch):
+            nonlocal steps
+            steps += 1
+            if steps > killed_after:
+                raise Killed
+            return squared_error(model, batch)
+
+        checkpoints = Checkpoints(tmp_path, "key", every=every)
+        with pytest.raises(Killed):
+            train(model, data, loss=mortal, checkpoints=checkpoints)
+        assert train(again, data, checkpoints=checkpoints) == history
+        assert same_weights(alone, again)
+
+    def test_a_finished_training_is_not_trained_again(self, model, data, tmp_path):
+        again = copy.deepcopy(model)
+        checkpoints = Checkpoints(tmp_path, "key")
+        history = train(model, data, checkpoints=checkpoints)
+
+        def never(model, batch):
+            raise AssertionError
+
+        assert train(again, data, loss=never, checkpoints=checkpoints) == history
+        assert same_weights(model, again)
+
+    def test_another_training_does_not_take_it_up(self, model, data, tmp_path):
+        alone, again = copy.deepcopy(model), copy.deepcopy(model)
+        train(alone, data)
+        train(model, data, Schedule(2, 0, 0.3, 0.0), checkpoints=Checkpoints(tmp_path, "one"))
+        train(again, data, checkpoints=Checkpoints(tmp_path, "other"))
+        assert same_weights(alone, again)
+
+
+class TestValidation:
+    @staticmethod
+    def rising_from(epoch):
+        """A validation whose loss falls up to an epoch, and rises from there."""
+        calls = iter(range(1, 100))
+        return lambda model: float(abs(next(calls) - epoch))
+
+    def test_the_model_is_left_with_its_best_weights(self, model, data):
+        best = copy.deepcopy(model)
+        validate = self.rising_from(3)
+        kept = {}
+
+        def watch(model):
+            loss = validate(model)
+            if loss == 0:
+                kept.update(copy.deepcopy(model.state_dict()))
+            return loss
+
+        history = train(model, data, validate=watch)
+        assert [entry["validation_loss"] for entry in history] == [2, 1, 0, 1, 2, 3]
+        best.load_state_dict(kept)
+        assert same_weights(model, best)
+
+    def test_it_stops_when_patience_ends(self, model, data):
+        schedule = Schedule(epochs=6, warmup_steps=4, learning_rate=0.05, weight_decay=0.0, patience=2)
+        assert len(train(model, data, schedule, validate=self.rising_from(2))) == 4
+
+    def test_the_best_weights_survive_a_kill(self, model, data, tmp_path):
+        again = copy.deepcopy(model)
+        checkpoints = Checkpoints(tmp_path, "key")
+        train(model, data, validate=self.rising_from(2), checkpoints=checkpoints)
+        train(again, data, validate=self.rising_from(2), checkpoints=checkpoints)
+        assert same_weights(model, again)
+
+
+def test_accumulated_parts_make_one_step(model, data):
+    model[1].p = 0.0
+    again = copy.deepcopy(model)
+    whole, parts = train(model, data), train(again, data, accumulate=2)
+    assert [entry["learning_rate"] for entry in parts] == pytest.approx([entry["learning_rate"] for entry in whole])
+    for ours, theirs in zip(model.parameters(), again.parameters(), strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_long_gradients_are_shortened(model, data):
+    again = copy.deepcopy(model)
+    train(model, data, loss=lambda model, batch: 1e6 * squared_error(model, batch))
+    clipped = Schedule(epochs=6, warmup_steps=4, learning_rate=0.05, weight_decay=0.0, max_grad_norm=1e-12)
+    before = copy.deepcopy(again.state_dict())
+    train(again, data, clipped)
+    moved = max(float((again.state_dict()[name] - tensor).abs().max()) for name, tensor in before.items())
+    assert moved < 0.05  # Adam divides by the gradient's size, but not where it is below its epsilon
+
+
+def test_losses_go_to_a_tracker(model, data, tmp_path):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    accelerator, _ = start_accelerator(TrainingArguments(mixed_precision="no"), tmp_path, ["tensorboard"])
+    batches = EpochBatches(shuffled(40), 40, 8, seed=2)
+    history = fit(model, data, batches, squared_error, SCHEDULE, accelerator, "Stage 1")
+    accelerator.end_training()
+    events = EventAccumulator(str(tmp_path / "logs" / "bc_sam"))
+    events.Reload()
+    logged = {scalar.step: scalar.value for scalar in events.Scalars("Stage 1/loss")}
+    assert logged == {record["epoch"]: pytest.approx(record["loss"]) for record in history}
+
+
+def test_an_unknown_tracker_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(ConfigError, match="carrier_pigeon"):
+        start_accelerator(TrainingArguments(), tmp_path, ["carrier_pigeon"])
+
+
+class TestLaunchedPrecision:
+    """`accelerate launch` and `accelerate config` speak through the environment."""
+
+    @pytest.mark.parametrize(("asked", "used"), [("auto", "bf16"), ("no", "no")])
+    def test_auto_is_what_was_launched(self, asked, used, tmp_path, monkeypatch):
+        monkeypatch.setenv("ACCELERATE_MIXED_PRECISION", "bf16")
+        _, precision = start_accelerator(TrainingArguments(mixed_precision=asked), tmp_path)
+        assert precision == used

@@ -1,0 +1,213 @@
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bc_sam.config.arguments import ViewArguments
+from bc_sam.training import augmentation
+from bc_sam.training.steps.augmentation import MAX_TILT, STRONG_DRAWS, random_views, strong_views, view_draws
+
+seeds = st.integers(0, 2**63 - 1)
+sizes = st.integers(5, 20)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def draws(n, seed=0):
+    return view_draws(seed, 0, range(n))
+
+
+def symmetries(image):
+    """The eight views of an image (..., S, S) that only move whole pixels."""
+    turns = [torch.rot90(image, k, (-2, -1)) for k in range(4)]
+    return torch.stack(turns + [turn.flip(-1) for turn in turns])
+
+
+def is_symmetry(views, image):
+    """Which of the views (B, C, S, S) are symmetries of an image (C, S, S), up to rounding of the grid."""
+    return (views[:, None] - symmetries(image)).abs().amax((-3, -2, -1)).lt(0.05).any(1)
+
+
+@pytest.fixture(scope="module")
+def bright_square():
+    """An image and its mask: a bright square away from the centre."""
+    mask = torch.zeros(24, 24)
+    mask[4:13, 6:11] = 1
+    return 255 * mask.expand(3, 24, 24), mask
+
+
+@settings(max_examples=25)
+@given(seeds, sizes)
+def test_three_of_four_views_only_move_whole_pixels(seed, size):
+    image = 255 * torch.rand(3, size, size, generator=generator(seed))
+    views, _ = random_views(image.expand(200, -1, -1, -1), torch.zeros(200, size, size), draws(200, seed))
+    exact = is_symmetry(views, image)
+    assert 0.6 < exact.float().mean() < 0.9
+
+
+def test_all_eight_symmetries_come_up_equally_often_and_none_stands_out():
+    image = 255 * torch.rand(3, 8, 8, generator=generator())
+    views, _ = random_views(image.expand(4000, -1, -1, -1), torch.zeros(4000, 8, 8), draws(4000))
+    near = (views[:, None] - symmetries(image)).abs().amax((-3, -2, -1)) < 0.05
+    share = near.float().mean(0)
+    assert share[0].item() == pytest.approx(0.25 + 0.5 / 8, abs=0.03)  # those left alone, and the turn by 0°
+    assert torch.allclose(share[1:], torch.tensor(0.5 / 8), atol=0.02)
+
+
+@settings(max_examples=25)
+@given(seeds)
+def test_the_mask_follows_the_image(bright_square, seed):
+    image, mask = bright_square
+    views, masks = random_views(image.expand(40, -1, -1, -1), mask.expand(40, -1, -1), draws(40, seed))
+    cell, other = masks == 1, masks == 0
+    assert (cell | other).all()
+    # The image blends where the mask takes the nearer pixel: half and half at an edge, a quarter at a corner.
+    assert (views[:, 0][cell] >= 255 / 4 - 0.1).all()
+    assert (views[:, 0][other] <= 255 / 2 + 0.1).all()
+    assert cell.sum((1, 2)).float().div(mask.sum()).sub(1).abs().max() < 0.2
+
+
+@settings(max_examples=25)
+@given(seeds)
+def test_tilts_stay_within_the_papers_and_go_both_ways(seed):
+    motions = augmentation.motions(draws(400, seed))
+    angles = torch.atan2(motions[:, 1, 0], motions[:, 0, 0])
+    off = angles / (math.pi / 2)
+    tilts = angles[(off - off.round()).abs() > 1e-4]
+    assert tilts.abs().max() <= math.radians(MAX_TILT) + 1e-6
+    assert tilts.min() < 0 < tilts.max()
+    assert torch.allclose(torch.linalg.det(motions[:, :, :2]).abs(), torch.ones(400))
+
+
+@given(seeds)
+def test_the_draws_alone_decide(seed):
+    images, masks = 255 * torch.rand(6, 3, 8, 8, generator=generator(seed)), torch.ones(6, 8, 8)
+    first, again = (random_views(images, masks, draws(6, seed), colour_jitter=0.3) for _ in range(2))
+    other = random_views(images, masks, draws(6, seed ^ 1), colour_jitter=0.3)
+    assert torch.equal(first[0], again[0])
+    assert not torch.equal(first[0], other[0])
+
+
+@given(seeds, st.integers(0, 500), st.lists(st.integers(0, 10**6), min_size=1, max_size=8, unique=True))
+def test_a_cells_draws_depend_on_seed_epoch_and_cell_and_not_on_its_batch(seed, epoch, cells):
+    together = view_draws(seed, epoch, cells)
+    for cell, row in zip(cells, together, strict=True):
+        assert torch.equal(view_draws(seed, epoch, [cell])[0], row)
+        assert not torch.equal(view_draws(seed, epoch + 1, [cell])[0], row)
+
+
+@given(seeds)
+def test_views_stay_within_the_range_of_pixels_and_change_no_input(seed):
+    images, masks = 255 * torch.rand(6, 3, 8, 8, generator=generator(seed)), torch.ones(6, 8, 8)
+    before = images.clone()
+    views, view_masks = random_views(images, masks, draws(6, seed), colour_jitter=0.5)
+    assert views.shape == images.shape
+    assert view_masks.shape == masks.shape
+    assert views.min() >= 0
+    assert views.max() <= 255
+    assert torch.equal(images, before)
+
+
+def test_without_jitter_colours_stay():
+    colour = torch.tensor([210.0, 120.0, 60.0])[:, None, None]
+    views, _ = random_views(colour.expand(30, 3, 8, 8), torch.ones(30, 8, 8), draws(30), colour_jitter=0)
+    assert torch.allclose(views, colour.expand_as(views), atol=1e-2)
+
+
+@given(seeds, st.floats(0.05, 0.5))
+def test_jitter_changes_each_channel_within_its_range(seed, strength):
+    level = 100.0  # of a grey image: contrast has nothing to stretch, so brightness and channel gains are all there is
+    views, _ = random_views(torch.full((30, 3, 4, 4), level), torch.ones(30, 4, 4), draws(30, seed), strength)
+    gains = views.mean((2, 3)) / level
+    assert gains.min() >= (1 - strength) * (1 - strength / 2) - 1e-4
+    assert gains.max() <= (1 + strength) * (1 + strength / 2) + 1e-4
+    assert gains.std(0).min() > 0  # from image to image
+    assert (gains.std(1) > 0).all()  # and from channel to channel
+
+
+class TestStrongViews:
+    STILL = ViewArguments(smallest=1, largest=1, shift=0, stain=0, slide=0, focus=0)
+
+    @staticmethod
+    def unturned(n):
+        """Draws of no turn, no mirror and, where nothing is strong, no other change."""
+        drawn = torch.full((n, STRONG_DRAWS), 0.5)
+        drawn[:, 0] = 0
+        return drawn
+
+    @staticmethod
+    def unmoved(n, seed=0):
+        """Draws that change the stain, the slide and the focus, and move nothing."""
+        drawn = view_draws(seed, 0, range(n), STRONG_DRAWS)
+        drawn[:, :5] = torch.tensor([0, 0.5, 0.5, 0.5, 0.5])
+        return drawn
+
+    def test_with_no_strength_nothing_but_the_middle_is_cut_out(self, bright_square):
+        image, mask = bright_square
+        views, masks = strong_views(image[None], mask[None], self.unturned(1), 16, self.STILL)
+        torch.testing.assert_close(views[0], image[:, 4:20, 4:20], atol=1.01, rtol=0)  # black is 1 of 255
+        assert torch.equal(masks[0], mask[4:20, 4:20])
+
+    @settings(max_examples=25)
+    @given(seeds)
+    def test_the_mask_moves_with_the_cell(self, seed):
+        disc = (torch.hypot(*torch.meshgrid(*[torch.arange(64) - 31.5] * 2, indexing="ij")) < 14).float()
+        image = 255 * disc.expand(1, 3, 64, 64)
+        arguments = ViewArguments(stain=0, slide=0, focus=0)
+        views, masks = strong_views(image, disc[None], view_draws(seed, 0, [0], STRONG_DRAWS), 48, arguments)
+        assert ((views[:, 0] > 127) == (masks > 0)).float().mean() > 0.97
+        grown = (masks.sum() / disc.sum()).sqrt().item()
+        assert 0.95 * arguments.smallest < grown < 1.05 * arguments.largest
+
+    def test_another_stain_leaves_the_empty_slide_as_it_is(self):
+        slide = torch.tensor([240.0, 220.0, 200.0])
+        image = slide[:, None, None].repeat(40, 1, 32, 32)
+        image[:, :, 8:16, 8:16] = torch.tensor([110.0, 60.0, 130.0])[:, None, None]
+        arguments = replace(self.STILL, stain=0.9)
+        views, _ = strong_views(image, torch.zeros(40, 32, 32), self.unmoved(40), 32, arguments)
+        torch.testing.assert_close(views[:, :, 20:, 20:], image[:, :, 20:, 20:], atol=0.05, rtol=0)
+        assert views[:, :, 12, 12].std(dim=0).min() > 10
+
+    @pytest.mark.parametrize("share", [0, 0.5, 1])
+    def test_what_surrounds_the_cell_has_a_stain_of_its_own_in_some_views(self, share):
+        image = torch.full((200, 3, 64, 64), 220.0)
+        for place in (32, 2):  # the cell in the middle, and one just like it at the edge
+            image[:, :, place - 2 : place + 2, place - 2 : place + 2] = torch.tensor([110.0, 60.0, 130.0])[
+                :, None, None
+            ]
+        arguments = replace(self.STILL, stain=0.8, surroundings=share)
+        views, _ = strong_views(image, torch.zeros(200, 64, 64), self.unmoved(200), 64, arguments)
+        differs = (views[:, :, 32, 32] - views[:, :, 2, 2]).abs().amax(dim=1) > 1
+        assert abs(differs.float().mean() - share) < 0.1
+
+    def test_another_slide_is_darker_alike_in_glass_and_cell(self):
+        image = torch.full((40, 3, 32, 32), 200.0)
+        image[:, :, 8:16, 8:16] = 100
+        views, _ = strong_views(image, torch.zeros(40, 32, 32), self.unmoved(40), 32, replace(self.STILL, slide=0.3))
+        left = views / image
+        assert left.max() <= 1 + 1e-4
+        assert left.min() >= math.exp(-0.3) - 1e-4
+        torch.testing.assert_close(left[:, :, 12, 12], left[:, :, 28, 28])
+
+    def test_some_views_are_softer_and_some_sharper(self):
+        image = torch.full((60, 3, 32, 32), 200.0)
+        image[:, :, 8:24, 8:24] = 100
+        views, _ = strong_views(image, torch.zeros(60, 32, 32), self.unmoved(60), 32, replace(self.STILL, focus=0.9))
+        step = views[:, 0, 16, 7] - views[:, 0, 16, 8]
+        assert step.min() < 60
+        assert step.max() > 110
+
+    @settings(max_examples=25)
+    @given(seeds)
+    def test_pixels_stay_in_range_and_equal_draws_give_equal_views(self, seed):
+        images = 255 * torch.rand(4, 3, 24, 24, generator=generator(seed))
+        drawn = view_draws(seed, 0, range(4), STRONG_DRAWS)
+        views, again = (strong_views(images, images[:, 0], drawn, 16, ViewArguments())[0] for _ in range(2))
+        assert torch.equal(views, again)
+        assert views.min() >= 0
+        assert views.max() <= 255

@@ -1,0 +1,82 @@
+from dataclasses import replace
+
+import pytest
+from example_evaluation import example_evaluation
+
+from bc_sam.config.arguments import preset
+from bc_sam.evaluation.results import StageTiming
+from bc_sam.training.comparison_runs import costs, join, planned_runs, render_all_markdown, render_all_text
+
+
+def evaluated(name, classifiers, parameters="1,234"):
+    """A run of one method, of which two folds took ten and twenty seconds."""
+    evaluation = example_evaluation(folds=2, classifiers=classifiers)
+    pairs = evaluation.pairs
+    if len(classifiers) == 1:
+        pairs = [replace(pair, classifier=name) for pair in pairs]
+    return replace(
+        evaluation,
+        pairs=pairs,
+        timings=[StageTiming("stage 3: network", fold, 10.0 * (fold + 1), 100.0) for fold in (0, 1)],
+        environment={"method": name, "torch": "2", "trained parameters": parameters},
+    )
+
+
+@pytest.fixture
+def evaluations():
+    return {"slca": evaluated("slca", ("rf",)), "bc-sam": evaluated("bc-sam", ("rf", "ann"), "99")}
+
+
+def tiny(method):
+    return preset("tiny", method)
+
+
+def test_every_method_is_run_once():
+    runs = planned_runs(tiny, ["resnet", "bc-sam", "slca", "shape-aware"])
+    assert list(runs) == ["resnet", "bc-sam", "slca", "shape-aware"]
+    assert [arguments.method for arguments in runs.values()] == list(runs)
+
+
+def test_ablations_leave_out_what_the_papers_do():
+    runs = planned_runs(tiny, ["slca", "shape-aware"], ablations=True)
+    assert list(runs) == [
+        "slca",
+        "slca without attention",
+        "shape-aware",
+        "shape-aware without mask",
+        "shape-aware without attention",
+        "shape-aware on sam",
+    ]
+    assert len(set(map(repr, runs.values()))) == len(runs)
+
+
+def test_shares_of_the_labels_are_of_slca():
+    runs = planned_runs(tiny, ["resnet", "slca"], ablations=True, fractions=[0.1, 0.5])
+    shares = {name: arguments.label_fraction for name, arguments in runs.items() if arguments.label_fraction < 1}
+    assert shares == {
+        "slca, 10% of labels": 0.1,
+        "slca without attention, 10% of labels": 0.1,
+        "slca, 50% of labels": 0.5,
+        "slca without attention, 50% of labels": 0.5,
+    }
+
+
+def test_a_network_has_one_row_and_bc_sam_one_for_each_classifier(evaluations):
+    joined = join(evaluations)
+    assert joined.classifiers == ["slca", "bc-sam rf", "bc-sam ann"]
+    own = evaluations["bc-sam"]
+    assert joined.mean_std("bc-sam ann", *own.directions[0]) == own.mean_std("ann", *own.directions[0])
+    assert "method" not in joined.environment
+
+
+def test_costs_are_those_of_a_fold(evaluations):
+    heading, *lines = costs(evaluations)
+    assert heading[0] == "method"
+    assert lines == [["slca", "1,234", "15", "100"], ["bc-sam", "99", "15", "100"]]
+
+
+@pytest.mark.parametrize("render", [render_all_text, render_all_markdown])
+def test_every_rendering_has_every_row(evaluations, render):
+    text = render(evaluations)
+    for name in ("slca", "bc-sam rf", "bc-sam ann", "1,234", "Macro F1"):
+        assert name in text

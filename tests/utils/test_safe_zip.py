@@ -1,0 +1,49 @@
+"""An archive is judged by its table of contents."""
+
+import zipfile
+
+import pytest
+
+from bc_sam.errors import DataError, UntrustedFileError
+from bc_sam.utils.safe_zip import unpacked_size
+
+
+@pytest.fixture
+def archive(tmp_path):
+    """Opens an archive of given contents; what it declares of their sizes may be a lie."""
+
+    def build(members, declared=None):
+        with zipfile.ZipFile(tmp_path / "some.zip", "w", zipfile.ZIP_DEFLATED) as file:
+            for name, content in members:
+                file.writestr(name, content)
+            for member in file.infolist():
+                member.file_size = declared or member.file_size
+        return zipfile.ZipFile(tmp_path / "some.zip")
+
+    return build
+
+
+def test_the_size_is_that_of_all_members(archive):
+    assert unpacked_size(archive([("a", b"123"), ("b", b"45")]), DataError) == 5
+
+
+@pytest.mark.parametrize("error", [DataError, UntrustedFileError])
+def test_one_that_would_grow_to_gigabytes_is_refused(archive, error):
+    with pytest.raises(error, match=r"some\.zip would grow from \d{3} to 3221225472 bytes"):
+        unpacked_size(archive([("a", b"123")], declared=3 * 2**30), error)
+
+
+def test_one_that_holds_what_its_size_allows_is_not(archive):
+    assert unpacked_size(archive([("a", b"123")], declared=2**28), DataError) == 2**28
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_two_members_of_one_name_are_refused(archive):
+    with pytest.raises(DataError, match="two files of the same name"):
+        unpacked_size(archive([("a", b"good"), ("a", b"bad")]), DataError)
+
+
+def test_millions_of_members_are_refused(archive, monkeypatch):
+    monkeypatch.setattr("bc_sam.utils.safe_zip._MAX_MEMBERS", 2)
+    with pytest.raises(DataError, match="3 files, more than 2"):
+        unpacked_size(archive([("a", b""), ("b", b""), ("c", b"")]), DataError)
