@@ -12,8 +12,10 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bc_sam.config.arguments import BCSamConfig, TrainingArguments, preset
+    from bc_sam.config.arguments import TrainingArguments
     from bc_sam.config.labels import LABELS
+    from bc_sam.config.model import BCSamConfig
+    from bc_sam.config.presets import preset
     from bc_sam.data import load_acevedo20, load_cells, load_folder, load_matek19, load_rendered
     from bc_sam.errors import BCSamError
     from bc_sam.evaluation.results import Evaluation
@@ -44,7 +46,7 @@ __version__ = version("bc_sam")
 _HOMES = {
     "LABELS": "config.labels",
     "BCSam": "models.bc_sam",
-    "BCSamConfig": "config.arguments",
+    "BCSamConfig": "config.model",
     "BCSamError": "errors",
     "Evaluation": "evaluation.results",
     "Experiment": "training.experiment",
@@ -56,7 +58,7 @@ _HOMES = {
     "load_folder": "data",
     "load_matek19": "data",
     "load_rendered": "data",
-    "preset": "config.arguments",
+    "preset": "config.presets",
 }
 
 

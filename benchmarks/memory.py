@@ -21,8 +21,8 @@ from PIL import Image
 from timing import machine, print_table
 
 from bc_sam import TrainingArguments, load_folder, load_rendered, preset
-from bc_sam.config.arguments import BCSamConfig
 from bc_sam.config.labels import LABELS
+from bc_sam.config.model import BCSamConfig
 from bc_sam.data.store import CellStore, store_cells
 from bc_sam.networks.autoencoder import new_autoencoder
 from bc_sam.networks.feature_store import FeatureStore

@@ -6,7 +6,7 @@ from transformers import SamModel
 from transformers.models.sam.modeling_sam import SamVisionAttention, SamVisionSdpaAttention
 
 from bc_sam import BCSam, BCSamConfig
-from bc_sam.config.arguments import PAPER_DECODER_CHANNELS, Precision
+from bc_sam.config.base import PAPER_DECODER_CHANNELS, Precision
 from bc_sam.networks.autoencoder import new_autoencoder
 from bc_sam.networks.sam.encoding import feature_shape
 from bc_sam.networks.sam.loading import load_sam

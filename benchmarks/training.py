@@ -19,7 +19,7 @@ from timing import alternate, machine, print_table, ratio, spread
 from torch import nn
 from torch.nn import functional as F
 
-from bc_sam.config.arguments import PAPER_DECODER_CHANNELS
+from bc_sam.config.base import PAPER_DECODER_CHANNELS
 from bc_sam.data.cell_crop import cell_target
 from bc_sam.networks.autoencoder import PhasedConvTranspose2d, new_autoencoder
 from bc_sam.networks.precision import dtype_of

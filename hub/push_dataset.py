@@ -5,9 +5,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from bc_sam.config.labels import ACEVEDO20_CODES, MATEK19_CODES
 from bc_sam.data import load_acevedo20, load_matek19
 from bc_sam.data.dataset_repository import DATASET_FILES, write_dataset_repository
+from bc_sam.data.datasets.acevedo import ACEVEDO20_CODES
+from bc_sam.data.datasets.matek import MATEK19_CODES
 from bc_sam.errors import BCSamError
 from bc_sam.models.upload import Repository
 

@@ -9,9 +9,8 @@ from pathlib import Path
 from huggingface_hub import RepoCard
 
 from bc_sam import BCSam, BCSamError, __version__
-from bc_sam.config.arguments import EMBEDDED_MODEL
 from bc_sam.models.upload import Repository
-from bc_sam.utils.hub import EMBEDDED_FOLDER
+from bc_sam.utils.hub import EMBEDDED_FOLDER, EMBEDDED_MODEL
 
 ROOT = Path(__file__).parents[1]
 

@@ -1,7 +1,8 @@
 """Trains bc-sam-tiny, the model inside the package, from nothing: python hub/train_tiny.py --help.
 
-A new small SAM first learns to see cells, by their classes, their masks and a teacher (`bc_sam.training.steps.pretrain`);
-then come the three stages, as for any base. Fold 0 of both data sets is in none of it; a tenth of the rest chooses the
+A new small SAM first learns to see cells, by their classes, their masks and a teacher
+(`bc_sam.training.steps.pretrain`); then come the three stages, as for any base.
+Fold 0 of both data sets is in none of it; a tenth of the rest chooses the
 best epochs.
 """
 
@@ -15,7 +16,8 @@ from pathlib import Path
 import numpy as np
 
 from bc_sam import BCSam, BCSamError
-from bc_sam.config.arguments import PretrainingArguments, TrainingArguments, preset
+from bc_sam.config.arguments import PretrainingArguments, TrainingArguments
+from bc_sam.config.presets import preset
 from bc_sam.data.datasets.rendered import ANYWHERE, load_rendered
 from bc_sam.data.store import store_cells
 from bc_sam.evaluation.tables import render_text

@@ -11,7 +11,7 @@ from bc_sam.config.labels import LABELS
 from bc_sam.networks.autoencoder import CrossDomainAutoencoder
 from bc_sam.networks.sam.encoding import feature_shape
 from bc_sam.networks.sam.lora import add_lora
-from bc_sam.networks.sam.weights import seeded
+from bc_sam.utils.torch_utils import seeded
 
 IMAGE_SIZE = 64
 LATENT_DIM = 6

@@ -4,12 +4,12 @@ from dataclasses import replace
 
 from small_model import IMAGE_SIZE, small_sam
 
-from bc_sam.config.arguments import BCSamConfig
-from bc_sam.config.network import network_arguments
+from bc_sam.config.model import BCSamConfig
+from bc_sam.config.presets import network_arguments
 from bc_sam.models.comparison import ComparisonModel
 from bc_sam.networks.cell_network import new_network
 from bc_sam.networks.sam.encoding import feature_shape
-from bc_sam.networks.sam.weights import seeded
+from bc_sam.utils.torch_utils import seeded
 
 CLASSES = (0, 3, 7)
 

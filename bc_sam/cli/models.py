@@ -7,13 +7,15 @@ import typer
 
 from bc_sam.cli.app import app
 from bc_sam.cli.options import Among, IncludeBase, Model, Refit, Revision, Subfolder, read_labels
-from bc_sam.config.arguments import EMBEDDED_MODEL
+from bc_sam.config.model import BCSamConfig
+from bc_sam.models.folder import THUMBNAILS
+from bc_sam.utils.hub import EMBEDDED_MODEL
 
 
 @app.command(rich_help_panel="Models")
 def info(model: Model = EMBEDDED_MODEL, revision: Revision = None, subfolder: Subfolder = None) -> None:
     """Says what a model is: classes, laboratories, classifiers, base, figures, files; and whether it is whole."""
-    from bc_sam.models.folder import MODEL_FILES, check_files, describe, load_config
+    from bc_sam.models.folder import MODEL_FILES, check_files, load_config
     from bc_sam.utils.hub import resolve_folder
 
     folder = resolve_folder(model, MODEL_FILES, revision=revision, subfolder=subfolder)
@@ -120,3 +122,40 @@ def bench(
         per_second = rate.images_per_second
         print(f"{rate.dtype:<10}{rate.batch_size:>6}{per_second:>10.1f}{1000 / per_second:>10.1f}", flush=True)
     print(f"\n{render_advice(rates)}")
+
+
+def describe(folder: Path, config: BCSamConfig) -> str:
+    """Says what a model is, and how large each of its parts is, in lines of a name and a value."""
+    base = config.base or ("a SAM of its own" if config.network is None or config.network.needs_sam else "none")
+    facts = {
+        "method": config.network.method if config.network else "bc-sam",
+        "labels": ", ".join(config.labels),
+        "laboratories": ", ".join(config.domains) or "not told",
+        **_describe_classifier(config),
+        **({"chooses among": ", ".join(config.among)} if config.among else {}),
+        "base": f"{base} at {config.base_revision}" if config.base_revision else base,
+        "image size": f"{config.image_size} px",
+        "latent": f"{config.latent_dim} numbers",
+        "pictures": "small ones of stored cells are inside" if THUMBNAILS in config.files else "none of cells",
+        "written with": ", ".join(f"{name} {number}" for name, number in config.versions.items()),
+    }
+    sizes: dict[str, int] = {}
+    for name in config.files:
+        part = name.partition("/")[0]
+        sizes[part] = sizes.get(part, 0) + ((folder / name).stat().st_size if (folder / name).is_file() else 0)
+    facts["size"] = ", ".join(
+        f"{part} {size / 1e6:.1f} MB" for part, size in sizes.items() if not part.endswith(".json")
+    )
+    return "\n".join(f"{name:<16}{value}" for name, value in facts.items())
+
+
+def _describe_classifier(config: BCSamConfig) -> dict[str, str]:
+    """What names a cell: classifiers on the latents, or a network as a whole."""
+    network = config.network
+    if network is None:
+        return {"classifiers": ", ".join(config.classifiers) or "none", "default": config.default_classifier}
+    backbone = network.image_backbone
+    return {
+        "network": config.default_classifier,
+        "backbone": f"{backbone.family}, sees {network.input_size} px" if backbone else "the encoder of SAM",
+    }

@@ -104,7 +104,8 @@ def read_arguments(
     name: str, given: dict[str, Any], settings: list[str], method: str = "bc-sam"
 ) -> "TrainingArguments":
     """Returns a preset of a method, with the options that were given, and ``--set SECTION.NAME=VALUE``, on top."""
-    from bc_sam.config.arguments import TrainingArguments, preset
+    from bc_sam.config.arguments import TrainingArguments
+    from bc_sam.config.presets import preset
 
     options = {key: value for key, value in given.items() if value is not None}
     data = preset(name, read_method(method)).to_dict() | options

@@ -13,7 +13,7 @@ import typer
 
 from bc_sam.cli.app import app
 from bc_sam.cli.options import Among, BatchSize, Cells, Classifier, Dtype, ModelOption, Revision, read_labels
-from bc_sam.config.arguments import EMBEDDED_MODEL
+from bc_sam.utils.hub import EMBEDDED_MODEL
 
 
 @app.command(rich_help_panel="Cells")

@@ -352,7 +352,7 @@ def _adapt(
 
 
 def _run_adaptation(out: Path, config: "AdaptationConfig") -> None:
-    from bc_sam.evaluation.comparison import render_comparisons
+    from bc_sam.evaluation.tables import render_comparisons
     from bc_sam.training.adaptation import Adaptation
 
     adaptation = Adaptation.create(out, config)

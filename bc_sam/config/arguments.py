@@ -1,33 +1,11 @@
 """What can be set: one frozen dataclass for each training stage, for the run, and for the model folder."""
 
-import re
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, field
+from typing import Literal
 
-from bc_sam.config.labels import LABELS
-from bc_sam.config.network import Method, NetworkArguments, NetworkConfig, network_arguments
-from bc_sam.errors import ConfigError
+from bc_sam.config.base import PAPER_DECODER_CHANNELS, Precision, Protocol, require
+from bc_sam.config.network import Method, NetworkArguments
 from bc_sam.utils.json_config import JsonConfig
-
-#: Version of the layout of a model folder. A reader refuses a newer one.
-FORMAT_VERSION = 1
-
-#: Name of the trained model inside the package.
-EMBEDDED_MODEL = "bc-sam-tiny"
-
-#: Width of the decoder's transposed convolutions in the original autoencoder.
-PAPER_DECODER_CHANNELS = (150, 200, 256, 200, 180, 150, 128)
-
-#: Most labels, pixels or channels that a model folder may ask for; the largest SAM has 1280 channels at 1024 px.
-MOST = 4096
-
-Protocol = Literal["strict", "paper"]
-Precision = Literal["auto", "no", "bf16", "fp16"]
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ConfigError(message)
 
 
 @dataclass(frozen=True)
@@ -61,10 +39,10 @@ class SegmentationArguments(JsonConfig):
     patience: int | None = None
 
     def __post_init__(self) -> None:
-        _require(self.lora_rank > 0, f"lora_rank must be positive, not {self.lora_rank}.")
-        _require(self.epochs >= 0, f"Stage 1 cannot train for {self.epochs} epochs.")
-        _require(self.batch_size > 0, f"batch_size must be positive, not {self.batch_size}.")
-        _require(0 <= self.dice_weight <= 1, f"dice_weight must lie in 0..1, not {self.dice_weight}.")
+        require(self.lora_rank > 0, f"lora_rank must be positive, not {self.lora_rank}.")
+        require(self.epochs >= 0, f"Stage 1 cannot train for {self.epochs} epochs.")
+        require(self.batch_size > 0, f"batch_size must be positive, not {self.batch_size}.")
+        require(0 <= self.dice_weight <= 1, f"dice_weight must lie in 0..1, not {self.dice_weight}.")
 
 
 @dataclass(frozen=True)
@@ -93,8 +71,8 @@ class ViewArguments(JsonConfig):
     focus: float = 0.9
 
     def __post_init__(self) -> None:
-        _require(0 < self.smallest <= self.largest, f"smallest must not exceed largest: {self.smallest}.")
-        _require(0 <= self.surroundings <= 1, f"surroundings must be in 0..1, not {self.surroundings}.")
+        require(0 < self.smallest <= self.largest, f"smallest must not exceed largest: {self.smallest}.")
+        require(0 <= self.surroundings <= 1, f"surroundings must be in 0..1, not {self.surroundings}.")
 
 
 @dataclass(frozen=True)
@@ -132,8 +110,8 @@ class PretrainingArguments(JsonConfig):
     view: ViewArguments = field(default_factory=ViewArguments)
 
     def __post_init__(self) -> None:
-        _require(0 <= self.evenness <= 1, f"evenness must be in 0..1, not {self.evenness}.")
-        _require(0 <= self.teaching <= 1, f"teaching must be in 0..1, not {self.teaching}.")
+        require(0 <= self.evenness <= 1, f"evenness must be in 0..1, not {self.evenness}.")
+        require(0 <= self.teaching <= 1, f"teaching must be in 0..1, not {self.teaching}.")
 
 
 @dataclass(frozen=True)
@@ -173,12 +151,10 @@ class AutoencoderArguments(JsonConfig):
     patience: int | None = None
 
     def __post_init__(self) -> None:
-        _require(self.latent_dim > 0, f"latent_dim must be positive, not {self.latent_dim}.")
-        _require(
-            len(self.decoder_channels) == 7, f"decoder_channels needs 7 widths, not {len(self.decoder_channels)}."
-        )
-        _require(self.target_size == 128, f"target_size must be 128, which the decoder makes; not {self.target_size}.")
-        _require(self.batch_size > 0, f"batch_size must be positive, not {self.batch_size}.")
+        require(self.latent_dim > 0, f"latent_dim must be positive, not {self.latent_dim}.")
+        require(len(self.decoder_channels) == 7, f"decoder_channels needs 7 widths, not {len(self.decoder_channels)}.")
+        require(self.target_size == 128, f"target_size must be 128, which the decoder makes; not {self.target_size}.")
+        require(self.batch_size > 0, f"batch_size must be positive, not {self.batch_size}.")
 
 
 @dataclass(frozen=True)
@@ -197,9 +173,9 @@ class ClassifierArguments(JsonConfig):
     rendered: int = 0
 
     def __post_init__(self) -> None:
-        _require(self.rendered >= 0, f"rendered must not be negative: {self.rendered}.")
-        _require(bool(self.names), "Name at least one classifier.")
-        _require(self.default in self.names, f"The default classifier {self.default!r} is not among {self.names}.")
+        require(self.rendered >= 0, f"rendered must not be negative: {self.rendered}.")
+        require(bool(self.names), "Name at least one classifier.")
+        require(self.default in self.names, f"The default classifier {self.default!r} is not among {self.names}.")
 
 
 @dataclass(frozen=True)
@@ -249,14 +225,14 @@ class TrainingArguments(JsonConfig):
     network: NetworkArguments = field(default_factory=NetworkArguments)
 
     def __post_init__(self) -> None:
-        _require(0 < self.label_fraction <= 1, f"label_fraction must lie in 0..1, not {self.label_fraction}.")
-        _require(self.folds >= 2, f"folds must be at least 2, not {self.folds}.")
-        _require(0 <= self.validation <= 0.5, f"validation must lie in 0..0.5, not {self.validation}.")
-        _require(
+        require(0 < self.label_fraction <= 1, f"label_fraction must lie in 0..1, not {self.label_fraction}.")
+        require(self.folds >= 2, f"folds must be at least 2, not {self.folds}.")
+        require(0 <= self.validation <= 0.5, f"validation must lie in 0..0.5, not {self.validation}.")
+        require(
             self.gradient_accumulation_steps > 0 and self.checkpoint_steps > 0,
             "gradient_accumulation_steps and checkpoint_steps must be positive.",
         )
-        _require(
+        require(
             self.image_size > 0 and self.image_size % 16 == 0,
             f"image_size must be a multiple of SAM's 16-pixel patches, not {self.image_size}.",
         )
@@ -288,144 +264,4 @@ class AdaptationArguments(JsonConfig):
 
     def __post_init__(self) -> None:
         negative = self.labels_per_class is not None and self.labels_per_class < 0
-        _require(not negative, f"labels_per_class must not be negative: {self.labels_per_class}.")
-
-
-def preset(name: str, method: Method = "bc-sam") -> TrainingArguments:
-    """Returns a named set of training arguments.
-
-    Args:
-        name: ``"paper"`` for the published numbers on ``facebook/sam-vit-base``, or ``"tiny"`` for a SAM of
-            5.7 million encoder parameters that two processor cores can train from scratch.
-        method: ``"bc-sam"``, or a network that it is compared with.
-
-    Raises:
-        ConfigError: If there is no such preset.
-
-    Example:
-        >>> preset("paper").segmentation.epochs
-        150
-    """
-    paper = TrainingArguments()
-    presets = {
-        "paper": paper,
-        "tiny": replace(
-            paper,
-            base="tiny",
-            segmentation=SegmentationArguments(
-                train_encoder=True, epochs=24, warmup_epochs=2, batch_size=16, learning_rate=5e-4, colour_jitter=0.2
-            ),
-            # A hundredth of the paper's steps: small batches and a high rate, and less of the MMD, which would
-            # otherwise shrink the latents to nothing before the decoder has learned to read them.
-            autoencoder=AutoencoderArguments(
-                decoder_channels=(75, 100, 128, 100, 64, 48, 32),
-                epochs=4,
-                warmup_steps=50,
-                batch_size=16,
-                learning_rate=2e-3,
-                mmd_weight=0.5,
-            ),
-        ),
-    }
-    if name not in presets:
-        raise ConfigError(f"There is no preset {name!r}; choose one of {sorted(presets)}.")
-    chosen = replace(presets[name], method=method)
-    return chosen if method == "bc-sam" else replace(chosen, network=network_arguments(method, name))
-
-
-@dataclass(frozen=True)
-class BCSamConfig(JsonConfig):
-    """The ``config.json`` of a model folder: what must be known to use the model.
-
-    It may come from a stranger, so names are such that no path can be made of them, and sizes are within reason.
-
-    Attributes:
-        labels: Class names in the order of the probability columns.
-        domains: Data sets that the model learned from.
-        classifiers: For each classifier in the folder ``classifiers/``, the index of the label that each of its
-            own classes, which are 0, 1, 2 ..., stands for.
-        default_classifier: The one that `predict` uses unless told otherwise.
-        base: Hub id of the SAM underneath, or ``None`` when the Hub does not hold it.
-        base_revision: Commit of the base on the Hub.
-        base_inside: Whether the base lies in the folder ``base/`` instead of being fetched from the Hub.
-        image_size: Side of the square that SAM sees, pixels.
-        image_mean: Mean of the training pixels, 0..255, red, green, blue.
-        image_std: Their standard deviation, 0..255.
-        mask_tokens: ``"single"`` reads the cell from SAM's single-mask token; ``"two"`` from the difference of
-            two tokens (background, cell), as checkpoints of the original do.
-        feature_channels: Channels of the encoder's last hidden state.
-        latent_dim: Numbers that a cell is squeezed to.
-        decoder_channels: Widths of the autoencoder's decoder.
-        format_version: Version of this layout.
-        versions: Version of each library that wrote the folder.
-        files: SHA-256 of each file of the folder that is loaded, by its path in the folder.
-        network: The network of a model of another method, which has neither adapter, autoencoder nor classifiers.
-        among: Labels that it chooses among; empty for all that it has learned. See `bc_sam.models.bc_sam.BCSam.choose_among`.
-    """
-
-    labels: tuple[str, ...] = LABELS
-    domains: tuple[str, ...] = ()
-    classifiers: dict[str, tuple[int, ...]] = field(default_factory=dict)
-    default_classifier: str = "svm_rbf"
-    base: str | None = None
-    base_revision: str | None = None
-    base_inside: bool = True
-    image_size: int = 224
-    image_mean: tuple[float, float, float] = (215.0322, 187.7592, 200.4668)
-    image_std: tuple[float, float, float] = (41.3047, 56.9191, 21.9522)
-    mask_tokens: Literal["single", "two"] = "single"
-    feature_channels: int = 768
-    latent_dim: int = 50
-    decoder_channels: tuple[int, ...] = PAPER_DECODER_CHANNELS
-    format_version: int = FORMAT_VERSION
-    versions: dict[str, str] = field(default_factory=dict)
-    files: dict[str, str] = field(default_factory=dict)
-    model_type: str = "bc_sam"
-    network: NetworkConfig | None = None
-    among: tuple[str, ...] = ()
-
-    def to_dict(self) -> dict[str, Any]:
-        """Returns plain data; what is not used is left out, as versions before there was any can read it then."""
-        data = super().to_dict()
-        unused = {name for name in ("network", "among") if not data[name]}
-        return {name: data[name] for name in data if name not in unused}
-
-    def __post_init__(self) -> None:
-        _require(0 < len(set(self.labels)) == len(self.labels) <= MOST, "labels must be distinct, and 1 to 4096.")
-        _require(all(0 < std < 256 for std in self.image_std), f"image_std must be 0 to 256, not {self.image_std}.")
-        _require(all(0 <= mean <= 255 for mean in self.image_mean), f"image_mean: 0 to 255, not {self.image_mean}.")
-        _require(
-            0 < self.image_size <= MOST and self.image_size % 16 == 0,
-            f"image_size must be a multiple of 16 up to {MOST}, not {self.image_size}.",
-        )
-        widths = (self.feature_channels, self.latent_dim, *self.decoder_channels)
-        _require(all(0 < width <= MOST for width in widths), f"The widths {widths} must be 1 to {MOST}.")
-        _require(len(self.decoder_channels) == 7, "decoder_channels needs 7 widths.")
-        self._check_base()
-        for name, classes in self.classifiers.items():
-            _require(re.fullmatch(r"[a-z0-9_]+", name) is not None, f"{name!r} cannot be a classifier's name.")
-            ascending = all(a < b for a, b in zip((-1, *classes), (*classes, len(self.labels)), strict=True))
-            _require(ascending, f"The classes of {name} must ascend within 0 to {len(self.labels) - 1}.")
-        _require(
-            not self.classifiers or self.default_classifier in self.classifiers,
-            f"The default classifier {self.default_classifier!r} is none of {', '.join(self.classifiers)}.",
-        )
-
-        if self.network is not None:
-            _require(self.network.classes[-1] < len(self.labels), "The network names classes that have no label.")
-            _require(not self.classifiers, "A network has no classifiers beside itself.")
-        known = set(self.labels)
-        _require(known.issuperset(self.among), f"The model chooses among {self.among}, not all of which it knows.")
-        for name in self.files:
-            inside = re.fullmatch(r"(\w[\w.-]*/)*\w[\w.-]*", name) is not None
-            _require(inside, f"{name!r} is no path of a file in the model folder.")
-
-    def _check_base(self) -> None:
-        _require(self.base_inside or self.base is not None, "base is missing: which SAM is underneath?")
-        _require(
-            self.base is None or re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", self.base) is not None,
-            f"base must be a Hub id, which reads 'owner/name', not {self.base!r}.",
-        )
-        revision = self.base_revision or "main"
-        safe = re.fullmatch(r"\w[\w./-]*", revision) is not None and ".." not in revision
-        _require(safe, f"base_revision must be a branch, tag or commit, not {revision!r}.")
+        require(not negative, f"labels_per_class must not be negative: {self.labels_per_class}.")

@@ -1,10 +1,18 @@
 """What can be set of a comparison system, and what of it goes into a model's ``config.json``: sizes, and no names."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
+from bc_sam.config.base import require
 from bc_sam.errors import ConfigError
 from bc_sam.utils.json_config import JsonConfig
+
+#: Mean and deviation of ImageNet's pixels, 0..255, which the backbones of the Hub were trained with, and SAM too.
+IMAGENET_MEAN = (123.675, 116.28, 103.53)
+
+
+IMAGENET_STD = (58.395, 57.12, 57.375)
+
 
 #: What a run trains: the method of this package, or a network that it is compared with.
 Method = Literal["bc-sam", "slca", "shape-aware", "resnet"]
@@ -71,11 +79,6 @@ _WINDOWS = ("window_size", "pretrained_window_sizes", "patch_size")
 Size = bool | int | float | str | tuple[int, ...]
 
 
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ConfigError(message)
-
-
 @dataclass(frozen=True)
 class BackboneConfig(JsonConfig):
     """The sizes of an image backbone.
@@ -96,7 +99,7 @@ class BackboneConfig(JsonConfig):
             raise ConfigError(f"There is no backbone of the family {self.family!r}; choose of {list(BACKBONE_SIZES)}.")
         for name, value in self.sizes.items():
             sane = name in known and _is_sane(name, value)
-            _require(sane, f"{name} = {value!r} is no size of a backbone of the family {self.family}.")
+            require(sane, f"{name} = {value!r} is no size of a backbone of the family {self.family}.")
 
     def require_size(self, input_size: int) -> None:
         """Refuses images that a Swin cannot see: its last features must hold one of its windows.
@@ -112,7 +115,7 @@ class BackboneConfig(JsonConfig):
         assert isinstance(patch, int)
         assert isinstance(stages, tuple)
         least = window * patch * 2 ** (len(stages) - 1)
-        _require(input_size >= least, f"This Swin needs input_size of {least} or more, not {input_size}.")
+        require(input_size >= least, f"This Swin needs input_size of {least} or more, not {input_size}.")
 
 
 def _is_sane(name: str, value: Size) -> bool:
@@ -157,19 +160,19 @@ class NetworkConfig(JsonConfig):
     sam_channels: int = 0
 
     def __post_init__(self) -> None:
-        _require(32 <= self.input_size <= _MOST, f"input_size must be 32 to {_MOST}, not {self.input_size}.")
-        _require(0 < self.grid <= 64, f"grid must be 1 to 64, not {self.grid}.")
-        _require(0 < self.reduction <= _MOST, f"reduction must be 1 to {_MOST}, not {self.reduction}.")
-        _require(0 <= self.sam_channels <= _MOST, f"sam_channels must be 0 to {_MOST}, not {self.sam_channels}.")
+        require(32 <= self.input_size <= _MOST, f"input_size must be 32 to {_MOST}, not {self.input_size}.")
+        require(0 < self.grid <= 64, f"grid must be 1 to 64, not {self.grid}.")
+        require(0 < self.reduction <= _MOST, f"reduction must be 1 to {_MOST}, not {self.reduction}.")
+        require(0 <= self.sam_channels <= _MOST, f"sam_channels must be 0 to {_MOST}, not {self.sam_channels}.")
         ascending = all(a < b for a, b in zip((-1, *self.classes), (*self.classes, _MOST), strict=True))
-        _require(len(self.classes) > 1 and ascending, "The classes of a network must be two or more, ascending.")
+        require(len(self.classes) > 1 and ascending, "The classes of a network must be two or more, ascending.")
         for backbone in filter(None, (self.image_backbone, self.mask_backbone)):
             backbone.require_size(self.input_size)
         shape_aware = self.method == "shape-aware"
-        _require(shape_aware or self.image_backbone is not None, f"{self.method} needs an image backbone.")
-        _require((self.mask_backbone is not None) == self.needs_masks, "mask_backbone does not go with the method.")
-        _require(self.left_out != "mask" or shape_aware, "Only the shape-aware network has a mask to leave out.")
-        _require(bool(self.sam_channels) == self.needs_sam, "sam_channels does not go with the method.")
+        require(shape_aware or self.image_backbone is not None, f"{self.method} needs an image backbone.")
+        require((self.mask_backbone is not None) == self.needs_masks, "mask_backbone does not go with the method.")
+        require(self.left_out != "mask" or shape_aware, "Only the shape-aware network has a mask to leave out.")
+        require(bool(self.sam_channels) == self.needs_sam, "sam_channels does not go with the method.")
 
     @property
     def needs_masks(self) -> bool:
@@ -232,9 +235,9 @@ class NetworkArguments(JsonConfig):
     patience: int | None = None
 
     def __post_init__(self) -> None:
-        _require(self.epochs >= 0, f"A network cannot train for {self.epochs} epochs.")
-        _require(self.batch_size > 0, f"batch_size must be positive, not {self.batch_size}.")
-        _require(0 <= self.label_smoothing < 1, f"label_smoothing must lie in 0..1, not {self.label_smoothing}.")
+        require(self.epochs >= 0, f"A network cannot train for {self.epochs} epochs.")
+        require(self.batch_size > 0, f"batch_size must be positive, not {self.batch_size}.")
+        require(0 <= self.label_smoothing < 1, f"label_smoothing must lie in 0..1, not {self.label_smoothing}.")
 
     def needs_masks(self, method: Method) -> bool:
         """Whether the network of a method sees a mask of the cell."""
@@ -252,44 +255,3 @@ class NetworkArguments(JsonConfig):
         """What the method is called in tables: with what is left out of it, and whether SAM is its backbone."""
         without = "" if self.left_out == "nothing" else f" without {self.left_out}"
         return f"{method}{without}{' on sam' if self.image_backbone == SAM else ''}"
-
-
-def network_arguments(method: Method, preset: str) -> NetworkArguments:
-    """Returns the numbers of a method.
-
-    Args:
-        method: Any method; BC-SAM has none and gets those of the plain network, which it never looks at.
-        preset: ``"paper"``, or ``"tiny"`` for small new backbones that two processor cores train in minutes.
-
-    Example:
-        >>> network_arguments("shape-aware", "paper").optimizer
-        'sgd'
-    """
-    if preset == "tiny":
-        tiny = NetworkArguments(
-            image_backbone="tiny:resnet",
-            mask_backbone="tiny:resnet",
-            reduction=4,
-            learn_masks=method == "slca",
-            input_size=64,
-            epochs=10,
-            warmup_epochs=1,
-            batch_size=16,
-            learning_rate=2e-3,
-            colour_jitter=0.2,
-        )
-        return replace(tiny, label_smoothing=0.1) if method == "shape-aware" else tiny
-    if method == "slca":
-        return NetworkArguments(image_backbone="microsoft/resnet-152")
-    if method == "shape-aware":
-        return NetworkArguments(
-            image_backbone="microsoft/swin-base-patch4-window7-224",
-            epochs=300,
-            batch_size=40,
-            optimizer="sgd",
-            learning_rate=1e-3,
-            weight_decay=2e-5,
-            label_smoothing=0.1,
-            colour_jitter=0.4,
-        )
-    return NetworkArguments()

@@ -15,12 +15,11 @@ from tqdm import tqdm
 from bc_sam.config.labels import LABELS
 from bc_sam.data.cells import FEATURES
 from bc_sam.data.images import read_image, to_square
-from bc_sam.data.provenance import provenance_of
-from bc_sam.data.sources import write_shards
+from bc_sam.data.sources import provenance_of, write_shards
 from bc_sam.data.splits import assign_folds, fingerprint
 from bc_sam.data.store import without_folder
 from bc_sam.errors import DataError, ImageError
-from bc_sam.evaluation.tables import markdown_cell
+from bc_sam.utils.markdown import markdown_cell
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +50,7 @@ def write_dataset_repository(
         folder: New or empty folder.
         template: Markdown with Jinja fields, see the cards in ``hub/``.
         repo_id: Where it goes on the Hub; the card shows how to load it from there.
-        codes: Canonical class of each code of the archive, such as `bc_sam.config.labels.MATEK19_CODES`.
+        codes: Canonical class of each code of the archive, such as `bc_sam.data.datasets.matek.MATEK19_CODES`.
         n_folds: Parts, of which one is the test split.
         seed: Seed of the split.
 

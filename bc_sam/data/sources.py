@@ -12,16 +12,16 @@ from datasets.table import embed_table_storage
 from pyarrow import parquet
 from tqdm import tqdm
 
-from bc_sam.config.labels import ACEVEDO20_CODES, MATEK19_CODES
 from bc_sam.data.cells import FEATURES
 from bc_sam.data.columns import conform
-from bc_sam.data.datasets.acevedo import acevedo20_code, load_acevedo20
+from bc_sam.data.datasets.acevedo import ACEVEDO20, ACEVEDO20_CODES, acevedo20_code, load_acevedo20
 from bc_sam.data.datasets.archives import as_folder
-from bc_sam.data.datasets.bmec import load_bmec, looks_like_bmec
+from bc_sam.data.datasets.bmec import BMEC, load_bmec, looks_like_bmec
 from bc_sam.data.datasets.image_folder import load_folder
-from bc_sam.data.datasets.matek import find_code_folders, load_matek19, matek19_code
-from bc_sam.data.datasets.rendered import load_rendered
+from bc_sam.data.datasets.matek import MATEK19, MATEK19_CODES, find_code_folders, load_matek19, matek19_code
+from bc_sam.data.datasets.rendered import RENDERED, load_rendered
 from bc_sam.data.images import find_images
+from bc_sam.data.provenance import Provenance
 from bc_sam.errors import DataError
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -180,3 +180,15 @@ def _load_hub(source: str, revision: str | None, token: str | None) -> Dataset:
             f"{source} is no path here, and cannot be loaded from the Hub: {error}. "
             f"Check the name, the connection and the token. A source is {_KINDS}."
         ) from error
+
+
+def provenance_of(dataset: "Dataset") -> Provenance | None:
+    """Returns where a data set comes from, or ``None`` where it is not known.
+
+    Example:
+        >>> from bc_sam.data import load_rendered
+        >>> provenance_of(load_rendered("munich", cells_per_class=1)).title
+        'Rendered cells'
+    """
+    known = {provenance.homepage: provenance for provenance in (MATEK19, ACEVEDO20, BMEC, RENDERED)}
+    return known.get(dataset.info.homepage)

@@ -28,7 +28,7 @@ def fingerprint(pixels: np.ndarray) -> str:
     It does not find copies that were shifted, scaled, stained anew or strongly recompressed.
 
     Args:
-        pixels: Array (S, S, 3), uint8, S at least 32, as from `bc_sam.data.images.to_square`. Use one S for all images.
+        pixels: Array (S, S, 3), uint8, S at least 32, as from `bc_sam.data.images.to_square`. Use one S for all.
 
     Returns:
         192 hexadecimal digits.

@@ -1,29 +1,19 @@
 """What a training would learn from, looked at before it begins: what is odd about it, and what cannot work."""
 
-import shutil
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
-from transformers import SamModel
 
-from bc_sam.config.arguments import BCSamConfig
 from bc_sam.data.image_quality import find_lookalikes, measure_quality
 from bc_sam.data.splits import find_copies, independent_units
 from bc_sam.data.store import CellStore
 from bc_sam.errors import DataError
-from bc_sam.networks.features import encode_pixels
-from bc_sam.networks.sam.encoding import feature_shape
 from bc_sam.utils.json_config import JsonConfig
 
 _FEW_CELLS = 10
 _IMBALANCE = 20
 _NAMED = 5
-
-# A step that learns costs about three times one that only looks.
-_LEARNING = 3
 
 
 @dataclass(frozen=True)
@@ -165,37 +155,3 @@ def _class_warnings(laboratory: str, counts: dict[str, int]) -> list[str]:
 def _some(files: Sequence[str]) -> str:
     more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
     return ", ".join(files[:_NAMED]) + more
-
-
-def require_space(cells: CellStore, sam: SamModel, folder: Path) -> None:
-    """Refuses to begin where the disk has no room for the features.
-
-    Raises:
-        DataError: If there is not enough.
-    """
-    channels, height, width = feature_shape(sam)
-    each = 2 * channels * height * width + cells.image_size**2 + 3 * 128**2
-    needed, free = len(cells) * each, shutil.disk_usage(folder).free
-    if needed > free:
-        raise DataError(
-            f"The features of {len(cells)} cells take {needed / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB "
-            "free. Free some, or choose another --out."
-        )
-
-
-def expected_seconds(sam: SamModel, config: BCSamConfig, cells: CellStore, learning: int, epochs: int) -> float:
-    """Estimates the seconds of stage 1 and of the features, from one small batch; the truth may be twice as much.
-
-    Args:
-        sam: What `bc_sam.networks.features.inference_sam` returned.
-        config: Its pixels' mean and deviation.
-        cells: All cells, of which features are computed.
-        learning: Cells that stage 1 learns from.
-        epochs: Its epochs.
-    """
-    n = min(8, len(cells))
-    encode_pixels(sam, config, cells.pixels[:n])  # the first one warms up
-    start = time.perf_counter()
-    encode_pixels(sam, config, cells.pixels[:n])
-    each = (time.perf_counter() - start) / n
-    return each * (len(cells) + _LEARNING * learning * epochs)

@@ -134,20 +134,3 @@ def _balanced(cells: np.ndarray, right: np.ndarray) -> np.ndarray:
 def _interval(value: float, scores: np.ndarray) -> Interval:
     low, high = np.percentile(scores, [2.5, 97.5]) if len(scores) > 2 else (scores.min(), scores.max())
     return Interval(value, float(low), float(high))
-
-
-def render_comparisons(comparisons: Sequence[Comparison], default: str) -> str:
-    """Returns the before/after table for a terminal, and what may be said of the default classifier."""
-    shown = next(c for c in comparisons if c.classifier == default)
-    lines = [
-        f"Balanced accuracy on {shown.cells} cells of {shown.slides} slides that were held out, % (95 % interval)",
-        f"{'':<10}  {'before':>22}  {'after':>22}  {'gain':>22}",
-        *(f"{c.classifier:<10}  {c.before!s:>22}  {c.after!s:>22}  {c.gain!s:>22}" for c in comparisons),
-        "",
-        f"{default}: named right, %",
-        f"{'':<22}  {'cells':>5}  {'before':>6}  {'after':>6}",
-        *(f"{name:<22}  {n:>5}  {100 * a:>6.1f}  {100 * b:>6.1f}" for name, (n, a, b) in shown.per_class.items()),
-        "",
-        f"{default}: {shown.verdict}",
-    ]
-    return "\n".join(lines)

@@ -3,13 +3,14 @@
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
 from itertools import groupby
 
 import numpy as np
 
 from bc_sam.errors import ConfigError, DataError
+from bc_sam.evaluation.comparison import Comparison
 from bc_sam.evaluation.results import Evaluation
+from bc_sam.utils.markdown import markdown_cell
 
 #: The metrics of `bc_sam.evaluation.results.PairResult`, with the heading of each.
 METRICS = {
@@ -25,8 +26,6 @@ SHOWN = ("accuracy", "balanced_accuracy", "macro_f1")
 #: The source that stands for every domain together.
 ALL = "all"
 
-# What is markup within a line of Markdown, as HTML names it: a backslash does not protect it in every renderer.
-_MARKDOWN = {ord(mark): f"&#{ord(mark)};" for mark in "\\|`*[]"}
 
 PROTOCOLS = {
     "strict": "Protocol strict: the tested fold is in no stage of the training.",
@@ -235,6 +234,18 @@ def _markdown_line(cells: Iterable[str]) -> str:
     return "| " + " | ".join(map(markdown_cell, cells)) + " |"
 
 
-def markdown_cell(text: str) -> str:
-    """Returns text that can neither end a table cell or a line nor begin a tag, a link or code."""
-    return escape(" ".join(text.splitlines()), quote=False).translate(_MARKDOWN)
+def render_comparisons(comparisons: Sequence[Comparison], default: str) -> str:
+    """Returns the before/after table for a terminal, and what may be said of the default classifier."""
+    shown = next(c for c in comparisons if c.classifier == default)
+    lines = [
+        f"Balanced accuracy on {shown.cells} cells of {shown.slides} slides that were held out, % (95 % interval)",
+        f"{'':<10}  {'before':>22}  {'after':>22}  {'gain':>22}",
+        *(f"{c.classifier:<10}  {c.before!s:>22}  {c.after!s:>22}  {c.gain!s:>22}" for c in comparisons),
+        "",
+        f"{default}: named right, %",
+        f"{'':<22}  {'cells':>5}  {'before':>6}  {'after':>6}",
+        *(f"{name:<22}  {n:>5}  {100 * a:>6.1f}  {100 * b:>6.1f}" for name, (n, a, b) in shown.per_class.items()),
+        "",
+        f"{default}: {shown.verdict}",
+    ]
+    return "\n".join(lines)

@@ -8,10 +8,10 @@ import numpy as np
 from bc_sam.data.mask_quality import doubt
 from bc_sam.models.inspection import Inspection
 
-#: Least probability of a name that is given, and most novelty (see `bc_sam.classifiers.ood`) of a cell that is named. A name
-#: that is given is likelier than all others together. Of the 263 cells of the validation of bc-sam-tiny, which chose
-#: this, 93 % are named then, 83 % of these rightly, and 81 % of all would be; of 612 cells of Acevedo-20 in no stage,
-#: 92 %, 84 % and 82 %.
+#: Least probability of a name that is given, and most novelty (see `bc_sam.classifiers.ood`) of a cell that is named.
+#: A name that is given is likelier than all others together. Of the 263 cells of the validation of bc-sam-tiny, which
+#: chose this, 93 % are named then, 83 % of these rightly, and 81 % of all would be; of 612 cells of Acevedo-20 in no
+#: stage, 92 %, 84 % and 82 %.
 LEAST_PROBABILITY = 0.5
 MOST_NOVELTY = 0.99
 

@@ -20,7 +20,8 @@ from transformers import SamModel
 
 from bc_sam.classifiers.fitting import LatentClassifier, limit_classifiers
 from bc_sam.classifiers.reference_latents import ReferenceLatents
-from bc_sam.config.arguments import EMBEDDED_MODEL, BCSamConfig, Precision
+from bc_sam.config.base import Precision
+from bc_sam.config.model import BCSamConfig
 from bc_sam.data.batches import Batch, decoded_batches
 from bc_sam.errors import BCSamError, ConfigError, DataError, ImageError
 from bc_sam.evaluation.results import Evaluation
@@ -36,9 +37,9 @@ from bc_sam.networks.sam.compiling import compile_blocks
 from bc_sam.networks.sam.loading import load_hub_sam, load_sam
 from bc_sam.networks.sam.lora import base_model, load_adapter, save_adapter
 from bc_sam.networks.sam.resizing import keep_mask_tokens
-from bc_sam.networks.sam.weights import halve_weights, quiet
-from bc_sam.utils.hub import resolve_folder
+from bc_sam.utils.hub import EMBEDDED_MODEL, resolve_folder
 from bc_sam.utils.json_config import JsonConfig
+from bc_sam.utils.torch_utils import halve_weights, quiet
 
 T = TypeVar("T", bound=JsonConfig)
 

@@ -13,15 +13,16 @@ import numpy as np
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from bc_sam.config.arguments import BCSamConfig
 from bc_sam.config.labels import LABELS
+from bc_sam.config.model import BCSamConfig
 from bc_sam.data.provenance import Provenance
 from bc_sam.evaluation.bootstrap import evaluation_intervals
 from bc_sam.evaluation.results import ALL, Evaluation, pool_dice
-from bc_sam.evaluation.tables import Score, calibration_errors, markdown_cell, render_markdown
+from bc_sam.evaluation.tables import Score, calibration_errors, render_markdown
 from bc_sam.models.card_merge import assemble, begin, end, merge_cards
 from bc_sam.models.folder import CARD, FIGURES
 from bc_sam.models.training_record import DataRecord, TrainingRecord
+from bc_sam.utils.markdown import markdown_cell
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -128,7 +129,7 @@ def render_card(
 
 def card_pictures(evaluation: Evaluation, classifier: str) -> dict[str, "Figure"]:
     """Draws the pictures of a card, by file name."""
-    from bc_sam.evaluation.metrics import plots
+    from bc_sam.evaluation import plots
 
     figures = {"cross_domain.png": plots.cross_domain_bars(evaluation)}
     for number, (source, target) in enumerate(_shipped(evaluation), 1):

@@ -15,7 +15,7 @@ from bc_sam.classifiers.fitting import LatentClassifier
 from bc_sam.classifiers.reference_latents import ReferenceLatents
 from bc_sam.classifiers.safe_io.skops_files import load_estimator, save_estimator
 from bc_sam.classifiers.thumbnails import load_thumbnails, save_thumbnails
-from bc_sam.config.arguments import BCSamConfig
+from bc_sam.config.model import BCSamConfig
 from bc_sam.errors import WeightsError
 from bc_sam.models.folder import CLASSIFIERS, REFERENCE, THUMBNAILS
 

@@ -12,23 +12,18 @@ from torch import Tensor
 from transformers import SamModel
 
 from bc_sam.classifiers.fitting import limit_classifiers
-from bc_sam.config.arguments import BCSamConfig, Precision
+from bc_sam.classifiers.softmax_head import head_classifier
+from bc_sam.config.base import Precision
+from bc_sam.config.model import BCSamConfig
 from bc_sam.config.network import NetworkConfig
 from bc_sam.errors import ConfigError
 from bc_sam.evaluation.results import Evaluation
 from bc_sam.models import folder as model_folder
 from bc_sam.models.bc_sam import BCSam, load_base
 from bc_sam.models.training_record import TrainingRecord
-from bc_sam.networks.cell_network import (
-    CellNetwork,
-    head_classifier,
-    load_network,
-    network_inputs,
-    save_network,
-    shrunk,
-)
+from bc_sam.networks.cell_network import CellNetwork, head_weights, load_network, network_inputs, save_network, shrunk
 from bc_sam.networks.features import encode_pixels, inference_sam, predict_masks
-from bc_sam.networks.sam.weights import quiet
+from bc_sam.utils.torch_utils import quiet
 
 
 class ComparisonModel(BCSam):
@@ -66,7 +61,7 @@ class ComparisonModel(BCSam):
         self.network = network.to(device).eval()
         self.base = sam
         self._sam = None if sam is None else inference_sam(sam, device, precision)
-        head = head_classifier(network, self.network_config.classes, len(config.labels))
+        head = head_classifier(*head_weights(network), self.network_config.classes, len(config.labels))
         self.classifiers = {config.default_classifier: head}
         self.reference = None
         self.evaluation = evaluation

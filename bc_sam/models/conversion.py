@@ -1,14 +1,19 @@
 """From checkpoints of the original BC-SAM to a model folder of this package."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from bc_sam.config.arguments import BCSamConfig
+import torch
+from torch import Tensor
+
+from bc_sam.config.model import BCSamConfig
 from bc_sam.models.bc_sam import BCSam
 from bc_sam.networks.autoencoder import CrossDomainAutoencoder
 from bc_sam.networks.sam.encoding import feature_shape
 from bc_sam.networks.sam.loading import load_sam
-from bc_sam.networks.sam.segment_anything import adapter_from_original, autoencoder_from_original, read_torch_file
+from bc_sam.networks.sam.segment_anything import adapter_from_original, read_torch_file
 from bc_sam.utils.hub import is_hub_id
+from bc_sam.utils.torch_utils import require_match
 
 
 def convert_original(sam: str, adapter: Path, autoencoder: Path, *, image_size: int = 224) -> BCSam:
@@ -41,3 +46,25 @@ def convert_original(sam: str, adapter: Path, autoencoder: Path, *, image_size: 
     model = CrossDomainAutoencoder(config.feature_channels, config.latent_dim)
     model.load_state_dict(weights, strict=True)
     return BCSam(config, adapter_from_original(state, base, base=config.base), model, {})
+
+
+def autoencoder_from_original(
+    state: Mapping[str, Tensor], *, feature_channels: int = 768, source: str = "the autoencoder"
+) -> dict[str, Tensor]:
+    """Checks the weights of the original autoencoder, whose names `CrossDomainAutoencoder` shares.
+
+    Args:
+        state: Its state dict, as `read_torch_file` returns it.
+        feature_channels: Width of the SAM that it was trained on.
+        source: Where it came from, for the error message.
+
+    Returns:
+        The state dict of a `bc_sam.networks.autoencoder.CrossDomainAutoencoder` with the paper's sizes.
+
+    Raises:
+        WeightsError: If a tensor is missing, unexpected or misshapen.
+    """
+    with torch.device("meta"):
+        expected = CrossDomainAutoencoder(feature_channels).state_dict()
+    require_match(expected, state, source)
+    return dict(state)

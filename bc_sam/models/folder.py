@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bc_sam.config.arguments import FORMAT_VERSION, BCSamConfig
+from bc_sam.config.model import FORMAT_VERSION, BCSamConfig
 from bc_sam.errors import BCSamError, WeightsError
 from bc_sam.utils.json_config import read_json
 
@@ -139,43 +139,6 @@ def write_preprocessor(config: BCSamConfig, path: Path) -> None:
         "image_std": [std / 255 for std in config.image_std],
     }
     path.write_text(json.dumps(settings, indent=2) + "\n")
-
-
-def describe(folder: Path, config: BCSamConfig) -> str:
-    """Says what a model is, and how large each of its parts is, in lines of a name and a value."""
-    base = config.base or ("a SAM of its own" if config.network is None or config.network.needs_sam else "none")
-    facts = {
-        "method": config.network.method if config.network else "bc-sam",
-        "labels": ", ".join(config.labels),
-        "laboratories": ", ".join(config.domains) or "not told",
-        **_describe_classifier(config),
-        **({"chooses among": ", ".join(config.among)} if config.among else {}),
-        "base": f"{base} at {config.base_revision}" if config.base_revision else base,
-        "image size": f"{config.image_size} px",
-        "latent": f"{config.latent_dim} numbers",
-        "pictures": "small ones of stored cells are inside" if THUMBNAILS in config.files else "none of cells",
-        "written with": ", ".join(f"{name} {number}" for name, number in config.versions.items()),
-    }
-    sizes: dict[str, int] = {}
-    for name in config.files:
-        part = name.partition("/")[0]
-        sizes[part] = sizes.get(part, 0) + ((folder / name).stat().st_size if (folder / name).is_file() else 0)
-    facts["size"] = ", ".join(
-        f"{part} {size / 1e6:.1f} MB" for part, size in sizes.items() if not part.endswith(".json")
-    )
-    return "\n".join(f"{name:<16}{value}" for name, value in facts.items())
-
-
-def _describe_classifier(config: BCSamConfig) -> dict[str, str]:
-    """What names a cell: classifiers on the latents, or a network as a whole."""
-    network = config.network
-    if network is None:
-        return {"classifiers": ", ".join(config.classifiers) or "none", "default": config.default_classifier}
-    backbone = network.image_backbone
-    return {
-        "network": config.default_classifier,
-        "backbone": f"{backbone.family}, sees {network.input_size} px" if backbone else "the encoder of SAM",
-    }
 
 
 def _required(config: BCSamConfig) -> list[str]:

@@ -10,9 +10,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bc_sam.config.arguments import PAPER_DECODER_CHANNELS
+from bc_sam.config.base import PAPER_DECODER_CHANNELS
 from bc_sam.errors import WeightsError
-from bc_sam.networks.sam.weights import require_match, seeded
+from bc_sam.utils.torch_utils import require_match, seeded
 
 #: Kernel size and stride of the decoder's transposed convolutions: 1 pixel grows to 5, 12, 14, 31, 63, 127, 128.
 _DECODER_STEPS = ((5, 1), (4, 2), (3, 1), (5, 2), (3, 2), (3, 2), (2, 1))

@@ -11,21 +11,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bc_sam.classifiers.fitting import LatentClassifier
-from bc_sam.config.network import SAM, Method, NetworkArguments, NetworkConfig
+from bc_sam.config.network import IMAGENET_MEAN, IMAGENET_STD, SAM, Method, NetworkArguments, NetworkConfig
 from bc_sam.errors import ConfigError, WeightsError
 from bc_sam.networks.backbones import Backbone, load_backbone
 from bc_sam.networks.sam.encoding import normalise
-from bc_sam.networks.sam.weights import require_match, seeded
 from bc_sam.networks.shape_aware import ShapeAwareNetwork
 from bc_sam.networks.slca import ImageClassifier, SpatialChannelAttention
+from bc_sam.utils.torch_utils import require_match, seeded
 
 #: A network takes images, features of SAM and masks, each of which may be empty where it has no need of it.
 CellNetwork: TypeAlias = ImageClassifier | ShapeAwareNetwork
-
-#: Mean and deviation of ImageNet's pixels, 0..255, which the backbones of the Hub were trained with, and SAM too.
-IMAGENET_MEAN = (123.675, 116.28, 103.53)
-IMAGENET_STD = (58.395, 57.12, 57.375)
 
 
 def new_network(
@@ -132,25 +127,10 @@ def shrunk(image: np.ndarray, size: int) -> np.ndarray:
     return np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.BILINEAR))
 
 
-class _Softmax:
-    """The last layer of a network as an estimator of scikit-learn would be asked."""
-
-    def __init__(self, weight: np.ndarray, bias: np.ndarray) -> None:
-        self.weight, self.bias = weight, bias
-
-    def predict_proba(self, latents: np.ndarray) -> np.ndarray:
-        """Returns probabilities (n, k), float32, of what the last layer sees (n, d)."""
-        # A sum for each row by itself: a product of matrices rounds differently for different numbers of rows.
-        logits = np.einsum("nd,kd->nk", latents, self.weight, dtype=np.float64) + self.bias
-        exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return (exponentials / exponentials.sum(axis=1, keepdims=True)).astype(np.float32)
-
-
-def head_classifier(network: CellNetwork, classes: Sequence[int], n_labels: int) -> LatentClassifier:
-    """Returns the last layer of a network as a classifier on what it sees, which are the latents of such a model."""
-    head = network.head
-    softmax = _Softmax(*(part.detach().cpu().double().numpy() for part in (head.weight, head.bias)))
-    return LatentClassifier(softmax, np.array(classes), n_labels)
+def head_weights(network: CellNetwork) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the weight (k, d) and bias (k,), float64, of a network's last layer."""
+    weight, bias = (part.detach().cpu().double().numpy() for part in (network.head.weight, network.head.bias))
+    return weight, bias
 
 
 def _empty(config: NetworkConfig) -> CellNetwork:

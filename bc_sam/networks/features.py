@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 from transformers import SamModel
 
-from bc_sam.config.arguments import BCSamConfig, Precision
+from bc_sam.config.base import Precision
+from bc_sam.config.model import BCSamConfig
 from bc_sam.data.cell_crop import cell_target, largest_component
 from bc_sam.networks.autoencoder import CrossDomainAutoencoder
 from bc_sam.networks.feature_store import (
@@ -26,8 +27,8 @@ from bc_sam.networks.precision import dtype_of
 from bc_sam.networks.sam.compiling import WORTH_COMPILING, compile_blocks
 from bc_sam.networks.sam.encoding import cell_logits, encode, normalise, upsample_logits
 from bc_sam.networks.sam.lora import merge
-from bc_sam.networks.sam.weights import frozen_copy
 from bc_sam.utils.malloc import return_freed_memory, reuse_freed_memory
+from bc_sam.utils.torch_utils import frozen_copy
 
 if TYPE_CHECKING:  # their packages are of training, which predicting does without
     from accelerate import Accelerator

@@ -2,7 +2,7 @@
 
 import torch
 
-from bc_sam.config.arguments import Precision
+from bc_sam.config.base import Precision
 from bc_sam.errors import ConfigError
 
 _DTYPES: dict[str, Precision] = {"auto": "auto", "float32": "no", "bfloat16": "bf16", "float16": "fp16"}

@@ -9,11 +9,12 @@ import numpy as np
 import torch
 from transformers import SamConfig, SamModel
 
-from bc_sam.config.arguments import BCSamConfig, Precision
+from bc_sam.config.base import Precision
+from bc_sam.config.model import BCSamConfig
 from bc_sam.networks.features import encode_pixels, inference_sam
 from bc_sam.networks.sam.encoding import feature_shape
 from bc_sam.networks.sam.resizing import resize_sam
-from bc_sam.networks.sam.weights import seeded
+from bc_sam.utils.torch_utils import seeded
 
 _SIZES = (1, 4, 8, 16, 32, 64, 128, 256)
 _PRECISIONS: tuple[Precision, ...] = ("no", "bf16", "fp16")

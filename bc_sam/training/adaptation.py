@@ -34,12 +34,12 @@ from bc_sam.networks.features import embed_features
 from bc_sam.networks.precision import dtype_of
 from bc_sam.networks.sam.lora import make_trainable
 from bc_sam.training.engine.accelerator import start_accelerator
+from bc_sam.training.environment import environment
 from bc_sam.training.pipeline import Stages
 from bc_sam.training.run import claim_folder
 from bc_sam.training.steps.train_autoencoder import Anchor
 from bc_sam.utils.hub import is_hub_id, public_name
 from bc_sam.utils.json_config import JsonConfig
-from bc_sam.utils.resources import environment
 
 logger = logging.getLogger(__name__)
 

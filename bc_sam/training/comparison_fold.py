@@ -10,19 +10,20 @@ import numpy as np
 from transformers import SamModel
 
 from bc_sam.classifiers.fitting import LatentClassifier
-from bc_sam.config.arguments import BCSamConfig
+from bc_sam.classifiers.softmax_head import head_classifier
+from bc_sam.config.model import BCSamConfig
 from bc_sam.config.network import NetworkConfig
 from bc_sam.errors import DataError
-from bc_sam.evaluation.metrics import Fitted, LabelledLatents, evaluate_sources
 from bc_sam.evaluation.results import ALL, PairResult
 from bc_sam.models.comparison import ComparisonModel
-from bc_sam.networks.cell_network import CellNetwork, head_classifier, new_network
+from bc_sam.networks.cell_network import CellNetwork, head_weights, new_network
 from bc_sam.networks.feature_store import FeatureStore
 from bc_sam.networks.features import fingerprint_weights
+from bc_sam.training.cross_validation import Fitted, LabelledLatents, evaluate_sources
 from bc_sam.training.engine.checkpoints import Checkpoints
 from bc_sam.training.pipeline import Stages
 from bc_sam.training.steps.train_network import NetworkInputs, embed_cells, train_network
-from bc_sam.utils.resources import trained_parameters
+from bc_sam.utils.torch_utils import trained_parameters
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +130,9 @@ class NetworkPass:
                 validation_rows=self._validation(source, classes),
             )
         stages.trained[STAGE] = trained_parameters(network)
-        return RowClassifier(network, inputs, head_classifier(network, config.classes, len(self.labelled.label_names)))
+        return RowClassifier(
+            network, inputs, head_classifier(*head_weights(network), config.classes, len(self.labelled.label_names))
+        )
 
     def _validation(self, source: str, classes: np.ndarray) -> np.ndarray:
         """Cells of the source that were set aside, of classes that the network knows."""

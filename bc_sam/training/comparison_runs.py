@@ -8,8 +8,9 @@ from pathlib import Path
 from bc_sam.config.arguments import TrainingArguments
 from bc_sam.config.network import SAM, Method
 from bc_sam.evaluation.results import Evaluation
-from bc_sam.evaluation.tables import align, markdown_cell, render_markdown, render_text
+from bc_sam.evaluation.tables import align, render_markdown, render_text
 from bc_sam.training.experiment import Experiment, RunConfig
+from bc_sam.utils.markdown import markdown_cell
 
 #: What is known of a run that is not the same for all methods.
 _OWN = ("method", "base", "backbone", "backbone of the mask", "labels shown", "trained parameters")

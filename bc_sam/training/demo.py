@@ -3,7 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
-from bc_sam.config.arguments import preset
+from bc_sam.config.presets import preset
 from bc_sam.data.datasets.rendered import write_rendered
 from bc_sam.training.experiment import RunConfig
 

@@ -15,32 +15,35 @@ from transformers import SamModel
 
 from bc_sam.classifiers.fitting import fit_classifiers
 from bc_sam.classifiers.reference_latents import ReferenceLatents
-from bc_sam.config.arguments import BCSamConfig, TrainingArguments
-from bc_sam.data.provenance import provenance_of
-from bc_sam.data.sources import load_cells
+from bc_sam.config.arguments import TrainingArguments
+from bc_sam.config.model import BCSamConfig
+from bc_sam.config.network import IMAGENET_MEAN, IMAGENET_STD
+from bc_sam.data.sources import load_cells, provenance_of
 from bc_sam.data.splits import assign_folds
 from bc_sam.data.store import CellStore, store_cells
-from bc_sam.data.survey import Survey, require_space, require_two_classes, survey_cells
+from bc_sam.data.survey import Survey, require_two_classes, survey_cells
 from bc_sam.errors import ConfigError, DataError
-from bc_sam.evaluation.metrics import LabelledLatents, dice_by_domain, dice_of_rows, evaluate_fold
+from bc_sam.evaluation.metrics import dice_by_domain
 from bc_sam.evaluation.results import DiceResult, Evaluation, PairResult, StageTiming
 from bc_sam.models.bc_sam import BCSam
 from bc_sam.models.training_record import DataRecord, TrainingRecord
 from bc_sam.networks.autoencoder import new_autoencoder
-from bc_sam.networks.cell_network import IMAGENET_MEAN, IMAGENET_STD
 from bc_sam.networks.feature_store import FeatureStore
 from bc_sam.networks.features import embed_features
 from bc_sam.networks.sam.encoding import feature_shape
 from bc_sam.networks.sam.loading import load_sam
 from bc_sam.networks.sam.lora import add_lora, merge
 from bc_sam.training.comparison_fold import NetworkPass
+from bc_sam.training.cross_validation import LabelledLatents, dice_of_rows, evaluate_fold
 from bc_sam.training.engine.accelerator import start_accelerator
+from bc_sam.training.environment import environment
+from bc_sam.training.estimates import require_space
 from bc_sam.training.pipeline import Stages
 from bc_sam.training.run import claim_folder
 from bc_sam.training.synthetic_cells import embed_companions
 from bc_sam.utils.hub import is_hub_id, public_name
 from bc_sam.utils.json_config import JsonConfig
-from bc_sam.utils.resources import environment, measure
+from bc_sam.utils.resources import measure
 
 logger = logging.getLogger(__name__)
 

@@ -12,18 +12,21 @@ from accelerate import Accelerator
 from peft import PeftModel
 from transformers import SamModel
 
-from bc_sam.config.arguments import BCSamConfig, Precision, TrainingArguments
+from bc_sam.config.arguments import TrainingArguments
+from bc_sam.config.base import Precision
+from bc_sam.config.model import BCSamConfig
 from bc_sam.data.store import CellStore
-from bc_sam.data.survey import expected_seconds, require_space
 from bc_sam.evaluation.results import StageTiming
 from bc_sam.networks.autoencoder import CrossDomainAutoencoder
 from bc_sam.networks.feature_store import FeatureStore
 from bc_sam.networks.features import extract_features, fingerprint_weights, inference_sam
 from bc_sam.training.engine.checkpoints import Checkpoints
+from bc_sam.training.estimates import expected_seconds, require_space
 from bc_sam.training.steps.train_autoencoder import Anchor, train_autoencoder
 from bc_sam.training.steps.train_segmentation import train_segmentation
 from bc_sam.utils.json_config import JsonConfig
-from bc_sam.utils.resources import measure, trained_parameters
+from bc_sam.utils.resources import measure
+from bc_sam.utils.torch_utils import trained_parameters
 
 logger = logging.getLogger(__name__)
 

@@ -9,14 +9,15 @@ import torch
 from matplotlib.figure import Figure
 
 from bc_sam.data.store import CellStore
+from bc_sam.evaluation import plots
 from bc_sam.evaluation.html_report import write_report
-from bc_sam.evaluation.metrics import dice_of_rows, plots
 from bc_sam.evaluation.projection import TSNE_LIMIT, project
 from bc_sam.evaluation.results import Evaluation
 from bc_sam.evaluation.tables import best_classifier
 from bc_sam.models.bc_sam import BCSam
 from bc_sam.models.comparison import ComparisonModel
 from bc_sam.networks.feature_store import FeatureStore
+from bc_sam.training.cross_validation import dice_of_rows
 from bc_sam.training.experiment import Experiment, FoldResult
 
 #: Cells shown in each picture.

@@ -16,8 +16,11 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from bc_sam.config.arguments import EMBEDDED_MODEL
 from bc_sam.errors import ConfigError, HubError, WeightsError
+
+#: Name of the trained model inside the package.
+EMBEDDED_MODEL = "bc-sam-tiny"
+
 
 #: What the network, the Hub's client and its transfer library raise.
 HUB_ERRORS = (HTTPError, OSError, ValueError, RuntimeError)

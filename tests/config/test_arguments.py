@@ -5,15 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bc_sam.config.arguments import (
-    AutoencoderArguments,
-    BCSamConfig,
-    ClassifierArguments,
-    SegmentationArguments,
-    TrainingArguments,
-    preset,
-)
+from bc_sam.config.arguments import AutoencoderArguments, ClassifierArguments, SegmentationArguments, TrainingArguments
 from bc_sam.config.labels import LABELS
+from bc_sam.config.model import BCSamConfig
+from bc_sam.config.presets import preset
 from bc_sam.errors import ConfigError
 from bc_sam.utils.json_config import JsonConfig, read_json
 

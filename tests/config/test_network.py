@@ -5,8 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_network import VARIANTS, small_arguments, small_network
 
-from bc_sam.config.arguments import BCSamConfig, TrainingArguments, preset
+from bc_sam.config.arguments import TrainingArguments
+from bc_sam.config.model import BCSamConfig
 from bc_sam.config.network import BACKBONE_SIZES, BackboneConfig, NetworkArguments, NetworkConfig
+from bc_sam.config.presets import preset
 from bc_sam.errors import ConfigError
 
 RESNET = {"family": "resnet", "sizes": {"hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"}}

@@ -10,7 +10,8 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from bc_sam.config.labels import LABELS
-from bc_sam.data import load_cells, quality
+from bc_sam.data import image_quality as quality
+from bc_sam.data import load_cells
 from bc_sam.data.datasets.rendered import LABORATORIES, render_cell
 from bc_sam.data.image_quality import find_lookalikes, measure_quality
 from bc_sam.data.store import store_cells

@@ -1,4 +1,4 @@
-"""`bc_sam.data.images`: whatever the format, mode or depth, a readable image becomes RGB and the rest one clear error."""
+"""`bc_sam.data.images`: any readable image becomes RGB, whatever its format or depth; the rest is one clear error."""
 
 import contextlib
 import io

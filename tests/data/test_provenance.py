@@ -3,8 +3,10 @@
 import pytest
 
 from bc_sam.data import load_acevedo20, load_cells, load_folder, load_matek19
-from bc_sam.data.datasets.rendered import write_rendered
-from bc_sam.data.provenance import ACEVEDO20, MATEK19, RENDERED, provenance_of
+from bc_sam.data.datasets.acevedo import ACEVEDO20
+from bc_sam.data.datasets.matek import MATEK19
+from bc_sam.data.datasets.rendered import RENDERED, write_rendered
+from bc_sam.data.sources import provenance_of
 
 
 @pytest.fixture

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from bc_sam.config.arguments import BCSamConfig
 from bc_sam.config.labels import LABELS
+from bc_sam.config.model import BCSamConfig
 from bc_sam.data import load_cells
 from bc_sam.data.store import store_cells
-from bc_sam.data.survey import expected_seconds, require_space, require_two_classes, survey_cells
+from bc_sam.data.survey import require_two_classes, survey_cells
 from bc_sam.errors import DataError
+from bc_sam.training.estimates import expected_seconds, require_space
 
 
 def write(folder, cells):

@@ -7,7 +7,7 @@ from hypothesis.extra import numpy as hnp
 from scipy.stats import binomtest
 from sklearn.metrics import f1_score
 
-from bc_sam.config.arguments import BCSamConfig
+from bc_sam.config.model import BCSamConfig
 from bc_sam.evaluation.bootstrap import confusion_intervals, evaluation_intervals
 from bc_sam.models.card import render_card
 

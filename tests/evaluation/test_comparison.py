@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score
 
-from bc_sam.evaluation.comparison import Comparison, compare, render_comparisons
+from bc_sam.evaluation.comparison import Comparison, compare
+from bc_sam.evaluation.tables import render_comparisons
 
 LABELS = ("w", "x", "y", "z")
 

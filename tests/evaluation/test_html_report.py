@@ -10,7 +10,7 @@ from example_evaluation import example_evaluation
 from matplotlib.figure import Figure
 
 from bc_sam.errors import ConfigError, DataError
-from bc_sam.evaluation.metrics import html_report as report
+from bc_sam.evaluation import html_report as report
 from bc_sam.evaluation.plots import evaluation_figures
 from bc_sam.evaluation.results import DiceResult, Evaluation, StageTiming
 from bc_sam.evaluation.tables import SHOWN, calibration_errors, cross_domain_table

@@ -9,16 +9,9 @@ from sklearn import metrics
 
 from bc_sam.config.arguments import ClassifierArguments
 from bc_sam.errors import DataError
-from bc_sam.evaluation.metrics import (
-    LabelledLatents,
-    dice,
-    dice_by_domain,
-    dice_of_rows,
-    evaluate_fold,
-    reliability,
-    score,
-)
+from bc_sam.evaluation.metrics import dice, dice_by_domain, reliability, score
 from bc_sam.evaluation.results import ALL, Evaluation
+from bc_sam.training.cross_validation import LabelledLatents, dice_of_rows, evaluate_fold
 from bc_sam.training.synthetic_cells import Companions
 
 IDENTITY = {"classifier": "rf", "source": "a", "target": "b", "fold": 0, "n_train": 9}

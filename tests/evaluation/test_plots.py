@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from bc_sam.config.labels import LABELS
 from bc_sam.errors import DataError
-from bc_sam.evaluation.metrics import plots
+from bc_sam.evaluation import plots
 from bc_sam.evaluation.plots.style import EMPTY, MARKERS
 
 

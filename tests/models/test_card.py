@@ -10,8 +10,11 @@ from huggingface_hub import ModelCard
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bc_sam.config.arguments import BCSamConfig, TrainingArguments
-from bc_sam.data.provenance import ACEVEDO20, MATEK19, Provenance
+from bc_sam.config.arguments import TrainingArguments
+from bc_sam.config.model import BCSamConfig
+from bc_sam.data.datasets.acevedo import ACEVEDO20
+from bc_sam.data.datasets.matek import MATEK19
+from bc_sam.data.provenance import Provenance
 from bc_sam.errors import BCSamError
 from bc_sam.models.card import METRICS, card_pictures, render_card, write_card
 from bc_sam.models.card_merge import ADDED, begin, end, merge_text

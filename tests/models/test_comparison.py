@@ -10,10 +10,10 @@ from small_model import small_sam
 from small_network import CLASSES, VARIANTS, small_comparison
 
 from bc_sam import BCSam
+from bc_sam.cli.models import describe
 from bc_sam.config.labels import LABELS
 from bc_sam.errors import ConfigError, ImageError, WeightsError
 from bc_sam.models.comparison import ComparisonModel, with_attention
-from bc_sam.models.folder import describe
 
 every_variant = pytest.mark.parametrize("variant", VARIANTS)
 

@@ -6,13 +6,12 @@ from datasets import Image
 
 from bc_sam import BCSam, load_acevedo20
 from bc_sam.classifiers.ood import NoveltyScale
-from bc_sam.config.arguments import EMBEDDED_MODEL
 from bc_sam.data.datasets.rendered import write_rendered
 from bc_sam.data.images import find_images
 from bc_sam.models.abstention import assess
 from bc_sam.models.evaluate import evaluate_model
 from bc_sam.models.inspection import inspect_cells
-from bc_sam.utils.hub import EMBEDDED_FOLDER
+from bc_sam.utils.hub import EMBEDDED_FOLDER, EMBEDDED_MODEL
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,11 @@ import pytest
 from PIL import Image
 from transformers import AutoImageProcessor
 
-from bc_sam.config.arguments import BCSamConfig
+from bc_sam.cli.models import describe
+from bc_sam.config.model import BCSamConfig
 from bc_sam.data.images import to_square
 from bc_sam.errors import BCSamError, ConfigError, WeightsError
-from bc_sam.models.folder import check_files, describe, hash_files, load_config, replaced_folder, write_preprocessor
+from bc_sam.models.folder import check_files, hash_files, load_config, replaced_folder, write_preprocessor
 
 FILES = (
     "adapter/adapter_config.json",

@@ -4,8 +4,9 @@ from dataclasses import replace
 
 import pytest
 
-from bc_sam.config.arguments import TrainingArguments, preset
-from bc_sam.data.provenance import ACEVEDO20
+from bc_sam.config.arguments import TrainingArguments
+from bc_sam.config.presets import preset
+from bc_sam.data.datasets.acevedo import ACEVEDO20
 from bc_sam.errors import ConfigError
 from bc_sam.models.training_record import DataRecord, TrainingRecord
 

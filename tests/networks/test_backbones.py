@@ -14,7 +14,7 @@ from transformers import (
 from bc_sam.config.network import BACKBONE_SIZES
 from bc_sam.errors import ConfigError, UntrustedFileError, WeightsError
 from bc_sam.networks.backbones import Backbone, load_backbone, pooled, tiny_backbone
-from bc_sam.networks.sam.weights import seeded
+from bc_sam.utils.torch_utils import seeded
 
 RESNET = ResNetConfig(embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", num_labels=5)
 SWIN = Swinv2Config(embed_dim=8, depths=[1, 1], num_heads=[1, 2], window_size=4, image_size=32, num_labels=5)

@@ -6,15 +6,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from small_network import CLASSES, VARIANTS, small_arguments, small_network
 
+from bc_sam.classifiers.softmax_head import head_classifier
 from bc_sam.errors import ConfigError, WeightsError
-from bc_sam.networks.cell_network import (
-    head_classifier,
-    load_network,
-    network_inputs,
-    new_network,
-    save_network,
-    shrunk,
-)
+from bc_sam.networks.cell_network import head_weights, load_network, network_inputs, new_network, save_network, shrunk
 
 SEEN = torch.randn(2, 3, 48, 48), torch.randn(2, 32, 4, 4), torch.ones(2, 48, 48)
 
@@ -80,7 +74,7 @@ def test_the_last_layer_alone_gives_the_probabilities_of_the_whole():
     with torch.inference_mode():
         expected = torch.softmax(network(*SEEN), dim=1).numpy()
         seen = network.embed(*SEEN).numpy()
-    probabilities = head_classifier(network, config.classes, 13).predict_proba(seen)
+    probabilities = head_classifier(*head_weights(network), config.classes, 13).predict_proba(seen)
     assert probabilities.shape == (2, 13)
     np.testing.assert_allclose(probabilities[:, CLASSES], expected, atol=1e-6)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)

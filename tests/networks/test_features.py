@@ -6,7 +6,7 @@ import torch
 from accelerate import Accelerator
 from small_model import IMAGE_SIZE, small_sam
 
-from bc_sam.config.arguments import BCSamConfig
+from bc_sam.config.model import BCSamConfig
 from bc_sam.data import load_rendered
 from bc_sam.data.cell_crop import cell_target
 from bc_sam.data.store import store_cells

@@ -11,8 +11,9 @@ from datasets import load_dataset
 from huggingface_hub import DatasetCard, HfApi
 from PIL import Image
 
-from bc_sam.config.labels import LABELS, MATEK19_CODES
+from bc_sam.config.labels import LABELS
 from bc_sam.data import load_cells, load_matek19
+from bc_sam.data.datasets.matek import MATEK19_CODES
 from bc_sam.data.datasets.rendered import write_rendered
 from bc_sam.errors import DataError
 

@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from bc_sam import BCSam
-from bc_sam.config.arguments import PretrainingArguments, preset
+from bc_sam.config.arguments import PretrainingArguments
+from bc_sam.config.presets import preset
 from bc_sam.data.datasets.rendered import write_rendered
 from bc_sam.networks.sam.loading import load_sam
 

@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 from example_evaluation import example_evaluation
 
-from bc_sam.config.arguments import preset
+from bc_sam.config.presets import preset
 from bc_sam.evaluation.results import StageTiming
 from bc_sam.training.comparison_runs import costs, join, planned_runs, render_all_markdown, render_all_text
 

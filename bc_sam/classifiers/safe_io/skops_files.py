@@ -35,7 +35,8 @@ _SVM = (
     "ObjectNode:sklearn.svm._classes.SVC",
 )
 
-#: All that the file of each classifier may hold, as `bc_sam.classifiers.safe_io.audit.audit` names it. Fixed: a file has no say.
+#: All types that the file of each classifier may hold, as named by `bc_sam.classifiers.safe_io.audit.audit`. The list
+#: is fixed: a file has no say in it.
 ALLOWED_TYPES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "rf": (

@@ -10,8 +10,24 @@ from bc_sam.config.labels import ERYTHROID_LABELS
 from bc_sam.data.cells import Cell, build_dataset, features_of
 from bc_sam.data.datasets.archives import as_folder
 from bc_sam.data.images import find_images
-from bc_sam.data.provenance import BMEC
+from bc_sam.data.provenance import Provenance
 from bc_sam.errors import DataError
+
+BMEC = Provenance(
+    title="BMEC (Bone Marrow Erythroid Cells)",
+    homepage="https://github.com/wangye8899/BMEC",
+    image="single cells, 5,666 images",
+    citation="Wang, Ma, Ma, Cui, Xiao, Wu, Zhou: Shape-aware fine-grained classification of erythroid cells. Applied "
+    "Intelligence, 2023.",
+    bibtex="""@article{wang2023shape,
+  author = {Wang, Ye and Ma, Rui and Ma, Xiaoqing and Cui, Honghua and Xiao, Yubin and Wu, Xuan and Zhou, You},
+  title = {Shape-aware fine-grained classification of erythroid cells},
+  journal = {Applied Intelligence},
+  year = {2023},
+  doi = {10.1007/s10489-023-04465-z}
+}""",
+)
+
 
 # Words that tell the stage, where a folder has no other stage's word in its name.
 _STAGES = {
@@ -47,7 +63,7 @@ def load_bmec(
         group_pattern: Regular expression whose first group, searched in a file's name, is the slide or patient.
 
     Returns:
-        Dataset with the columns `bc_sam.data.cells.FEATURES`, whose labels are `bc_sam.config.labels.ERYTHROID_LABELS`.
+        Dataset with the columns `bc_sam.data.cells.FEATURES`; its labels are `bc_sam.config.labels.ERYTHROID_LABELS`.
 
     Raises:
         DataError: If no image is found, or the folders of one tell no stage or two.

@@ -9,9 +9,11 @@ from types import MappingProxyType
 
 from datasets import Dataset
 
-from bc_sam.config.labels import ACEVEDO20_CODES, LABELS, MATEK19_CODES
+from bc_sam.config.labels import LABELS
 from bc_sam.data.cells import Cell, build_dataset
+from bc_sam.data.datasets.acevedo import ACEVEDO20_CODES
 from bc_sam.data.datasets.archives import as_folder
+from bc_sam.data.datasets.matek import MATEK19_CODES
 from bc_sam.data.images import find_images
 from bc_sam.errors import DataError
 

@@ -2,14 +2,66 @@
 
 import os
 from pathlib import Path
+from types import MappingProxyType
 
 from datasets import Dataset, DatasetInfo
 
-from bc_sam.config.labels import MATEK19_CODES
 from bc_sam.data.cells import FEATURES, build_dataset, find_coded_cells
 from bc_sam.data.datasets.archives import as_folder
-from bc_sam.data.provenance import MATEK19
+from bc_sam.data.provenance import Provenance
 from bc_sam.errors import DataError
+
+#: Matek-19 names a class by its folder. ``None`` marks a code that the paper leaves out.
+MATEK19_CODES = MappingProxyType(
+    {
+        "BAS": "basophil",
+        "EOS": "eosinophil",
+        "EBO": "erythroblast",
+        "MYO": "myeloblast",
+        "PMO": "promyelocyte",
+        "MYB": "myelocyte",
+        "MMZ": "metamyelocyte",
+        "NGB": "neutrophil_banded",
+        "NGS": "neutrophil_segmented",
+        "MON": "monocyte",
+        "MOB": "monocyte",  # monoblast
+        "LYT": "lymphocyte_typical",
+        "LYA": "lymphocyte_atypical",
+        "KSC": "smudge_cell",
+        "PMB": None,  # promyelocyte, bilobed
+    }
+)
+
+
+MATEK19 = Provenance(
+    title="Matek-19 (AML-Cytomorphology_LMU)",
+    licence="CC BY 3.0",
+    homepage="https://doi.org/10.7937/tcia.2019.36f5o9ld",
+    laboratory="Munich University Hospital: 100 patients with acute myeloid leukaemia, 100 without a malignancy",
+    microscope="M8 digital microscope (Precipoint), 100-fold magnification, oil immersion",
+    image="400 x 400 px, TIFF",
+    citation="Matek, Schwarz, Marr, Spiekermann: A Single-cell Morphological Dataset of Leukocytes from AML Patients "
+    "and Non-malignant Controls. The Cancer Imaging Archive, 2019. Matek, Schwarz, Spiekermann, Marr: Human-level "
+    "recognition of blast cells in acute myeloid leukaemia with convolutional neural networks. Nature Machine "
+    "Intelligence 1, 538-544, 2019.",
+    bibtex="""@misc{matek2019aml,
+  author = {Matek, Christian and Schwarz, Simone and Marr, Carsten and Spiekermann, Karsten},
+  title = {A Single-cell Morphological Dataset of Leukocytes from {AML} Patients and Non-malignant Controls},
+  publisher = {The Cancer Imaging Archive},
+  year = {2019},
+  doi = {10.7937/tcia.2019.36f5o9ld}
+}
+
+@article{matek2019recognition,
+  author = {Matek, Christian and Schwarz, Simone and Spiekermann, Karsten and Marr, Carsten},
+  title = {Human-level recognition of blast cells in acute myeloid leukaemia with convolutional neural networks},
+  journal = {Nature Machine Intelligence},
+  volume = {1},
+  pages = {538--544},
+  year = {2019},
+  doi = {10.1038/s42256-019-0101-9}
+}""",
+)
 
 
 def load_matek19(source: str | Path, *, masks: str | Path | None = None, domain: str = "matek19") -> Dataset:

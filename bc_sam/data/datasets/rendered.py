@@ -19,13 +19,24 @@ from tqdm import tqdm
 
 from bc_sam.config.labels import LABELS
 from bc_sam.data.cells import FEATURES
-from bc_sam.data.provenance import RENDERED
+from bc_sam.data.provenance import Provenance
 from bc_sam.data.rendering.cell_types import CELL_TYPES
 from bc_sam.data.rendering.laboratory import LABORATORIES, Laboratory, any_laboratory
 from bc_sam.data.rendering.shapes import Frame
 from bc_sam.data.rendering.smear import draw_smear
 from bc_sam.data.rendering.white_cell import draw_white_cell
 from bc_sam.errors import ConfigError, DataError
+
+RENDERED = Provenance(
+    title="Rendered cells",
+    licence="Apache-2.0",
+    homepage="bc_sam.data.datasets.rendered",
+    laboratory="none: bc_sam draws them, no patient is in them",
+    stain="imitated",
+    microscope="imitated",
+    image="224 x 224 px",
+)
+
 
 __all__ = ["ANYWHERE", "LABORATORIES", "SLIDES", "Laboratory", "load_rendered", "render_cell", "write_rendered"]
 

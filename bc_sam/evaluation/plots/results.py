@@ -25,7 +25,7 @@ from bc_sam.evaluation.results import Evaluation
 
 
 def evaluation_figures(evaluation: Evaluation, classifier: str) -> dict[str, list[Figure]]:
-    """Draws all that an evaluation alone can show, under the names by which `bc_sam.evaluation.html_report.write_report` knows it.
+    """Draws all that an evaluation alone can show, under the names that `write_report` knows.
 
     Args:
         evaluation: What was measured.

@@ -10,8 +10,8 @@ from bc_sam.networks.sam.attention import join_biases
 from bc_sam.networks.sam.resizing import patch_grid, resize_sam
 from bc_sam.networks.sam.safe_folder import load_sam_folder
 from bc_sam.networks.sam.segment_anything import read_torch_file, sam_from_original
-from bc_sam.networks.sam.weights import seeded
 from bc_sam.utils.hub import download_snapshot, is_hub_id
+from bc_sam.utils.torch_utils import seeded
 
 _FILES = ("config.json", "model*.safetensors", "model.safetensors.index.json")
 

@@ -30,7 +30,8 @@ from transformers import SamModel
 from bc_sam.errors import UntrustedFileError, WeightsError
 from bc_sam.networks.sam.encoding import MaskTokens, freeze_unused
 from bc_sam.networks.sam.lora_config import qkv_lora, read_qkv_lora
-from bc_sam.networks.sam.weights import build_sam, frozen_copy, require_match, seeded
+from bc_sam.networks.sam.weights import build_sam
+from bc_sam.utils.torch_utils import frozen_copy, require_match, seeded
 
 _ADAPTER = "default"  # PEFT's name for the only adapter of a model
 _CONFIG_FILE = "adapter_config.json"
@@ -53,7 +54,7 @@ def add_lora(
     Args:
         sam: Any SAM. It is changed in place: use the returned model from here on.
         rank: Rank on q, and on v.
-        mask_tokens: How the cell will be read, see `bc_sam.networks.sam.encoding.cell_logits`; what that never reads is frozen.
+        mask_tokens: How the cell will be read, see `bc_sam.networks.sam.encoding.cell_logits`; the rest is frozen.
         base: Hub id of `sam`, to be named in the adapter's configuration.
         base_revision: Its revision on the Hub.
         seed: Seed of A; the global generators stay as they are.

@@ -16,10 +16,10 @@ from torch import Tensor
 from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
 
 from bc_sam.errors import UntrustedFileError, WeightsError
-from bc_sam.networks.autoencoder import CrossDomainAutoencoder
 from bc_sam.networks.sam.lora import add_lora
 from bc_sam.networks.sam.resizing import keep_mask_tokens
-from bc_sam.networks.sam.weights import build_sam, require_match
+from bc_sam.networks.sam.weights import build_sam
+from bc_sam.utils.torch_utils import require_match
 
 #: Replacements, in order, that turn a tensor's name in transformers into its name in segment_anything.
 _TO_ORIGINAL = (
@@ -154,28 +154,6 @@ def adapter_from_original(
         fused |= {prefix + name: tensor for name, tensor in translated.items()}
     set_peft_model_state_dict(model, expected | fused)
     return model
-
-
-def autoencoder_from_original(
-    state: Mapping[str, Tensor], *, feature_channels: int = 768, source: str = "the autoencoder"
-) -> dict[str, Tensor]:
-    """Checks the weights of the original autoencoder, whose names `CrossDomainAutoencoder` shares.
-
-    Args:
-        state: Its state dict, as `read_torch_file` returns it.
-        feature_channels: Width of the SAM that it was trained on.
-        source: Where it came from, for the error message.
-
-    Returns:
-        The state dict of a `bc_sam.networks.autoencoder.CrossDomainAutoencoder` with the paper's sizes.
-
-    Raises:
-        WeightsError: If a tensor is missing, unexpected or misshapen.
-    """
-    with torch.device("meta"):
-        expected = CrossDomainAutoencoder(feature_channels).state_dict()
-    require_match(expected, state, source)
-    return dict(state)
 
 
 def _translate(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:

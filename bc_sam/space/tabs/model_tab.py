@@ -2,8 +2,8 @@
 
 import gradio as gr
 
-from bc_sam.space import cell_tab, slide_tab
 from bc_sam.space.server.settings import PageSettings
+from bc_sam.space.tabs import cell_tab, slide_tab
 from bc_sam.space.tabs.controls import Controls, classifier_choices, label_choices, told
 from bc_sam.space.views.loaded_models import LoadedModel, Models
 from bc_sam.space.views.markup import plain, render

@@ -10,7 +10,8 @@ import torch
 from accelerate import Accelerator, DataLoaderConfiguration, PartialState
 from accelerate.utils import parse_flag_from_env
 
-from bc_sam.config.arguments import Precision, TrainingArguments
+from bc_sam.config.arguments import TrainingArguments
+from bc_sam.config.base import Precision
 from bc_sam.errors import ConfigError
 from bc_sam.networks.precision import resolve_precision
 from bc_sam.utils.malloc import reuse_freed_memory

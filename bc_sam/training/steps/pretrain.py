@@ -8,11 +8,11 @@ from transformers import SamModel
 from bc_sam.networks.sam.encoding import cell_logits, encode, freeze_unused
 from bc_sam.networks.sam.initialization import begin_well
 from bc_sam.networks.sam.resizing import resize_sam
-from bc_sam.networks.sam.weights import seeded
 from bc_sam.training.engine.checkpoints import Checkpoints
 from bc_sam.training.steps.losses import segmentation_loss
 from bc_sam.training.steps.train_labels import Lessons, Views
 from bc_sam.training.steps.train_teacher import Teacher, train_teacher
+from bc_sam.utils.torch_utils import seeded
 
 # Images whose patches are whitened.
 _PATCHED = 300

@@ -11,12 +11,12 @@ from torch.utils.data import DataLoader, Dataset
 from bc_sam.config.arguments import AutoencoderArguments
 from bc_sam.networks.autoencoder import CrossDomainAutoencoder
 from bc_sam.networks.feature_store import FeatureStore
-from bc_sam.networks.sam.weights import seeded
 from bc_sam.training.engine.checkpoints import Checkpoints
 from bc_sam.training.engine.distributed import gather, share_batch_norm
 from bc_sam.training.engine.loop import Schedule, fit
 from bc_sam.training.engine.sampling import balanced, stage_batches
 from bc_sam.training.steps.losses import autoencoder_loss, linear_mmd, ssim
+from bc_sam.utils.torch_utils import seeded
 
 _BLOCK = 256
 

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from bc_sam.config.arguments import BCSamConfig, PretrainingArguments
+from bc_sam.config.arguments import PretrainingArguments
+from bc_sam.config.model import BCSamConfig
 from bc_sam.data.store import CellStore
 from bc_sam.networks.sam.encoding import normalise
 from bc_sam.training.engine.checkpoints import Checkpoints

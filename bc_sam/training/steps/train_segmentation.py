@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from bc_sam.config.arguments import BCSamConfig, SegmentationArguments
+from bc_sam.config.arguments import SegmentationArguments
+from bc_sam.config.model import BCSamConfig
 from bc_sam.data.store import CellStore
 from bc_sam.errors import DataError
 from bc_sam.networks.sam.encoding import cell_logits, encode, normalise

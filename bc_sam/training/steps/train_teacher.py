@@ -6,10 +6,10 @@ from torch.nn import functional as F
 
 from bc_sam.config.network import BackboneConfig, Size
 from bc_sam.networks.backbones import Backbone, pooled
-from bc_sam.networks.sam.weights import seeded
 from bc_sam.training.engine.checkpoints import Checkpoints
 from bc_sam.training.engine.distributed import share_batch_norm
 from bc_sam.training.steps.train_labels import Lessons, Views
+from bc_sam.utils.torch_utils import seeded
 
 _SIZES: dict[str, Size] = {
     "embedding_size": 48,

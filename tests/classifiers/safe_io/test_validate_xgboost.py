@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from test_ubjson import length, text
+from ubjson_bytes import length, text
 
 from bc_sam.classifiers.fitting import LatentClassifier
 from bc_sam.classifiers.safe_io.validate_xgboost import load_booster

@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bc_sam.config.labels import ACEVEDO20_CODES, LABELS
+from bc_sam.config.labels import LABELS
 from bc_sam.data import FEATURES, load_acevedo20
+from bc_sam.data.datasets.acevedo import ACEVEDO20_CODES
 from bc_sam.data.images import read_image, to_square
 from bc_sam.errors import DataError
 

@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from bc_sam.config.labels import ACEVEDO20_CODES, LABELS, MATEK19_CODES
+from bc_sam.config.labels import LABELS
 from bc_sam.data import FEATURES, load_folder
+from bc_sam.data.datasets.acevedo import ACEVEDO20_CODES
 from bc_sam.data.datasets.image_folder import SYNONYMS, find_label
+from bc_sam.data.datasets.matek import MATEK19_CODES
 from bc_sam.errors import DataError
 
 

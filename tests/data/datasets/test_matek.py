@@ -7,8 +7,9 @@ import pytest
 from datasets import Image as ImageFeature
 from PIL import Image
 
-from bc_sam.config.labels import LABELS, MATEK19_CODES
+from bc_sam.config.labels import LABELS
 from bc_sam.data import FEATURES, load_matek19
+from bc_sam.data.datasets.matek import MATEK19_CODES
 from bc_sam.data.images import read_image
 from bc_sam.errors import DataError
 

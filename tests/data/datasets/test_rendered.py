@@ -16,9 +16,11 @@ from scipy.spatial import ConvexHull
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import cross_val_score
 
-from bc_sam.config.labels import ACEVEDO20_CODES, LABELS, MATEK19_CODES
+from bc_sam.config.labels import LABELS
 from bc_sam.data.cells import FEATURES
+from bc_sam.data.datasets.acevedo import ACEVEDO20_CODES
 from bc_sam.data.datasets.image_folder import load_folder
+from bc_sam.data.datasets.matek import MATEK19_CODES
 from bc_sam.data.datasets.rendered import ANYWHERE, LABORATORIES, SLIDES, load_rendered, render_cell, write_rendered
 from bc_sam.data.rendering.cell_types import CELL_TYPES
 from bc_sam.data.rendering.laboratory import any_laboratory

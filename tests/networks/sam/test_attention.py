@@ -2,12 +2,12 @@ import copy
 
 import pytest
 import torch
-from bc_sam.sam import attention
 from transformers import SamModel
 
+from bc_sam.networks.sam import attention
 from bc_sam.networks.sam.attention import JoinedBiasAttention, join_biases
 from bc_sam.networks.sam.loading import tiny_sam_config
-from bc_sam.networks.sam.weights import seeded
+from bc_sam.utils.torch_utils import seeded
 
 
 @pytest.fixture(scope="module")

@@ -2,10 +2,10 @@ import shutil
 
 import pytest
 import torch
-from bc_sam.sam import compiling
 from small_model import IMAGE_SIZE, small_sam
 
 from bc_sam.networks.features import inference_sam
+from bc_sam.networks.sam import compiling
 from bc_sam.networks.sam.compiling import compile_blocks
 from bc_sam.networks.sam.encoding import encode
 

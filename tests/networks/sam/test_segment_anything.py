@@ -11,16 +11,12 @@ from peft import PeftModel
 from transformers import SamModel
 
 from bc_sam.errors import UntrustedFileError, WeightsError
+from bc_sam.models.conversion import autoencoder_from_original
 from bc_sam.networks.autoencoder import CrossDomainAutoencoder
 from bc_sam.networks.sam.encoding import cell_logits, encode, image_embeddings
 from bc_sam.networks.sam.lora import load_adapter, merge, save_adapter
 from bc_sam.networks.sam.resizing import keep_mask_tokens, resize_sam
-from bc_sam.networks.sam.segment_anything import (
-    adapter_from_original,
-    autoencoder_from_original,
-    read_torch_file,
-    sam_from_original,
-)
+from bc_sam.networks.sam.segment_anything import adapter_from_original, read_torch_file, sam_from_original
 
 # peft 0.21 reads a property that transformers has renamed.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing:FutureWarning")

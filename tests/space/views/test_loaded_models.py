@@ -13,10 +13,10 @@ from huggingface_hub import HfApi
 from small_model import small_model
 
 from bc_sam.errors import BCSamError, ConfigError
-from bc_sam.space import gpu
-from bc_sam.space import models as models_module
+from bc_sam.space.server import gpu
 from bc_sam.space.server.settings import PageSettings
 from bc_sam.space.tabs.controls import Controls, checked_choice
+from bc_sam.space.views import loaded_models as models_module
 from bc_sam.space.views.loaded_models import LoadedModel, Models
 
 

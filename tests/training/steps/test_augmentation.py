@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bc_sam.config.arguments import ViewArguments
-from bc_sam.training import augmentation
+from bc_sam.training.steps import augmentation
 from bc_sam.training.steps.augmentation import MAX_TILT, STRONG_DRAWS, random_views, strong_views, view_draws
 
 seeds = st.integers(0, 2**63 - 1)

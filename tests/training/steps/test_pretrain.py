@@ -7,7 +7,8 @@ from datasets import concatenate_datasets
 from small_model import small_sam
 
 from bc_sam import load_rendered
-from bc_sam.config.arguments import BCSamConfig, PretrainingArguments, TrainingArguments, ViewArguments
+from bc_sam.config.arguments import PretrainingArguments, TrainingArguments, ViewArguments
+from bc_sam.config.model import BCSamConfig
 from bc_sam.data.store import store_cells
 from bc_sam.networks.sam.encoding import feature_shape
 from bc_sam.training.engine.accelerator import start_accelerator

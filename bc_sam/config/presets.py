@@ -1,0 +1,90 @@
+"""Named sets of arguments."""
+
+from dataclasses import replace
+
+from bc_sam.config.arguments import AutoencoderArguments, SegmentationArguments, TrainingArguments
+from bc_sam.config.network import Method, NetworkArguments
+from bc_sam.errors import ConfigError
+
+
+def network_arguments(method: Method, preset: str) -> NetworkArguments:
+    """Returns the numbers of a method.
+
+    Args:
+        method: Any method; BC-SAM has none and gets those of the plain network, which it never looks at.
+        preset: ``"paper"``, or ``"tiny"`` for small new backbones that two processor cores train in minutes.
+
+    Example:
+        >>> network_arguments("shape-aware", "paper").optimizer
+        'sgd'
+    """
+    if preset == "tiny":
+        tiny = NetworkArguments(
+            image_backbone="tiny:resnet",
+            mask_backbone="tiny:resnet",
+            reduction=4,
+            learn_masks=method == "slca",
+            input_size=64,
+            epochs=10,
+            warmup_epochs=1,
+            batch_size=16,
+            learning_rate=2e-3,
+            colour_jitter=0.2,
+        )
+        return replace(tiny, label_smoothing=0.1) if method == "shape-aware" else tiny
+    if method == "slca":
+        return NetworkArguments(image_backbone="microsoft/resnet-152")
+    if method == "shape-aware":
+        return NetworkArguments(
+            image_backbone="microsoft/swin-base-patch4-window7-224",
+            epochs=300,
+            batch_size=40,
+            optimizer="sgd",
+            learning_rate=1e-3,
+            weight_decay=2e-5,
+            label_smoothing=0.1,
+            colour_jitter=0.4,
+        )
+    return NetworkArguments()
+
+
+def preset(name: str, method: Method = "bc-sam") -> TrainingArguments:
+    """Returns a named set of training arguments.
+
+    Args:
+        name: ``"paper"`` for the published numbers on ``facebook/sam-vit-base``, or ``"tiny"`` for a SAM of
+            5.7 million encoder parameters that two processor cores can train from scratch.
+        method: ``"bc-sam"``, or a network that it is compared with.
+
+    Raises:
+        ConfigError: If there is no such preset.
+
+    Example:
+        >>> preset("paper").segmentation.epochs
+        150
+    """
+    paper = TrainingArguments()
+    presets = {
+        "paper": paper,
+        "tiny": replace(
+            paper,
+            base="tiny",
+            segmentation=SegmentationArguments(
+                train_encoder=True, epochs=24, warmup_epochs=2, batch_size=16, learning_rate=5e-4, colour_jitter=0.2
+            ),
+            # A hundredth of the paper's steps: small batches and a high rate, and less of the MMD, which would
+            # otherwise shrink the latents to nothing before the decoder has learned to read them.
+            autoencoder=AutoencoderArguments(
+                decoder_channels=(75, 100, 128, 100, 64, 48, 32),
+                epochs=4,
+                warmup_steps=50,
+                batch_size=16,
+                learning_rate=2e-3,
+                mmd_weight=0.5,
+            ),
+        ),
+    }
+    if name not in presets:
+        raise ConfigError(f"There is no preset {name!r}; choose one of {sorted(presets)}.")
+    chosen = replace(presets[name], method=method)
+    return chosen if method == "bc-sam" else replace(chosen, network=network_arguments(method, name))
