@@ -1,5 +1,6 @@
 """The code's own rules: style, types, examples that run, and an import that costs little."""
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,3 +35,35 @@ def test_every_public_name_can_be_had():
     assert all(getattr(bc_sam, name) is not None for name in bc_sam.__all__)
     with pytest.raises(AttributeError, match="no_such_name"):
         _ = bc_sam.no_such_name
+
+
+def lint_imports(folder):
+    program = "from importlinter.cli import lint_imports_command; lint_imports_command()"
+    return subprocess.run(
+        [sys.executable, "-c", program, "--no-cache", "--no-logo"], cwd=folder, capture_output=True, text=True
+    )
+
+
+class TestImportContracts:
+    """Imports run one way between rooms; the contracts are in ``pyproject.toml``."""
+
+    def test_are_kept(self):
+        finished = lint_imports(ROOT)
+        assert finished.returncode == 0, finished.stdout + finished.stderr
+
+    @pytest.mark.parametrize(
+        ("module", "forbidden"),
+        [
+            ("data/images.py", "from bc_sam.models.folder import load_config"),
+            ("networks/features.py", "def late():\n    from bc_sam.training.demo import demo_config"),
+            ("evaluation/metrics.py", "import transformers"),
+            ("models/comparison.py", "from bc_sam.models.bc_sam import BCSam"),
+        ],
+        ids=["a room above", "a lazy import of a room above", "a network library", "a sibling"],
+    )
+    def test_fail_with_one_forbidden_import(self, module, forbidden, tmp_path):
+        shutil.copytree(ROOT / "bc_sam", tmp_path / "bc_sam", ignore=shutil.ignore_patterns("embedded", "__pycache__"))
+        shutil.copy(ROOT / "pyproject.toml", tmp_path)
+        with (tmp_path / "bc_sam" / module).open("a") as file:
+            file.write(f"\n\n{forbidden}\n")
+        assert "BROKEN" in lint_imports(tmp_path).stdout
