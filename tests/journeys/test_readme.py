@@ -1,28 +1,83 @@
-"""What the README shows must work as it stands there."""
+"""What the README and the pages in docs show works as written: code, its output, commands, options and links."""
 
 import re
+import shlex
 from pathlib import Path
 
+import pytest
+import typer
 from huggingface_hub import ModelCard
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+from bc_sam.cli.app import app
+
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
+PAGES += [ROOT / folder / "README.md" for folder in ("hub", "space", "benchmarks")]
 
 
-def test_the_example_in_code_runs(hub, repo_id, run_folder, cell_files, tmp_path, monkeypatch, capsys):
-    block = re.search(r"```python\n(.*?)```", README, re.DOTALL).group(1)
-    assert '"demo/run"' in block
-    monkeypatch.chdir(tmp_path)
-    program = block.replace("demo/run", str(run_folder)).replace("OWNER/my-model", repo_id)
-    program = re.sub(r'"demo/new_cells/[^"]*"', repr(str(cell_files[0])), program)
-    exec(compile(program, "README.md", "exec"), {})
-    assert capsys.readouterr().out.split()[1] == "None"  # the label, and no error
-    assert (tmp_path / "my-model" / "config.json").exists()
-    assert ModelCard.load(repo_id).data.library_name == "bc_sam"
+def code_blocks(page, language):
+    """The code blocks of one language on a page."""
+    blocks = re.findall(r"^```(\w*)\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    return [text for marked, text in blocks if marked == language]
 
 
-def test_every_command_that_is_named_exists(run_bc_sam, capsys):
-    commands = set(re.findall(r"^bc-sam (\w+)", README, re.MULTILINE))
-    assert {"train", "evaluate", "predict", "convert"} <= commands
-    for command in commands:
-        assert run_bc_sam(command, "--help") == 0
-        assert "Usage" in capsys.readouterr().out
+def commands(page):
+    """Every command line in the code blocks of a page, as a list of words, continuation lines joined."""
+    lines = "\n".join(code_blocks(page, "")).replace("\\\n", " ").splitlines()
+    return [shlex.split(line, comments=True) for line in lines if line.strip()]
+
+
+def option_names(words):
+    return {word.partition("=")[0] for word in words if word.startswith("-")}
+
+
+def anchors(page):
+    """The anchors that GitHub gives the headings of a page."""
+    headings = re.findall(r"^#+ (.+)", page.read_text(), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+class TestReadme:
+    def test_fits_two_screens_with_one_picture(self):
+        text = README.read_text()
+        assert len(text.splitlines()) <= 200
+        assert text.count("![") == 1
+
+    def test_first_example_prints_what_its_comments_say(self, capsys):
+        example = code_blocks(README, "python")[0]
+        exec(compile(example, "README.md", "exec"), {})
+        assert capsys.readouterr().out.splitlines() == re.findall(r"^# (.+)", example, re.MULTILINE)
+
+    def test_examples_run_in_order(self, hub, repo_id, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        names = {}
+        for example in code_blocks(README, "python"):
+            exec(compile(example.replace("OWNER/my-model", repo_id), "README.md", "exec"), names)
+        assert (tmp_path / "my-model" / "config.json").exists()
+        assert ModelCard.load(repo_id).data.library_name == "bc_sam"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+class TestPages:
+    def test_name_commands_and_options_that_exist(self, page):
+        known = typer.main.get_command(app).commands
+        for words in commands(page):
+            if "bc-sam" in words[0] or "bc_sam" in words:
+                name, *rest = words[1:] if "bc-sam" in words[0] else words[words.index("bc_sam") + 1 :]
+                shown = [parameter for parameter in known[name].params if not getattr(parameter, "hidden", False)]
+                options = {option for parameter in shown for option in (*parameter.opts, *parameter.secondary_opts)}
+                assert option_names(rest) <= options, f"bc-sam {name}"
+
+    def test_name_scripts_and_options_that_exist(self, page):
+        for words in commands(page):
+            if words[0] == "python" and words[1].endswith(".py"):
+                program = (ROOT / words[1]).read_text()
+                assert all(f'"{option}"' in program for option in option_names(words[2:])), words
+
+    def test_link_to_pages_and_headings_that_exist(self, page):
+        for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text()):
+            file, _, anchor = target.partition("#")
+            linked = (page.parent / file).resolve() if file else page
+            assert linked.exists(), target
+            assert not anchor or anchor in anchors(linked), target
