@@ -1,4 +1,4 @@
-"""Takes the picture of the page that the README shows, of rendered cells: python docs/draw_page.py MODEL."""
+"""Takes the screenshot of the page in new_hospital.md, of rendered cells: python docs/draw_page.py MODEL."""
 
 import io
 import shutil
