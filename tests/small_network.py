@@ -17,10 +17,10 @@ CLASSES = (0, 3, 7)
 VARIANTS = {
     "resnet": ("resnet", {}),
     "slca": ("slca", {}),
-    "slca without attention": ("slca", {"left_out": "attention"}),
+    "slca without attention": ("slca", {"ablation": "attention"}),
     "shape-aware": ("shape-aware", {}),
-    "shape-aware without attention": ("shape-aware", {"left_out": "attention"}),
-    "shape-aware without mask": ("shape-aware", {"left_out": "mask"}),
+    "shape-aware without attention": ("shape-aware", {"ablation": "attention"}),
+    "shape-aware without mask": ("shape-aware", {"ablation": "mask"}),
     "shape-aware on sam": ("shape-aware", {"image_backbone": "sam"}),
 }
 

@@ -113,7 +113,7 @@ def train(
     if from_model is not None:
         given = {
             "labels_per_class": labels_per_class,
-            "among": read_labels(among) if among else None,
+            "allowed_labels": read_labels(among) if among else None,
             "learn_from": learn_from,
             "training.folds": folds,
             "training.seed": seed,
@@ -243,7 +243,7 @@ def evaluate(
         if among:
             raise ConfigError("--among is for a finished model on labelled cells: add --data NAME=DIR.")
         experiment = Experiment.open(model)
-        pending = [fold for fold in range(experiment.arguments.folds) if not experiment.is_measured(fold)]
+        pending = [fold for fold in range(experiment.training.folds) if not experiment.is_measured(fold)]
         for fold in pending or [0]:
             experiment.run_fold(fold)
             if not experiment.accelerator.is_main_process:

@@ -63,7 +63,7 @@ class JoinedBiasAttention(SamVisionAttention):
         return torch.einsum("bnyxc,xuc->bnyxu", queries, _relative(self.rel_pos_w, width, query)).flatten(2, 3)
 
 
-def join_biases(sam: SamModel) -> SamModel:
+def use_fused_bias_attention(sam: SamModel) -> SamModel:
     """Lets every block of a model's encoder attend by `JoinedBiasAttention`, in place; its tensors stay."""
     blocks: Any = sam.vision_encoder.layers
     for block in blocks:

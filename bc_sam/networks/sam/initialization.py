@@ -14,7 +14,7 @@ _QUERY_KEY, _VALUE_PROJECTION = (0.7, 0.7), (0.4, -0.4)
 _FLOOR = 1e-2
 
 
-def begin_well(sam: SamModel, images: Tensor, seed: int = 0) -> SamModel:
+def mimetic_init(sam: SamModel, images: Tensor, seed: int = 0) -> SamModel:
     """Sets the encoder's first weights, in place, to what trained transformers have in common.
 
     Patches are whitened by their principal components; positions are waves, so that neighbours are alike; queries meet
@@ -32,7 +32,7 @@ def begin_well(sam: SamModel, images: Tensor, seed: int = 0) -> SamModel:
 
     Example:
         >>> from bc_sam.networks.sam.loading import load_sam
-        >>> sam = begin_well(load_sam("tiny"), torch.randn(40, 3, 224, 224))
+        >>> sam = mimetic_init(load_sam("tiny"), torch.randn(40, 3, 224, 224))
     """
     encoder: Any = sam.vision_encoder
     random = torch.Generator().manual_seed(seed)

@@ -5,7 +5,7 @@ import torch
 from transformers import SamModel
 
 from bc_sam.networks.sam import attention
-from bc_sam.networks.sam.attention import JoinedBiasAttention, join_biases
+from bc_sam.networks.sam.attention import JoinedBiasAttention, use_fused_bias_attention
 from bc_sam.networks.sam.loading import tiny_sam_config
 from bc_sam.utils.torch_utils import seeded
 
@@ -30,7 +30,7 @@ def images():
 
 
 def joined(sam):
-    return join_biases(copy.deepcopy(sam))
+    return use_fused_bias_attention(copy.deepcopy(sam))
 
 
 def encode(sam, images):
