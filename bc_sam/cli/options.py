@@ -1,6 +1,7 @@
 """Options that several commands take, and how what is written in them is read."""
 
 import json
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
@@ -66,13 +67,15 @@ Settings = Annotated[
 ]
 Classifier = Annotated[str | None, typer.Option(help="Classifier to use; by default the model's own choice.")]
 
-Among = Annotated[
+Labels = Annotated[
     str | None,
     typer.Option(
-        help="Names to choose among, with commas between: all that can occur, such as the kinds that you count. "
-        "By default those that the model was saved with, ordinarily all that it has learned."
+        "--labels",
+        help="Restrict predictions to these labels, separated by commas: all that can occur, such as the classes that "
+        "you count. By default those that the model was saved with, ordinarily all that it has learned.",
     ),
 ]
+FormerLabels = Annotated[str | None, typer.Option("--among", hidden=True)]
 
 
 def read_pairs(given: list[str] | None) -> dict[str, str | None]:
@@ -86,9 +89,18 @@ def read_pairs(given: list[str] | None) -> dict[str, str | None]:
     return pairs
 
 
-def read_labels(given: str) -> list[str]:
-    """Reads the names of ``--among``."""
-    return [name.strip() for name in given.split(",")]
+def read_labels(labels: str | None, former: str | None = None) -> list[str] | None:
+    """Reads ``--labels``, or its former spelling ``--among``, of which it prints a line.
+
+    Raises:
+        ConfigError: If both are given.
+    """
+    if former is not None:
+        if labels is not None:
+            raise ConfigError("--among is the former spelling of --labels. Give --labels alone.")
+        print("--among is now spelled --labels.", file=sys.stderr)
+        labels = former
+    return None if labels is None else [name.strip() for name in labels.split(",")]
 
 
 def read_method(name: str) -> "Method":

@@ -10,13 +10,14 @@ import typer
 
 from bc_sam.cli.app import app
 from bc_sam.cli.options import (
-    Among,
     Base,
     BatchSize,
     Data,
     Folds,
+    FormerLabels,
     GroupPattern,
     LabelMap,
+    Labels,
     Masks,
     Model,
     PresetName,
@@ -113,7 +114,7 @@ def train(
     if from_model is not None:
         given = {
             "labels_per_class": labels_per_class,
-            "among": read_labels(among) if among else None,
+            "among": read_labels(among),
             "learn_from": learn_from,
             "training.folds": folds,
             "training.seed": seed,
@@ -212,7 +213,8 @@ def evaluate(
     data: Annotated[list[str] | None, Data.__metadata__[0]] = None,
     label_map: LabelMap = None,
     group_pattern: GroupPattern = None,
-    among: Among = None,
+    labels: Labels = None,
+    among: FormerLabels = None,
     revision: Revision = None,
     batch_size: BatchSize = None,
     out: Annotated[Path | None, typer.Option(help="Also write the figures as JSON to this file.")] = None,
@@ -224,14 +226,15 @@ def evaluate(
     """
     from bc_sam.evaluation.tables import render_text
 
+    allowed = read_labels(labels, among)
     if data:
         from bc_sam.data import load_cells
-        from bc_sam.models.bc_sam import BCSam
+        from bc_sam.models.auto import load_model
         from bc_sam.models.evaluate import evaluate_model
 
-        loaded = BCSam.from_pretrained(model, revision=revision)
-        if among:
-            loaded.choose_among(read_labels(among))
+        loaded = load_model(model, revision=revision)
+        if allowed:
+            loaded.restrict_labels(allowed)
         datasets = [
             load_cells(spec, label_map=read_pairs(label_map) or None, group_pattern=group_pattern) for spec in data
         ]
@@ -240,8 +243,8 @@ def evaluate(
     else:
         from bc_sam.training.experiment import Experiment
 
-        if among:
-            raise ConfigError("--among is for a finished model on labelled cells: add --data NAME=DIR.")
+        if allowed:
+            raise ConfigError("--labels is for a finished model on labelled cells: add --data NAME=DIR.")
         experiment = Experiment.open(model)
         pending = [fold for fold in range(experiment.arguments.folds) if not experiment.is_measured(fold)]
         for fold in pending or [0]:
