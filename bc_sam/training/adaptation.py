@@ -17,7 +17,7 @@ from peft import PeftModel
 from bc_sam.classifiers.reference_latents import ReferenceLatents
 from bc_sam.config.arguments import AdaptationArguments
 from bc_sam.data.cells import require_labels
-from bc_sam.data.mask_quality import doubt
+from bc_sam.data.mask_quality import mask_problem
 from bc_sam.data.splits import assign_folds
 from bc_sam.errors import BCSamError, DataError
 from bc_sam.evaluation.comparison import Comparison
@@ -32,7 +32,7 @@ from bc_sam.training.environment import environment
 from bc_sam.training.pipeline import TrainingPipeline
 from bc_sam.training.run import DataSources, Run, lock_run_folder
 from bc_sam.training.steps.train_autoencoder import Anchor
-from bc_sam.utils.hub import public_name
+from bc_sam.utils.hub import display_name
 from bc_sam.utils.json_config import JsonConfig
 
 logger = logging.getLogger(__name__)
@@ -126,7 +126,7 @@ class Adaptation(Run):
             raise BCSamError(f"{config.model} stores no latents, or no classifiers, so it cannot be adapted.")
         self.reference: ReferenceLatents = self.model.reference
         if config.arguments.allowed_labels:
-            self.model.choose_among(config.arguments.allowed_labels)
+            self.model.restrict_labels(config.arguments.allowed_labels)
 
     @classmethod
     def create(cls, folder: str | Path, config: AdaptationConfig) -> Self:
@@ -154,7 +154,7 @@ class Adaptation(Run):
         return datasets
 
     def _require_allowed(self, given: Iterable[int | None]) -> None:
-        allowed, labels = self.model.config.among, self.model.labels
+        allowed, labels = self.model.config.allowed_labels, self.model.labels
         found = {labels[label] for label in given if label is not None}
         if allowed and (others := sorted(found.difference(allowed))):
             raise DataError(
@@ -174,7 +174,7 @@ class Adaptation(Run):
         """A hint to restrict the labels, if the new laboratory's labels suggest that some classes do not occur."""
         known = self.model.labels
         present = [known[label] for label in np.unique(self.cells.labels) if label >= 0]
-        restricted = self.model.config.among or self.config.arguments.learn_from == "new"
+        restricted = self.model.config.allowed_labels or self.config.arguments.learn_from == "new"
         if restricted or len(present) == len(known):
             return None
         names = ",".join(present) if present else "NAME,NAME,..."
@@ -251,7 +251,7 @@ class Adaptation(Run):
 
     def _list_mask_problems(self, features: FeatureStore) -> np.ndarray:
         """Returns whether the predicted mask of each cell is probably wrong, (n,) bool; writes a list of them."""
-        problems = [doubt(features.masks[row]) for row in range(len(self.cells))]
+        problems = [mask_problem(features.masks[row]) for row in range(len(self.cells))]
         if self.is_main_process:
             with (self.folder / _DOUBTFUL).open("w", newline="") as file:
                 table = csv.writer(file)
@@ -273,7 +273,7 @@ class Adaptation(Run):
         """Runs stage 3, saves the adapted model and the comparison, and removes obsolete checkpoints."""
         classifiers = self._classifiers(latents, self.config.arguments)
         image = (lambda row: self.cells.pixels[row]) if self.training.keep_pictures else None
-        origin = {"base": public_name(self.config.model)}
+        origin = {"base": display_name(self.config.model)}
         adapted = BCSam(
             classifiers.config(),
             adapter,

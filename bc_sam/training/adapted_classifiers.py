@@ -6,7 +6,7 @@ from typing import Self
 
 import numpy as np
 
-from bc_sam.classifiers.fitting import LatentClassifier, fit_classifiers, limit_classifiers
+from bc_sam.classifiers.fitting import LatentClassifier, fit_classifiers, restrict_classifiers
 from bc_sam.classifiers.reference_latents import ReferenceLatents
 from bc_sam.config.arguments import AdaptationArguments
 from bc_sam.config.model import BCSamConfig
@@ -16,7 +16,7 @@ from bc_sam.evaluation.metrics import score
 from bc_sam.evaluation.results import ALL, Evaluation
 from bc_sam.models.bc_sam import BCSam
 from bc_sam.models.training_record import DataRecord, TrainingRecord
-from bc_sam.utils.hub import public_name
+from bc_sam.utils.hub import display_name
 
 #: Largest weight of a cell of the new laboratory in the fit of a classifier.
 MAX_WEIGHT = 20
@@ -108,7 +108,7 @@ class AdaptedClassifiers:
             rows = np.repeat(rows, class_weights(old.labels, shown[rows]))
             cells = np.concatenate([old.latents, latents.after[rows]]), np.concatenate([old.labels, shown[rows]])
         classifiers = fit_classifiers(tuple(model.classifiers), *cells, len(model.labels), seed)
-        limit_classifiers(classifiers, model.labels, model.config.among)
+        restrict_classifiers(classifiers, model.labels, model.config.allowed_labels)
         return cls(model, reference, latents, arguments, shown, classifiers)
 
     def comparisons(self) -> list[Comparison]:
@@ -135,7 +135,7 @@ class AdaptedClassifiers:
         if not len(rows):
             return None
         true, training = self.latents.labels[rows], self.arguments.training
-        allowed = self.model.config.among
+        allowed = self.model.config.allowed_labels
         identity = {"source": ALL, "target": domain, "fold": 0, "n_train": int((~self.latents.held_out).sum())}
         numbers, counts = np.unique(true, return_counts=True)
         return Evaluation(
@@ -188,7 +188,7 @@ class AdaptedClassifiers:
             model: The original model, as it was given; only the part that is fit for publication is kept.
         """
         old = self.model.record.data if self.model.record else ()
-        return TrainingRecord(replace(self.arguments.training, base=public_name(model)), (*old, *new))
+        return TrainingRecord(replace(self.arguments.training, base=display_name(model)), (*old, *new))
 
 
 def class_weights(old: np.ndarray, new: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from bc_sam.config.network import Method
 from bc_sam.data.survey import require_two_classes
 from bc_sam.errors import ConfigError
 from bc_sam.evaluation.results import Evaluation
-from bc_sam.models.bc_sam import BCSam
+from bc_sam.models.auto import load_model
 from bc_sam.models.training_record import TrainingRecord
 from bc_sam.training.comparison_fold import run_comparison_fold
 from bc_sam.training.cross_validation import assign_cell_folds
@@ -22,7 +22,7 @@ from bc_sam.training.environment import environment
 from bc_sam.training.fold import Fold, FoldResult, run_bc_sam_fold
 from bc_sam.training.pipeline import TrainingPipeline
 from bc_sam.training.run import DataSources, Run, lock_run_folder
-from bc_sam.utils.hub import public_name
+from bc_sam.utils.hub import display_name
 from bc_sam.utils.json_config import JsonConfig
 
 logger = logging.getLogger(__name__)
@@ -224,10 +224,10 @@ class Experiment(Run):
 
     def publish_model(self) -> Path:
         """Saves the model of the first finished pass to ``model/`` with its measurements; returns that folder."""
-        model = BCSam.from_pretrained(self.finished_passes()[0] / "model")
+        model = load_model(self.finished_passes()[0] / "model")
         model.evaluation, model.record = self.evaluation(), self.record()
         return model.save_pretrained(self.folder / "model")
 
     def record(self) -> TrainingRecord:
         """Describes how the model was trained, without saying where the files are."""
-        return TrainingRecord(replace(self.training, base=public_name(self.training.base)), self.data_records())
+        return TrainingRecord(replace(self.training, base=display_name(self.training.base)), self.data_records())

@@ -11,6 +11,7 @@ from bc_sam.classifiers.fitting import fit_classifiers
 from bc_sam.classifiers.reference_latents import ReferenceLatents
 from bc_sam.evaluation.metrics import dice_by_domain
 from bc_sam.evaluation.results import DiceResult, PairResult, StageTiming
+from bc_sam.models.base import CellModel
 from bc_sam.models.bc_sam import BCSam
 from bc_sam.networks.autoencoder import new_autoencoder
 from bc_sam.networks.feature_store import FeatureStore
@@ -91,7 +92,7 @@ class Fold:
         values = dice_of_rows(features.masks, cells.masks, rows)
         return dice_by_domain(values, cells.domains[rows], tuple(cells.table.domain_names), self.number)
 
-    def save(self, model: BCSam, latents: np.ndarray, pairs: list[PairResult], dice: list[DiceResult]) -> None:
+    def save(self, model: CellModel, latents: np.ndarray, pairs: list[PairResult], dice: list[DiceResult]) -> None:
         """Writes the model, the latents of all cells and the measurements, and removes obsolete checkpoints.
 
         The result comes last, so that a pass is either complete or run again.
