@@ -141,6 +141,11 @@ class Adaptation(Run):
 
     # ---- data ----
 
+    @property
+    def image_size(self) -> int:
+        """Side of the square that cells are stored at, pixels: that of the model."""
+        return self.model.config.image_size
+
     def load_datasets(self) -> list[Dataset]:
         """Loads the new laboratory, without decoding its images.
 

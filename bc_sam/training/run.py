@@ -118,6 +118,11 @@ class Run:
         """Whether this process writes files and talks to the user."""
         return self.accelerator.is_main_process
 
+    @property
+    def image_size(self) -> int:
+        """Side of the square that cells are stored at, pixels."""
+        return self.training.image_size
+
     def load_datasets(self) -> list[Dataset]:
         """Loads the data sets, without decoding their images.
 
@@ -137,7 +142,7 @@ class Run:
         """The decoded cells of all data sets."""
         datasets = self.datasets
         with self.accelerator.main_process_first():
-            return store_cells(datasets, self.work / "cells", self.training.image_size)
+            return store_cells(datasets, self.work / "cells", self.image_size)
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
