@@ -312,7 +312,7 @@ def test_gradients_are_clipped(model, data):
 
 def distance(one, other):
     pairs = zip(one.parameters(), other.parameters(), strict=True)
-    return math.sqrt(sum(float((a - b).square().sum()) for a, b in pairs))
+    return math.sqrt(sum(float((a - b).detach().square().sum()) for a, b in pairs))
 
 
 def test_warm_up_may_be_told_in_epochs(model, data):
