@@ -512,9 +512,7 @@ class CellModel(ABC):
         else:
             thresholds = RejectionThresholds() if abstain is True else abstain
             decision = decide(probabilities, seen.ood, image_reasons(seen), thresholds)
-        return Prediction.of(
-            cell.source, decision, probabilities, self.labels, latent=seen.embedding, ood=seen.ood
-        )
+        return Prediction.of(cell.source, decision, probabilities, self.labels, latent=seen.embedding, ood=seen.ood)
 
     def _readable_batches(
         self, images: Iterable[Any], batch_size: int | None, show_progress_bar: bool

@@ -17,7 +17,7 @@ from bc_sam.classifiers.fitting import LatentClassifier, fit_classifiers, restri
 from bc_sam.classifiers.reference_latents import ReferenceLatents
 from bc_sam.config.arguments import AdaptationArguments
 from bc_sam.data.cells import require_labels
-from bc_sam.data.mask_quality import doubt
+from bc_sam.data.mask_quality import mask_problem
 from bc_sam.data.sources import load_cells
 from bc_sam.data.splits import assign_folds
 from bc_sam.data.store import CellStore, store_cells
@@ -26,6 +26,7 @@ from bc_sam.errors import BCSamError, DataError
 from bc_sam.evaluation.comparison import Comparison, compare
 from bc_sam.evaluation.metrics import score
 from bc_sam.evaluation.results import ALL, Evaluation
+from bc_sam.models.auto import load_model
 from bc_sam.models.bc_sam import BCSam
 from bc_sam.models.training_record import DataRecord, TrainingRecord
 from bc_sam.networks.autoencoder import CrossDomainAutoencoder
@@ -38,7 +39,7 @@ from bc_sam.training.environment import environment
 from bc_sam.training.pipeline import Stages
 from bc_sam.training.run import claim_folder
 from bc_sam.training.steps.train_autoencoder import Anchor
-from bc_sam.utils.hub import is_hub_id, display_name
+from bc_sam.utils.hub import display_name, is_hub_id
 from bc_sam.utils.json_config import JsonConfig
 
 logger = logging.getLogger(__name__)
@@ -120,11 +121,12 @@ class Adaptation:
         self.accelerator, self.precision = start_accelerator(training, folder, config.log_with)
         device = self.accelerator.device
         dtype = dtype_of(self.precision, device)
-        self.model = BCSam.from_pretrained(config.model, revision=config.revision, device=device, dtype=dtype)
-        if self.model.reference is None or not self.model.classifiers:
-            raise BCSamError(f"{config.model} stores no latents, or no classifiers, so it cannot be adapted.")
+        model = load_model(config.model, revision=config.revision, device=device, dtype=dtype)
+        if not isinstance(model, BCSam) or model.reference is None or not model.classifiers:
+            raise BCSamError(f"{config.model} stores no embeddings, or no classifiers, so it cannot be adapted.")
+        self.model = model
         if self.arguments.among:
-            self.model.choose_among(self.arguments.among)
+            self.model.restrict_labels(self.arguments.among)
 
     @classmethod
     def create(cls, folder: str | Path, config: AdaptationConfig) -> Self:
@@ -156,7 +158,7 @@ class Adaptation:
 
     def _require_possible(self, given: Iterable[int | None]) -> None:
         """Refuses labels of cells that were said not to occur."""
-        possible, labels = self.model.config.among, self.model.labels
+        possible, labels = self.model.config.allowed_labels, self.model.labels
         found = {labels[label] for label in given if label is not None}
         if possible and (others := sorted(found.difference(possible))):
             raise DataError(
@@ -196,7 +198,7 @@ class Adaptation:
         """What may help much: to say what can occur, where the labels hold some of the names only."""
         known = self.model.labels
         held = [known[label] for label in np.unique(self.cells.labels) if label >= 0]
-        if self.model.config.among or self.arguments.learn_from == "new" or len(held) == len(known):
+        if self.model.config.allowed_labels or self.arguments.learn_from == "new" or len(held) == len(known):
             return None
         names = ",".join(held) if held else "NAME,NAME,..."
         return (
@@ -268,7 +270,7 @@ class Adaptation:
 
     def _doubtful(self, features: FeatureStore) -> np.ndarray:
         """Whether the predicted mask of each cell is probably wrong, (n,) bool; lists those that are."""
-        doubts = [doubt(features.masks[row]) for row in range(len(self.cells))]
+        doubts = [mask_problem(features.masks[row]) for row in range(len(self.cells))]
         if self.accelerator.is_main_process:
             with (self.folder / "doubtful.csv").open("w", newline="") as file:
                 table = csv.writer(file)
@@ -321,7 +323,7 @@ class Adaptation:
             rows = np.repeat(rows, _weights(old.labels, shown[rows]))
             cells = np.concatenate([old.latents, latents[rows]]), np.concatenate([old.labels, shown[rows]])
         fitted = fit_classifiers(names, *cells, n_labels, seed)
-        restrict_classifiers(fitted, self.model.labels, self.model.config.among)
+        restrict_classifiers(fitted, self.model.labels, self.model.config.allowed_labels)
         return fitted
 
     def _joined_reference(self, latents: np.ndarray, shown: np.ndarray) -> ReferenceLatents:
@@ -370,7 +372,7 @@ class Adaptation:
         """The figures of the new model on the held-out cells, for its card."""
         rows, labels = self._tested, self.model.labels
         true, laboratory = self.cells.labels[rows], self.cells.table.domain_names[0]
-        possible = self.model.config.among
+        possible = self.model.config.allowed_labels
         identity = {"source": ALL, "target": laboratory, "fold": 0, "n_train": int((~self.held_out).sum())}
         numbers, counts = np.unique(true, return_counts=True)
         made_of = environment(self.arguments.training, self.precision) | {"base": display_name(self.config.model)}

@@ -25,6 +25,7 @@ from bc_sam.data.survey import Survey, require_two_classes, survey_cells
 from bc_sam.errors import ConfigError, DataError
 from bc_sam.evaluation.metrics import dice_by_domain
 from bc_sam.evaluation.results import DiceResult, Evaluation, PairResult, StageTiming
+from bc_sam.models.auto import load_model
 from bc_sam.models.bc_sam import BCSam
 from bc_sam.models.training_record import DataRecord, TrainingRecord
 from bc_sam.networks.autoencoder import new_autoencoder
@@ -41,7 +42,7 @@ from bc_sam.training.estimates import require_space
 from bc_sam.training.pipeline import Stages
 from bc_sam.training.run import claim_folder
 from bc_sam.training.synthetic_cells import embed_companions
-from bc_sam.utils.hub import is_hub_id, display_name
+from bc_sam.utils.hub import display_name, is_hub_id
 from bc_sam.utils.json_config import JsonConfig
 from bc_sam.utils.resources import measure
 
@@ -444,7 +445,7 @@ class Experiment:
 
     def publish_model(self) -> Path:
         """Puts the model of the first finished pass at ``model/``, with its figures and card; returns that folder."""
-        model = BCSam.from_pretrained(self.finished_passes()[0] / "model")
+        model = load_model(self.finished_passes()[0] / "model")
         model.evaluation, model.record = self.evaluation(), self.record()
         return model.save_pretrained(self.folder / "model")
 

@@ -14,6 +14,8 @@ from bc_sam.evaluation.html_report import write_report
 from bc_sam.evaluation.projection import TSNE_LIMIT, project
 from bc_sam.evaluation.results import Evaluation
 from bc_sam.evaluation.tables import best_classifier
+from bc_sam.models.auto import load_model
+from bc_sam.models.base import CellModel
 from bc_sam.models.bc_sam import BCSam
 from bc_sam.models.comparison import ComparisonModel
 from bc_sam.networks.feature_store import FeatureStore
@@ -67,7 +69,7 @@ def _title(experiment: Experiment) -> str:
 def _pictures_of_cells(experiment: Experiment, classifier: str) -> dict[str, Figure]:
     """Draws cells that the first finished pass held out."""
     folder = experiment.finished_passes()[0]
-    model = BCSam.from_pretrained(folder / "model")
+    model = load_model(folder / "model")
     rows, latents = np.flatnonzero(experiment.folds == 0), np.load(folder / "latents.npy")
     shown = _HeldOut(experiment.cells, rows, latents, model)
     figures = {
@@ -77,9 +79,9 @@ def _pictures_of_cells(experiment: Experiment, classifier: str) -> dict[str, Fig
     }
     if isinstance(model, ComparisonModel):
         figures["attention"] = shown.attention(model)
-    else:
+    elif isinstance(model, BCSam):
         features = FeatureStore(experiment.work / folder.name / "features", experiment.cells.digests)
-        figures |= {"masks": shown.masks(features), "reconstructions": shown.reconstructions(features)}
+        figures |= {"masks": shown.masks(features), "reconstructions": shown.reconstructions(model, features)}
     return {name: figure for name, figure in figures.items() if figure is not None}
 
 
@@ -95,7 +97,7 @@ class _HeldOut:
     cells: CellStore
     rows: np.ndarray
     latents: np.ndarray
-    model: BCSam
+    model: CellModel
 
     def latent_map(self) -> Figure:
         rows = _evenly(self.rows, TSNE_LIMIT)
@@ -127,11 +129,11 @@ class _HeldOut:
         images = self.cells.pixels[rows]
         return plots.attention_maps(list(images), model.attention(list(images)), [self._name(row) for row in rows])
 
-    def reconstructions(self, features: FeatureStore) -> Figure:
+    def reconstructions(self, model: BCSam, features: FeatureStore) -> Figure:
         rows = _evenly(self.rows, _SHOWN)
-        latents = torch.from_numpy(self.latents[rows]).to(self.model.device)
+        latents = torch.from_numpy(self.latents[rows]).to(model.device)
         with torch.inference_mode():
-            rebuilt = self.model.autoencoder.decode(latents).permute(0, 2, 3, 1).cpu().numpy()
+            rebuilt = model.autoencoder.decode(latents).permute(0, 2, 3, 1).cpu().numpy()
         return plots.reconstructions(features.targets[rows], rebuilt, [self._name(row) for row in rows])
 
     def errors(self, classifier: str) -> Figure | None:

@@ -119,11 +119,11 @@ def test_told_what_can_occur_it_says_nothing_else_from_then_on(options, run_bc_s
         assert len(classifier.classes) > len(OURS)  # it has learned the others too
         assert not model.predict_proba(files, classifier=name)[:, others].any()
     card = (tmp_path / "run" / "model" / "README.md").read_text()
-    assert "| chooses among | " in card
+    assert "| allowed labels | " in card
     assert "The classifiers chose among " in card
     capsys.readouterr()
     assert run_bc_sam("info", tmp_path / "run") == 0
-    assert "chooses among   " in capsys.readouterr().out
+    assert "allowed labels  " in capsys.readouterr().out
 
 
 def test_who_has_labels_of_some_kinds_only_is_advised_to_say_what_can_occur(adapted, run_bc_sam, capsys):
