@@ -1,6 +1,6 @@
 """Measures what a model's card does not: python hub/measure_tiny.py --help.
 
-How well abstention tells cells from what is none of the classes, how long a cell takes on one core, and the peak memory.
+How well abstention tells cells from anything else, how long a cell takes on one core, and the peak memory.
 """
 
 import argparse
@@ -37,8 +37,8 @@ def main() -> None:
     seconds = time.perf_counter() - start
     others: dict[str, Sequence[Any]] = {folder.name: find_images(folder) for folder in options.other}
     others |= {"empty field": empty_fields(), "noise": noise(), "half a cell": halves(files)}
-    print(f"Abstention of the classifier {model.config.default_classifier}; {len(files)} cells of {options.cells.name}.\n")
-    print("| | images | left without a name | AUROC of improbability | AUROC of the OOD score |\n|:--|--:|--:|--:|--:|")
+    print(f"Abstention of {model.config.default_classifier}; {len(files)} cells of {options.cells.name}.\n")
+    print("| | images | no name | AUROC, improbability | AUROC, OOD score |\n|:--|--:|--:|--:|--:|")
     print(f"| cells | {len(known)} | {rejected(model, known):.0%} | | |")
     for name, images in others.items():
         found = look(model, images)

@@ -64,9 +64,9 @@ class ComparisonModel(CellModel):
     ) -> None:
         assert config.network is not None
         self.network_config: NetworkConfig = config.network
+        head = head_classifier(*head_weights(network), self.network_config.classes, len(config.labels))
         self.network = network.to(device).eval()
         self.base = sam
-        head = head_classifier(*head_weights(network), self.network_config.classes, len(config.labels))
         super().__init__(
             config,
             {config.default_classifier: head},
