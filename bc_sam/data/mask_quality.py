@@ -5,8 +5,8 @@ import numpy as np
 #: What `mask_problem` returns for a mask that shows no cell at all.
 NO_CELL = ("no cell found", "the cell is too small")
 
-# The 226 annotated masks of white cells in Matek-19 and Acevedo-20 cover 2 to 48 % of the image and at most 15 % of its
-# border, and their compactness is 0.64 or more, for 99 % of them 0.88 or more. The limits leave a margin around that.
+# The 226 annotated masks of white cells in Matek-19 and Acevedo-20 cover 2 to 48 % of the image and at most 15 % of
+# its border; their compactness is 0.64 or more, for 99 % of them 0.88 or more. The limits leave a margin around that.
 _SMALLEST, _LARGEST = 0.02, 0.7
 _MOST_BORDER = 0.25
 _LEAST_COMPACT = 0.55
@@ -40,7 +40,7 @@ def mask_problem(mask: np.ndarray) -> str | None:
 
 
 def _compactness(mask: np.ndarray) -> float:
-    """Area of a mask as a share of the ellipse with the same second moments: 1 for an ellipse, less if it is ragged."""
+    """Area of a mask over that of the ellipse with the same second moments: 1 for an ellipse, less if it is ragged."""
     rows, columns = np.nonzero(mask)
     covariance = np.cov(np.stack([rows, columns]).astype(float)) + np.eye(2) / 12
     return float(len(rows) / (4 * np.pi * np.sqrt(np.linalg.det(covariance))))

@@ -14,8 +14,8 @@ from bc_sam.models.observation import ObservedCell
 LEAST_PROBABILITY = 0.5
 MOST_OOD = 0.99
 
-# A cell that covers less of the image may be a platelet, which is none of the classes. By the masks of bc-sam-tiny 61 %
-# of 72 platelets of Acevedo-20 are smaller, and 2 % of the erythroblasts, which are the smallest cells.
+# A cell that covers less of the image may be a platelet, which is none of the classes. By the masks of bc-sam-tiny
+# 61 % of 72 platelets of Acevedo-20 are smaller, and 2 % of the erythroblasts, which are the smallest cells.
 _PLATELET = 0.032
 
 

@@ -64,9 +64,9 @@ class ComparisonModel(CellModel):
     ) -> None:
         assert config.network is not None
         self.network_config: NetworkConfig = config.network
+        head = head_classifier(*head_weights(network), self.network_config.classes, len(config.labels))
         self.network = network.to(device).eval()
         self.base = sam
-        head = head_classifier(*head_weights(network), self.network_config.classes, len(config.labels))
         super().__init__(
             config,
             {config.default_classifier: head},
@@ -137,8 +137,8 @@ class ComparisonModel(CellModel):
             show_progress_bar: Whether to show progress.
 
         Returns:
-            For each image a map of its own height and width, float32, 0 or more. For SLCA it is the mean weight of the
-            channels at each place; for the shape-aware network, where the values come from that the shape lets through.
+            For each image a map of its own height and width, float32, 0 or more: for SLCA the mean weight of the
+            channels at each place; for the shape-aware network the origin of the values that the shape lets through.
 
         Raises:
             ConfigError: If the network has no attention.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def evaluate_model(model: CellModel, datasets: Sequence["Dataset"], *, batch_size: int | None = None) -> Evaluation:
-    """Tests every classifier of a model on labelled data sets. Unreadable images are reported in the notes and skipped.
+    """Tests every classifier of a model on labelled data sets. Unreadable images are skipped and noted.
 
     Args:
         model: The model. It is for the caller to know whether it was trained on these very cells.

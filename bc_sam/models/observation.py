@@ -1,4 +1,4 @@
-"""What a model sees in cells: masks, embeddings, probabilities and image quality of a batch, and of each cell in it."""
+"""What a model sees in cells: masks, embeddings, probabilities and image quality, of a batch and of each cell."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field

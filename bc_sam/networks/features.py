@@ -83,7 +83,7 @@ def predict_foreground(sam: SamModel, config: BCSamConfig, features: Tensor) -> 
 
 
 def predict_masks(sam: SamModel, config: BCSamConfig, features: Tensor) -> np.ndarray:
-    """Returns the cell in each image, the largest component of its mask: (B, S, S) bool; all false if there is none."""
+    """Returns the cell in each image, the largest component of its mask: (B, S, S) bool, all false if empty."""
     return largest_components(predict_foreground(sam, config, features))
 
 

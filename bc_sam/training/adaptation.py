@@ -21,6 +21,7 @@ from bc_sam.data.mask_quality import mask_problem
 from bc_sam.data.splits import assign_folds
 from bc_sam.errors import BCSamError, DataError
 from bc_sam.evaluation.comparison import Comparison
+from bc_sam.models.auto import load_model
 from bc_sam.models.bc_sam import BCSam
 from bc_sam.networks.autoencoder import CrossDomainAutoencoder
 from bc_sam.networks.feature_store import FeatureStore
@@ -105,7 +106,7 @@ class Adaptation(Run):
         config: Model, data and settings.
 
     Raises:
-        BCSamError: If the model stores no latents or has no classifiers.
+        BCSamError: If the model stores no embeddings or has no classifiers, or is not a BC-SAM.
 
     Example:
         ::
@@ -121,10 +122,11 @@ class Adaptation(Run):
         self.config = config
         device = self.accelerator.device
         dtype = dtype_of(self.precision, device)
-        self.model = BCSam.from_pretrained(config.model, revision=config.revision, device=device, dtype=dtype)
-        if self.model.reference is None or not self.model.classifiers:
-            raise BCSamError(f"{config.model} stores no latents, or no classifiers, so it cannot be adapted.")
-        self.reference: ReferenceLatents = self.model.reference
+        model = load_model(config.model, revision=config.revision, device=device, dtype=dtype)
+        if not isinstance(model, BCSam) or model.reference is None or not model.classifiers:
+            raise BCSamError(f"{config.model} stores no embeddings, or no classifiers, so it cannot be adapted.")
+        self.model = model
+        self.reference: ReferenceLatents = model.reference
         if config.arguments.allowed_labels:
             self.model.restrict_labels(config.arguments.allowed_labels)
 

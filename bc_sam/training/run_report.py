@@ -80,7 +80,7 @@ def _pictures_of_cells(experiment: Experiment, classifier: str) -> dict[str, Fig
     }
     if isinstance(model, ComparisonModel):
         figures["attention"] = shown.attention(model)
-    if isinstance(model, BCSam):
+    elif isinstance(model, BCSam):
         features = FeatureStore(experiment.work / folder.name / "features", experiment.cells.digests)
         figures |= {"masks": shown.masks(features), "reconstructions": shown.reconstructions(model, features)}
     return {name: figure for name, figure in figures.items() if figure is not None}

@@ -5,15 +5,15 @@ extrapolates badly to the cells of another one.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-import torch
 from tqdm import tqdm
 
 from bc_sam.data.datasets.rendered import ANYWHERE, load_rendered
 from bc_sam.data.store import store_cells
-from bc_sam.networks.features import default_batch_size, encode_pixels
+from bc_sam.models.observation import Parts
+from bc_sam.networks.features import default_batch_size
 
 if TYPE_CHECKING:
     from bc_sam.models.bc_sam import BCSam
@@ -31,7 +31,6 @@ class SyntheticCells(NamedTuple):
     labels: np.ndarray
 
 
-@torch.inference_mode()
 def embed_synthetic_cells(model: "BCSam", cells_per_class: int, seed: int, folder: Path) -> SyntheticCells:
     """Renders cells of every class of a model, and embeds them.
 
@@ -47,9 +46,9 @@ def embed_synthetic_cells(model: "BCSam", cells_per_class: int, seed: int, folde
     size = model.config.image_size
     drawn = load_rendered(ANYWHERE, cells_per_class=cells_per_class, seed=seed, size=size, labels=model.labels)
     cells = store_cells([drawn], folder, size)
-    latents, step = [], default_batch_size(model.device)
+    latents: list[Any] = []
+    step = default_batch_size(model.device)
     for start in tqdm(range(0, len(cells), step), desc="Rendered cells", unit="batch"):
-        maps = encode_pixels(model.sam, model.config, cells.pixels[start : start + step])
-        latents.append(model.autoencoder.encode(maps.float()).cpu().numpy())
+        latents.append(model.observe(cells.pixels[start : start + step], Parts.EMBEDDINGS).embeddings)
     own = np.array([model.labels.index(name) for name in drawn.features["label"].names])
     return SyntheticCells(np.concatenate(latents), own[cells.labels])

@@ -28,7 +28,7 @@ from small_model import small_model
 
 from bc_sam import BCSam
 from bc_sam.classifiers.kinds import KINDS
-from bc_sam.classifiers.ood import NoveltyScale
+from bc_sam.classifiers.ood import OodScore
 from bc_sam.classifiers.thumbnails import draw_thumbnail, save_thumbnails
 from bc_sam.errors import BCSamError, ConfigError, UntrustedFileError, WeightsError
 from bc_sam.models.folder import hash_files
@@ -186,8 +186,8 @@ class TestPictures:
         return model.save_pretrained(tmp_path / "model")
 
     def test_come_with_the_model(self, pictured):
-        assert BCSam.from_pretrained(pictured, device="cpu").pictured == {"north": 30, "south": 30}
-        assert BCSam.from_pretrained(pictured, device="cpu", refit=True).pictured == {"north": 30, "south": 30}
+        assert BCSam.from_pretrained(pictured, device="cpu").n_thumbnails == {"north": 30, "south": 30}
+        assert BCSam.from_pretrained(pictured, device="cpu", refit=True).n_thumbnails == {"north": 30, "south": 30}
 
     def test_that_were_changed_are_refused_unopened(self, pictured):
         with (pictured / PICTURES).open("ab") as file:
@@ -202,7 +202,7 @@ class TestPictures:
     def test_that_are_something_else_are_never_shown(self, pictured):
         save_thumbnails([b"<script>"] * 60, pictured / PICTURES)
         vouch(pictured)
-        scale = NoveltyScale(BCSam.from_pretrained(pictured, device="cpu").reference)
+        scale = OodScore(BCSam.from_pretrained(pictured, device="cpu").reference)
         with pytest.raises(WeightsError, match=r"cell \d+ is no JPEG"):
             scale.nearest(scale.reference.latents[0])
 

@@ -88,7 +88,7 @@ class TestRoundTrip:
         assert "Pictures of 60 cells are inside" in ModelCard.load(repo_id).text
         model.reference = without
         model.push_to_hub(repo_id)
-        assert BCSam.from_pretrained(repo_id, cache_dir=elsewhere).pictured == {}
+        assert BCSam.from_pretrained(repo_id, cache_dir=elsewhere).n_thumbnails == {}
         assert not [name for name in HfApi().list_repo_files(repo_id) if "thumbnails" in name]
         assert "cells are inside" not in ModelCard.load(repo_id).text
 
