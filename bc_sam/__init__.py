@@ -19,7 +19,10 @@ if TYPE_CHECKING:
     from bc_sam.data import load_acevedo20, load_cells, load_folder, load_matek19, load_rendered
     from bc_sam.errors import BCSamError
     from bc_sam.evaluation.results import Evaluation
-    from bc_sam.models.bc_sam import BCSam, Prediction
+    from bc_sam.models.abstention import RejectionThresholds
+    from bc_sam.models.auto import load_model
+    from bc_sam.models.bc_sam import BCSam
+    from bc_sam.models.prediction import Prediction
     from bc_sam.training.experiment import Experiment, RunConfig
 
 __all__ = [
@@ -30,12 +33,14 @@ __all__ = [
     "Evaluation",
     "Experiment",
     "Prediction",
+    "RejectionThresholds",
     "RunConfig",
     "TrainingArguments",
     "load_acevedo20",
     "load_cells",
     "load_folder",
     "load_matek19",
+    "load_model",
     "load_rendered",
     "preset",
 ]
@@ -50,13 +55,15 @@ _HOMES = {
     "BCSamError": "errors",
     "Evaluation": "evaluation.results",
     "Experiment": "training.experiment",
-    "Prediction": "models.bc_sam",
+    "Prediction": "models.prediction",
+    "RejectionThresholds": "models.abstention",
     "RunConfig": "training.experiment",
     "TrainingArguments": "config.arguments",
     "load_acevedo20": "data",
     "load_cells": "data",
     "load_folder": "data",
     "load_matek19": "data",
+    "load_model": "models.auto",
     "load_rendered": "data",
     "preset": "config.presets",
 }

@@ -27,6 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bc_sam import BCSam, load_rendered
 from bc_sam.data.batches import decoded_batches
 from bc_sam.data.images import find_images
+from bc_sam.models.observation import Parts
 from bc_sam.networks.features import default_batch_size, encode_pixels
 from bc_sam.networks.sam.encoding import encode, normalise
 
@@ -136,11 +137,9 @@ def embed_as_original(model: BCSam, files: Sequence[Path]) -> np.ndarray:
     return np.concatenate(latents)
 
 
-@torch.inference_mode()
 def embed_decoded(model: BCSam, batches: Sequence[np.ndarray]) -> np.ndarray:
-    """Latents of pixels (B, 224, 224, 3) uint8."""
-    features = (encode_pixels(model.sam, model.config, pixels) for pixels in batches)
-    return np.concatenate([model.autoencoder.encode(maps.float()).cpu().numpy() for maps in features])
+    """Embeddings of pixels (B, 224, 224, 3) uint8."""
+    return np.concatenate([model.observe(pixels, Parts.EMBEDDINGS).embeddings for pixels in batches])
 
 
 def read_alone(files: Sequence[Path], batch_size: int) -> None:

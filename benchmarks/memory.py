@@ -28,7 +28,8 @@ from bc_sam.networks.autoencoder import new_autoencoder
 from bc_sam.networks.feature_store import FeatureStore
 from bc_sam.networks.features import extract_features, inference_sam
 from bc_sam.training.engine.accelerator import start_accelerator
-from bc_sam.training.steps.train_autoencoder import train_autoencoder
+from bc_sam.training.engine.loop import train as fit_step
+from bc_sam.training.steps.train_autoencoder import AutoencoderStep
 
 
 def main() -> None:
@@ -93,7 +94,9 @@ def train(work: Path) -> None:
     cells, arguments = CellStore(work / "store"), preset("tiny").autoencoder
     features = FeatureStore(work / "features", cells.digests)
     model = new_autoencoder(256, 50, arguments.decoder_channels, seed=0)
-    train_autoencoder(model, features, np.arange(len(cells)), cells.domains, replace(arguments, epochs=1), accelerator)
+    rows, seed = np.arange(len(cells)), 1234
+    step = AutoencoderStep(model, features, rows, rows[:0], cells.domains, arguments, seed)
+    fit_step(step, replace(arguments, epochs=1).schedule(), accelerator, seed)
 
 
 def predict(work: Path) -> None:

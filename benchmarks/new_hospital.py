@@ -1,4 +1,4 @@
-"""How many labels a new hospital needs: python benchmarks/new_hospital.py MODEL NAME=DIR [options of bc-sam train].
+"""How many labels a new hospital needs: python benchmarks/new_hospital.py MODEL NAME=DIR [options].
 
 Adapts a model once for each seed, each time with other slides held out, and fits the classifiers with no labels, with
 5, 10 and 20 of each class, and with all. Prints balanced accuracy on the held-out slides.
@@ -23,10 +23,10 @@ def main() -> None:
     """Runs the adaptations and prints a Markdown table for each way of fitting."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", help="model folder or Hub id")
-    parser.add_argument("data", help="NAME=SOURCE, as for bc-sam train")
+    parser.add_argument("data", help="NAME=SOURCE, as for bc-sam adapt")
     parser.add_argument("--group-pattern", help="regular expression for the slide in a file's name")
     parser.add_argument("--map", action="append", default=[], metavar="FOLDER=CLASS")
-    parser.add_argument("--among", default="", help="names that can occur there, with commas between")
+    parser.add_argument("--labels", default="", help="labels that can occur there, separated by commas")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("runs/new_hospital"))
     options = parser.parse_args()
@@ -41,7 +41,7 @@ def main() -> None:
 
 def measure(options: argparse.Namespace, seed: int) -> Iterator[tuple[str, str, str, float]]:
     """Way of fitting, classifier, column and balanced accuracy, of one adaptation."""
-    arguments = AdaptationArguments(among=tuple(options.among.split(",")) if options.among else ())
+    arguments = AdaptationArguments(allowed_labels=tuple(options.labels.split(",")) if options.labels else ())
     config = AdaptationConfig(
         model=options.model,
         data=options.data,
@@ -52,9 +52,9 @@ def measure(options: argparse.Namespace, seed: int) -> Iterator[tuple[str, str, 
     adaptation = Adaptation.create(options.out / f"seed-{seed}", config)
     adaptation.run()
     for learn_from, most in itertools.product(LEARN_FROM, LABELS_PER_CLASS):
-        adaptation.arguments = replace(config.arguments, labels_per_class=most, learn_from=learn_from)
+        refitted = replace(config.arguments, labels_per_class=most, learn_from=learn_from)
         column = "no labels" if most == 0 else "all" if most is None else f"{most} a class"
-        for comparison in adaptation.compare():
+        for comparison in adaptation.compare(refitted):
             yield learn_from, comparison.classifier, column, comparison.after.value
             if most == 0:
                 yield learn_from, comparison.classifier, "before", comparison.before.value

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Page, sync_playwright
 
-from bc_sam import BCSam
+from bc_sam import load_model
 from bc_sam.data.datasets.rendered import write_rendered
 from bc_sam.space.page import build, launch_options
 from bc_sam.space.server.settings import PageSettings
@@ -23,7 +23,7 @@ def main(source: str) -> None:
     settings = PageSettings()
     with tempfile.TemporaryDirectory() as cells, UploadFolder(600), sync_playwright() as driver:
         write_rendered(Path(cells) / "new", ("munich", "tehran"), cells_per_class=4, seed=5)
-        served = build(BCSam.from_pretrained(source), settings, "BC-SAM")
+        served = build(load_model(source), settings, "BC-SAM")
         _, address, _ = served.launch(prevent_thread_lock=True, quiet=True, **launch_options(settings))
         browser = driver.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1120, "height": 900})

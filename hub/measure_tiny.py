@@ -1,6 +1,6 @@
 """Measures what a model's card does not: python hub/measure_tiny.py --help.
 
-How well doubt tells cells from what is none of its classes, how long a cell takes on one core, and how much memory.
+How well abstention tells cells from anything else, how long a cell takes on one core, and the peak memory.
 """
 
 import argparse
@@ -14,67 +14,63 @@ import numpy as np
 import torch
 from sklearn.metrics import roc_auc_score
 
-from bc_sam import BCSam
-from bc_sam.classifiers.ood import NoveltyScale
+from bc_sam import load_model
 from bc_sam.data.images import find_images, read_image
-from bc_sam.models.abstention import Limits, assess, image_reasons
-from bc_sam.models.inspection import Inspection, inspect_cells
+from bc_sam.models.abstention import decide, image_reasons
+from bc_sam.models.base import CellModel
+from bc_sam.models.inspection import inspect_cells
+from bc_sam.models.observation import ObservedCell
 
 
 def main() -> None:
-    """Prints a table of doubt and a line of cost."""
+    """Prints a table of abstention and a line of cost."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cells", type=Path, help="folder of cells of known classes, best of a laboratory never seen")
     parser.add_argument("--other", type=Path, nargs="*", default=[], help="folders of what is none of the classes")
     parser.add_argument("--model", default="bc-sam-tiny")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    model = BCSam.from_pretrained(options.model, device="cpu")
+    model = load_model(options.model, device="cpu")
     files = find_images(options.cells)
     start = time.perf_counter()
     known = look(model, files)
     seconds = time.perf_counter() - start
     others: dict[str, Sequence[Any]] = {folder.name: find_images(folder) for folder in options.other}
     others |= {"empty field": empty_fields(), "noise": noise(), "half a cell": halves(files)}
-    print(f"Doubt of the classifier {model.config.default_classifier}; {len(files)} cells of {options.cells.name}.\n")
-    print("| | images | left without a name | AUROC of improbability | AUROC of novelty |\n|:--|--:|--:|--:|--:|")
-    print(f"| cells | {len(known)} | {left_out(model, known):.0%} | | |")
+    print(f"Abstention of {model.config.default_classifier}; {len(files)} cells of {options.cells.name}.\n")
+    print("| | images | no name | AUROC, improbability | AUROC, OOD score |\n|:--|--:|--:|--:|--:|")
+    print(f"| cells | {len(known)} | {rejected(model, known):.0%} | | |")
     for name, images in others.items():
         found = look(model, images)
         print(
-            f"| {name} | {len(found)} | {left_out(model, found):.0%} | "
+            f"| {name} | {len(found)} | {rejected(model, found):.0%} | "
             f"{separation(improbability(model, known), improbability(model, found)):.3f} | "
-            f"{separation(novelty(model, known), novelty(model, found)):.3f} |"
+            f"{separation(ood(known), ood(found)):.3f} |"
         )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     print(f"\nOn one core, to look at a cell of a slide: {1000 * seconds / len(files):.0f} ms; peak {peak:.0f} MiB.")
 
 
-def look(model: BCSam, images: Iterable[Any]) -> list[Inspection]:
+def look(model: CellModel, images: Iterable[Any]) -> list[ObservedCell]:
     """What the model sees in those images that can be read."""
-    steps = inspect_cells(model, images)
-    return [one.inspection for step in steps for one in step if one.inspection is not None]
+    return [cell.observed for cell in inspect_cells(model, images, batch_size=8) if cell.observed is not None]
 
 
-def improbability(model: BCSam, found: Sequence[Inspection]) -> np.ndarray:
+def improbability(model: CellModel, found: Sequence[ObservedCell]) -> np.ndarray:
     """1 less the probability of the likeliest label, (n,)."""
     return np.array([1 - one.probabilities[model.config.default_classifier].max() for one in found])
 
 
-def novelty(model: BCSam, found: Sequence[Inspection]) -> np.ndarray:
-    """See `bc_sam.classifiers.ood`, (n,)."""
-    assert model.reference is not None
-    return NoveltyScale(model.reference).novelty(np.stack([one.latent for one in found]))
+def ood(found: Sequence[ObservedCell]) -> np.ndarray:
+    """Out-of-distribution scores, (n,)."""
+    return np.array([one.ood for one in found])
 
 
-def left_out(model: BCSam, found: Sequence[Inspection]) -> float:
-    """Share of the images that get no name under the limits that the page starts with."""
+def rejected(model: CellModel, found: Sequence[ObservedCell]) -> float:
+    """Share of the images that get no name under the default thresholds."""
     name = model.config.default_classifier
-    judged = [
-        assess(one.probabilities[name], float(new), image_reasons(one), Limits())
-        for one, new in zip(found, novelty(model, found), strict=True)
-    ]
-    return float(np.mean([one.abstain for one in judged]))
+    decisions = [decide(one.probabilities[name], one.ood, image_reasons(one)) for one in found]
+    return float(np.mean([one.abstain for one in decisions]))
 
 
 def separation(cells: np.ndarray, others: np.ndarray) -> float:

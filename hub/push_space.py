@@ -8,7 +8,7 @@ from pathlib import Path
 
 from huggingface_hub import RepoCard
 
-from bc_sam import BCSam, BCSamError, __version__
+from bc_sam import BCSamError, __version__, load_model
 from bc_sam.models.upload import Repository
 from bc_sam.utils.hub import EMBEDDED_FOLDER, EMBEDDED_MODEL
 
@@ -43,7 +43,7 @@ def main() -> None:
 
 def gather(folder: Path, source: str) -> None:
     """Puts together what the Space needs: no index has the package, so its source lies beside the page."""
-    model = BCSam.from_pretrained(source)  # a page whose model does not load is not published
+    model = load_model(source)  # a page whose model does not load is not published
     shutil.copytree(ROOT / "space", folder, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
     left_out = ("__pycache__",) if source == EMBEDDED_MODEL else ("__pycache__", EMBEDDED_FOLDER.name)
     shutil.copytree(ROOT / "bc_sam", folder / "bc_sam", ignore=shutil.ignore_patterns(*left_out))

@@ -22,11 +22,12 @@ from bc_sam.data.datasets.rendered import ANYWHERE, load_rendered
 from bc_sam.data.store import store_cells
 from bc_sam.evaluation.tables import render_text
 from bc_sam.networks.sam.loading import load_sam
+from bc_sam.training.base_model import new_model_config
 from bc_sam.training.engine.checkpoints import Checkpoints
 from bc_sam.training.experiment import Experiment, RunConfig
 from bc_sam.training.run_report import write_run_report
 from bc_sam.training.steps.pretrain import pretrain
-from bc_sam.training.steps.train_labels import Lessons
+from bc_sam.training.steps.train_labels import LabelledViews
 from bc_sam.utils.hub import EMBEDDED_FOLDER
 
 #: The fold that is kept out.
@@ -80,22 +81,22 @@ def arguments(base: str) -> TrainingArguments:
 def train_base(experiment: Experiment, folder: Path) -> None:
     """Lets a new small SAM learn to see the cells that are in neither the tested fold nor the validation."""
     learned = np.flatnonzero(experiment.folds != FOLD)
-    rows, validation = experiment.set_aside(learned)
-    seed = experiment.arguments.seed
+    rows, validation = experiment.split_validation(learned)
+    seed = experiment.training.seed
     sam = load_sam("tiny", seed=seed)
     work = experiment.folder / "work" / "base"
     numbers = PretrainingArguments()
     rendered = store_cells(
         [load_rendered(ANYWHERE, cells_per_class=RENDERED, seed=seed)], work / "rendered", experiment.cells.image_size
     )
-    lessons = Lessons(
+    views = LabelledViews(
         experiment.cells,
         rows,
         rendered,
         validation,
         numbers,
         experiment.accelerator,
-        experiment.model_config(sam, rows),
+        new_model_config(sam, experiment.cells, rows, experiment.labels, experiment.training),
         seed,
     )
     # A longer later part leaves what came before it as it is.
@@ -106,7 +107,7 @@ def train_base(experiment: Experiment, folder: Path) -> None:
     }
     cells = experiment.cells.table.key, rendered.table.key
     teacher, window, whole = (Checkpoints(work / part, repr((own, cells))) for part, own in known.items())
-    sam, _ = pretrain(sam, lessons, checkpoints=(teacher, window, whole))
+    sam, _ = pretrain(sam, views, checkpoints=(teacher, window, whole))
     sam.save_pretrained(folder)
 
 

@@ -17,10 +17,10 @@ CLASSES = (0, 3, 7)
 VARIANTS = {
     "resnet": ("resnet", {}),
     "slca": ("slca", {}),
-    "slca without attention": ("slca", {"left_out": "attention"}),
+    "slca without attention": ("slca", {"ablation": "attention"}),
     "shape-aware": ("shape-aware", {}),
-    "shape-aware without attention": ("shape-aware", {"left_out": "attention"}),
-    "shape-aware without mask": ("shape-aware", {"left_out": "mask"}),
+    "shape-aware without attention": ("shape-aware", {"ablation": "attention"}),
+    "shape-aware without mask": ("shape-aware", {"ablation": "mask"}),
     "shape-aware on sam": ("shape-aware", {"image_backbone": "sam"}),
 }
 
@@ -41,7 +41,7 @@ def small_network(variant, seed=0, **more):
     return config, network.eval()
 
 
-def small_comparison(variant="slca", seed=0, *, sam=None, **config):
+def small_comparison(variant="slca", seed=0, *, sam=None, device="cpu", **config):
     """A whole model; `sam` is to be given for one that is on the Hub."""
     network_config, network = small_network(variant, seed)
     sam = (sam or small_sam(seed)) if network_config.needs_sam else None
@@ -57,4 +57,5 @@ def small_comparison(variant="slca", seed=0, *, sam=None, **config):
         ),
         network,
         sam,
+        device=device,
     )

@@ -1,7 +1,7 @@
 """The command line: ``bc-sam COMMAND``. Every command is a thin layer over the package."""
 
-# Importing a file makes its commands known.
-from bc_sam.cli import datasets, models, predict, train  # noqa: F401
+# Importing a module registers its commands, in the order in which `bc-sam --help` lists them.
+from bc_sam.cli import predict, serve, train, adapt, resume, evaluate, compare, demo, models, datasets  # noqa: F401, I001
 from bc_sam.cli.app import run as main
 
 __all__ = ["main"]

@@ -1,4 +1,4 @@
-"""Commands that look at data sets, or make them: data, render."""
+"""Commands on data sets: data, render."""
 
 from collections import Counter
 from pathlib import Path
@@ -12,15 +12,22 @@ from bc_sam.cli.options import GroupPattern, LabelMap, Masks, read_pairs
 
 @app.command("data", rich_help_panel="Data sets")
 def data_command(
-    source: Annotated[str, typer.Argument(help="NAME=SOURCE, as for --data of train.")],
+    source: Annotated[str, typer.Argument(metavar="NAME=SOURCE", help="A data set, as for --data of train.")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder for parquet files; without it the set is only described.")
+        Path | None, typer.Option(help="Folder for parquet files; without it the data set is only described.")
     ] = None,
     masks: Masks = None,
     label_map: LabelMap = None,
     group_pattern: GroupPattern = None,
 ) -> None:
-    """Describes a data set, and converts it to parquet that every command and `datasets` read."""
+    """Describes a data set, and converts it to parquet.
+
+    Parquet files are read by every command and by the library datasets.
+
+    For example:
+
+    bc-sam data ours=cells/ --map lympho=lymphocyte_typical --out ours/
+    """
     from bc_sam.data import load_cells, save_parquet
 
     dataset = load_cells(source, masks=masks, label_map=read_pairs(label_map) or None, group_pattern=group_pattern)
@@ -38,12 +45,20 @@ def render(
     out: Annotated[Path, typer.Argument(help="New folder for the images, their masks and pairs.csv.")],
     laboratory: Annotated[
         list[str],
-        typer.Option(help="munich, barcelona or tehran: stain and microscope; anywhere: many drawn ones. Repeatable."),
+        typer.Option(
+            help="Whose stain and microscope to imitate: munich, barcelona, tehran, or anywhere for random ones. "
+            "Repeatable."
+        ),
     ] = ["munich", "barcelona"],  # noqa: B006  typer copies it
     cells_per_class: Annotated[int, typer.Option(min=1, help="Cells of each of the 13 classes.")] = 20,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the cells.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the rendering.")] = 0,
 ) -> None:
-    """Draws synthetic cells as image files with exact masks, to look at or to try commands on."""
+    """Renders synthetic cells as image files with exact masks.
+
+    For example:
+
+    bc-sam render cells --laboratory tehran --cells-per-class 5
+    """
     from bc_sam.data.datasets.rendered import write_rendered
 
     print(f"Written: {write_rendered(out, laboratory, cells_per_class=cells_per_class, seed=seed).parents[1]}")

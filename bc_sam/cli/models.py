@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bc_sam.cli.app import app
-from bc_sam.cli.options import Among, IncludeBase, Model, Refit, Revision, Subfolder, read_labels
+from bc_sam.cli.options import FormerLabels, IncludeBase, Labels, Model, Refit, Revision, Subfolder, read_labels
 from bc_sam.config.model import BCSamConfig
 from bc_sam.models.folder import THUMBNAILS
 from bc_sam.utils.hub import EMBEDDED_MODEL
@@ -31,21 +31,23 @@ def save(
     out: Annotated[Path, typer.Argument(help="Model folder to write.")],
     include_base: IncludeBase = False,
     refit: Refit = False,
-    among: Among = None,
+    labels: Labels = None,
+    among: FormerLabels = None,
     half: Annotated[bool, typer.Option("--half", help="Write weights in float16, which takes half the room.")] = False,
     revision: Revision = None,
     subfolder: Subfolder = None,
 ) -> None:
     """Writes a copy of a model to a folder.
 
-    With --include-base it needs nothing else: carry it on a stick to a machine without a network.
-    With --among it is a model for a count of these kinds, and says nothing else unless asked to.
+    With --include-base the copy needs no network and can be carried to another machine.
+    With --labels the copy predicts these labels only, unless told otherwise.
     """
-    from bc_sam.models.bc_sam import BCSam
+    from bc_sam.models.auto import load_model
 
-    loaded = BCSam.from_pretrained(model, revision=revision, subfolder=subfolder, refit=refit)
-    if among:
-        loaded.choose_among(read_labels(among))
+    allowed = read_labels(labels, among)
+    loaded = load_model(model, revision=revision, subfolder=subfolder, refit=refit)
+    if allowed:
+        loaded.restrict_labels(allowed)
     print(f"Written: {loaded.save_pretrained(out, include_base=include_base, half=half)}")
 
 
@@ -65,9 +67,9 @@ def push(
 
     What people have written into the card on the Hub, between the measured parts, is kept.
     """
-    from bc_sam.models.bc_sam import BCSam
+    from bc_sam.models.auto import load_model
 
-    commit = BCSam.from_pretrained(model).push_to_hub(
+    commit = load_model(model).push_to_hub(
         repo_id,
         private=private,
         revision=revision,
@@ -128,11 +130,11 @@ def describe(folder: Path, config: BCSamConfig) -> str:
     """Says what a model is, and how large each of its parts is, in lines of a name and a value."""
     base = config.base or ("a SAM of its own" if config.network is None or config.network.needs_sam else "none")
     facts = {
-        "method": config.network.method if config.network else "bc-sam",
+        "method": config.method,
         "labels": ", ".join(config.labels),
         "laboratories": ", ".join(config.domains) or "not told",
         **_describe_classifier(config),
-        **({"chooses among": ", ".join(config.among)} if config.among else {}),
+        **({"allowed labels": ", ".join(config.allowed_labels)} if config.allowed_labels else {}),
         "base": f"{base} at {config.base_revision}" if config.base_revision else base,
         "image size": f"{config.image_size} px",
         "latent": f"{config.latent_dim} numbers",

@@ -1,19 +1,33 @@
 """Commands that look at cells: predict, embed, attention.
 
-Each finds the cells first and then loads the heavy libraries, so that a wrong path is said at once.
+Each finds the cells before it imports the heavy libraries, so that a wrong path is reported at once.
 """
 
 import sys
 from collections import Counter
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from bc_sam.cli.app import app
-from bc_sam.cli.options import Among, BatchSize, Cells, Classifier, Dtype, ModelOption, Revision, read_labels
+from bc_sam.cli.options import (
+    BatchSize,
+    Cells,
+    Classifier,
+    Dtype,
+    FormerLabels,
+    Labels,
+    ModelOption,
+    Revision,
+    read_labels,
+)
 from bc_sam.utils.hub import EMBEDDED_MODEL
+
+if TYPE_CHECKING:
+    from bc_sam.data.inputs import NamedCells
+    from bc_sam.models.base import CellModel
 
 
 @app.command(rich_help_panel="Cells")
@@ -21,15 +35,26 @@ def predict(
     cells: Cells,
     model: ModelOption = EMBEDDED_MODEL,
     classifier: Classifier = None,
-    among: Among = None,
-    csv: Annotated[Path | None, typer.Option(help="Also write all probabilities to this CSV file.")] = None,
+    labels: Labels = None,
+    among: FormerLabels = None,
+    abstain: Annotated[
+        bool,
+        typer.Option(
+            "--abstain/--no-abstain",
+            help="Give no name to a cell that the image, its distance from the training cells, or the probability "
+            "speaks against; or name every cell.",
+        ),
+    ] = True,
+    csv: Annotated[
+        Path | None, typer.Option(help="Also write names, reasons and all probabilities to this CSV file.")
+    ] = None,
     revision: Revision = None,
     batch_size: BatchSize = None,
     dtype: Dtype = "auto",
 ) -> None:
-    """Names cells: label, probability and second guess for each image, and a differential count.
+    """Names cells: label, probability and second guess of each image, or why it has no name; and a differential count.
 
-    An image that cannot be read is named at the end and does not stop the others.
+    Unreadable images are reported and skipped.
     """
     from bc_sam.data.inputs import find_cells
 
@@ -37,34 +62,37 @@ def predict(
 
     from tqdm import tqdm
 
-    from bc_sam.cli.output import CsvTable, describe, render_differential
-    from bc_sam.models.bc_sam import BCSam
-    from bc_sam.networks.sam.compiling import WORTH_COMPILING
+    from bc_sam.cli.output import describe, render_differential
+    from bc_sam.models.auto import load_model
+    from bc_sam.models.prediction_table import PredictionTable
 
-    loaded = BCSam.from_pretrained(model, revision=revision, dtype=dtype, classifiers=[classifier or "default"])
-    if among:
-        loaded.choose_among(read_labels(among))
-    if len(found) >= WORTH_COMPILING:
-        loaded.compile(batch_size)
-    predictions = loaded.stream(found.images, classifier=classifier, batch_size=batch_size)
+    allowed = read_labels(labels, among)
+    loaded = load_model(model, revision=revision, dtype=dtype, classifiers=[classifier or "default"])
+    if allowed:
+        loaded.restrict_labels(allowed)
+    _compile_if_worthwhile(loaded, found, batch_size)
+    predictions = loaded.stream(found.images, classifier=classifier, batch_size=batch_size, abstain=abstain)
+    given_by = classifier or loaded.config.default_classifier
     counts: Counter[str] = Counter()
     errors = []
     with csv.open("w", newline="") if csv else nullcontext() as file:
-        table = CsvTable(file, loaded.labels) if file else None
+        table = PredictionTable(file, loaded.labels) if file else None
         progress = tqdm(predictions, total=len(found), unit="cell", disable=len(found) == 1)
         for name, prediction in zip(found.names, progress, strict=True):
             tqdm.write(describe(name, prediction, loaded.labels), file=sys.stdout)
             if table:
-                table.add(name, prediction)
+                table.add(name, prediction, given_by=given_by)
             if prediction.error is not None:
                 errors.append(f"{name}: {prediction.error}")
             elif prediction.label is not None:
                 counts[prediction.label] += 1
     if counts.total() > 1:
         print(f"\n{render_differential(counts)}")
+    if unnamed := len(found) - counts.total() - len(errors):
+        print(f"\n{unnamed} without a name; look at {'them' if unnamed > 1 else 'it'} yourself.")
     for error in errors:
         print(f"not read: {error}", file=sys.stderr)
-    if not counts:
+    if len(errors) == len(found):
         raise typer.Exit(1)
 
 
@@ -77,7 +105,7 @@ def embed(
     batch_size: BatchSize = None,
     dtype: Dtype = "auto",
 ) -> None:
-    """Writes the latent of each cell: the numbers that the classifiers see."""
+    """Writes the embedding of each cell, on which the classifiers work. Unreadable images are reported and skipped."""
     from bc_sam.data.inputs import find_cells
 
     found = find_cells(cells)
@@ -85,23 +113,30 @@ def embed(
     import numpy as np
     from tqdm import tqdm
 
-    from bc_sam.models.bc_sam import BCSam
-    from bc_sam.networks.sam.compiling import WORTH_COMPILING
+    from bc_sam.models.auto import load_model
+    from bc_sam.models.inspection import inspect_cells
+    from bc_sam.models.observation import Parts
 
-    loaded = BCSam.from_pretrained(model, revision=revision, dtype=dtype, classifiers=["default"])
-    if len(found) >= WORTH_COMPILING:
-        loaded.compile(batch_size)
-    files, latents = [], []
-    predictions = loaded.stream(found.images, batch_size=batch_size)
-    for name, prediction in zip(found.names, tqdm(predictions, total=len(found), unit="cell"), strict=True):
-        if prediction.latent is None:
-            print(f"not read: {name}: {prediction.error}", file=sys.stderr)
+    loaded = load_model(model, revision=revision, dtype=dtype, classifiers=[])
+    _compile_if_worthwhile(loaded, found, batch_size)
+    files, embeddings = [], []
+    inspected = inspect_cells(loaded, found.images, Parts.EMBEDDINGS, batch_size=batch_size)
+    for name, cell in zip(found.names, tqdm(inspected, total=len(found), unit="cell"), strict=True):
+        if cell.observed is None:
+            print(f"not read: {name}: {cell.error}", file=sys.stderr)
         else:
             files.append(name)
-            latents.append(prediction.latent)
+            embeddings.append(cell.observed.embedding)
     if not files:
         raise typer.Exit(1)
-    np.savez(out, files=files, latents=np.stack(latents))
+    np.savez(out, files=files, latents=np.stack(embeddings))
+
+
+def _compile_if_worthwhile(model: "CellModel", found: "NamedCells", batch_size: int | None) -> None:
+    from bc_sam.networks.sam.compiling import WORTH_COMPILING
+
+    if len(found) >= WORTH_COMPILING:
+        model.compile(batch_size)
 
 
 @app.command(rich_help_panel="Cells")
@@ -113,7 +148,7 @@ def attention(
 ) -> None:
     """Draws where a network looks: the attention of SLCA, or of the shape-aware network, over each cell.
 
-    An image that cannot be read is named and does not stop the others.
+    Unreadable images are reported and skipped.
     """
     from bc_sam.data.inputs import find_cells
 
@@ -127,10 +162,10 @@ def attention(
     from bc_sam.data.images import read_image
     from bc_sam.errors import ImageError
     from bc_sam.evaluation.plots import attention_maps
-    from bc_sam.models.bc_sam import BCSam
+    from bc_sam.models.auto import load_model
     from bc_sam.models.comparison import with_attention
 
-    loaded = with_attention(BCSam.from_pretrained(model, revision=revision))
+    loaded = with_attention(load_model(model, revision=revision))
     out.mkdir(parents=True, exist_ok=True)
     pairs = iter(tqdm(zip(found.names, found.images, strict=True), total=len(found), unit="cell"))
     for number, some in enumerate(iter(lambda: list(islice(pairs, 12)), []), 1):

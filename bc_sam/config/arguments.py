@@ -1,9 +1,10 @@
 """What can be set: one frozen dataclass for each training stage, for the run, and for the model folder."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
-from bc_sam.config.base import PAPER_DECODER_CHANNELS, Precision, Protocol, require
+from bc_sam.config.base import PAPER_DECODER_CHANNELS, Precision, Protocol, Schedule, require
 from bc_sam.config.network import Method, NetworkArguments
 from bc_sam.utils.json_config import JsonConfig
 
@@ -44,6 +45,18 @@ class SegmentationArguments(JsonConfig):
         require(self.batch_size > 0, f"batch_size must be positive, not {self.batch_size}.")
         require(0 <= self.dice_weight <= 1, f"dice_weight must lie in 0..1, not {self.dice_weight}.")
 
+    def schedule(self) -> Schedule:
+        """Returns the optimization settings of the stage."""
+        return Schedule(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            warmup_epochs=self.warmup_epochs,
+            max_grad_norm=self.max_grad_norm,
+            patience=self.patience,
+        )
+
 
 @dataclass(frozen=True)
 class ViewArguments(JsonConfig):
@@ -56,23 +69,28 @@ class ViewArguments(JsonConfig):
         stain: Most strength of the change of stain, of which each view draws its share; 0 is none. At 0.8 a channel's
             optical density becomes 0.45 to 2.2 times what it was at most: nuclei are blue in one laboratory and red in
             another.
-        surroundings: Share of the views whose surroundings, the red cells, are stained in another way than the middle,
-            where the cell is, 0..1.
+        background_stain_prob: Probability, 0..1, that a view's background, the red cells, is stained differently from
+            the cell in its middle.
         slide: Most that a slide is darkened in a channel, optical density.
         focus: Strength of blur and sharpening, 0..1.
     """
+
+    renamed_keys: ClassVar[Mapping[str, str]] = {"surroundings": "background_stain_prob"}
 
     smallest: float = 0.7
     largest: float = 1.35
     shift: float = 0.06
     stain: float = 0.8
-    surroundings: float = 0.5
+    background_stain_prob: float = 0.5
     slide: float = 0.3
     focus: float = 0.9
 
     def __post_init__(self) -> None:
         require(0 < self.smallest <= self.largest, f"smallest must not exceed largest: {self.smallest}.")
-        require(0 <= self.surroundings <= 1, f"surroundings must be in 0..1, not {self.surroundings}.")
+        require(
+            0 <= self.background_stain_prob <= 1,
+            f"background_stain_prob must be in 0..1, not {self.background_stain_prob}.",
+        )
 
 
 @dataclass(frozen=True)
@@ -90,10 +108,15 @@ class PretrainingArguments(JsonConfig):
         label_smoothing: Share of each label that is spread over all classes, 0..1.
         teacher_epochs: Epochs of the teacher, a small convolutional network; 0 does without it.
         teacher_rate: Peak rate of the teacher.
-        teaching: Share of the teacher's word beside that of the label, 0..1.
-        evenness: How far small laboratories are seen more often: 0 as they come, 1 all as often.
+        distillation_weight: Weight of the teacher's prediction in the target, 0..1; the label has the rest.
+        sampling_temperature: 0 samples laboratories in proportion to their size, 1 samples them uniformly.
         view: How far the views go from the cells.
     """
+
+    renamed_keys: ClassVar[Mapping[str, str]] = {
+        "evenness": "sampling_temperature",
+        "teaching": "distillation_weight",
+    }
 
     window: int = 144
     window_epochs: int = 45
@@ -105,13 +128,18 @@ class PretrainingArguments(JsonConfig):
     label_smoothing: float = 0.1
     teacher_epochs: int = 35
     teacher_rate: float = 2e-3
-    teaching: float = 0.5
-    evenness: float = 0.5
+    distillation_weight: float = 0.5
+    sampling_temperature: float = 0.5
     view: ViewArguments = field(default_factory=ViewArguments)
 
     def __post_init__(self) -> None:
-        require(0 <= self.evenness <= 1, f"evenness must be in 0..1, not {self.evenness}.")
-        require(0 <= self.teaching <= 1, f"teaching must be in 0..1, not {self.teaching}.")
+        require(
+            0 <= self.sampling_temperature <= 1,
+            f"sampling_temperature must be in 0..1, not {self.sampling_temperature}.",
+        )
+        require(
+            0 <= self.distillation_weight <= 1, f"distillation_weight must be in 0..1, not {self.distillation_weight}."
+        )
 
 
 @dataclass(frozen=True)
@@ -156,13 +184,25 @@ class AutoencoderArguments(JsonConfig):
         require(self.target_size == 128, f"target_size must be 128, which the decoder makes; not {self.target_size}.")
         require(self.batch_size > 0, f"batch_size must be positive, not {self.batch_size}.")
 
+    def schedule(self) -> Schedule:
+        """Returns the optimization settings of the stage."""
+        return Schedule(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            warmup_steps=self.warmup_steps,
+            max_grad_norm=self.max_grad_norm,
+            patience=self.patience,
+        )
+
 
 @dataclass(frozen=True)
 class ClassifierArguments(JsonConfig):
     """Stage 3: classical classifiers on the latents (BC-SAM, section 2.3).
 
     Attributes:
-        names: Classifiers to fit; see `bc_sam.classifiers.fitting.CLASSIFIERS`.
+        names: Classifiers to fit; see `bc_sam.classifiers.kinds.KINDS`.
         default: The one that `predict` uses unless told otherwise.
         rendered: Rendered cells of each class, each of a laboratory of its own, from which the classifiers learn too
             that learn from all data sets; see `bc_sam.training.synthetic_cells`. The paper has none.
@@ -251,14 +291,16 @@ class AdaptationArguments(JsonConfig):
 
     Attributes:
         labels_per_class: Most labels of each class to learn from: ``None`` for all, 0 for none.
-        among: Labels that can occur in the new laboratory; empty for all. The adapted model chooses among them.
+        allowed_labels: Labels that can occur in the new laboratory; empty for all. It predicts no others.
         learn_from: ``"both"`` fits the classifiers on the old laboratories' stored latents and the new cells, each
             class of the new laboratory weighing as much as that of the old ones; ``"new"`` on the new cells alone.
         training: Numbers of the stages; its base, image size and latents are those of the model.
     """
 
+    renamed_keys: ClassVar[Mapping[str, str]] = {"among": "allowed_labels"}
+
     labels_per_class: int | None = None
-    among: tuple[str, ...] = ()
+    allowed_labels: tuple[str, ...] = ()
     learn_from: Literal["both", "new"] = "both"
     training: TrainingArguments = field(default_factory=_adaptation_training)
 

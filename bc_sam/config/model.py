@@ -2,11 +2,11 @@
 
 import re
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 from bc_sam.config.base import MOST, PAPER_DECODER_CHANNELS, require
 from bc_sam.config.labels import LABELS
-from bc_sam.config.network import NetworkConfig
+from bc_sam.config.network import Method, NetworkConfig
 from bc_sam.utils.json_config import JsonConfig
 
 #: Version of the layout of a model folder. A reader refuses a newer one.
@@ -40,8 +40,11 @@ class BCSamConfig(JsonConfig):
         versions: Version of each library that wrote the folder.
         files: SHA-256 of each file of the folder that is loaded, by its path in the folder.
         network: The network of a model of another method, which has neither adapter, autoencoder nor classifiers.
-        among: Labels that it chooses among; empty for all that it has learned. See `BCSam.choose_among`.
+        allowed_labels: Labels that predictions are restricted to; empty for all that it has learned. See
+            `bc_sam.models.base.CellModel.restrict_labels`. Called ``among`` in older files.
     """
+
+    renamed_keys: ClassVar = {"among": "allowed_labels"}
 
     labels: tuple[str, ...] = LABELS
     domains: tuple[str, ...] = ()
@@ -62,12 +65,17 @@ class BCSamConfig(JsonConfig):
     files: dict[str, str] = field(default_factory=dict)
     model_type: str = "bc_sam"
     network: NetworkConfig | None = None
-    among: tuple[str, ...] = ()
+    allowed_labels: tuple[str, ...] = ()
+
+    @property
+    def method(self) -> Method:
+        """How the model names cells: ``"bc-sam"``, or the method of its network."""
+        return "bc-sam" if self.network is None else self.network.method
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain data; what is not used is left out, as versions before there was any can read it then."""
+        """Returns plain data. Unset fields are omitted so that older versions can still read the config."""
         data = super().to_dict()
-        unused = {name for name in ("network", "among") if not data[name]}
+        unused = {name for name in ("network", "allowed_labels") if not data[name]}
         return {name: data[name] for name in data if name not in unused}
 
     def __post_init__(self) -> None:
@@ -94,8 +102,8 @@ class BCSamConfig(JsonConfig):
         if self.network is not None:
             require(self.network.classes[-1] < len(self.labels), "The network names classes that have no label.")
             require(not self.classifiers, "A network has no classifiers beside itself.")
-        known = set(self.labels)
-        require(known.issuperset(self.among), f"The model chooses among {self.among}, not all of which it knows.")
+        unknown = [label for label in self.allowed_labels if label not in self.labels]
+        require(not unknown, f"allowed_labels must be labels of the model, which {', '.join(unknown)} is not.")
         for name in self.files:
             inside = re.fullmatch(r"(\w[\w.-]*/)*\w[\w.-]*", name) is not None
             require(inside, f"{name!r} is no path of a file in the model folder.")

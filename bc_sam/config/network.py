@@ -1,9 +1,10 @@
 """What can be set of a comparison system, and what of it goes into a model's ``config.json``: sizes, and no names."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
-from bc_sam.config.base import require
+from bc_sam.config.base import Optimizer, Schedule, require
 from bc_sam.errors import ConfigError
 from bc_sam.utils.json_config import JsonConfig
 
@@ -17,7 +18,7 @@ IMAGENET_STD = (58.395, 57.12, 57.375)
 #: What a run trains: the method of this package, or a network that it is compared with.
 Method = Literal["bc-sam", "slca", "shape-aware", "resnet"]
 
-#: What an ablation leaves out of a network.
+#: Part that an ablation removes from a network.
 Part = Literal["nothing", "attention", "mask"]
 
 #: The families of transformers that a backbone may be of, and the sizes that are read of each.
@@ -143,18 +144,20 @@ class NetworkConfig(JsonConfig):
         mask_backbone: Backbone of the mask, of the shape-aware network alone.
         classes: Index of the label that each of its outputs stands for, ascending.
         input_size: Side of the square that the backbones see, pixels.
-        left_out: What an ablation leaves out.
+        ablation: Part that is removed from the network in an ablation; ``"nothing"`` for the whole network.
         grid: Side of the grid of places that SLCA weighs channels at.
         reduction: Of SLCA: the channels within the module are the backbone's divided by this.
         sam_channels: Channels of the features of SAM's encoder; 0 where no SAM belongs to the model.
     """
+
+    renamed_keys: ClassVar[Mapping[str, str]] = {"left_out": "ablation"}
 
     method: Literal["slca", "shape-aware", "resnet"]
     image_backbone: BackboneConfig | None
     mask_backbone: BackboneConfig | None = None
     classes: tuple[int, ...] = (0, 1)
     input_size: int = 224
-    left_out: Part = "nothing"
+    ablation: Part = "nothing"
     grid: int = 4
     reduction: int = 16
     sam_channels: int = 0
@@ -171,18 +174,18 @@ class NetworkConfig(JsonConfig):
         shape_aware = self.method == "shape-aware"
         require(shape_aware or self.image_backbone is not None, f"{self.method} needs an image backbone.")
         require((self.mask_backbone is not None) == self.needs_masks, "mask_backbone does not go with the method.")
-        require(self.left_out != "mask" or shape_aware, "Only the shape-aware network has a mask to leave out.")
+        require(self.ablation != "mask" or shape_aware, "Only the shape-aware network has a mask to leave out.")
         require(bool(self.sam_channels) == self.needs_sam, "sam_channels does not go with the method.")
 
     @property
     def needs_masks(self) -> bool:
         """Whether the network sees a mask of the cell."""
-        return self.method == "shape-aware" and self.left_out != "mask"
+        return self.method == "shape-aware" and self.ablation != "mask"
 
     @property
     def needs_maps(self) -> bool:
         """Whether the network sees the features of SAM's encoder."""
-        return self.image_backbone is None or (self.method == "slca" and self.left_out == "nothing")
+        return self.image_backbone is None or (self.method == "slca" and self.ablation == "nothing")
 
     @property
     def needs_sam(self) -> bool:
@@ -198,7 +201,7 @@ class NetworkArguments(JsonConfig):
         image_backbone: A Hub id or folder of an image classifier of transformers, of a family of `BACKBONE_SIZES`;
             ``"tiny:FAMILY"`` for a new small one; ``"sam"`` for the frozen encoder of SAM (shape-aware only).
         mask_backbone: The same for the mask (shape-aware only).
-        left_out: Ablation: ``"nothing"``, ``"attention"``, or ``"mask"`` (shape-aware only).
+        ablation: Part to remove: ``"nothing"``, ``"attention"``, or ``"mask"`` (shape-aware only).
         grid: Of SLCA: side of the grid of places.
         reduction: Of SLCA: how far the channels are reduced within the module.
         learn_masks: Whether SAM learns masks first, by stage 1. A frozen SAM without trained weights sees nothing.
@@ -216,9 +219,11 @@ class NetworkArguments(JsonConfig):
         patience: Epochs without a better validation loss after which to stop; ``None`` goes on.
     """
 
+    renamed_keys: ClassVar[Mapping[str, str]] = {"left_out": "ablation"}
+
     image_backbone: str = "microsoft/resnet-50"
     mask_backbone: str = "microsoft/resnet-34"
-    left_out: Part = "nothing"
+    ablation: Part = "nothing"
     grid: int = 4
     reduction: int = 16
     learn_masks: bool = False
@@ -226,7 +231,7 @@ class NetworkArguments(JsonConfig):
     epochs: int = 50
     warmup_epochs: int = 3
     batch_size: int = 32
-    optimizer: Literal["adamw", "sgd"] = "adamw"
+    optimizer: Optimizer = "adamw"
     learning_rate: float = 1e-4
     weight_decay: float = 0.05
     label_smoothing: float = 0.0
@@ -239,19 +244,32 @@ class NetworkArguments(JsonConfig):
         require(self.batch_size > 0, f"batch_size must be positive, not {self.batch_size}.")
         require(0 <= self.label_smoothing < 1, f"label_smoothing must lie in 0..1, not {self.label_smoothing}.")
 
+    def schedule(self) -> Schedule:
+        """Returns the optimization settings of the network's training."""
+        return Schedule(
+            epochs=self.epochs,
+            batch_size=self.batch_size,
+            learning_rate=self.learning_rate,
+            weight_decay=self.weight_decay,
+            warmup_epochs=self.warmup_epochs,
+            max_grad_norm=self.max_grad_norm,
+            patience=self.patience,
+            optimizer=self.optimizer,
+        )
+
     def needs_masks(self, method: Method) -> bool:
         """Whether the network of a method sees a mask of the cell."""
-        return method == "shape-aware" and self.left_out != "mask"
+        return method == "shape-aware" and self.ablation != "mask"
 
     def needs_maps(self, method: Method) -> bool:
         """Whether it sees the features of SAM's encoder."""
-        return self.image_backbone == SAM or (method == "slca" and self.left_out == "nothing")
+        return self.image_backbone == SAM or (method == "slca" and self.ablation == "nothing")
 
     def needs_sam(self, method: Method) -> bool:
         """Whether it needs a SAM: for its features, or to draw the mask."""
         return self.needs_masks(method) or self.needs_maps(method)
 
     def variant(self, method: Method) -> str:
-        """What the method is called in tables: with what is left out of it, and whether SAM is its backbone."""
-        without = "" if self.left_out == "nothing" else f" without {self.left_out}"
+        """Name of the method in tables, including its ablation and whether SAM is its backbone."""
+        without = "" if self.ablation == "nothing" else f" without {self.ablation}"
         return f"{method}{without}{' on sam' if self.image_backbone == SAM else ''}"

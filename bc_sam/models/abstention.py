@@ -1,46 +1,35 @@
-"""Whether to name a cell or to leave it to a person, and why, in plain words."""
+"""Whether to name a cell or to leave it to a person, and why: one decision for code, command line and page."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from bc_sam.data.mask_quality import doubt
-from bc_sam.models.inspection import Inspection
+from bc_sam.data.mask_quality import NO_CELL, mask_problem
+from bc_sam.models.observation import ObservedCell
 
-#: Least probability of a name that is given, and most novelty (see `bc_sam.classifiers.ood`) of a cell that is named.
-#: A name that is given is likelier than all others together. Of the 263 cells of the validation of bc-sam-tiny, which
-#: chose this, 93 % are named then, 83 % of these rightly, and 81 % of all would be; of 612 cells of Acevedo-20 in no
-#: stage, 92 %, 84 % and 82 %.
+#: Default thresholds. A name that is given is more probable than all others together. They were chosen on the 263
+#: validation cells of bc-sam-tiny, of which 93 % are named, 83 % of these correctly (81 % if all were named). On 612
+#: cells of Acevedo-20 that no stage had seen, the figures are 92 %, 84 % and 82 %.
 LEAST_PROBABILITY = 0.5
-MOST_NOVELTY = 0.99
+MOST_OOD = 0.99
 
-# A name is doubtful unless more than this share of the classifiers find it the likeliest: without a majority, a vote
-# of them might be for another. Measured with the six of bc-sam-tiny on the 658 cells of Matek-19 and Acevedo-20 that
-# no stage had seen: 41 names of logistic regression had no majority. Of these 46 % were right, of the others 84 %.
-# Four of six are a majority, of which most were right (21 of 34): to doubt these as well would find 13 errors more,
-# for 21 more second looks in vain.
-_MAJORITY = 0.5
-
-# What `doubt` says of a mask that is none of a cell.
-_NO_CELL = ("no cell found", "the cell is too small")
-
-# A cell that fills less of the image than this may be a platelet, which is none of the classes. By bc-sam-tiny's
-# outlines 61 % of 72 platelets of Acevedo-20 are smaller, and 2 % of the erythroblasts, the smallest of the cells.
+# A cell that covers less of the image may be a platelet, which is none of the classes. By the masks of bc-sam-tiny
+# 61 % of 72 platelets of Acevedo-20 are smaller, and 2 % of the erythroblasts, which are the smallest cells.
 _PLATELET = 0.032
 
 
 @dataclass(frozen=True)
-class Limits:
-    """When to leave a cell without a name.
+class RejectionThresholds:
+    """When to give a cell no name.
 
     Attributes:
-        probability: Least probability of the likeliest name, 0..1.
-        novelty: Most novelty, 0..1.
+        probability: A name less probable than this, 0..1, is not given.
+        ood: A cell with an out-of-distribution score above this, 0..1, gets no name.
     """
 
     probability: float = LEAST_PROBABILITY
-    novelty: float = MOST_NOVELTY
+    ood: float = MOST_OOD
 
 
 @dataclass(frozen=True)
@@ -48,8 +37,8 @@ class Reason:
     """What speaks against naming a cell.
 
     Attributes:
-        text: A sentence or two.
-        abstain: Whether it is reason enough to give no name.
+        text: One or two sentences.
+        abstain: Whether it is reason enough to give no name; otherwise the name should be checked.
         short: Two or three words, for a table.
     """
 
@@ -59,13 +48,13 @@ class Reason:
 
 
 @dataclass(frozen=True)
-class Assessment:
-    """What is said of a cell.
+class Decision:
+    """Whether a cell gets a name.
 
     Attributes:
-        label: Index of the likeliest label, of which `probability` is that of the classifier.
-        probability: 0..1.
-        reasons: What speaks against it, the strongest first.
+        label: Index of the most probable label.
+        probability: Its probability, 0..1.
+        reasons: What speaks against the name, the strongest first.
     """
 
     label: int
@@ -74,97 +63,84 @@ class Assessment:
 
     @property
     def abstain(self) -> bool:
-        """Whether the cell is to be left to a person."""
+        """Whether the cell gets no name."""
         return any(reason.abstain for reason in self.reasons)
 
     @property
     def check(self) -> bool:
-        """Whether the cell has a name that a person should check."""
+        """Whether the cell gets a name that a person should check."""
         return bool(self.reasons) and not self.abstain
 
 
-def shows_cell(inspection: Inspection) -> bool:
-    """Returns whether there is a cell in the picture at all, of which anything could be said."""
-    return not inspection.blank and doubt(inspection.mask) not in _NO_CELL
+def shows_cell(observed: ObservedCell) -> bool:
+    """Returns whether there is a cell in the image; without one, a classifier's answer means nothing."""
+    return not observed.blank and (observed.mask is None or mask_problem(observed.mask) not in NO_CELL)
 
 
-def image_reasons(inspection: Inspection) -> tuple[Reason, ...]:
-    """Returns what the picture alone gives to doubt, whatever the classifiers say."""
-    return tuple(_image_reasons(inspection))
+def image_reasons(observed: ObservedCell) -> tuple[Reason, ...]:
+    """Returns what the image alone gives against a name, whatever the classifier says.
+
+    Without a mask, as of a model that predicts none, only the image's quality counts.
+    """
+    return tuple(_image_reasons(observed))
 
 
-def _image_reasons(inspection: Inspection) -> Iterator[Reason]:
-    if inspection.blank:
+def _image_reasons(observed: ObservedCell) -> Iterator[Reason]:
+    if observed.blank:
         yield Reason("The image shows nothing. Give a photograph of one cell.", True, "blank")
         return
-    wrong = doubt(inspection.mask)
-    if not shows_cell(inspection):
+    if not shows_cell(observed):
         yield Reason("No cell was found. Give a photograph of one cell, which fills much of it.", True, "no cell")
         return
-    if inspection.mask.mean() < _PLATELET:
+    mask, found = observed.mask, observed.n_cells
+    if mask is not None and mask.mean() < _PLATELET:
         yield Reason("It is very small: perhaps a platelet, which the model does not know.", True, "very small")
-    if inspection.cells > 1:
-        found = inspection.cells
+    if found is not None and found > 1:
         yield Reason(f"There seem to be {found} cells. Crop the image to one of them.", True, f"{found} cells")
-    if inspection.blurred:
+    if observed.blurred:
         yield Reason("The image is out of focus. Photograph the cell again.", True, "blurred")
-    if wrong is not None:
-        yield Reason(f"Check the outline: {wrong}.", False, "check outline")
+    if mask is not None and (problem := mask_problem(mask)) is not None:
+        yield Reason(f"Check the outline: {problem}.", False, "check outline")
 
 
-def assess(
+def decide(
     probabilities: np.ndarray,
-    novelty: float | None,
+    ood: float | None,
     from_image: Sequence[Reason] = (),
-    limits: Limits | None = None,
-    of_all: Mapping[str, np.ndarray] | None = None,
-) -> Assessment:
-    """Says whether to name a cell, and whether a person should check the name.
+    thresholds: RejectionThresholds | None = None,
+) -> Decision:
+    """Decides whether to name a cell, and whether a person should check the name.
 
     Args:
         probabilities: (n_labels,) of one classifier.
-        novelty: See `bc_sam.classifiers.ood.NoveltyScale`; ``None`` where the model stores no cells.
+        ood: Out-of-distribution score, 0..1; ``None`` if the model has no reference embeddings to compare with.
         from_image: See `image_reasons`.
-        limits: When to abstain.
-        of_all: What every classifier says, this one included, (n_labels,) each; ``None`` where only one was asked.
-            That they disagree makes a name doubtful, but is no reason to give none.
+        thresholds: When to abstain; by default those of `RejectionThresholds`.
 
     Example:
-        >>> assess(np.array([0.2] * 5), 0.2).abstain
+        >>> decide(np.array([0.2] * 5), 0.2).abstain
         True
-        >>> rf, svm = np.array([0.1, 0.8, 0.1]), np.array([0.7, 0.2, 0.1])
-        >>> said = assess(rf, 0.2, of_all={"rf": rf, "svm": svm})
-        >>> said.abstain, said.check
-        (False, True)
+        >>> decide(np.array([0.1, 0.8, 0.1]), 0.2).abstain
+        False
     """
-    limits = limits or Limits()
+    thresholds = thresholds or RejectionThresholds()
     label = int(probabilities.argmax())
     probability = float(probabilities[label])
     reasons = [reason for reason in from_image if reason.abstain]
-    if novelty is not None and novelty > limits.novelty:
-        reasons.append(Reason(_unlike(novelty), True, "unlike all seen"))
-    if probability < limits.probability:
-        best, asked_for = _percent(probability), _percent(limits.probability)
-        text = f"No name is likely enough: the best has {best}, and {asked_for} are asked for."
+    if ood is not None and ood > thresholds.ood:
+        reasons.append(Reason(_unlike(ood), True, "unlike all seen"))
+    if probability < thresholds.probability:
+        best, required = _percent(probability), _percent(thresholds.probability)
+        text = f"No name is probable enough: the best has {best}, and {required} are required."
         reasons.append(Reason(text, True, "unsure"))
-    agreeing, asked = agreement(of_all or {}, label), len(of_all or {})
-    bad_image = any(reason.abstain for reason in from_image)  # of which the classifiers cannot but disagree
-    if not bad_image and agreeing < asked and agreeing <= _MAJORITY * asked:
-        text = f"The classifiers disagree: {agreeing} of {asked} find this name the likeliest. Look at the cell again."
-        reasons.append(Reason(text, False, f"{agreeing} of {asked} agree"))
     reasons += [reason for reason in from_image if not reason.abstain]
-    return Assessment(label, probability, tuple(reasons))
+    return Decision(label, probability, tuple(reasons))
 
 
 def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def _unlike(novelty: float) -> str:
-    share = "than every cell" if novelty >= 1 else f"than {100 * novelty:.1f} % of the cells"
-    return f"The image is unlike what the model learned from: farther away {share} it stores."
-
-
-def agreement(probabilities: Mapping[str, np.ndarray], label: int) -> int:
-    """Returns how many classifiers find a label the likeliest."""
-    return sum(int(row.argmax()) == label for row in probabilities.values())
+def _unlike(ood: float) -> str:
+    share = "than every reference cell" if ood >= 1 else f"than {100 * ood:.1f} % of the reference cells"
+    return f"The image is unlike the training cells: it lies farther from them {share}."

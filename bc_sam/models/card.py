@@ -220,7 +220,7 @@ def _what_it_is(config: BCSamConfig) -> str:
         "the cell, another its mask, and shape attention joins them",
         "resnet": "an image classifier, fine-tuned as it is",
     }
-    without = "" if network.left_out == "nothing" else f" Here without {network.left_out}."
+    without = "" if network.ablation == "nothing" else f" Here without {network.ablation}."
     return (
         f"Names single blood cells by {methods[network.method]}.{without} In the library `bc_sam`, as a comparison "
         "for [BC-SAM](https://arxiv.org/abs/2408.06716)."

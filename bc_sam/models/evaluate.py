@@ -1,4 +1,4 @@
-"""How a finished model does on labelled cells that it is given."""
+"""Measures a finished model on labelled cells."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -10,22 +10,24 @@ from bc_sam.data.cells import require_labels
 from bc_sam.errors import DataError
 from bc_sam.evaluation.metrics import score
 from bc_sam.evaluation.results import ALL, Evaluation, PairResult
-from bc_sam.models.bc_sam import BCSam
+from bc_sam.models.base import CellModel
+from bc_sam.models.inspection import inspect_cells
+from bc_sam.models.observation import Parts
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 
-def evaluate_model(model: BCSam, datasets: Sequence["Dataset"], *, batch_size: int | None = None) -> Evaluation:
-    """Tests every classifier of a model on labelled data sets; images that cannot be read are noted.
+def evaluate_model(model: CellModel, datasets: Sequence["Dataset"], *, batch_size: int | None = None) -> Evaluation:
+    """Tests every classifier of a model on labelled data sets. Unreadable images are skipped and noted.
 
     Args:
-        model: The model, as it is. Whether it learned from these very cells is for the caller to know.
+        model: The model. It is for the caller to know whether it was trained on these very cells.
         datasets: As the loaders of `bc_sam.data` return them.
-        batch_size: Images a step; by default what suits the device.
+        batch_size: Images a batch; by default what suits the device.
 
     Raises:
-        DataError: If a data set has no labelled image that can be read, or is of other cells than the model.
+        DataError: If a data set has no labelled image that can be read, or has other classes than the model.
     """
     pairs: list[PairResult] = []
     counts: dict[str, dict[str, int]] = {}
@@ -33,40 +35,41 @@ def evaluate_model(model: BCSam, datasets: Sequence["Dataset"], *, batch_size: i
     for dataset in datasets:
         require_labels(dataset, model.labels)
         domain = dataset[0]["domain"]
-        latents, labels, unreadable = _labelled_latents(model, dataset, batch_size)
+        embeddings, labels, unreadable = _labelled_embeddings(model, dataset, batch_size)
         notes += unreadable
         names, numbers = np.unique(labels, return_counts=True)
         counts[domain] = {model.labels[i]: int(n) for i, n in zip(names, numbers, strict=True)}
         for name, classifier in model.classifiers.items():
-            if len(classifier.among) < len(classifier.classes):
-                chosen = ", ".join(model.labels[label] for label in classifier.among)
-                notes.append(f"{name} chose among {chosen} only.")
+            if len(classifier.allowed_labels) < len(classifier.classes):
+                allowed = ", ".join(model.labels[label] for label in classifier.allowed_labels)
+                notes.append(f"{name} was restricted to the labels {allowed}.")
             identity = {"classifier": name, "source": ALL, "target": domain, "fold": 0, "n_train": 0}
             pairs.append(
-                score(classifier.predict_proba(latents), labels, classifier.classes, model.labels, **identity)
+                score(classifier.predict_proba(embeddings), labels, classifier.classes, model.labels, **identity)
             )
     return Evaluation("external", list(model.labels), list(counts), 0, 1, pairs=pairs, counts=counts, notes=notes)
 
 
-def _labelled_latents(
-    model: BCSam, dataset: "Dataset", batch_size: int | None
+def _labelled_embeddings(
+    model: CellModel, dataset: "Dataset", batch_size: int | None
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Latents and labels of the readable, labelled images of a data set, and the names of those left out."""
+    """Embeddings and labels of the readable, labelled images of a data set, and a note on each unreadable one."""
     from datasets import Image
 
     cells = dataset.cast_column("image", Image(decode=False)).filter(
         lambda label: label is not None, input_columns="label"
     )
-    predictions = model.stream((cell["image"] for cell in cells), batch_size=batch_size)
-    latents, labels, unreadable = [], [], []
+    images = (cell["image"] for cell in cells)
+    inspected = inspect_cells(model, images, Parts.EMBEDDINGS, batch_size=batch_size)
+    embeddings, labels, unreadable = [], [], []
     with tqdm(total=len(cells), desc=dataset[0]["domain"], unit="image") as progress:
-        for label, file, prediction in zip(cells["label"], cells["file"], predictions, strict=True):
-            if prediction.latent is not None:
-                latents.append(prediction.latent)
+        for label, file, cell in zip(cells["label"], cells["file"], inspected, strict=True):
+            if cell.observed is not None and cell.observed.embedding is not None:
+                embeddings.append(cell.observed.embedding)
                 labels.append(label)
             else:
-                unreadable.append(f"Could not be read and was left out: {file}: {prediction.error}")
+                unreadable.append(f"Unreadable, skipped: {file}: {cell.error}")
             progress.update()
     if not labels:
         raise DataError(f"{dataset[0]['domain']} has no labelled image that can be read, so nothing can be measured.")
-    return np.stack(latents), np.array(labels), unreadable
+    return np.stack(embeddings), np.array(labels), unreadable

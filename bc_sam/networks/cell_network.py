@@ -59,7 +59,7 @@ def new_network(
         mask_backbone=None if mask is None else mask.config,
         classes=tuple(int(index) for index in classes),
         input_size=arguments.input_size,
-        left_out=arguments.left_out,
+        ablation=arguments.ablation,
         grid=arguments.grid,
         reduction=arguments.reduction,
         sam_channels=sam_channels if arguments.needs_sam(method) else 0,
@@ -142,7 +142,7 @@ def _empty(config: NetworkConfig) -> CellNetwork:
 def _assemble(config: NetworkConfig, image: Backbone | None, mask: Backbone | None) -> CellNetwork:
     n_classes = len(config.classes)
     if config.method == "shape-aware":
-        return ShapeAwareNetwork(image or config.sam_channels, mask, n_classes, attention=config.left_out == "nothing")
+        return ShapeAwareNetwork(image or config.sam_channels, mask, n_classes, attention=config.ablation == "nothing")
     assert image is not None
     attention = None
     if config.needs_maps:

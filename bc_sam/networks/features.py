@@ -76,11 +76,20 @@ def encode_pixels(sam: SamModel, config: BCSamConfig, pixels: np.ndarray) -> Ten
 
 
 @torch.inference_mode()
-def predict_masks(sam: SamModel, config: BCSamConfig, features: Tensor) -> np.ndarray:
-    """Returns the cell in each image, the largest part of its mask: (B, S, S) bool; all false where none is seen."""
+def predict_foreground(sam: SamModel, config: BCSamConfig, features: Tensor) -> np.ndarray:
+    """Returns what belongs to cells in each image, every component of the mask: (B, S, S) bool."""
     logits = cell_logits(sam, features, mask_tokens=config.mask_tokens)
-    masks = upsample_logits(logits, config.image_size) > 0
-    return np.stack([largest_component(mask) for mask in masks.cpu().numpy()])
+    return (upsample_logits(logits, config.image_size) > 0).cpu().numpy()
+
+
+def predict_masks(sam: SamModel, config: BCSamConfig, features: Tensor) -> np.ndarray:
+    """Returns the cell in each image, the largest component of its mask: (B, S, S) bool, all false if empty."""
+    return largest_components(predict_foreground(sam, config, features))
+
+
+def largest_components(masks: np.ndarray) -> np.ndarray:
+    """Keeps the largest connected component of each mask (B, S, S) bool."""
+    return np.stack([largest_component(mask) for mask in masks])
 
 
 def extract_features(

@@ -7,9 +7,10 @@ from typing import Any
 import gradio as gr
 from starlette.middleware import Middleware
 
-from bc_sam.models.bc_sam import BCSam
+from bc_sam.models.auto import load_model
+from bc_sam.models.base import CellModel
 from bc_sam.space.server.settings import PageSettings, page_settings
-from bc_sam.space.server.upload_requests import SeparateUploads, UploadLimit
+from bc_sam.space.server.upload_requests import SeparateUploads, UploadedFilesOnly, UploadLimit
 from bc_sam.space.server.uploads import UploadFolder
 from bc_sam.space.tabs.cell_tab import cell_tab
 from bc_sam.space.tabs.controls import Controls
@@ -18,7 +19,7 @@ from bc_sam.space.tabs.model_tab import model_tab
 from bc_sam.space.tabs.slide_tab import slide_tab
 from bc_sam.space.views.loaded_models import LoadedModel, Models
 from bc_sam.space.views.markup import asset
-from bc_sam.utils.hub import public_name
+from bc_sam.utils.hub import display_name
 
 _HEAD = """# Which blood cell is it?
 
@@ -27,7 +28,7 @@ Names single white blood cells from photographs of stained smears, and says when
 _WARNING = "Research software. **Not a medical device, not for diagnosis.** What you drop is not kept."
 
 
-def build(model: BCSam, settings: PageSettings | None = None, name: str = "this model") -> gr.Blocks:
+def build(model: CellModel, settings: PageSettings | None = None, name: str = "this model") -> gr.Blocks:
     """Lays out the page.
 
     Args:
@@ -56,12 +57,17 @@ def build(model: BCSam, settings: PageSettings | None = None, name: str = "this 
 
 def launch_options(settings: PageSettings) -> dict[str, Any]:
     """Returns how the page is launched: its look, and the limits that Gradio enforces."""
+    middleware = [
+        Middleware(UploadLimit, settings=settings),
+        Middleware(SeparateUploads),
+        Middleware(UploadedFilesOnly),
+    ]
     return {
         "theme": _theme(),
         "css": asset("page.css"),
         "head": f"<script>{asset('page.js')}</script>",
         "max_file_size": settings.max_file_bytes,
-        "app_kwargs": {"middleware": [Middleware(UploadLimit, settings=settings), Middleware(SeparateUploads)]},
+        "app_kwargs": {"middleware": middleware},
         "show_error": False,
         "run_history": False,
         "enable_monitoring": False,
@@ -88,6 +94,6 @@ def serve(source: str, **options: Any) -> None:
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the uploads are removed then too
     settings = page_settings()
-    model = BCSam.from_pretrained(source, device="cpu")
+    model = load_model(source, device="cpu")
     with UploadFolder(settings.keep_seconds):
-        build(model, settings, public_name(source)).launch(**launch_options(settings) | options)
+        build(model, settings, display_name(source)).launch(**launch_options(settings) | options)

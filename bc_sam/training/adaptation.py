@@ -1,68 +1,62 @@
-"""A finished model meets a new laboratory: with its labels or without, with hand masks or without."""
+"""Adaptation of a trained model to a new laboratory, with or without labels and annotated masks."""
 
 import copy
 import csv
 import logging
 import shutil
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Self
 
 import numpy as np
+from datasets import Dataset
 from peft import PeftModel
 
-from bc_sam.classifiers.fitting import LatentClassifier, fit_classifiers, limit_classifiers
 from bc_sam.classifiers.reference_latents import ReferenceLatents
 from bc_sam.config.arguments import AdaptationArguments
 from bc_sam.data.cells import require_labels
-from bc_sam.data.mask_quality import doubt
-from bc_sam.data.sources import load_cells
+from bc_sam.data.mask_quality import mask_problem
 from bc_sam.data.splits import assign_folds
-from bc_sam.data.store import CellStore, store_cells
-from bc_sam.data.survey import Survey, survey_cells
 from bc_sam.errors import BCSamError, DataError
-from bc_sam.evaluation.comparison import Comparison, compare
-from bc_sam.evaluation.metrics import score
-from bc_sam.evaluation.results import ALL, Evaluation
+from bc_sam.evaluation.comparison import Comparison
+from bc_sam.models.auto import load_model
 from bc_sam.models.bc_sam import BCSam
-from bc_sam.models.training_record import DataRecord, TrainingRecord
 from bc_sam.networks.autoencoder import CrossDomainAutoencoder
 from bc_sam.networks.feature_store import FeatureStore
 from bc_sam.networks.features import embed_features
 from bc_sam.networks.precision import dtype_of
 from bc_sam.networks.sam.lora import make_trainable
-from bc_sam.training.engine.accelerator import start_accelerator
+from bc_sam.training.adapted_classifiers import AdaptedClassifiers, NewLatents
 from bc_sam.training.environment import environment
-from bc_sam.training.pipeline import Stages
-from bc_sam.training.run import claim_folder
+from bc_sam.training.pipeline import TrainingPipeline
+from bc_sam.training.run import DataSources, Run, lock_run_folder
 from bc_sam.training.steps.train_autoencoder import Anchor
-from bc_sam.utils.hub import is_hub_id, public_name
+from bc_sam.utils.hub import display_name
 from bc_sam.utils.json_config import JsonConfig
 
 logger = logging.getLogger(__name__)
 
-#: Hand masks from which on the adapter learns on.
+#: Fewest annotated masks from which the adapter is fine-tuned further.
 ENOUGH_MASKS = 10
 
-#: Most times that a cell of the new laboratory is shown to a classifier.
-MOST_WEIGHT = 20
+_CONFIG, _RESULT, _DOUBTFUL = "adaptation.json", "result.json", "doubtful.csv"
 
 
 @dataclass(frozen=True)
 class AdaptationConfig(JsonConfig):
-    """What was asked of an adaptation; the file ``adaptation.json``.
+    """The config of an adaptation; the file ``adaptation.json``.
 
     Attributes:
         model: The model to start from: a folder or a Hub id.
         data: The new laboratory as ``NAME=SOURCE``; see `bc_sam.data.sources.load_cells`.
         revision: Branch, tag or commit of the model on the Hub.
-        masks: CSV file that ties images to hand masks.
-        label_map: Canonical class of each of a folder's own names; ``None`` leaves it out.
+        masks: CSV file that pairs images with annotated masks.
+        label_map: Canonical class of each of a folder's own class names; ``None`` skips the folder.
         group_pattern: Regular expression whose first group on a file name is the slide.
         log_with: Trackers that Accelerate is to log to.
-        arguments: Numbers of the adaptation.
+        arguments: Settings of the adaptation.
     """
 
     model: str
@@ -77,15 +71,15 @@ class AdaptationConfig(JsonConfig):
 
 @dataclass(frozen=True)
 class AdaptationResult(JsonConfig):
-    """What came of an adaptation; the file ``result.json``.
+    """The outcome of an adaptation; the file ``result.json``.
 
     Attributes:
         learned: Cells that it learned from.
-        labelled: Those of them whose label it was shown.
+        labelled: Those of them whose label was used.
         held_out: Cells that it was tested on.
-        masks: Hand masks that the adapter learned from; with none it stayed as it was.
+        masks: Annotated masks among the cells that it learned from; the adapter is unchanged if they are few.
         doubtful: Images whose predicted mask is probably wrong; they are listed in ``doubtful.csv``.
-        comparisons: Each classifier before and after; none where no held-out cell has a label.
+        comparisons: Each classifier before and after; none if no held-out cell has a label.
     """
 
     learned: int
@@ -96,12 +90,12 @@ class AdaptationResult(JsonConfig):
     comparisons: list[Comparison]
 
 
-class Adaptation:
-    """A run folder of one adaptation, which can be left at any time and taken up again.
+class Adaptation(Run):
+    """A run folder of one adaptation that can be left at any time and resumed.
 
     ::
 
-        adaptation.json     what was asked
+        adaptation.json     the config
         model/              the adapted model
         result.json         before and after
         doubtful.csv        images whose mask is probably wrong
@@ -109,308 +103,204 @@ class Adaptation:
 
     Args:
         folder: The run folder.
-        config: What was asked.
+        config: Model, data and settings.
+
+    Raises:
+        BCSamError: If the model stores no embeddings or has no classifiers, or is not a BC-SAM.
+
+    Example:
+        ::
+
+            adaptation = Adaptation.create("runs/ours", AdaptationConfig("runs/mine", "ours=cells/"))
+            for comparison in adaptation.run().comparisons:
+                print(comparison.verdict)
     """
 
     def __init__(self, folder: Path, config: AdaptationConfig) -> None:
-        self.folder = folder
+        sources = DataSources((config.data,), config.masks, config.label_map, config.group_pattern)
+        super().__init__(folder, config.arguments.training, sources, log_with=config.log_with)
         self.config = config
-        self.arguments = config.arguments
-        training = self.arguments.training
-        self.accelerator, self.precision = start_accelerator(training, folder, config.log_with)
         device = self.accelerator.device
         dtype = dtype_of(self.precision, device)
-        self.model = BCSam.from_pretrained(config.model, revision=config.revision, device=device, dtype=dtype)
-        if self.model.reference is None or not self.model.classifiers:
-            raise BCSamError(f"{config.model} stores no latents, or no classifiers, so it cannot be adapted.")
-        if self.arguments.among:
-            self.model.choose_among(self.arguments.among)
+        model = load_model(config.model, revision=config.revision, device=device, dtype=dtype)
+        if not isinstance(model, BCSam) or model.reference is None or not model.classifiers:
+            raise BCSamError(f"{config.model} stores no embeddings, or no classifiers, so it cannot be adapted.")
+        self.model = model
+        self.reference: ReferenceLatents = model.reference
+        if config.arguments.allowed_labels:
+            self.model.restrict_labels(config.arguments.allowed_labels)
 
     @classmethod
     def create(cls, folder: str | Path, config: AdaptationConfig) -> Self:
-        """Starts an adaptation, or takes up one of the same configuration.
+        """Starts an adaptation, or resumes one with the same config.
 
         Raises:
             BCSamError: If the folder holds something else.
         """
         folder = Path(folder)
-        claim_folder(folder, "adaptation.json", config)
+        lock_run_folder(folder, _CONFIG, config)
         return cls(folder, config)
 
     # ---- data ----
 
-    @cached_property
-    def cells(self) -> CellStore:
-        """The decoded cells of the new laboratory."""
-        config = self.config
-        with self.accelerator.main_process_first():
-            dataset = load_cells(
-                config.data,
-                masks=config.masks,
-                label_map=config.label_map or None,
-                group_pattern=config.group_pattern,
-            )
+    @property
+    def image_size(self) -> int:
+        """Side of the square that cells are stored at, pixels: that of the model."""
+        return self.model.config.image_size
+
+    def load_datasets(self) -> list[Dataset]:
+        """Loads the new laboratory, without decoding its images.
+
+        Raises:
+            DataError: If it has other classes than the model, or labels that were said not to occur.
+        """
+        datasets = super().load_datasets()
+        for dataset in datasets:
             require_labels(dataset, self.model.labels)
-            self._require_possible(dataset["label"])
-            return store_cells([dataset], self.folder / "work" / "cells", self.model.config.image_size)
+            self._require_allowed(dataset["label"])
+        return datasets
 
-    def _require_possible(self, given: Iterable[int | None]) -> None:
-        """Refuses labels of cells that were said not to occur."""
-        possible, labels = self.model.config.among, self.model.labels
+    def _require_allowed(self, given: Iterable[int | None]) -> None:
+        allowed, labels = self.model.config.allowed_labels, self.model.labels
         found = {labels[label] for label in given if label is not None}
-        if possible and (others := sorted(found.difference(possible))):
+        if allowed and (others := sorted(found.difference(allowed))):
             raise DataError(
-                f"{self.config.data} holds cells labelled {', '.join(others)}, but the model is to choose among "
-                f"{', '.join(possible)}. Add the others to --among, or leave their folders out with --map FOLDER= ."
+                f"{self.config.data} holds cells labelled {', '.join(others)}, but the model is restricted to "
+                f"{', '.join(allowed)}. Add the others to --labels, or skip their folders with --map FOLDER= ."
             )
-
-    @cached_property
-    def survey(self) -> Survey:
-        """What is odd about the data."""
-        return survey_cells(self.cells, self.model.labels, quiet=not self.accelerator.is_main_process)
 
     @cached_property
     def held_out(self) -> np.ndarray:
-        """Whether each cell is kept out of everything, to be tested on: whole slides, about one part in `folds`."""
-        table, training = self.cells.table, self.arguments.training
+        """Whether each cell is held out for testing, (n,) bool: whole slides, about one part in `folds`."""
+        table, training = self.cells.table, self.training
         labels = self.cells.labels.tolist()
         return assign_folds(labels, table.groups, table.fingerprints, training.folds, training.seed) == 0
 
-    def shown_labels(self) -> np.ndarray:
-        """The label of each cell that may be learned from, (n,) int64; -1 for all others.
-
-        Of each class at most `AdaptationArguments.labels_per_class` are shown, drawn by the seed.
-        """
-        labels = np.where(self.held_out, -1, self.cells.labels)
-        most = self.arguments.labels_per_class
-        if most is None:
-            return labels
-        rng = np.random.default_rng(self.arguments.training.seed)
-        for label in np.unique(labels[labels >= 0]):
-            own = rng.permutation(np.flatnonzero(labels == label))
-            labels[own[most:]] = -1
-        return labels
-
     @property
     def advice(self) -> str | None:
-        """What may help much: to say what can occur, where the labels hold some of the names only."""
+        """A hint to restrict the labels, if the new laboratory's labels suggest that some classes do not occur."""
         known = self.model.labels
-        held = [known[label] for label in np.unique(self.cells.labels) if label >= 0]
-        if self.model.config.among or self.arguments.learn_from == "new" or len(held) == len(known):
+        present = [known[label] for label in np.unique(self.cells.labels) if label >= 0]
+        restricted = self.model.config.allowed_labels or self.config.arguments.learn_from == "new"
+        if restricted or len(present) == len(known):
             return None
-        names = ",".join(held) if held else "NAME,NAME,..."
+        names = ",".join(present) if present else "NAME,NAME,..."
         return (
-            f"The model may give any of {len(known)} names; your labels hold {len(held)} of them. If you know which "
-            f"can occur on your slides, say so, and fewer cells get a wrong one: --among {names} (another --out)."
+            f"The model may predict any of {len(known)} labels; your cells carry {len(present)} of them. If you know "
+            f"which can occur on your slides, restrict it to these for fewer errors: --labels {names} (another --out)."
         )
 
-    # ---- the stages ----
+    # ---- stages ----
 
     def run(self) -> AdaptationResult:
-        """Adapts the model, and compares it with what it was on the held-out cells.
+        """Adapts the model and compares it with the original on the held-out cells, unless that is done already.
 
         Raises:
             DataError: If there are too few slides to hold one out.
         """
-        done = self.folder / "result.json"
-        if not done.exists():
-            stages = self._stages()
-            stages.announce(self.model.sam, self.model.config)
-            before = self._latents_before(stages)
-            adapter = self._learn_masks(stages)
-            features = stages.extract(adapter, self.model.config)
-            stages.rows = stages.rows[~self._doubtful(features)[stages.rows]]
-            autoencoder = self._align(stages, features)
-            if self.accelerator.is_main_process:
+        if not (self.folder / _RESULT).exists():
+            pipeline = self._pipeline()
+            pipeline.check_resources(self.model.sam, self.model.config)
+            before = self._latents_before(pipeline)
+            adapter = self._fine_tune_sam(pipeline)
+            features = pipeline.extract_features(adapter, self.model.config)
+            problems = self._list_mask_problems(features)
+            pipeline.rows = pipeline.rows[~problems[pipeline.rows]]
+            autoencoder = self._align(pipeline, features)
+            if self.is_main_process:
                 after = embed_features(autoencoder, features.maps)
-                np.save(self.folder / "work" / "after.npy", after)
-                self._finish(adapter, autoencoder, before, after)
+                np.save(self.work / "after.npy", after)
+                self._finish(adapter, autoencoder, self._new_latents(before, after), int(problems.sum()))
             self.accelerator.wait_for_everyone()
-        return AdaptationResult.load(done)
+        return AdaptationResult.load(self.folder / _RESULT)
 
-    def _stages(self) -> Stages:
+    def compare(self, arguments: AdaptationArguments) -> list[Comparison]:
+        """Refits the classifiers of a finished adaptation with other settings, and compares them with the original.
+
+        Args:
+            arguments: Which labels to learn from, and how. The torch stages stay as they were run.
+        """
+        before, after = (np.load(self.work / f"{name}.npy") for name in ("before", "after"))
+        return self._classifiers(self._new_latents(before, after), arguments).comparisons()
+
+    def _pipeline(self) -> TrainingPipeline:
         rows = np.flatnonzero(~self.held_out)
-        training, work = self.arguments.training, self.folder / "work"
-        return Stages(self.cells, rows, rows[:0], work, training, self.accelerator, self.precision)
+        return TrainingPipeline(self.cells, rows, rows[:0], self.work, self.training, self.accelerator, self.precision)
 
-    def _latents_before(self, stages: Stages) -> np.ndarray:
-        """The latents that the model gives the new cells before it has learned anything of them."""
-        path = stages.folder / "before.npy"
+    def _latents_before(self, pipeline: TrainingPipeline) -> np.ndarray:
+        """Returns the latents of the new cells by the original model."""
+        path = self.work / "before.npy"
         if not path.exists():
-            features = stages.extract(self.model.adapter, self.model.config)
-            if self.accelerator.is_main_process:
+            features = pipeline.extract_features(self.model.adapter, self.model.config)
+            if self.is_main_process:
                 np.save(path, embed_features(self.model.autoencoder, features.maps))
             self.accelerator.wait_for_everyone()
         return np.load(path)
 
-    def _learn_masks(self, stages: Stages) -> PeftModel:
-        """Stage 1: the adapter learns on from hand masks; with few of them it stays as it is."""
+    def _fine_tune_sam(self, pipeline: TrainingPipeline) -> PeftModel:
+        """Runs stage 1 on a copy of the adapter if there are enough annotated masks."""
         adapter, config = copy.deepcopy(self.model.adapter), self.model.config
-        masks = int(self.cells.has_mask[stages.rows].sum())
+        masks = int(self.cells.has_mask[pipeline.rows].sum())
         if masks < ENOUGH_MASKS:
-            logger.info("%d hand masks, fewer than %d: the adapter stays as it is.", masks, ENOUGH_MASKS)
+            logger.info("%d annotated masks, fewer than %d: the adapter stays unchanged.", masks, ENOUGH_MASKS)
             return adapter
         make_trainable(adapter, mask_tokens=config.mask_tokens)
-        stages.segment(adapter, config)
+        pipeline.fine_tune_sam(adapter, config)
         return adapter
 
-    def _align(self, stages: Stages, features: FeatureStore) -> CrossDomainAutoencoder:
-        """Stage 2: draws the latents of the new laboratory to those of the old ones, without labels."""
-        autoencoder, reference = copy.deepcopy(self.model.autoencoder), self._reference
-        if len(stages.rows) > 1 and self.arguments.training.autoencoder.epochs:
-            stages.align(autoencoder, features, Anchor(reference.latents, reference.domains + 1))
+    def _align(self, pipeline: TrainingPipeline, features: FeatureStore) -> CrossDomainAutoencoder:
+        """Runs stage 2 on a copy of the autoencoder: aligns the new latents with the stored ones, without labels."""
+        autoencoder = copy.deepcopy(self.model.autoencoder)
+        if len(pipeline.rows) > 1 and self.training.autoencoder.epochs:
+            anchor = Anchor(self.reference.latents, self.reference.domains + 1)
+            pipeline.train_autoencoder(autoencoder, features, anchor)
         return autoencoder
 
-    @property
-    def _reference(self) -> ReferenceLatents:
-        assert self.model.reference is not None  # or `__init__` had refused
-        return self.model.reference
-
-    def _doubtful(self, features: FeatureStore) -> np.ndarray:
-        """Whether the predicted mask of each cell is probably wrong, (n,) bool; lists those that are."""
-        doubts = [doubt(features.masks[row]) for row in range(len(self.cells))]
-        if self.accelerator.is_main_process:
-            with (self.folder / "doubtful.csv").open("w", newline="") as file:
+    def _list_mask_problems(self, features: FeatureStore) -> np.ndarray:
+        """Returns whether the predicted mask of each cell is probably wrong, (n,) bool; writes a list of them."""
+        problems = [mask_problem(features.masks[row]) for row in range(len(self.cells))]
+        if self.is_main_process:
+            with (self.folder / _DOUBTFUL).open("w", newline="") as file:
                 table = csv.writer(file)
-                table.writerow(["file", "doubt"])
-                table.writerows((name, why) for name, why in zip(self.cells.table.files, doubts, strict=True) if why)
-        return np.array([why is not None for why in doubts])
+                table.writerow(["file", "problem"])
+                table.writerows(row for row in zip(self.cells.table.files, problems, strict=True) if row[1])
+        return np.array([problem is not None for problem in problems])
 
-    # ---- what comes of it ----
+    # ---- outcome ----
+
+    def _new_latents(self, before: np.ndarray, after: np.ndarray) -> NewLatents:
+        return NewLatents(before, after, self.cells.labels, self.held_out, self.cells.table)
+
+    def _classifiers(self, latents: NewLatents, arguments: AdaptationArguments) -> AdaptedClassifiers:
+        return AdaptedClassifiers.fit(self.model, self.reference, latents, arguments)
 
     def _finish(
-        self, adapter: PeftModel, autoencoder: CrossDomainAutoencoder, before: np.ndarray, after: np.ndarray
+        self, adapter: PeftModel, autoencoder: CrossDomainAutoencoder, latents: NewLatents, n_problems: int
     ) -> None:
-        """Stage 3, the comparison, and what is kept."""
-        shown = self.shown_labels()
-        classifiers = self._fit(after, shown)
-        comparisons = self._compare(classifiers, before, after)
+        """Runs stage 3, saves the adapted model and the comparison, and removes obsolete checkpoints."""
+        classifiers = self._classifiers(latents, self.config.arguments)
+        image = (lambda row: self.cells.pixels[row]) if self.training.keep_pictures else None
+        origin = {"base": display_name(self.config.model)}
         adapted = BCSam(
-            replace(self.model.config, domains=(*self.model.config.domains, self.cells.table.domain_names[0])),
+            classifiers.config(),
             adapter,
             autoencoder,
-            classifiers,
-            reference=self._joined_reference(after, shown),
-            evaluation=self._evaluate(classifiers, after) if comparisons else None,
-            record=self._record(),
+            dict(classifiers.classifiers),
+            reference=classifiers.joined_reference(image),
+            evaluation=classifiers.evaluation(environment(self.training, self.precision) | origin),
+            record=classifiers.record(self.data_records(), self.config.model),
             device=self.accelerator.device,
             precision=self.precision,
         )
         adapted.save_pretrained(self.folder / "model")
+        learned = ~self.held_out
         AdaptationResult(
-            learned=int((~self.held_out).sum()),
-            labelled=int((shown >= 0).sum()),
+            learned=int(learned.sum()),
+            labelled=int((classifiers.shown >= 0).sum()),
             held_out=int(self.held_out.sum()),
-            masks=int(self.cells.has_mask[~self.held_out].sum()),
-            doubtful=len((self.folder / "doubtful.csv").read_text().splitlines()) - 1,
-            comparisons=comparisons,
-        ).save(self.folder / "result.json")
-        for stage in (self.folder / "work").glob("stage-*"):
+            masks=int(self.cells.has_mask[learned].sum()),
+            doubtful=n_problems,
+            comparisons=classifiers.comparisons(),
+        ).save(self.folder / _RESULT)
+        for stage in self.work.glob("stage-*"):
             shutil.rmtree(stage, ignore_errors=True)
-
-    def _fit(self, latents: np.ndarray, shown: np.ndarray) -> dict[str, LatentClassifier]:
-        """Stage 3 on the old laboratories' stored latents and the new labels; without labels nothing changes."""
-        rows = np.flatnonzero(shown >= 0)
-        if not len(rows):
-            return self.model.classifiers
-        names, n_labels = tuple(self.model.classifiers), len(self.model.labels)
-        seed = self.arguments.training.seed
-        cells = latents[rows], shown[rows]
-        if self.arguments.learn_from == "both":
-            old = self._reference.subset(np.flatnonzero(self._reference.labels >= 0))
-            rows = np.repeat(rows, _weights(old.labels, shown[rows]))
-            cells = np.concatenate([old.latents, latents[rows]]), np.concatenate([old.labels, shown[rows]])
-        fitted = fit_classifiers(names, *cells, n_labels, seed)
-        limit_classifiers(fitted, self.model.labels, self.model.config.among)
-        return fitted
-
-    def _joined_reference(self, latents: np.ndarray, shown: np.ndarray) -> ReferenceLatents:
-        """The stored latents of the old laboratories and a sample of the new one's."""
-        rows = np.flatnonzero(~self.held_out)
-        training = self.arguments.training
-        new = ReferenceLatents.sample(
-            latents[rows],
-            shown[rows],
-            np.full(len(rows), len(self.model.config.domains)),
-            seed=training.seed,
-            image=(lambda row: self.cells.pixels[rows[row]]) if training.keep_pictures else None,
-        )
-        return self._reference.joined(new)
-
-    def compare(self) -> list[Comparison]:
-        """Fits the classifiers of a finished adaptation again, with the arguments as they are now, and compares."""
-        before, after = (np.load(self.folder / "work" / f"{name}.npy") for name in ("before", "after"))
-        return self._compare(self._fit(after, self.shown_labels()), before, after)
-
-    @property
-    def _tested(self) -> np.ndarray:
-        """The held-out cells that have a label."""
-        return np.flatnonzero(self.held_out & (self.cells.labels >= 0))
-
-    def _compare(
-        self, classifiers: Mapping[str, LatentClassifier], before: np.ndarray, after: np.ndarray
-    ) -> list[Comparison]:
-        rows, labels = self._tested, self.model.labels
-        if not len(rows):
-            return []
-        true, slides = self.cells.labels[rows], self._slides()[rows]
-        return [
-            compare(
-                name,
-                true,
-                self.model.classifiers[name].predict(before[rows]),
-                classifier.predict(after[rows]),
-                slides,
-                labels,
-            )
-            for name, classifier in classifiers.items()
-        ]
-
-    def _evaluate(self, classifiers: Mapping[str, LatentClassifier], after: np.ndarray) -> Evaluation:
-        """The figures of the new model on the held-out cells, for its card."""
-        rows, labels = self._tested, self.model.labels
-        true, laboratory = self.cells.labels[rows], self.cells.table.domain_names[0]
-        possible = self.model.config.among
-        identity = {"source": ALL, "target": laboratory, "fold": 0, "n_train": int((~self.held_out).sum())}
-        numbers, counts = np.unique(true, return_counts=True)
-        made_of = environment(self.arguments.training, self.precision) | {"base": public_name(self.config.model)}
-        return Evaluation(
-            protocol="adapted",
-            labels=list(labels),
-            domains=[laboratory],
-            seed=self.arguments.training.seed,
-            n_folds=self.arguments.training.folds,
-            pairs=[
-                score(fitted.predict_proba(after[rows]), true, fitted.classes, labels, classifier=name, **identity)
-                for name, fitted in classifiers.items()
-            ],
-            counts={laboratory: {labels[i]: int(n) for i, n in zip(numbers, counts, strict=True)}},
-            environment=made_of,
-            notes=[f"The classifiers chose among {', '.join(possible)} only."] if possible else [],
-        )
-
-    def _slides(self) -> np.ndarray:
-        """A number for the slide of each cell; a cell without one is on its own."""
-        table = self.cells.table
-        names = [group or f"cell {i}" for i, group in enumerate(table.groups)]
-        return np.unique(names, return_inverse=True)[1]
-
-    def _record(self) -> TrainingRecord:
-        old = self.model.record.data if self.model.record else ()
-        table, source = self.cells.table, self.config.data.partition("=")[2]
-        new = DataRecord(
-            name=table.domain_names[0],
-            images=len(self.cells),
-            labelled=int((self.cells.labels >= 0).sum()),
-            masks=int(self.cells.has_mask.sum()),
-            unreadable=len(table.unreadable),
-            hub_id=source if is_hub_id(source) else None,
-        )
-        arguments = replace(self.arguments.training, base=public_name(self.config.model))
-        return TrainingRecord(arguments, (*old, new))
-
-
-def _weights(old: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """How often to show each new cell, so that the new laboratory counts as much as the old ones in each class."""
-    counts = np.array([((old == label).sum(), (new == label).sum()) for label in new])
-    return np.clip(counts[:, 0] // counts[:, 1], 1, MOST_WEIGHT)

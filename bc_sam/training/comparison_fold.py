@@ -1,9 +1,8 @@
-"""One pass of a comparison system: it learns from each source of labels in turn, and is tested on each target."""
+"""One pass of a comparison network: it is trained on each source of labels in turn, and tested on each target."""
 
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from zlib import crc32
 
 import numpy as np
@@ -12,17 +11,21 @@ from transformers import SamModel
 from bc_sam.classifiers.fitting import LatentClassifier
 from bc_sam.classifiers.softmax_head import head_classifier
 from bc_sam.config.model import BCSamConfig
-from bc_sam.config.network import NetworkConfig
+from bc_sam.config.network import IMAGENET_MEAN, IMAGENET_STD, NetworkConfig
 from bc_sam.errors import DataError
-from bc_sam.evaluation.results import ALL, PairResult
+from bc_sam.evaluation.results import ALL
 from bc_sam.models.comparison import ComparisonModel
 from bc_sam.networks.cell_network import CellNetwork, head_weights, new_network
 from bc_sam.networks.feature_store import FeatureStore
 from bc_sam.networks.features import fingerprint_weights
-from bc_sam.training.cross_validation import Fitted, LabelledLatents, evaluate_sources
+from bc_sam.networks.sam.encoding import feature_shape
+from bc_sam.networks.sam.lora import merge
+from bc_sam.training.base_model import load_base, new_model_config
+from bc_sam.training.cross_validation import evaluate_sources
 from bc_sam.training.engine.checkpoints import Checkpoints
-from bc_sam.training.pipeline import Stages
-from bc_sam.training.steps.train_network import NetworkInputs, embed_cells, train_network
+from bc_sam.training.estimates import require_space
+from bc_sam.training.fold import Fold
+from bc_sam.training.steps.train_network import NetworkInputs, NetworkStep, embed_cells
 from bc_sam.utils.torch_utils import trained_parameters
 
 logger = logging.getLogger(__name__)
@@ -32,7 +35,7 @@ STAGE = "stage 3: network"
 
 @dataclass
 class RowClassifier:
-    """A network as a classifier of stored cells, which it is given by their rows.
+    """A network as a predictor of stored cells, which are given by their rows.
 
     Attributes:
         network: The trained network.
@@ -46,7 +49,7 @@ class RowClassifier:
 
     @property
     def classes(self) -> np.ndarray:
-        """Index of the label of each of its classes, (k,) int64."""
+        """Label index of each of its classes, (k,) int64."""
         return self.head.classes
 
     def predict_proba(self, latents: np.ndarray) -> np.ndarray:
@@ -54,96 +57,123 @@ class RowClassifier:
         return self.head.predict_proba(embed_cells(self.network, self.inputs, latents))
 
 
-@dataclass
-class NetworkPass:
-    """One fold of a comparison system.
+@dataclass(frozen=True)
+class FrozenSam:
+    """The frozen SAM of a comparison model, if it has one.
 
     Attributes:
-        stages: Cells, arguments and accelerator; what is timed goes there.
-        folder: Where checkpoints go.
-        labelled: All cells, by their rows.
-        config: The model's, without its network.
-        sam: The frozen SAM, where the network needs one.
-        features: Features and masks that it gives of all cells.
-        sam_channels: Channels of its features.
+        config: Config of the model, without its network.
+        sam: The SAM, or ``None``.
+        features: Its features and predicted masks of all cells, or ``None``.
     """
 
-    stages: Stages
-    folder: Path
-    labelled: LabelledLatents
     config: BCSamConfig
     sam: SamModel | None = None
     features: FeatureStore | None = None
-    sam_channels: int = 0
 
-    def run(self, fold: int) -> tuple[list[PairResult], ComparisonModel, np.ndarray]:
-        """Trains on every source and tests on every target.
+    @property
+    def channels(self) -> int:
+        """Channels of its features; 0 without a SAM."""
+        return 0 if self.sam is None else feature_shape(self.sam)[0]
 
-        Returns:
-            The results; the model that learned from the last source, which is all domains together; and what its last
-            layer sees of all cells, (n, d).
 
-        Raises:
-            DataError: If a source has labels of a single class.
-        """
-        arguments = self.stages.arguments
-        name = arguments.network.variant(arguments.method)
-        last: list[RowClassifier] = []  # the one of the newest source
+def run_comparison_fold(fold: Fold) -> None:
+    """Trains a network on every source without one fold, tests it on every target, and saves the outcome.
 
-        def fit(source: str, rows: np.ndarray) -> Mapping[str, Fitted]:
-            last[:] = [self._train(source, rows)]
-            return {name: last[0]}
+    The saved model is the one that was trained on all domains together.
 
-        pairs = evaluate_sources(self.labelled, fold, arguments.protocol, fit)
-        network, config = last[0].network, last[0].inputs.config
-        model = ComparisonModel(
-            replace(self.config, network=config, default_classifier=name, latent_dim=network.head.in_features),
-            network,
-            self.sam,
-            device=self.stages.accelerator.device,
-            precision=self.stages.precision,
-        )
-        return pairs, model, embed_cells(network, last[0].inputs, np.arange(len(self.stages.cells)))
+    Raises:
+        DataError: If a source has labels of a single class.
+    """
+    frozen = prepare_sam(fold)
+    trainer = _NetworkTrainer(fold, frozen)
+    training = fold.run.training
+    rows = np.arange(len(fold.run.cells))
+    pairs, predictors = evaluate_sources(fold.labelled(rows), fold.number, training.protocol, trainer.fit)
+    ((name, trained),) = predictors.items()
+    network, config = trained.network, trained.inputs.config
+    latents = embed_cells(network, trained.inputs, rows)
+    if not fold.run.is_main_process:
+        return
+    model = ComparisonModel(
+        replace(frozen.config, network=config, default_classifier=name, latent_dim=network.head.in_features),
+        network,
+        frozen.sam,
+        device=fold.run.accelerator.device,
+        precision=fold.run.precision,
+    )
+    dice = fold.segmentation_dice(frozen.features) if frozen.features and config.needs_masks else []
+    fold.save(model, latents, pairs, dice)
 
-    def _train(self, source: str, rows: np.ndarray) -> RowClassifier:
-        """A network that has learned from some labelled cells."""
-        arguments, stages = self.stages.arguments, self.stages
-        classes = np.unique(self.labelled.labels[rows])
-        if len(classes) < 2:
-            raise DataError(f"{source} shows labels of {len(classes)} classes, and a network needs two. Label more.")
-        config, network = new_network(
-            arguments.method, arguments.network, classes.tolist(), self.sam_channels, seed=arguments.seed
-        )
-        logger.info("%s: %d labelled cells of %d classes.", source, len(rows), len(classes))
-        inputs = NetworkInputs(stages.cells, self.features, config)
-        stage, checkpoints = f"{STAGE}, {source}", self._checkpoints(source, rows, config, network)
-        with stages.timed(stage, checkpoints.key):
-            stages.history[stage] = train_network(
-                network,
-                inputs,
-                rows,
-                arguments.network,
-                stages.accelerator,
-                arguments.seed,
-                description=f"Network on {source}",
-                checkpoints=checkpoints,
-                validation_rows=self._validation(source, classes),
+
+def prepare_sam(fold: Fold) -> FrozenSam:
+    """Prepares the SAM that the network of a pass needs: none, a fine-tuned one, or the base as it is."""
+    run, pipeline = fold.run, fold.pipeline
+    network, method = run.training.network, run.training.method
+    if not network.needs_sam(method):
+        return FrozenSam(
+            BCSamConfig(
+                labels=run.labels,
+                domains=tuple(run.cells.table.domain_names),
+                image_size=run.training.image_size,
+                image_mean=IMAGENET_MEAN,
+                image_std=IMAGENET_STD,
             )
-        stages.trained[STAGE] = trained_parameters(network)
-        return RowClassifier(
-            network, inputs, head_classifier(*head_weights(network), config.classes, len(self.labelled.label_names))
         )
+    if network.learn_masks or network.needs_masks(method):
+        adapter, config = pipeline.fine_tune_base(run.labels)
+        features = pipeline.extract_features(adapter, config)
+        config = replace(config, base=None, base_revision=None, base_inside=True)
+        return FrozenSam(config, merge(adapter), features)
+    sam = load_base(run.training)
+    config = new_model_config(sam, run.cells, pipeline.rows, run.labels, run.training)
+    # Weights and normalisation are the same in every fold, hence the features are too.
+    config = replace(config, image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD)
+    require_space(run.cells, sam, run.work)
+    return FrozenSam(config, sam, replace(pipeline, folder=run.work / "frozen").extract_features(sam, config))
 
-    def _validation(self, source: str, classes: np.ndarray) -> np.ndarray:
-        """Cells of the source that were set aside, of classes that the network knows."""
-        cells, aside = self.stages.cells, self.stages.validation
-        known = np.isin(cells.labels[aside], classes)
+
+@dataclass(frozen=True)
+class _NetworkTrainer:
+    """Trains the network of a pass on one source after another.
+
+    Attributes:
+        fold: The pass.
+        frozen: The SAM that the network sees through.
+    """
+
+    fold: Fold
+    frozen: FrozenSam
+
+    def fit(self, source: str, rows: np.ndarray) -> Mapping[str, RowClassifier]:
+        """Returns a network that was trained on some labelled cells of a source, by its name in tables."""
+        pipeline, training = self.fold.pipeline, self.fold.run.training
+        arguments, method = training.network, training.method
+        classes = np.unique(self.fold.run.cells.labels[rows])
+        if len(classes) < 2:
+            raise DataError(f"{source} has labels of {len(classes)} classes, and a network needs two. Label more.")
+        config, network = new_network(method, arguments, classes.tolist(), self.frozen.channels, seed=training.seed)
+        logger.info("%s: %d labelled cells of %d classes.", source, len(rows), len(classes))
+        inputs = NetworkInputs(self.fold.run.cells, self.frozen.features, config)
+        stage, checkpoints = f"{STAGE}, {source}", self._checkpoints(source, rows, config, network)
+        with pipeline.timed(stage, checkpoints.key):
+            validation = self._validation_rows(source, classes)
+            step = NetworkStep(f"Network on {source}", network, inputs, rows, validation, arguments, training.seed)
+            pipeline.fit(stage, step, arguments.schedule(), checkpoints)
+        pipeline.trained[STAGE] = trained_parameters(network)
+        head = head_classifier(*head_weights(network), config.classes, len(self.fold.run.labels))
+        return {arguments.variant(method): RowClassifier(network, inputs, head)}
+
+    def _validation_rows(self, source: str, classes: np.ndarray) -> np.ndarray:
+        """Returns the validation cells of a source whose class the network knows."""
+        cells, rows = self.fold.run.cells, self.fold.pipeline.validation
+        known = np.isin(cells.labels[rows], classes)
         if source != ALL:
-            known &= cells.domains[aside] == cells.table.domain_names.index(source)
-        return aside[known]
+            known &= cells.domains[rows] == cells.table.domain_names.index(source)
+        return rows[known]
 
     def _checkpoints(self, source: str, rows: np.ndarray, config: NetworkConfig, network: CellNetwork) -> Checkpoints:
-        inputs = (config, fingerprint_weights(network), self.features and self.features.key)
-        return self.stages.checkpoints(
-            self.folder / f"stage-3-{crc32(source.encode()):08x}", self.stages.arguments.network, rows, inputs
-        )
+        features = self.frozen.features
+        inputs = (config, fingerprint_weights(network), features and features.key)
+        folder = self.fold.folder / f"stage-3-{crc32(source.encode()):08x}"
+        return self.fold.pipeline.checkpoints(folder, self.fold.run.training.network, rows, inputs)

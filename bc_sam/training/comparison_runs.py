@@ -36,7 +36,7 @@ def planned_runs(
         The arguments of each run, by what the table calls it.
 
     Example:
-        >>> from bc_sam.config.arguments import preset
+        >>> from bc_sam.config.presets import preset
         >>> list(planned_runs(lambda method: preset("tiny", method), ["slca"], ablations=True, fractions=[0.1]))
         ['slca', 'slca without attention', 'slca, 10% of labels', 'slca without attention, 10% of labels']
     """
@@ -46,11 +46,11 @@ def planned_runs(
         network = whole.network
         variants = [whole]
         if ablations and method == "slca":
-            variants.append(replace(whole, network=replace(network, left_out="attention")))
+            variants.append(replace(whole, network=replace(network, ablation="attention")))
         if ablations and method == "shape-aware":
             variants += [
-                replace(whole, network=replace(network, left_out="mask")),
-                replace(whole, network=replace(network, left_out="attention")),
+                replace(whole, network=replace(network, ablation="mask")),
+                replace(whole, network=replace(network, ablation="attention")),
                 replace(whole, network=replace(network, image_backbone=SAM)),
             ]
         if method == "slca":

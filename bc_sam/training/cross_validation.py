@@ -1,39 +1,41 @@
-"""Cross-validation across domains: trains on each source, tests on each target."""
+"""Cross-domain cross-validation: trains on each source domain, tests on each target domain."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import numpy as np
 
 from bc_sam.classifiers.fitting import LatentClassifier, fit_classifiers
 from bc_sam.config.arguments import ClassifierArguments
 from bc_sam.config.base import Protocol as EvaluationProtocol
+from bc_sam.data.splits import assign_folds
+from bc_sam.data.store import CellStore
 from bc_sam.errors import DataError
 from bc_sam.evaluation.metrics import dice, score
 from bc_sam.evaluation.results import ALL, PairResult
 from bc_sam.networks.feature_store import ShardedArray
-from bc_sam.training.synthetic_cells import Companions
+from bc_sam.training.synthetic_cells import SyntheticCells
 from bc_sam.utils.memmap import DiskArray
 
-_MASKS_AT_ONCE = 256
+_MASKS_PER_BLOCK = 256
 
 
 @dataclass(frozen=True)
 class LabelledLatents:
-    """Latents of all cells, with what the protocol must know of each.
+    """Embeddings of all cells, with their labels, domains and folds.
 
     Attributes:
-        latents: (n, ...) what a classifier is given of each cell: float32 (n, d), or of a network the cell's number.
-        labels: (n,) label index, -1 where it is not known.
+        latents: (n, ...) input of a predictor for each cell: its embedding, float32 (n, d), or its row for a network.
+        labels: (n,) label index, -1 if unlabelled.
         domains: (n,) index into `domain_names`.
         folds: (n,) fold of each cell.
         domain_names: Names of the data sets.
         label_names: Names of the classes.
-        fraction: Share of the labels to learn from; of each class in each domain at least one.
-        seed: Seed that chooses them.
-        companions: Latents to learn from beside those of all cells, if any.
+        fraction: Fraction of the labels to learn from; at least one of each class in each domain.
+        seed: Seed of their choice.
+        synthetic: Synthetic cells that predictors of all domains together learn from as well, if any.
     """
 
     latents: np.ndarray
@@ -44,31 +46,31 @@ class LabelledLatents:
     label_names: tuple[str, ...]
     fraction: float = 1.0
     seed: int = 1234
-    companions: Companions | None = None
+    synthetic: SyntheticCells | None = None
 
     def sources(self) -> list[str]:
-        """The sources of the table: each domain with labels and, where there are several, all of them."""
+        """Lists the sources to train on: each domain that has labels and, if there are several, all of them."""
         labelled = [name for d, name in enumerate(self.domain_names) if (self.labels[self.domains == d] >= 0).any()]
         return [*labelled, ALL] if len(labelled) > 1 else labelled
 
     def train_rows(self, source: str, fold: int) -> np.ndarray:
-        """Labelled cells of a source outside the test fold, or the share of them that is shown.
+        """Returns the labelled cells of a source outside the test fold, or the chosen fraction of them.
 
-        A smaller share is part of a larger one, and of a source the same as of all sources together.
+        A smaller fraction is a subset of a larger one, and a single source's is a subset of that of all sources.
         """
         chosen = (self.labels >= 0) & (self.folds != fold)
         rows = np.flatnonzero(chosen if source == ALL else chosen & self._of(source))
-        return rows if self.fraction == 1 else np.sort(np.concatenate([*self._shown(rows)]))
+        return rows if self.fraction == 1 else np.sort(np.concatenate([*self._fraction_of(rows)]))
 
-    def lessons(self, source: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns latents and labels to learn from: those of some cells and, if the source is all, the companions."""
+    def training_set(self, source: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Returns latents and labels of some cells and, if the source is all domains, of the synthetic cells."""
         latents, labels = self.latents[rows], self.labels[rows]
-        if self.companions is None or source != self.sources()[-1]:
+        if self.synthetic is None or source != self.sources()[-1]:
             return latents, labels
-        return np.concatenate([latents, self.companions.latents]), np.concatenate([labels, self.companions.labels])
+        return np.concatenate([latents, self.synthetic.latents]), np.concatenate([labels, self.synthetic.labels])
 
-    def _shown(self, rows: np.ndarray) -> Iterator[np.ndarray]:
-        """The share of the cells of each class in each domain."""
+    def _fraction_of(self, rows: np.ndarray) -> Iterator[np.ndarray]:
+        """Yields the chosen fraction of the cells of each class in each domain."""
         strata = np.stack([self.domains[rows], self.labels[rows]], axis=1)
         for domain, label in np.unique(strata, axis=0):
             own = rows[(strata == (domain, label)).all(axis=1)]
@@ -76,9 +78,10 @@ class LabelledLatents:
             yield own[: math.ceil(self.fraction * len(own))]
 
     def test_rows(self, source: str, target: str, fold: int, protocol: EvaluationProtocol) -> np.ndarray:
-        """Labelled cells of a target in the test fold.
+        """Returns the labelled cells of a target in the test fold.
 
-        Under the protocol ``"paper"`` a foreign data set is tested whole, although stages 1 and 2 saw its images.
+        Under the protocol ``"paper"`` a data set other than the source is tested whole, although stages 1 and 2 saw
+        its images.
         """
         rows = (self.labels >= 0) & self._of(target)
         if protocol == "strict" or source in (target, ALL):
@@ -89,19 +92,49 @@ class LabelledLatents:
         return self.domains == self.domain_names.index(domain)
 
 
-class Fitted(Protocol):
-    """A classifier that has learned."""
+class Predictor(Protocol):
+    """A fitted classifier."""
 
     @property
     def classes(self) -> np.ndarray:
-        """Index of the label that each of its classes stands for, (k,) int64."""
+        """Label index of each of its classes, (k,) int64."""
 
     def predict_proba(self, latents: np.ndarray) -> np.ndarray:
-        """Returns probabilities (n, n_labels) of what `LabelledLatents.latents` holds of some cells."""
+        """Returns probabilities (n, n_labels) for entries of `LabelledLatents.latents`."""
 
 
-#: Fits classifiers, by name, to the cells of a source, whose rows it is given.
-Fit = Callable[[str, np.ndarray], Mapping[str, Fitted]]
+_Predictor = TypeVar("_Predictor", bound=Predictor)
+
+#: Fits predictors, by name, to the training cells of a source. It is given the source's name and the cells' rows.
+FitFunction = Callable[[str, np.ndarray], Mapping[str, _Predictor]]
+
+
+def assign_cell_folds(cells: CellStore, n_labels: int, rows: np.ndarray, parts: int, seed: int) -> np.ndarray:
+    """Splits cells into folds, stratified by domain and class, with slides and duplicates kept together.
+
+    Args:
+        cells: All cells.
+        n_labels: Number of classes.
+        rows: (n,) cells to split.
+        parts: Number of folds.
+        seed: Seed of the split.
+
+    Returns:
+        The fold of each of the cells to split, (n,) int64.
+    """
+    table = cells.table
+    strata = cells.domains * (n_labels + 1) + cells.labels
+    groups = [
+        None if group is None else f"{domain}/{group}"
+        for domain, group in zip(table.domains, table.groups, strict=True)
+    ]
+    return assign_folds(
+        strata[rows].tolist(),
+        [groups[row] for row in rows],
+        [table.fingerprints[row] for row in rows],
+        parts,
+        seed,
+    )
 
 
 def evaluate_fold(
@@ -122,54 +155,69 @@ def evaluate_fold(
     Raises:
         DataError: If there are no labelled cells to learn from.
     """
-    classifiers: dict[str, LatentClassifier] = {}
 
-    def fit(source: str, train: np.ndarray) -> Mapping[str, Fitted]:
-        nonlocal classifiers
-        classifiers = fit_classifiers(arguments.names, *cells.lessons(source, train), len(cells.label_names), seed)
-        return classifiers
+    def fit(source: str, rows: np.ndarray) -> Mapping[str, LatentClassifier]:
+        return fit_classifiers(arguments.names, *cells.training_set(source, rows), len(cells.label_names), seed)
 
-    return evaluate_sources(cells, fold, protocol, fit), classifiers
+    pairs, classifiers = evaluate_sources(cells, fold, protocol, fit)
+    return pairs, dict(classifiers)
 
 
-def evaluate_sources(cells: LabelledLatents, fold: int, protocol: EvaluationProtocol, fit: Fit) -> list[PairResult]:
-    """Tests what is fitted on each source on every target.
+def evaluate_sources(
+    cells: LabelledLatents, fold: int, protocol: EvaluationProtocol, fit: FitFunction[_Predictor]
+) -> tuple[list[PairResult], Mapping[str, _Predictor]]:
+    """Fits predictors on every source in turn and tests them on every target.
 
     Args:
         cells: All cells.
         fold: The fold that is held out.
         protocol: ``"strict"`` or ``"paper"``.
-        fit: Fits classifiers; called for each source in turn, for all domains together last.
+        fit: Fits predictors; called once per source, last for all domains together.
+
+    Returns:
+        The results, and the predictors that were fitted on the last source: all domains together.
 
     Raises:
         DataError: If there are no labelled cells to learn from.
     """
-    results = []
     if not cells.sources():
         raise DataError("No image has a label, so there is nothing for a classifier to learn. Label some cells.")
+    pairs: list[PairResult] = []
+    predictors: Mapping[str, _Predictor] = {}
     for source in cells.sources():
-        train = cells.train_rows(source, fold)
-        classifiers = fit(source, train)
-        for target in cells.domain_names:
-            test = cells.test_rows(source, target, fold, protocol)
-            if not len(test):
-                continue
-            for name, classifier in classifiers.items():
-                identity = {"classifier": name, "source": source, "target": target, "fold": fold}
-                results.append(
-                    score(
-                        classifier.predict_proba(cells.latents[test]),
-                        cells.labels[test],
-                        classifier.classes,
-                        cells.label_names,
-                        n_train=len(train),
-                        **identity,
-                    )
-                )
-    return results
+        rows = cells.train_rows(source, fold)
+        predictors = fit(source, rows)
+        pairs += _test_on_targets(cells, fold, protocol, source, len(rows), predictors)
+    return pairs, predictors
 
 
-def dice_of_rows(predicted: np.ndarray | ShardedArray, hand: np.ndarray | DiskArray, rows: np.ndarray) -> np.ndarray:
-    """The Dice of some rows (m,) of masks that lie on disk, (n, H, W) each, in constant memory; see `dice`."""
-    blocks = [rows[start : start + _MASKS_AT_ONCE] for start in range(0, len(rows), _MASKS_AT_ONCE)]
-    return np.concatenate([np.empty(0), *(dice(predicted[block] > 0, hand[block] > 0) for block in blocks)])
+def _test_on_targets(
+    cells: LabelledLatents,
+    fold: int,
+    protocol: EvaluationProtocol,
+    source: str,
+    n_train: int,
+    predictors: Mapping[str, Predictor],
+) -> Iterator[PairResult]:
+    for target in cells.domain_names:
+        test = cells.test_rows(source, target, fold, protocol)
+        if not len(test):
+            continue
+        for name, predictor in predictors.items():
+            identity = {"classifier": name, "source": source, "target": target, "fold": fold}
+            yield score(
+                predictor.predict_proba(cells.latents[test]),
+                cells.labels[test],
+                predictor.classes,
+                cells.label_names,
+                n_train=n_train,
+                **identity,
+            )
+
+
+def dice_of_rows(
+    predicted: np.ndarray | ShardedArray, annotated: np.ndarray | DiskArray, rows: np.ndarray
+) -> np.ndarray:
+    """Returns the Dice (m,) of some rows (m,) of masks on disk, (n, H, W) each, in constant memory; see `dice`."""
+    blocks = [rows[start : start + _MASKS_PER_BLOCK] for start in range(0, len(rows), _MASKS_PER_BLOCK)]
+    return np.concatenate([np.empty(0), *(dice(predicted[block] > 0, annotated[block] > 0) for block in blocks)])

@@ -1,4 +1,4 @@
-"""The machine and versions that a run was made with."""
+"""The environment of a run: models, machine and library versions, on which its measurements depend."""
 
 import os
 import platform
@@ -7,30 +7,30 @@ from importlib.metadata import version
 import torch
 
 from bc_sam.config.arguments import TrainingArguments
-from bc_sam.utils.hub import public_name
+from bc_sam.utils.hub import display_name
 
 
-def _seen_by(arguments: TrainingArguments) -> dict[str, str]:
-    """What looks at the images: a SAM, and of a network its backbones."""
+def _pretrained_models(arguments: TrainingArguments) -> dict[str, str]:
+    """Names the pretrained models of a run: the base, and the backbones of a network."""
     network, method = arguments.network, arguments.method
-    named = {"base": public_name(arguments.base)} if method == "bc-sam" or network.needs_sam(method) else {}
+    named = {"base": display_name(arguments.base)} if method == "bc-sam" or network.needs_sam(method) else {}
     if method != "bc-sam":
-        named["backbone"] = public_name(network.image_backbone)
+        named["backbone"] = display_name(network.image_backbone)
         if network.needs_masks(method):
-            named["backbone of the mask"] = public_name(network.mask_backbone)
+            named["backbone of the mask"] = display_name(network.mask_backbone)
     if arguments.label_fraction < 1:
         named["labels shown"] = f"{arguments.label_fraction:.0%}"
     return named
 
 
 def environment(arguments: TrainingArguments, precision: str) -> dict[str, str]:
-    """Returns what the figures of a run depend on beside its data: base, precision, machine, versions."""
+    """Returns what the measurements of a run depend on besides its data: base, precision, machine, versions."""
     libraries = ("bc_sam", "torch", "transformers", "peft", "accelerate", "scikit-learn", "xgboost")
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     processor = torch.cpu.get_capabilities().get("cpu_name") or platform.machine()
     return {
         "method": arguments.method,
-        **_seen_by(arguments),
+        **_pretrained_models(arguments),
         "precision": precision,
         "machine": gpu or f"{processor}, {os.cpu_count()} cores",
         "python": platform.python_version(),

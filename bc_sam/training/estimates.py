@@ -1,4 +1,4 @@
-"""What a run will need: disk and time."""
+"""What a run will need: disk space and time."""
 
 import shutil
 import time
@@ -12,19 +12,30 @@ from bc_sam.errors import DataError
 from bc_sam.networks.features import encode_pixels
 from bc_sam.networks.sam.encoding import feature_shape
 
-# A step that learns costs about three times one that only looks.
-_LEARNING = 3
+# A training step costs about three times as much as inference on the same images.
+_TRAINING_FACTOR = 3
+
+_TARGET_BYTES = 3 * 128**2
+
+
+def feature_bytes(cells: CellStore, sam: SamModel) -> int:
+    """Returns the disk space that the features, masks and targets of all cells take, bytes.
+
+    Args:
+        cells: All cells.
+        sam: The SAM whose features they are, at the size of the cells.
+    """
+    channels, height, width = feature_shape(sam)
+    return len(cells) * (2 * channels * height * width + cells.image_size**2 + _TARGET_BYTES)
 
 
 def require_space(cells: CellStore, sam: SamModel, folder: Path) -> None:
-    """Refuses to begin where the disk has no room for the features.
+    """Checks that the disk of a folder has room for the features.
 
     Raises:
-        DataError: If there is not enough.
+        DataError: If it has not.
     """
-    channels, height, width = feature_shape(sam)
-    each = 2 * channels * height * width + cells.image_size**2 + 3 * 128**2
-    needed, free = len(cells) * each, shutil.disk_usage(folder).free
+    needed, free = feature_bytes(cells, sam), shutil.disk_usage(folder).free
     if needed > free:
         raise DataError(
             f"The features of {len(cells)} cells take {needed / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB "
@@ -32,19 +43,26 @@ def require_space(cells: CellStore, sam: SamModel, folder: Path) -> None:
         )
 
 
-def expected_seconds(sam: SamModel, config: BCSamConfig, cells: CellStore, learning: int, epochs: int) -> float:
-    """Estimates the seconds of stage 1 and of the features, from one small batch; the truth may be twice as much.
+def expected_seconds(sam: SamModel, config: BCSamConfig, cells: CellStore, n_masks: int, epochs: int) -> float:
+    """Estimates the duration of stage 1 and of feature extraction from one small batch, to within a factor of two.
 
     Args:
         sam: What `bc_sam.networks.features.inference_sam` returned.
-        config: Its pixels' mean and deviation.
-        cells: All cells, of which features are computed.
-        learning: Cells that stage 1 learns from.
-        epochs: Its epochs.
+        config: Gives the pixels' mean and standard deviation.
+        cells: All cells, from which features are extracted.
+        n_masks: Cells that stage 1 learns from.
+        epochs: Epochs of stage 1.
+
+    Returns:
+        Seconds.
     """
+    return seconds_per_cell(sam, config, cells) * (len(cells) + _TRAINING_FACTOR * n_masks * epochs)
+
+
+def seconds_per_cell(sam: SamModel, config: BCSamConfig, cells: CellStore) -> float:
+    """Measures how long the encoder takes for one cell of a small batch, seconds."""
     n = min(8, len(cells))
-    encode_pixels(sam, config, cells.pixels[:n])  # the first one warms up
+    encode_pixels(sam, config, cells.pixels[:n])  # warm-up
     start = time.perf_counter()
     encode_pixels(sam, config, cells.pixels[:n])
-    each = (time.perf_counter() - start) / n
-    return each * (len(cells) + _LEARNING * learning * epochs)
+    return (time.perf_counter() - start) / n

@@ -1,4 +1,4 @@
-"""The two torch stages on some cells, with the features between them; what was left unfinished is taken up again."""
+"""The torch stages on one set of cells: fine-tuning of SAM, feature extraction, autoencoder. Each can be resumed."""
 
 import logging
 from collections.abc import Iterator
@@ -13,50 +13,55 @@ from peft import PeftModel
 from transformers import SamModel
 
 from bc_sam.config.arguments import TrainingArguments
-from bc_sam.config.base import Precision
+from bc_sam.config.base import Precision, Schedule
 from bc_sam.config.model import BCSamConfig
 from bc_sam.data.store import CellStore
 from bc_sam.evaluation.results import StageTiming
 from bc_sam.networks.autoencoder import CrossDomainAutoencoder
 from bc_sam.networks.feature_store import FeatureStore
 from bc_sam.networks.features import extract_features, fingerprint_weights, inference_sam
+from bc_sam.networks.sam.lora import add_lora
+from bc_sam.training.base_model import load_base, new_model_config
 from bc_sam.training.engine.checkpoints import Checkpoints
+from bc_sam.training.engine.loop import TrainingStep, train
 from bc_sam.training.estimates import expected_seconds, require_space
-from bc_sam.training.steps.train_autoencoder import Anchor, train_autoencoder
-from bc_sam.training.steps.train_segmentation import train_segmentation
+from bc_sam.training.steps.train_autoencoder import Anchor, AutoencoderStep
+from bc_sam.training.steps.train_segmentation import SegmentationStep
 from bc_sam.utils.json_config import JsonConfig
 from bc_sam.utils.resources import measure
 from bc_sam.utils.torch_utils import trained_parameters
 
 logger = logging.getLogger(__name__)
 
-#: For each stage one record an epoch.
+#: For each stage one record per epoch.
 History = dict[str, list[dict[str, float]]]
+
+_MASKS, _AUTOENCODER = "stage 1: masks", "stage 2: autoencoder"
 
 
 @dataclass
-class Stages:
-    """One pass through stages 1 and 2, in a folder.
+class TrainingPipeline:
+    """The torch stages of one pass, in one folder.
 
     Attributes:
-        cells: All cells; features are computed of each.
+        cells: All cells; features are extracted from each.
         rows: Cells to learn from.
         validation: Cells by which the best epoch is chosen.
-        folder: Where checkpoints and features go.
-        arguments: Numbers of the stages.
+        folder: Where checkpoints and features are kept.
+        training: Settings of the stages.
         accelerator: Device and processes.
         precision: Number format.
         fold: Number of the pass, for its timings.
-        history: Loss of each epoch of each stage, as they come.
-        timings: Cost of each stage, as they come.
-        trained: How many numbers each stage trains, as they come.
+        history: Loss of each epoch of each stage so far.
+        timings: Cost of each stage so far.
+        trained: Number of trained parameters of each stage so far.
     """
 
     cells: CellStore
     rows: np.ndarray
     validation: np.ndarray
     folder: Path
-    arguments: TrainingArguments
+    training: TrainingArguments
     accelerator: Accelerator
     precision: Precision
     fold: int = 0
@@ -64,40 +69,57 @@ class Stages:
     timings: list[StageTiming] = field(default_factory=list)
     trained: dict[str, int] = field(default_factory=dict)
 
-    def announce(self, sam: SamModel, config: BCSamConfig) -> None:
-        """Refuses to begin on a disk that is too small, and says how long it will take.
+    def check_resources(self, sam: SamModel, config: BCSamConfig) -> None:
+        """Checks that the features fit on the disk, and logs an estimate of the time that the stages take.
 
         Raises:
-            DataError: If the features have no room.
+            DataError: If the disk is too small.
         """
         require_space(self.cells, sam, self.folder.parent)
-        learning, epochs = int(self.cells.has_mask[self.rows].sum()), self.arguments.segmentation.epochs
+        n_masks, epochs = int(self.cells.has_mask[self.rows].sum()), self.training.segmentation.epochs
         ready = inference_sam(sam, self.accelerator.device, self.precision)
-        processes = self.accelerator.num_processes
-        seconds = expected_seconds(ready, config, self.cells, learning, epochs) / processes
-        logger.info("Stage 1 and the features will take about %.0f min here, by one batch.", max(1, seconds / 60))
+        seconds = expected_seconds(ready, config, self.cells, n_masks, epochs) / self.accelerator.num_processes
+        minutes = max(1, seconds / 60)
+        logger.info("Stage 1 and feature extraction will take about %.0f min, estimated from one batch.", minutes)
 
-    def segment(self, adapter: PeftModel, config: BCSamConfig) -> None:
-        """Stage 1: trains the adapter, in place."""
-        arguments, stage = self.arguments.segmentation, "stage 1: masks"
-        learned = np.concatenate([self.rows, [-1], self.validation])
-        checkpoints = self.checkpoints(self.folder / "stage-1", arguments, learned, (fingerprint_weights(adapter),))
-        with self.timed(stage, checkpoints.key):
-            self.history[stage] = train_segmentation(
-                adapter,
-                self.cells,
-                self.rows,
-                arguments,
-                self.accelerator,
-                config,
-                self.arguments.seed,
-                checkpoints=checkpoints,
-                validation_rows=self.validation,
+    def fine_tune_base(self, labels: tuple[str, ...]) -> tuple[PeftModel, BCSamConfig]:
+        """Runs stage 1 from the base: adds LoRA to it and fine-tunes.
+
+        Args:
+            labels: Names of the classes.
+
+        Returns:
+            The fine-tuned adapter, and the config of the model that it belongs to.
+
+        Raises:
+            DataError: If the disk is too small, or no cell to learn from has a mask.
+        """
+        sam = load_base(self.training)
+        config = new_model_config(sam, self.cells, self.rows, labels, self.training)
+        self.check_resources(sam, config)
+        adapter = add_lora(
+            sam,
+            self.training.segmentation.lora_rank,
+            base=config.base,
+            base_revision=config.base_revision,
+            seed=self.training.seed,
+        )
+        self.fine_tune_sam(adapter, config)
+        return adapter, config
+
+    def fine_tune_sam(self, adapter: PeftModel, config: BCSamConfig) -> None:
+        """Runs stage 1 on an adapter, in place."""
+        arguments = self.training.segmentation
+        checkpoints = self.stage_checkpoints("stage-1", arguments, (fingerprint_weights(adapter),))
+        with self.timed(_MASKS, checkpoints.key):
+            step = SegmentationStep(
+                adapter, self.cells, self.rows, self.validation, arguments, config, self.training.seed
             )
-        self.trained[stage] = trained_parameters(adapter)
+            self.fit(_MASKS, step, arguments.schedule(), checkpoints)
+        self.trained[_MASKS] = trained_parameters(adapter)
 
-    def extract(self, adapter: PeftModel | SamModel, config: BCSamConfig) -> FeatureStore:
-        """Computes the features of all cells, or opens them."""
+    def extract_features(self, adapter: PeftModel | SamModel, config: BCSamConfig) -> FeatureStore:
+        """Computes the features of all cells, or opens them if they are on disk."""
         with self.timed("features", f"{fingerprint_weights(adapter)} {self.cells.table.key}"):
             return extract_features(
                 inference_sam(adapter, self.accelerator.device, self.precision),
@@ -107,35 +129,39 @@ class Stages:
                 accelerator=self.accelerator,
             )
 
-    def align(self, autoencoder: CrossDomainAutoencoder, features: FeatureStore, anchor: Anchor | None = None) -> None:
-        """Stage 2: trains the autoencoder, in place."""
-        arguments, stage = self.arguments.autoencoder, "stage 2: autoencoder"
-        learned = np.concatenate([self.rows, [-1], self.validation])
+    def train_autoencoder(
+        self, autoencoder: CrossDomainAutoencoder, features: FeatureStore, anchor: Anchor | None = None
+    ) -> None:
+        """Runs stage 2 on an autoencoder, in place."""
+        arguments = self.training.autoencoder
         inputs = (fingerprint_weights(autoencoder), features.key)
-        checkpoints = self.checkpoints(self.folder / "stage-2", arguments, learned, inputs)
-        with self.timed(stage):
-            self.history[stage] = train_autoencoder(
+        checkpoints = self.stage_checkpoints("stage-2", arguments, inputs)
+        with self.timed(_AUTOENCODER):
+            step = AutoencoderStep(
                 autoencoder,
                 features,
                 self.rows,
+                self.validation,
                 self.cells.domains,
                 arguments,
-                self.accelerator,
-                self.arguments.seed,
-                checkpoints=checkpoints,
-                validation_rows=self.validation,
-                anchor=anchor,
+                self.training.seed,
+                anchor,
             )
-        self.trained[stage] = trained_parameters(autoencoder)
+            self.fit(_AUTOENCODER, step, arguments.schedule(), checkpoints)
+        self.trained[_AUTOENCODER] = trained_parameters(autoencoder)
+
+    def fit(self, stage: str, step: TrainingStep, schedule: Schedule, checkpoints: Checkpoints) -> None:
+        """Runs the training loop on a step, and records the loss of each epoch under the name of a stage."""
+        self.history[stage] = train(step, schedule, self.accelerator, self.training.seed, checkpoints=checkpoints)
 
     @contextmanager
     def timed(self, stage: str, key: str | None = None) -> Iterator[None]:
-        """Measures a stage.
+        """Measures the cost of a stage.
 
         Args:
             stage: Its name.
-            key: What decides its outcome, where other runs may share it: what they find done has cost what it cost
-                the run that did it.
+            key: What determines its outcome, if other runs may share it: a run that finds it finished reports what it
+                cost the run that computed it.
         """
         with measure() as cost:
             yield
@@ -147,9 +173,14 @@ class Stages:
             timing.save(path)
         self.timings.append(timing)
 
+    def stage_checkpoints(self, name: str, arguments: JsonConfig, inputs: tuple) -> Checkpoints:
+        """Returns the checkpoints of a stage on the cells of this pass, in a folder of the pass."""
+        rows = np.concatenate([self.rows, [-1], self.validation])
+        return self.checkpoints(self.folder / name, arguments, rows, inputs)
+
     def checkpoints(self, folder: Path, arguments: JsonConfig, rows: np.ndarray, inputs: tuple) -> Checkpoints:
-        """The checkpoints of a stage with these numbers, on these cells and inputs."""
+        """Returns the checkpoints of a stage with these settings, cells to learn from and inputs."""
         learned = crc32(rows.astype(np.int64).tobytes())
-        key = repr((arguments, self.arguments.seed, self.cells.table.key, learned, inputs))
-        every, writes = self.arguments.checkpoint_steps, self.accelerator.is_main_process
+        key = repr((arguments, self.training.seed, self.cells.table.key, learned, inputs))
+        every, writes = self.training.checkpoint_steps, self.accelerator.is_main_process
         return Checkpoints(folder, key, every=every, writes=writes)

@@ -1,34 +1,182 @@
-"""A run folder belongs to what was first asked of it, unless nothing came of that."""
+"""What experiments and adaptations share: a locked run folder, its data, and the accelerator it runs on."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
-from bc_sam.errors import BCSamError
-from bc_sam.training.engine.accelerator import processes
+from datasets import Dataset
+
+from bc_sam.config.arguments import TrainingArguments
+from bc_sam.data.sources import load_cells, provenance_of
+from bc_sam.data.store import CellStore, store_cells
+from bc_sam.data.survey import Survey, survey_cells
+from bc_sam.errors import BCSamError, DataError
+from bc_sam.models.training_record import DataRecord
+from bc_sam.training.engine.accelerator import processes, start_accelerator
+from bc_sam.utils.hub import is_hub_id
 from bc_sam.utils.json_config import JsonConfig
 
 
-def claim_folder(folder: Path, name: str, config: JsonConfig) -> None:
-    """Writes what is asked of a run into its folder, or finds that the very same was asked of it before.
+def lock_run_folder(folder: Path, name: str, config: JsonConfig) -> None:
+    """Binds a run folder to a config, unless it is bound to another one already.
 
-    What was asked before is replaced if there is nothing else in the folder yet, as after data that could not be read.
+    A run folder is bound to the config it was created with, unless that run produced no files, as after data that
+    could not be read.
 
     Args:
-        folder: The run folder; parents are made.
-        name: Name of the file that says what was asked.
-        config: What is asked now.
+        folder: The run folder; created with its parents if it does not exist.
+        name: Name of the config's file in the folder.
+        config: The config of the run.
 
     Raises:
-        BCSamError: If the folder holds what came of other options, or is none of a run.
+        BCSamError: If the folder holds a run with another config, or is not a run folder.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> folder = Path(mkdtemp()) / "run"
+        >>> lock_run_folder(folder, "run.json", TrainingArguments(seed=1))
+        >>> lock_run_folder(folder, "run.json", TrainingArguments(seed=2))
+        >>> TrainingArguments.load(folder / "run.json").seed
+        2
     """
     path = folder / name
     inside = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
     if (folder.exists() and not folder.is_dir()) or (inside and name not in inside):
-        raise BCSamError(f"{folder} exists and is no such run. Choose another --out.")
+        raise BCSamError(f"{folder} exists and is not such a run. Choose another --out.")
     if inside - {name} and type(config).load(path) != config:
         raise BCSamError(f"{folder} holds a run with other options. Choose another --out, or delete it.")
-    together = processes()
-    together.wait_for_everyone()  # all have looked before one writes
-    if together.is_main_process:
+    state = processes()
+    state.wait_for_everyone()  # every process has checked before one writes
+    if state.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
         config.save(path)
-    together.wait_for_everyone()
+    state.wait_for_everyone()
+
+
+@dataclass(frozen=True)
+class DataSources:
+    """The data sets of a run.
+
+    Attributes:
+        specs: Data sets as ``NAME=SOURCE``; see `bc_sam.data.sources.load_cells`.
+        masks: CSV file that pairs images with annotated masks.
+        label_map: Canonical class of each of a folder's own class names; ``None`` skips the folder.
+        group_pattern: Regular expression whose first group on a file name is the slide.
+    """
+
+    specs: tuple[str, ...]
+    masks: str | None = None
+    label_map: Mapping[str, str | None] = field(default_factory=dict)
+    group_pattern: str | None = None
+
+    def load(self) -> list[Dataset]:
+        """Loads the data sets without decoding their images.
+
+        Raises:
+            DataError: If a data set cannot be used.
+        """
+        return [
+            load_cells(
+                spec,
+                masks=self.masks,
+                label_map=dict(self.label_map) or None,
+                group_pattern=self.group_pattern,
+            )
+            for spec in self.specs
+        ]
+
+
+class Run:
+    """A run folder with its data and accelerator.
+
+    Args:
+        folder: The run folder.
+        training: Settings of the training.
+        sources: The data sets.
+        log_with: Trackers that Accelerate is to log to.
+        work: Folder for intermediate files; by default ``work`` in the run folder.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        training: TrainingArguments,
+        sources: DataSources,
+        *,
+        log_with: Sequence[str] = (),
+        work: Path | None = None,
+    ) -> None:
+        self.folder = folder
+        self.training = training
+        self.sources = sources
+        self.work = work or folder / "work"
+        self.accelerator, self.precision = start_accelerator(training, folder, log_with)
+
+    @property
+    def is_main_process(self) -> bool:
+        """Whether this process writes files and talks to the user."""
+        return self.accelerator.is_main_process
+
+    @property
+    def image_size(self) -> int:
+        """Side of the square that cells are stored at, pixels."""
+        return self.training.image_size
+
+    def load_datasets(self) -> list[Dataset]:
+        """Loads the data sets, without decoding their images.
+
+        Raises:
+            DataError: If they cannot be used for the run.
+        """
+        return self.sources.load()
+
+    @cached_property
+    def datasets(self) -> list[Dataset]:
+        """The data sets, with images that are not decoded yet."""
+        with self.accelerator.main_process_first():  # it unpacks, downloads and renders for all
+            return self.load_datasets()
+
+    @cached_property
+    def cells(self) -> CellStore:
+        """The decoded cells of all data sets."""
+        datasets = self.datasets
+        with self.accelerator.main_process_first():
+            return store_cells(datasets, self.work / "cells", self.image_size)
+
+    @cached_property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the classes: the 13 of white blood cells, or those of a data set of other cells.
+
+        Raises:
+            DataError: If the data sets have different classes.
+        """
+        kinds = {tuple(dataset.features["label"].names) for dataset in self.datasets}
+        if len(kinds) > 1:
+            raise DataError(f"The data sets have different classes: {kinds}. Train on one kind of cell at a time.")
+        return kinds.pop()
+
+    @cached_property
+    def survey(self) -> Survey:
+        """A survey of the data, with warnings about what may harm the training."""
+        return survey_cells(self.cells, self.labels, quiet=not self.is_main_process)
+
+    def data_records(self) -> tuple[DataRecord, ...]:
+        """Describes each data set, without saying where its files are."""
+        cells, table = self.cells, self.cells.table
+        records = []
+        for domain, (spec, dataset) in enumerate(zip(self.sources.specs, self.datasets, strict=True)):
+            own = cells.domains == domain
+            source = spec.partition("=")[2]
+            records.append(
+                DataRecord(
+                    name=table.domain_names[domain],
+                    images=int(own.sum()),
+                    labelled=int((cells.labels[own] >= 0).sum()),
+                    masks=int(cells.has_mask[own].sum()),
+                    unreadable=len(dataset) - int(own.sum()),
+                    hub_id=source if is_hub_id(source) else None,
+                    provenance=provenance_of(dataset),
+                )
+            )
+        return tuple(records)

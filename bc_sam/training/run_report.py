@@ -1,4 +1,4 @@
-"""The pictures of a run, chosen from its folder, and the report that shows them beside its figures."""
+"""The report of a run: its measurements, and figures of cells from its folder."""
 
 import shlex
 from dataclasses import dataclass
@@ -14,11 +14,14 @@ from bc_sam.evaluation.html_report import write_report
 from bc_sam.evaluation.projection import TSNE_LIMIT, project
 from bc_sam.evaluation.results import Evaluation
 from bc_sam.evaluation.tables import best_classifier
+from bc_sam.models.auto import load_model
+from bc_sam.models.base import CellModel
 from bc_sam.models.bc_sam import BCSam
 from bc_sam.models.comparison import ComparisonModel
 from bc_sam.networks.feature_store import FeatureStore
 from bc_sam.training.cross_validation import dice_of_rows
-from bc_sam.training.experiment import Experiment, FoldResult
+from bc_sam.training.experiment import Experiment
+from bc_sam.training.fold import FoldResult
 
 #: Cells shown in each picture.
 _SHOWN = 12
@@ -27,14 +30,14 @@ _SHOWN = 12
 def write_run_report(experiment: Experiment, command: list[str]) -> Evaluation:
     """Writes ``evaluation.json``, ``figures/*.png`` and ``report.html`` into a run folder.
 
-    Pictures of cells come from the first finished pass, and show cells that it held out.
+    Figures of cells show held-out cells of the first finished pass.
 
     Args:
         experiment: A run with at least one finished pass.
-        command: The command line that made it, for the section on how to reproduce it.
+        command: The command line of the run, for the section on reproducing it.
 
     Returns:
-        The figures.
+        The measurements.
     """
     evaluation = experiment.evaluation()
     best = best_classifier(evaluation)
@@ -60,14 +63,14 @@ def write_run_report(experiment: Experiment, command: list[str]) -> Evaluation:
 
 
 def _title(experiment: Experiment) -> str:
-    arguments = experiment.arguments
+    arguments = experiment.training
     return "BC-SAM" if arguments.method == "bc-sam" else arguments.network.variant(arguments.method)
 
 
 def _pictures_of_cells(experiment: Experiment, classifier: str) -> dict[str, Figure]:
-    """Draws cells that the first finished pass held out."""
+    """Draws held-out cells of the first finished pass."""
     folder = experiment.finished_passes()[0]
-    model = BCSam.from_pretrained(folder / "model")
+    model = load_model(folder / "model")
     rows, latents = np.flatnonzero(experiment.folds == 0), np.load(folder / "latents.npy")
     shown = _HeldOut(experiment.cells, rows, latents, model)
     figures = {
@@ -77,9 +80,9 @@ def _pictures_of_cells(experiment: Experiment, classifier: str) -> dict[str, Fig
     }
     if isinstance(model, ComparisonModel):
         figures["attention"] = shown.attention(model)
-    else:
+    elif isinstance(model, BCSam):
         features = FeatureStore(experiment.work / folder.name / "features", experiment.cells.digests)
-        figures |= {"masks": shown.masks(features), "reconstructions": shown.reconstructions(features)}
+        figures |= {"masks": shown.masks(features), "reconstructions": shown.reconstructions(model, features)}
     return {name: figure for name, figure in figures.items() if figure is not None}
 
 
@@ -90,12 +93,12 @@ def _curves(result: FoldResult) -> Figure | None:
 
 @dataclass(frozen=True)
 class _HeldOut:
-    """The held-out cells of one pass, and what the pass made of them."""
+    """The held-out cells of one pass, with its model and latents."""
 
     cells: CellStore
     rows: np.ndarray
     latents: np.ndarray
-    model: BCSam
+    model: CellModel
 
     def latent_map(self) -> Figure:
         rows = _evenly(self.rows, TSNE_LIMIT)
@@ -105,7 +108,7 @@ class _HeldOut:
         return plots.latent_map(points, labels, domains, self.model.labels, names, method=method)
 
     def masks(self, features: FeatureStore) -> Figure | None:
-        """Hand and predicted masks, from the worst Dice to the best; where no hand mask is, predicted ones alone."""
+        """Annotated and predicted masks, from the worst Dice to the best; only predicted ones if none is annotated."""
         drawn = self.rows[self.cells.has_mask[self.rows]]
         if not len(drawn):
             rows = _evenly(self.rows, _SHOWN)
@@ -115,27 +118,27 @@ class _HeldOut:
         chosen = _evenly(np.argsort(overlap), _SHOWN)
         rows = drawn[chosen]
         titles = [f"{self._name(row)}\nDice {value:.2f}" for row, value in zip(rows, overlap[chosen], strict=True)]
-        hand = self.cells.masks[rows] > 0
+        annotated = self.cells.masks[rows] > 0
         title = "Cell masks, from the worst Dice to the best"
-        return plots.mask_overlays(self.cells.pixels[rows], features.masks[rows], hand, titles, title=title)
+        return plots.mask_overlays(self.cells.pixels[rows], features.masks[rows], annotated, titles, title=title)
 
     def attention(self, model: ComparisonModel) -> Figure | None:
-        """Where a network looks, if it has attention."""
+        """Attention maps of a network, if it has attention."""
         if not model.has_attention:
             return None
         rows = _evenly(self.rows, _SHOWN)
         images = self.cells.pixels[rows]
         return plots.attention_maps(list(images), model.attention(list(images)), [self._name(row) for row in rows])
 
-    def reconstructions(self, features: FeatureStore) -> Figure:
+    def reconstructions(self, model: BCSam, features: FeatureStore) -> Figure:
         rows = _evenly(self.rows, _SHOWN)
-        latents = torch.from_numpy(self.latents[rows]).to(self.model.device)
+        latents = torch.from_numpy(self.latents[rows]).to(model.device)
         with torch.inference_mode():
-            rebuilt = self.model.autoencoder.decode(latents).permute(0, 2, 3, 1).cpu().numpy()
+            rebuilt = model.autoencoder.decode(latents).permute(0, 2, 3, 1).cpu().numpy()
         return plots.reconstructions(features.targets[rows], rebuilt, [self._name(row) for row in rows])
 
     def errors(self, classifier: str) -> Figure | None:
-        """The mistakes of which the model was most certain."""
+        """The errors with the highest confidence."""
         rows = self.rows[self.cells.labels[self.rows] >= 0]
         probabilities = self.model.classifiers[classifier].predict_proba(self.latents[rows])
         predicted = probabilities.argmax(axis=1)

@@ -45,8 +45,8 @@ def is_hub_id(source: str | Path) -> bool:
     return looks_like_id and not str(source).endswith((".pth", ".pt")) and not Path(source).exists()
 
 
-def public_name(source: str | Path) -> str:
-    """Returns how a model may be called in public: a Hub id as it is, of a path on this machine only the last part."""
+def display_name(source: str | Path) -> str:
+    """Returns what to call a model in public: its Hub id, or only the last part of a path on this machine."""
     return str(source) if is_hub_id(source) else Path(source).name
 
 

@@ -105,7 +105,7 @@ class TestAStrangersConfig:
             {"classes": (0, 10**7)},
             {"image_backbone": None},
             {"mask_backbone": BackboneConfig.from_dict(RESNET)},
-            {"left_out": "mask"},
+            {"ablation": "mask"},
         ],
     )
     def test_parts_that_do_not_go_together_are_refused(self, change):

@@ -1,4 +1,4 @@
-"""A mask that cannot be one whole cell is doubted; a cell's is not."""
+"""A mask that cannot be one whole cell has a problem; a cell's has none."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bc_sam.data import load_rendered
 from bc_sam.data.images import read_mask
-from bc_sam.data.mask_quality import doubt
+from bc_sam.data.mask_quality import mask_problem
 
 SIDE = 96
 
@@ -18,13 +18,13 @@ def ellipse(centre=(48, 48), axes=(24, 18)):
 
 
 @given(st.integers(12, 40), st.integers(12, 40), st.integers(40, 56), st.integers(40, 56))
-def test_a_round_cell_is_not_doubted(height, width, row, column):
-    assert doubt(ellipse((row, column), (height, width))) is None
+def test_a_round_cell_has_no_problem(height, width, row, column):
+    assert mask_problem(ellipse((row, column), (height, width))) is None
 
 
-def test_rendered_cells_are_not_doubted():
+def test_rendered_cells_have_no_problem():
     cells = load_rendered("barcelona", cells_per_class=2)
-    assert [doubt(read_mask(cell["mask"], 224) > 0) for cell in cells] == [None] * len(cells)
+    assert [mask_problem(read_mask(cell["mask"], 224) > 0) for cell in cells] == [None] * len(cells)
 
 
 @pytest.mark.parametrize(
@@ -40,15 +40,15 @@ def test_rendered_cells_are_not_doubted():
         ),
     ],
 )
-def test_what_is_no_whole_cell_is_doubted_with_its_reason(mask, reason):
-    assert reason in doubt(mask)
+def test_a_mask_of_no_whole_cell_has_its_problem_named(mask, reason):
+    assert reason in mask_problem(mask)
 
 
-def test_hand_masks_of_real_white_cells_are_not_doubted(real_data):
+def test_annotated_masks_of_real_white_cells_have_no_problem(real_data):
     import csv
 
     with (real_data / "masks" / "pairs.csv").open() as file:
         masks = [row["mask"] for row in csv.DictReader(file) if "PLATELET" not in row["mask"]]
-    doubts = [doubt(read_mask(real_data / mask, 224) > 0) for mask in masks]
-    assert len(doubts) > 200
-    assert set(doubts) == {None}
+    problems = [mask_problem(read_mask(real_data / mask, 224) > 0) for mask in masks]
+    assert len(problems) > 200
+    assert set(problems) == {None}

@@ -12,7 +12,7 @@ from bc_sam.errors import DataError
 from bc_sam.evaluation.metrics import dice, dice_by_domain, reliability, score
 from bc_sam.evaluation.results import ALL, Evaluation
 from bc_sam.training.cross_validation import LabelledLatents, dice_of_rows, evaluate_fold
-from bc_sam.training.synthetic_cells import Companions
+from bc_sam.training.synthetic_cells import SyntheticCells
 
 IDENTITY = {"classifier": "rf", "source": "a", "target": "b", "fold": 0, "n_train": 9}
 LOGISTIC = ClassifierArguments(names=("logistic",), default="logistic")
@@ -143,18 +143,18 @@ class TestEvaluateFold:
         results, _ = evaluate_fold(cells, 0, "strict", LOGISTIC)
         assert {result.target for result in results} == {"north"}
 
-    def test_companions_are_learned_from_with_all_cells_and_never_tested(self):
-        """Class 3 is known of companions alone."""
+    def test_synthetic_cells_are_learned_from_with_all_domains_and_never_tested(self):
+        """Class 3 occurs among the synthetic cells only."""
         cells = separable(np.tile([0, 1], 8), np.repeat([0, 1], 8), np.tile([0, 0, 1, 1], 4))
         labels = np.array([0, 3, 3])
-        with_them = replace(cells, companions=Companions(5 * np.eye(4, dtype=np.float32)[labels], labels))
+        with_them = replace(cells, synthetic=SyntheticCells(5 * np.eye(4, dtype=np.float32)[labels], labels))
         results, classifiers = evaluate_fold(with_them, 0, "strict", LOGISTIC)
         plain, _ = evaluate_fold(cells, 0, "strict", LOGISTIC)
         identities = [[(r.source, r.target, r.n_train, r.n_test) for r in found] for found in (results, plain)]
         assert identities[0] == identities[1]
         assert classifiers["logistic"].classes.tolist() == [0, 1, 3]
-        assert with_them.lessons("north", np.array([2, 3]))[1].tolist() == [0, 1]
-        assert with_them.lessons(ALL, np.array([2, 3]))[1].tolist() == [0, 1, 0, 3, 3]
+        assert with_them.training_set("north", np.array([2, 3]))[1].tolist() == [0, 1]
+        assert with_them.training_set(ALL, np.array([2, 3]))[1].tolist() == [0, 1, 0, 3, 3]
 
     def test_without_labels_there_is_nothing_to_learn(self):
         cells = LabelledLatents(np.zeros((3, 2)), np.full(3, -1), np.zeros(3), np.arange(3), ("north",), NAMES)

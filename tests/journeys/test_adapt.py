@@ -94,11 +94,11 @@ def test_without_labels_the_classifiers_stay_as_they_are(options, run_bc_sam, ru
 def test_pictures_of_the_hospitals_cells_are_kept_only_where_they_are_asked_for(
     adapted, options, run_bc_sam, tmp_path
 ):
-    assert BCSam.from_pretrained(adapted).pictured == {}
+    assert BCSam.from_pretrained(adapted).n_thumbnails == {}
     assert run_bc_sam(*options, "--out", tmp_path / "run", "--labels-per-class", 0, "--keep-pictures") == 0
     model = BCSam.from_pretrained(tmp_path / "run")
-    assert model.pictured == {"ours": int((model.reference.domains == 2).sum())}
-    assert f"{model.pictured['ours']} of ours" in (tmp_path / "run" / "model" / "README.md").read_text()
+    assert model.n_thumbnails == {"ours": int((model.reference.domains == 2).sum())}
+    assert f"{model.n_thumbnails['ours']} of ours" in (tmp_path / "run" / "model" / "README.md").read_text()
 
 
 def test_of_new_cells_alone_the_classifiers_know_only_their_classes(options, run_bc_sam, tmp_path):
@@ -109,21 +109,21 @@ def test_of_new_cells_alone_the_classifiers_know_only_their_classes(options, run
 
 
 def test_told_what_can_occur_it_says_nothing_else_from_then_on(options, run_bc_sam, hospital, tmp_path, capsys):
-    assert run_bc_sam(*options, "--out", tmp_path / "run", "--among", ",".join(OURS.values())) == 0
+    assert run_bc_sam(*options, "--out", tmp_path / "run", "--labels", ",".join(OURS.values())) == 0
     assert "say so" not in capsys.readouterr().out
     model = BCSam.from_pretrained(tmp_path / "run")
-    assert set(model.config.among) == set(OURS.values())
+    assert set(model.config.allowed_labels) == set(OURS.values())
     files = sorted((hospital / "cells").rglob("*.png"))[::6]
     others = [column for column, label in enumerate(LABELS) if label not in OURS.values()]
     for name, classifier in model.classifiers.items():
         assert len(classifier.classes) > len(OURS)  # it has learned the others too
         assert not model.predict_proba(files, classifier=name)[:, others].any()
     card = (tmp_path / "run" / "model" / "README.md").read_text()
-    assert "| chooses among | " in card
+    assert "| allowed labels | " in card
     assert "The classifiers chose among " in card
     capsys.readouterr()
     assert run_bc_sam("info", tmp_path / "run") == 0
-    assert "chooses among   " in capsys.readouterr().out
+    assert "allowed labels  " in capsys.readouterr().out
 
 
 def test_who_has_labels_of_some_kinds_only_is_advised_to_say_what_can_occur(adapted, run_bc_sam, capsys):
@@ -177,13 +177,13 @@ class TestMistakes:
         assert "one laboratory at a time" in capsys.readouterr().err
 
     def test_labels_of_what_cannot_occur_are_refused(self, options, run_bc_sam, tmp_path, capsys):
-        assert run_bc_sam(*options, "--out", tmp_path / "run", "--among", "monocyte,eosinophil,basophil") == 1
+        assert run_bc_sam(*options, "--out", tmp_path / "run", "--labels", "monocyte,eosinophil,basophil") == 1
         error = capsys.readouterr().err
         assert "cells labelled lymphocyte_typical, neutrophil_segmented" in error
         assert "Add the others to --among" in error
 
     def test_options_of_an_adaptation_need_a_model(self, run_bc_sam, tmp_path, capsys):
-        for option, value in (("--among", "monocyte"), ("--labels-per-class", 0), ("--learn-from", "new")):
+        for option, value in (("--labels", "monocyte"), ("--labels-per-class", 0), ("--learn-from", "new")):
             assert run_bc_sam("train", option, value, "--out", tmp_path / "run") == 1
             assert "add --from MODEL" in capsys.readouterr().err
 

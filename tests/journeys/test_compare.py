@@ -5,7 +5,7 @@ import json
 import pytest
 from small_run import DATA, SMALL
 
-from bc_sam import BCSam
+from bc_sam import load_model
 from bc_sam.evaluation.results import Evaluation
 
 METHODS = ("resnet", "bc-sam", "slca", "shape-aware")
@@ -57,7 +57,8 @@ def test_the_same_command_does_nothing_twice(table, run_bc_sam, capsys):
 @pytest.mark.parametrize("method", ["resnet", "slca", "shape-aware"])
 def test_each_names_cells(table, run_bc_sam, cell_files, tmp_path, capsys, method):
     out = tmp_path / "cells.csv"
-    assert run_bc_sam("predict", "--model", table / method, cell_files[0].parent.parent, "--csv", out) == 0
+    cells = ("--no-abstain", cell_files[0].parent.parent)
+    assert run_bc_sam("predict", "--model", table / method, *cells, "--csv", out) == 0
     assert len(out.read_text().splitlines()) == len(cell_files) + 1
     assert "Differential count" in capsys.readouterr().out
     assert run_bc_sam("info", table / method) == 0
@@ -97,7 +98,7 @@ def test_what_has_no_attention_says_so(table, run_bc_sam, cell_files, tmp_path, 
 
 def test_a_network_is_pushed_and_loaded_from_the_hub(table, run_bc_sam, hub, repo_id, cell_files):
     assert run_bc_sam("push", table / "shape-aware", repo_id) == 0
-    here, there = BCSam.from_pretrained(table / "shape-aware"), BCSam.from_pretrained(repo_id)
+    here, there = load_model(table / "shape-aware"), load_model(repo_id)
     assert here.predict([cell_files[0]]) == there.predict([cell_files[0]])
     assert there.evaluation == here.evaluation
 

@@ -24,7 +24,7 @@ from bc_sam import BCSam
 from bc_sam.classifiers.safe_io.skops_files import TRUSTED_TYPES
 from bc_sam.classifiers.thumbnails import draw_thumbnail
 from bc_sam.errors import BCSamError, HubError, WeightsError
-from bc_sam.utils.hub import public_name
+from bc_sam.utils.hub import display_name
 
 CELLS = list(np.random.default_rng(0).integers(0, 256, (3, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8))
 
@@ -88,7 +88,7 @@ class TestRoundTrip:
         assert "Pictures of 60 cells are inside" in ModelCard.load(repo_id).text
         model.reference = without
         model.push_to_hub(repo_id)
-        assert BCSam.from_pretrained(repo_id, cache_dir=elsewhere).pictured == {}
+        assert BCSam.from_pretrained(repo_id, cache_dir=elsewhere).n_thumbnails == {}
         assert not [name for name in HfApi().list_repo_files(repo_id) if "thumbnails" in name]
         assert "cells are inside" not in ModelCard.load(repo_id).text
 
@@ -228,9 +228,9 @@ class TestPrivacy:
                 assert str(run_folder.parent) not in file.read_text(), file
 
     def test_a_model_is_called_by_its_last_part(self, tmp_path):
-        assert public_name("org/bc-sam") == "org/bc-sam"
-        assert public_name(tmp_path / "patients" / "sam.pth") == "sam.pth"
-        assert public_name("tiny") == "tiny"
+        assert display_name("org/bc-sam") == "org/bc-sam"
+        assert display_name(tmp_path / "patients" / "sam.pth") == "sam.pth"
+        assert display_name("tiny") == "tiny"
 
 
 class TestWhenTheHubFails:
@@ -408,7 +408,7 @@ class TestOtherVersions:
     def test_without_xgboost_the_others_work(self, tmp_path, monkeypatch, caplog):
         model = small_model(classifiers=("logistic", "xgboost"))
         folder = model.save_pretrained(tmp_path / "model")
-        monkeypatch.setattr("bc_sam.models.classifier_files.find_spec", lambda name: None)
+        monkeypatch.setitem(sys.modules, "xgboost", None)
         loaded = BCSam.from_pretrained(folder)
         assert list(loaded.classifiers) == ["logistic"]
         assert "pip install 'bc_sam[xgboost]'" in caplog.text

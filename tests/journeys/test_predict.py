@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from bc_sam import BCSam, BCSamError
-from bc_sam.classifiers.fitting import limited
+from bc_sam.classifiers.fitting import restrict_probabilities
 from bc_sam.config.labels import LABELS
 from bc_sam.errors import ConfigError, ImageError, WeightsError
 
@@ -53,18 +53,18 @@ class TestInCode:
 
     def test_where_it_is_known_what_can_occur_nothing_else_is_said(self, run_folder, model, cell_files):
         asked = BCSam.from_pretrained(run_folder)
-        asked.choose_among(["monocyte", "basophil"])
+        asked.restrict_labels(["monocyte", "basophil"])
         for name in asked.classifiers:
             before = model.predict_proba(cell_files, classifier=name)
             after = asked.predict_proba(cell_files, classifier=name)
             both = np.array([LABELS.index("monocyte"), LABELS.index("basophil")])
-            np.testing.assert_allclose(after, limited(before, both), atol=1e-4)
+            np.testing.assert_allclose(after, restrict_probabilities(before, both), atol=1e-4)
             assert asked.predict(cell_files, classifier=name) == [LABELS[i] for i in after.argmax(axis=1)]
 
     def test_what_can_occur_is_saved_with_the_model_and_can_be_taken_back(
         self, run_folder, model, cell_files, run_bc_sam, tmp_path
     ):
-        assert run_bc_sam("save", run_folder, tmp_path / "two", "--among", "monocyte,basophil") == 0
+        assert run_bc_sam("save", run_folder, tmp_path / "two", "--labels", "monocyte,basophil") == 0
         saved = BCSam.from_pretrained(tmp_path / "two")
         others = [column for column, label in enumerate(LABELS) if label not in ("monocyte", "basophil")]
         assert not saved.predict_proba(cell_files)[:, others].any()
@@ -72,8 +72,8 @@ class TestInCode:
         saved.refit()
         assert not saved.predict_proba(cell_files)[:, others].any()
         saved = BCSam.from_pretrained(tmp_path / "two")
-        saved.choose_among(LABELS)
-        assert saved.config.among == ()
+        saved.restrict_labels(LABELS)
+        assert saved.config.allowed_labels == ()
         assert saved.predict(cell_files) == model.predict(cell_files)
 
     def test_masks_have_each_images_own_size(self, model, cell_files):
@@ -196,30 +196,53 @@ class TestSaving:
 class TestFromTheCommandLine:
     def test_names_each_cell_and_counts_a_folder(self, run_folder, run_bc_sam, model, cell_files, tmp_path, capsys):
         table = tmp_path / "cells.csv"
-        assert run_bc_sam("predict", "--model", run_folder, cell_files[0].parents[1], "--csv", table) == 0
+        folder = cell_files[0].parents[1]
+        assert run_bc_sam("predict", "--model", run_folder, folder, "--csv", table, "--no-abstain") == 0
         out = capsys.readouterr().out
         assert f"Differential count of {len(cell_files)} cells" in out
         rows = {row["file"]: row for row in csv.DictReader(table.open())}
-        assert [rows[str(file)]["label"] for file in cell_files] == model.predict(cell_files)
+        assert [rows[str(file)]["name"] for file in cell_files] == model.predict(cell_files)
         first = rows[str(cell_files[0])]
         assert float(first["probability"]) == pytest.approx(max(float(first[label]) for label in LABELS), abs=1e-4)
         assert float(first["probability"]) >= float(first["second_probability"])
         for file in cell_files:
-            assert f"{file}: {rows[str(file)]['label']}" in out
+            assert f"{file}: {rows[str(file)]['name']}" in out
 
     def test_only_what_can_occur_is_counted(self, run_folder, run_bc_sam, cell_files, capsys):
         folder = cell_files[0].parents[1]
-        assert run_bc_sam("predict", "--model", run_folder, folder, "--among", "monocyte, basophil") == 0
+        options = ("--no-abstain", "--labels", "monocyte, basophil")
+        assert run_bc_sam("predict", "--model", run_folder, folder, *options) == 0
         count = capsys.readouterr().out.split("Differential count")[1]
         assert {label for label in LABELS if label in count} <= {"monocyte", "basophil"}
-        assert run_bc_sam("predict", "--model", run_folder, folder, "--among", "monocytes") == 1
-        assert "no label 'monocytes'; choose among" in capsys.readouterr().err
+        assert run_bc_sam("predict", "--model", run_folder, folder, "--labels", "monocytes") == 1
+        assert "no label 'monocytes'; choose from" in capsys.readouterr().err
+
+    def test_the_former_spelling_of_labels_still_works_and_says_so(self, run_folder, run_bc_sam, cell_files, capsys):
+        answers = {}
+        for option in ("--labels", "--among"):
+            options = ("--no-abstain", option, "monocyte,basophil")
+            assert run_bc_sam("predict", "--model", run_folder, *cell_files, *options) == 0
+            answers[option] = capsys.readouterr()
+        assert answers["--labels"].out == answers["--among"].out
+        assert "--among is now spelled --labels." in answers["--among"].err
+        assert "--among" not in answers["--labels"].err
+
+    def test_an_image_that_shows_nothing_gets_no_name_unless_every_cell_is_named(
+        self, run_folder, run_bc_sam, tmp_path, capsys
+    ):
+        Image.new("RGB", (224, 224)).save(tmp_path / "black.png")
+        assert run_bc_sam("predict", "--model", run_folder, tmp_path / "black.png") == 0
+        out = capsys.readouterr().out
+        assert "no name. The image shows nothing." in out
+        assert "1 without a name; look at it yourself." in out
+        assert run_bc_sam("predict", "--model", run_folder, "--no-abstain", tmp_path / "black.png") == 0
+        assert "no name" not in capsys.readouterr().out
 
     def test_one_bad_image_does_not_stop_the_others(self, run_folder, run_bc_sam, cell_files, tmp_path, capsys):
         for file in cell_files[:3]:
             shutil.copy(file, tmp_path / f"{file.parent.name}.png")
         (tmp_path / "broken.tiff").write_bytes(b"II*\0")
-        assert run_bc_sam("predict", "--model", run_folder, tmp_path) == 0
+        assert run_bc_sam("predict", "--model", run_folder, "--no-abstain", tmp_path) == 0
         captured = capsys.readouterr()
         assert "Differential count of 3 cells" in captured.out
         assert "broken.tiff" in captured.err

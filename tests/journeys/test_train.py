@@ -175,14 +175,14 @@ class TestEvaluate:
 
     def test_a_finished_model_may_be_asked_for_some_names_only(self, run_folder, run_bc_sam, tmp_path):
         figures, among = tmp_path / "figures.json", ["basophil", "monocyte"]
-        options = ("--data", "new=rendered:tehran:2", "--among", ",".join(among), "--out", figures)
+        options = ("--data", "new=rendered:tehran:2", "--labels", ",".join(among), "--out", figures)
         assert run_bc_sam("evaluate", run_folder, *options) == 0
         evaluation = json.loads(figures.read_text())
-        assert "rf chose among basophil, monocyte only." in evaluation["notes"]
+        assert "rf was restricted to the labels basophil, monocyte." in evaluation["notes"]
         for pair in evaluation["pairs"]:
             named = np.array(pair["confusion"]).sum(axis=0)
             assert {LABELS[label] for label in named.nonzero()[0]} <= set(among)
-        assert run_bc_sam("evaluate", run_folder, "--among", "monocyte") == 1  # its own folds know nothing of that
+        assert run_bc_sam("evaluate", run_folder, "--labels", "monocyte") == 1  # its own folds know nothing of that
 
     def test_the_papers_protocol_tests_the_whole_foreign_set(self, run_bc_sam, tmp_path):
         out = tmp_path / "run"
@@ -204,8 +204,8 @@ class TestEvaluate:
         np.testing.assert_array_equal(*latents)
         first, second = (BCSam.from_pretrained(folder) for folder in (run_folder, again))
         np.testing.assert_array_equal(second.reference.latents, first.reference.latents)
-        assert first.pictured == {}
-        assert sum(second.pictured.values()) == len(second.reference.latents)
+        assert first.n_thumbnails == {}
+        assert sum(second.n_thumbnails.values()) == len(second.reference.latents)
         self.every_picture_is_of_its_cell(again, second)
 
     @staticmethod

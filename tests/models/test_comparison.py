@@ -1,4 +1,4 @@
-"""A model of a comparison system is asked, saved, loaded and shared as one of BC-SAM is."""
+"""A model of a comparison method is used, saved, loaded and shared as one of BC-SAM is."""
 
 import json
 
@@ -9,7 +9,7 @@ from huggingface_hub import ModelCard
 from small_model import small_sam
 from small_network import CLASSES, VARIANTS, small_comparison
 
-from bc_sam import BCSam
+from bc_sam import load_model
 from bc_sam.cli.models import describe
 from bc_sam.config.labels import LABELS
 from bc_sam.errors import ConfigError, ImageError, WeightsError
@@ -27,7 +27,7 @@ def images():
 @every_variant
 def test_it_is_saved_and_loaded_as_it_is(variant, tmp_path, images):
     model = small_comparison(variant)
-    loaded = BCSam.from_pretrained(model.save_pretrained(tmp_path / "model"), device="cpu", dtype="float32")
+    loaded = load_model(model.save_pretrained(tmp_path / "model"), device="cpu", dtype="float32")
     assert type(loaded) is ComparisonModel
     assert loaded.config.network == model.config.network
     np.testing.assert_array_equal(loaded.predict_proba(images), model.predict_proba(images))
@@ -51,13 +51,13 @@ def test_probabilities_have_a_column_for_every_label(variant, images):
     assert model.predict(images) == [LABELS[column] for column in probabilities.argmax(axis=1)]
 
 
-def test_what_it_chooses_among_is_saved_with_it(tmp_path, images):
+def test_the_allowed_labels_are_saved_with_it(tmp_path, images):
     model = small_comparison()
     some = [LABELS[label] for label in CLASSES[:2]]
-    model.choose_among(some)
-    loaded = BCSam.from_pretrained(model.save_pretrained(tmp_path / "model"), device="cpu", dtype="float32")
+    model.restrict_labels(some)
+    loaded = load_model(model.save_pretrained(tmp_path / "model"), device="cpu", dtype="float32")
     assert not np.delete(loaded.predict_proba(images), CLASSES[:2], axis=1).any()
-    assert set(loaded.config.among) == set(some)
+    assert set(loaded.config.allowed_labels) == set(some)
 
 
 @every_variant
@@ -101,18 +101,12 @@ class TestAttention:
             with_attention(model)
 
 
-def test_the_mask_is_drawn_where_a_sam_has_learned_to(images):
+def test_masks_are_predicted_where_a_sam_has_learned_to(images):
     masks = small_comparison("shape-aware").segment(images)
     assert [mask.shape for mask in masks] == [image.shape[:2] for image in images]
     for variant in ("slca", "resnet"):
-        with pytest.raises(ConfigError, match="draws no masks"):
+        with pytest.raises(ConfigError, match="predicts no masks"):
             small_comparison(variant).segment(images)
-
-
-@pytest.mark.parametrize("ask", [lambda m: m.refit(), lambda m: m.adapter, lambda m: m.sam])
-def test_what_it_has_not_is_said(ask):
-    with pytest.raises(ConfigError):
-        ask(small_comparison("resnet"))
 
 
 def test_its_description_names_method_and_backbone(tmp_path):
@@ -136,10 +130,10 @@ class TestFolder:
         folder = small_comparison("slca").save_pretrained(tmp_path / "model")
         (folder / name).write_bytes((folder / name).read_bytes() + b" ")
         with pytest.raises(WeightsError, match=name):
-            BCSam.from_pretrained(folder)
+            load_model(folder)
         (folder / name).unlink()
         with pytest.raises(WeightsError, match=f"{name} is missing"):
-            BCSam.from_pretrained(folder)
+            load_model(folder)
 
     @pytest.mark.parametrize(
         "change",
@@ -159,19 +153,19 @@ class TestFolder:
         config["network"] |= change
         (folder / "config.json").write_text(json.dumps(config))
         with pytest.raises(ConfigError, match=r"config\.json"):
-            BCSam.from_pretrained(folder)
+            load_model(folder)
 
     def test_there_is_nothing_to_refit(self, tmp_path):
         folder = small_comparison("resnet").save_pretrained(tmp_path / "model")
         with pytest.raises(ConfigError, match="no classifiers"):
-            BCSam.from_pretrained(folder, refit=True)
+            load_model(folder, refit=True)
 
 
 class TestHub:
     def test_it_is_pushed_with_a_card_and_loaded_again(self, hub, repo_id, images):
         model = small_comparison("shape-aware")
         model.push_to_hub(repo_id)
-        loaded = BCSam.from_pretrained(repo_id, device="cpu", dtype="float32")
+        loaded = load_model(repo_id, device="cpu", dtype="float32")
         np.testing.assert_array_equal(loaded.predict_proba(images), model.predict_proba(images))
         card = ModelCard.load(repo_id)
         assert card.data.pipeline_tag == "image-classification"
@@ -184,7 +178,7 @@ class TestHub:
         model = small_comparison("slca", base=repo_id, base_revision="main", base_inside=False)
         folder = model.save_pretrained(tmp_path / "model")
         assert not (folder / "base").exists()
-        loaded = BCSam.from_pretrained(folder, device="cpu", dtype="float32")
+        loaded = load_model(folder, device="cpu", dtype="float32")
         np.testing.assert_allclose(loaded.predict_proba(images), model.predict_proba(images), atol=1e-6)
         assert (loaded.save_pretrained(tmp_path / "stick", include_base=True) / "base" / "model.safetensors").exists()
 
@@ -198,5 +192,23 @@ def test_every_card_says_what_it_is(variant, tmp_path):
     assert ("segment(" in card) == (variant.startswith("shape-aware") and "without mask" not in variant)
 
 
-def test_the_network_computes_on_the_device_it_was_asked_for():
-    assert small_comparison().device == torch.device("cpu")
+class TestDevice:
+    """The meta device, which every machine has, stands for one that is not the default."""
+
+    @pytest.mark.parametrize("variant", ["resnet", "slca"])
+    def test_every_part_is_built_on_the_device_that_was_asked_for(self, variant):
+        model = small_comparison(variant, device="meta")
+        assert model.device == torch.device("meta")
+        assert devices(model) == {"meta"}
+
+    @pytest.mark.parametrize("variant", ["resnet", "slca"])
+    def test_every_part_can_be_moved(self, variant):
+        model = small_comparison(variant)
+        assert devices(model) == {"cpu"}
+        model.to("meta")
+        assert devices(model) == {"meta"}
+
+
+def devices(model):
+    parts = [model.network, *([model.sam] if model.sam else [])]
+    return {parameter.device.type for part in parts for parameter in part.parameters()}

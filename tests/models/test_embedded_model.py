@@ -5,10 +5,10 @@ import pytest
 from datasets import Image
 
 from bc_sam import BCSam, load_acevedo20
-from bc_sam.classifiers.ood import NoveltyScale
 from bc_sam.data.datasets.rendered import write_rendered
 from bc_sam.data.images import find_images
-from bc_sam.models.abstention import assess
+from bc_sam.errors import WeightsError
+from bc_sam.models.abstention import decide
 from bc_sam.models.evaluate import evaluate_model
 from bc_sam.models.inspection import inspect_cells
 from bc_sam.utils.hub import EMBEDDED_FOLDER, EMBEDDED_MODEL
@@ -34,7 +34,7 @@ def test_it_loads_without_a_network_under_its_name(model, monkeypatch):
 def test_a_folder_of_its_name_comes_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / EMBEDDED_MODEL).mkdir()
-    with pytest.raises(Exception, match=r"config\.json"):
+    with pytest.raises(WeightsError, match=r"has no config\.json"):
         BCSam.from_pretrained(EMBEDDED_MODEL)
 
 
@@ -71,7 +71,7 @@ def test_it_names_real_cells_of_the_laboratories_that_it_knows(model, real_data)
     assert found["logistic"].balanced_accuracy > 0.8
 
 
-def test_in_a_laboratory_that_it_has_never_seen_it_doubts_where_it_errs(model, real_data):
+def test_in_a_laboratory_that_it_has_never_seen_it_abstains_where_it_errs(model, real_data):
     """What it names is right far more often than what it leaves to a person."""
     names = {
         "eosinophil": "eosinophil",
@@ -79,14 +79,24 @@ def test_in_a_laboratory_that_it_has_never_seen_it_doubts_where_it_errs(model, r
         "monocyte": "monocyte",
         "neutrophil": "neutrophil_segmented",
     }
-    scale = NoveltyScale(model.reference)
     files = find_images(real_data / "new_hospital")[::2]
-    judged = [
-        assess(one.inspection.probabilities["logistic"], float(scale.novelty(one.inspection.latent[None])[0]))
-        for step in inspect_cells(model, files)
-        for one in step
+    decisions = [
+        decide(cell.observed.probabilities["logistic"], cell.observed.ood) for cell in inspect_cells(model, files)
     ]
-    right = np.array([model.labels[a.label] == names[f.parent.name] for a, f in zip(judged, files, strict=True)])
-    left = np.array([one.abstain for one in judged])
-    assert 0.2 < left.mean() < 0.9
-    assert right[~left].mean() > right[left].mean() + 0.15
+    correct = np.array([model.labels[a.label] == names[f.parent.name] for a, f in zip(decisions, files, strict=True)])
+    rejected = np.array([one.abstain for one in decisions])
+    assert 0.2 < rejected.mean() < 0.9
+    assert correct[~rejected].mean() > correct[rejected].mean() + 0.15
+
+
+def test_its_config_was_written_before_keys_were_renamed_and_is_still_read(model):
+    assert model.config.method == "bc-sam"
+    assert model.config.allowed_labels == ()
+
+
+@pytest.mark.parametrize("pixels", [np.zeros((224, 224, 3), np.uint8), np.full((224, 224, 3), 230, np.uint8)])
+def test_an_image_that_shows_nothing_gets_no_name(model, pixels):
+    (prediction,) = model.stream([pixels], abstain=True)
+    assert prediction.label is None
+    assert prediction.reasons[0].text.startswith("The image shows nothing.")
+    assert model.predict([pixels], abstain=True) == [None]

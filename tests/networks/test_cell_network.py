@@ -33,7 +33,7 @@ class TestAStrangersNetwork:
             {"grid": 4, "reduction": 2},
             {"classes": (0, 1, 2, 3)},
             {"sam_channels": 33},
-            {"left_out": "attention", "sam_channels": 0},
+            {"ablation": "attention", "sam_channels": 0},
         ],
     )
     def test_other_sizes_than_those_of_the_file_are_refused(self, path, change):

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
 from PIL import Image
 
 CLIENTS = 32
@@ -26,7 +27,7 @@ def test_the_documented_calls_are_there_and_no_other(client):
     assert set(calls) == {"/name_cell", "/name_slide"}
     for call in calls.values():
         names = [parameter["parameter_name"] for parameter in call["parameters"]]
-        assert names[1:] == ["classifier", "least_probability", "most_novelty", "among"]
+        assert names[1:] == ["classifier", "least_probability", "most_ood", "labels"]
         assert all(parameter["parameter_has_default"] for parameter in call["parameters"][1:])
 
 
@@ -39,28 +40,28 @@ def test_a_cell_is_named_as_the_model_does(client, model, cell_files):
         assert sum(answer["classifiers"]["rf"].values()) == pytest.approx(1, abs=1e-4)
         assert answer["similar"][0]["label"] == file.stem  # it is among those that the model stores
         assert answer["similar"][0]["laboratory"] == "north"
-        assert 0 <= answer["novelty"] <= 1
+        assert 0 <= answer["ood"] <= 1
 
 
-def test_the_classifier_and_the_limits_have_defaults(client, model, cell_files):
+def test_the_classifier_and_the_thresholds_have_defaults(client, model, cell_files):
     answer = client.predict(file=handle_file(cell_files[0]), api_name="/name_cell")
     assert (answer["likeliest"], answer["probability"]) == expected(model, cell_files[0], "logistic")
 
 
-def test_names_may_be_chosen_among_some(client, model, cell_files):
-    among = ["monocyte", "basophil"]
+def test_predictions_may_be_restricted_to_some_labels(client, model, cell_files):
+    labels = ["monocyte", "basophil"]
     for file in cell_files:
-        answer = client.predict(file=handle_file(file), among=among, least_probability=0, api_name="/name_cell")
-        assert answer["likeliest"] in among
-        assert sum(answer["classifiers"]["rf"][label] for label in among) == pytest.approx(1, abs=1e-4)
-    slide = client.predict(files=[handle_file(file) for file in cell_files], among=among, api_name="/name_slide")
-    assert {cell["likeliest"] for cell in slide["cells"]} <= set(among)
+        answer = client.predict(file=handle_file(file), labels=labels, least_probability=0, api_name="/name_cell")
+        assert answer["likeliest"] in labels
+        assert sum(answer["classifiers"]["rf"][label] for label in labels) == pytest.approx(1, abs=1e-4)
+    slide = client.predict(files=[handle_file(file) for file in cell_files], labels=labels, api_name="/name_slide")
+    assert {cell["likeliest"] for cell in slide["cells"]} <= set(labels)
 
 
-def test_no_name_is_given_below_the_limit(client, cell_files):
+def test_no_name_is_given_below_the_least_probability(client, cell_files):
     answer = client.predict(handle_file(cell_files[0]), "rf", 1.01, 1, api_name="/name_cell")
     assert answer["name"] is None
-    assert "likely enough" in answer["reasons"][0]
+    assert "probable enough" in answer["reasons"][0]
 
 
 def test_a_slide_is_counted(client, model, cell_files, tmp_path):
@@ -75,12 +76,12 @@ def test_a_slide_is_counted(client, model, cell_files, tmp_path):
 
 
 def test_mistakes_are_explained(client, cell_files):
-    with pytest.raises(Exception, match="no such classifier; choose one of logistic, rf"):
+    with pytest.raises(AppError, match="no such classifier; choose one of logistic, rf"):
         client.predict(handle_file(cell_files[0]), "knn", api_name="/name_cell")
-    for among in (["monocytes"], "monocyte", {"monocyte": 1}, 3):
-        with pytest.raises(Exception, match="labels are a list of some of basophil,"):
-            client.predict(handle_file(cell_files[0]), among=among, api_name="/name_cell")
-    with pytest.raises(Exception, match="Give a file"):
+    for labels in (["monocytes"], "monocyte", {"monocyte": 1}, 3):
+        with pytest.raises(AppError, match="labels are a list of some of basophil,"):
+            client.predict(handle_file(cell_files[0]), labels=labels, api_name="/name_cell")
+    with pytest.raises(AppError, match="Give a file"):
         client.predict(None, api_name="/name_cell")
 
 

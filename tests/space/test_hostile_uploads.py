@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 from gradio_client import Client, handle_file
+from gradio_client.exceptions import AppError
 
 ROOT = Path(__file__).parents[2]
 
@@ -29,7 +30,7 @@ def client(public, tmp_path_factory, cell_files):
 
 def refused(client, file, call="/name_cell"):
     """Sends a file, and returns what was said against it."""
-    with pytest.raises(Exception, match=r"\w") as caught:
+    with pytest.raises(AppError) as caught:
         client.predict(handle_file(file) if call == "/name_cell" else [handle_file(file)], api_name=call)
     said = str(caught.value)
     assert not any(secret in said for secret in SECRETS), said
@@ -124,7 +125,18 @@ def test_a_path_of_the_server_is_no_upload(client, public, path):
 def test_the_server_fetches_no_address(public, url):
     for name, wrap in (("name_cell", lambda file: file), ("name_slide", lambda file: [file])):
         file = {"path": url, "url": url, "meta": {"_type": "gradio.FileData"}}
-        assert "event: error" in call(public, name, [wrap(file), "", 0.3, 0.99, []])
+        data = [wrap(file), "", 0.3, 0.99, []]
+        for route, more in ((f"call/{name}", {}), ("queue/join", {"fn_index": 0, "session_hash": "x"})):
+            answer = httpx.post(f"{public}/gradio_api/{route}", json={"data": data, **more}, timeout=30)
+            assert (answer.status_code, answer.text) == (400, "Upload the file itself.")
+
+
+def test_an_address_that_is_escaped_is_found_too(public):
+    file = rb'{"path": "http:\/\/127.0.0.1:9\/cell.png", "meta": {"_type": "gradio.FileData"}}'
+    body = b'{"data": [' + file + b', "", 0.3, 1, []]}'
+    headers = {"Content-Type": "application/json"}
+    answer = httpx.post(f"{public}/gradio_api/call/name_cell", content=body, headers=headers, timeout=30)
+    assert answer.status_code == 400
 
 
 def call(public, name, data):

@@ -78,7 +78,7 @@ def name_all(page):
     """Has every cell named."""
     open_tab(page, "Model")
     set_slider(page, "Least probability, %", 0)
-    set_slider(page, "Most novelty, %", 100)
+    set_slider(page, "Highest out-of-distribution score, %", 100)
 
 
 def likeliest(model, file, classifier="logistic"):
@@ -160,11 +160,11 @@ class TestOneCell:
         open_tab(page, "One cell")
         page.locator(".bc-verdict", has_text="Random forest").wait_for()
         assert "No name is given" in verdict(page)
-        assert "No name is likely enough" in verdict(page)
+        assert "No name is probable enough" in verdict(page)
 
-    def test_names_can_be_chosen_among_those_that_occur(self, page, cell_files):
+    def test_predictions_can_be_restricted_to_the_labels_that_occur(self, page, cell_files):
         name_all(page)
-        page.locator("#among input").click()
+        page.locator("#labels input").click()
         for label in ("Monocyte", "Basophil"):
             page.get_by_role("option", name=label, exact=True).click()
         page.keyboard.press("Escape")
@@ -172,7 +172,7 @@ class TestOneCell:
         for file in cell_files:
             give_cell(page, file)
             assert page.locator(".bc-name").inner_text() in ("Monocyte", "Basophil")
-            assert "Chosen among: monocyte, basophil." in verdict(page)
+            assert "Possible labels: monocyte, basophil." in verdict(page)
             assert page.locator(".bc-classifiers article").first.locator("li").count() == 2
 
 
@@ -318,8 +318,8 @@ class TestModel:
         open_tab(first, "One cell")
         for page in (first, second):
             give_cell(page, cell_files[0])
-        first.locator(".bc-verdict", has_text="100 % are asked for").wait_for()
-        assert "asked for" not in verdict(second) or "50 % are asked for" in verdict(second)
+        first.locator(".bc-verdict", has_text="100 % are required").wait_for()
+        assert "100 % are required" not in verdict(second)
 
 
 class TestLook:

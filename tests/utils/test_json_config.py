@@ -1,6 +1,8 @@
 """A JSON file may come from anybody; what is wrong with it is said of the file by name."""
 
 import json
+from dataclasses import dataclass, field
+from typing import ClassVar
 
 import pytest
 from hypothesis import given
@@ -8,7 +10,7 @@ from hypothesis import strategies as st
 
 from bc_sam.errors import ConfigError
 from bc_sam.utils import json_config as serialisation
-from bc_sam.utils.json_config import read_json
+from bc_sam.utils.json_config import JsonConfig, read_json
 
 plain = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
@@ -49,3 +51,70 @@ def test_a_device_without_an_end_is_refused(monkeypatch):
     monkeypatch.setattr(serialisation, "_MAX_BYTES", 1000)
     with pytest.raises(ConfigError, match=r"/dev/zero has more"):
         read_json("/dev/zero")
+
+
+@dataclass(frozen=True)
+class Lens(JsonConfig):
+    renamed_keys: ClassVar = {"zoom": "magnification", "light": "brightness"}
+
+    magnification: int = 40
+    brightness: float = 1.0
+
+
+@dataclass(frozen=True)
+class Microscope(JsonConfig):
+    name: str = "upright"
+    lens: Lens = field(default_factory=Lens)
+    spare: list[Lens] = field(default_factory=list)
+
+
+class TestRenamedKeys:
+    def test_a_former_key_is_read(self):
+        assert Lens.from_dict({"zoom": 100}) == Lens(magnification=100)
+
+    def test_former_keys_of_nested_configurations_are_read(self):
+        old = {"lens": {"zoom": 100}, "spare": [{"light": 0.5}]}
+        assert Microscope.from_dict(old) == Microscope(lens=Lens(100), spare=[Lens(brightness=0.5)])
+
+    def test_only_the_current_key_is_written(self):
+        assert Microscope.from_dict({"lens": {"zoom": 100}}).to_dict()["lens"] == {
+            "magnification": 100,
+            "brightness": 1.0,
+        }
+
+    def test_a_saved_file_is_read_under_its_former_keys(self, tmp_path):
+        (tmp_path / "microscope.json").write_text('{"lens": {"zoom": 63}}')
+        assert Microscope.load(tmp_path / "microscope.json").lens.magnification == 63
+
+    def test_the_value_under_a_former_key_is_validated(self):
+        with pytest.raises(ConfigError, match="magnification: Input should be a valid integer"):
+            Lens.from_dict({"zoom": "far"})
+
+    def test_both_names_at_once_are_refused(self):
+        with pytest.raises(ConfigError, match=r"old\.json: zoom was renamed to magnification, and both are given"):
+            Microscope.from_dict({"lens": {"zoom": 100, "magnification": 40}}, where="old.json")
+
+    def test_other_unknown_keys_are_still_refused(self):
+        with pytest.raises(ConfigError, match="focus"):
+            Lens.from_dict({"focus": 1})
+
+
+class TestUpdated:
+    def test_other_fields_stay(self):
+        start = Microscope("inverted", Lens(40, 0.5))
+        assert start.updated({"lens": {"magnification": 100}}) == Microscope("inverted", Lens(100, 0.5))
+
+    def test_former_keys_are_understood(self):
+        assert Microscope().updated({"lens": {"zoom": 100}}).lens.magnification == 100
+
+    def test_both_names_at_once_are_refused(self):
+        with pytest.raises(ConfigError, match=r"--set: zoom was renamed to magnification"):
+            Microscope().updated({"lens": {"zoom": 100, "magnification": 40}}, where="--set")
+
+    def test_unknown_keys_are_refused(self):
+        with pytest.raises(ConfigError, match="focus"):
+            Microscope().updated({"lens": {"focus": 1}})
+
+    def test_values_are_validated(self):
+        with pytest.raises(ConfigError, match=r"lens\.brightness"):
+            Microscope().updated({"lens": {"brightness": "dim"}})

@@ -6,7 +6,7 @@ from typing import Any
 from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
 
 from bc_sam.errors import WeightsError
-from bc_sam.networks.sam.attention import join_biases
+from bc_sam.networks.sam.attention import use_fused_bias_attention
 from bc_sam.networks.sam.resizing import patch_grid, resize_sam
 from bc_sam.networks.sam.safe_folder import load_sam_folder
 from bc_sam.networks.sam.segment_anything import read_torch_file, sam_from_original
@@ -124,7 +124,7 @@ def tiny_sam_config(image_size: int = 224) -> SamConfig:
 def _new_sam(config: SamConfig, seed: int) -> SamModel:
     """Draws a SAM from a seed."""
     with seeded(seed):
-        sam = join_biases(SamModel(config).eval())
+        sam = use_fused_bias_attention(SamModel(config).eval())
     # Its width has done its work. The library writes this number to disk, but reads another.
     vision: Any = config.vision_config
     vision.scale = vision.hidden_size // 2

@@ -1,4 +1,4 @@
-"""Uploads on their way in: too much is refused, and each gets a place of its own, so that it can be removed alone."""
+"""Requests on their way in: too large uploads and addresses are refused; each upload gets a folder of its own."""
 
 import asyncio
 import json
@@ -63,25 +63,16 @@ class SeparateUploads:
         if not _is_upload(scope):
             await self.app(scope, receive, send)
             return
-        start: dict[str, Any] = {}
-        body = b""
+        answer: list[dict[str, Any]] = []
 
-        async def send_later(message: dict[str, Any]) -> None:
-            nonlocal start, body
-            if message["type"] == "http.response.start":
-                start = message
-                return
-            body += message.get("body", b"")
-            if not message.get("more_body"):
-                answer = self._separated(body) if start["status"] == 200 else body
-                other = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
-                length = (b"content-length", str(len(answer)).encode())
-                await send(start | {"headers": [*other, length]})
-                await send({"type": "http.response.body", "body": answer})
+        async def keep(message: dict[str, Any]) -> None:
+            answer.append(message)
 
         self._under_way += 1
         try:
-            await self.app(scope, receive, send_later)
+            await self.app(scope, receive, keep)
+            for message in self._separate(answer):
+                await send(message)
         finally:
             self._under_way -= 1
             if not self._under_way:  # else another may just have put the same file there, and not linked it yet
@@ -89,8 +80,16 @@ class SeparateUploads:
                     shutil.rmtree(path.parent, ignore_errors=True)
                 self._shared.clear()
 
-    def _separated(self, body: bytes) -> bytes:
-        return json.dumps([self._link(Path(path)) for path in json.loads(body)]).encode()
+    def _separate(self, answer: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Returns the answer to an upload with the paths replaced; any other answer as it is."""
+        if not answer or answer[0]["status"] != 200:
+            return answer
+        start, *rest = answer
+        paths = json.loads(b"".join(message.get("body", b"") for message in rest))
+        body = json.dumps([self._link(Path(path)) for path in paths]).encode()
+        headers = [(name, value) for name, value in start["headers"] if name.lower() != b"content-length"]
+        headers.append((b"content-length", str(len(body)).encode()))
+        return [start | {"headers": headers}, {"type": "http.response.body", "body": body}]
 
     def _link(self, path: Path) -> str:
         own = path.parent.parent / f"{OWN}{secrets.token_hex(16)}"
@@ -101,6 +100,53 @@ class SeparateUploads:
             return str(path)
         self._shared.add(path)
         return str(own / path.name)
+
+
+class UploadedFilesOnly:
+    """Refuses calls that name an address in the place of an upload: Gradio would fetch it, however large it is.
+
+    Args:
+        app: What is behind it.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Answers a request."""
+        if scope["type"] != "http" or scope["method"] != "POST" or _is_upload(scope):
+            await self.app(scope, receive, send)
+            return
+        request = [await receive()]
+        while request[-1].get("more_body"):
+            request.append(await receive())
+        if _names_address(b"".join(message.get("body", b"") for message in request)):
+            await _refuse(send, 400, "Upload the file itself.")
+            return
+        messages = iter(request)
+
+        async def replay() -> Any:
+            message = next(messages, None)
+            return await receive() if message is None else message
+
+        await self.app(scope, replay, send)
+
+
+def _names_address(body: bytes) -> bool:
+    """Whether a JSON document describes a file, at any depth, by an address instead of a path."""
+    try:
+        pending = [json.loads(body)]
+    except (ValueError, RecursionError):
+        return False  # no call, which the application will say
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            if "://" in str(value.get("path", "")):
+                return True
+            pending += value.values()
+        elif isinstance(value, list):
+            pending += value
+    return False
 
 
 def _is_upload(scope: Any) -> bool:

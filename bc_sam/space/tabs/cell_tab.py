@@ -13,7 +13,6 @@ from bc_sam.space.tabs.controls import (
     Controls,
     api_options,
     checked_choice,
-    local_files_only,
     plain_errors,
     to_choice,
     told,
@@ -25,7 +24,7 @@ from bc_sam.space.views.markup import asset, plain, render
 
 _WAITING = (
     "Drop a cell, paste one, or choose an example. The answer appears here: its name, or why none is given; the "
-    "outline that was found; what every classifier says; and the most similar cells that the model knows."
+    "outline that was found; what every classifier says; and the most similar reference cells."
 )
 
 
@@ -48,13 +47,11 @@ def cell_tab(models: Models, settings: PageSettings, controls: Controls) -> Cell
     view = gr.State(None, time_to_live=settings.results_seconds)
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=280):
-            file = local_files_only(
-                gr.File(
-                    label="One cell: JPEG, PNG, TIFF, BMP, ...",
-                    file_types=list(IMAGE_SUFFIXES),
-                    height=170,
-                    elem_classes="bc-drop",
-                )
+            file = gr.File(
+                label="One cell: JPEG, PNG, TIFF, BMP, ...",
+                file_types=list(IMAGE_SUFFIXES),
+                height=170,
+                elem_classes="bc-drop",
             )
             gr.Markdown("Or try one that was drawn, as three laboratories would show it:", elem_classes="bc-lead")
             examples = gr.HTML(_render_examples(shelf), js_on_load=asset("examples.js"), elem_id="examples")
@@ -76,12 +73,12 @@ def cell_tab(models: Models, settings: PageSettings, controls: Controls) -> Cell
 
     @plain_errors
     def name_example(
-        source: str, classifier: str, probability: float, novelty: float, among: list[str], event: gr.EventData
+        source: str, classifier: str, probability: float, ood: float, labels: list[str], event: gr.EventData
     ) -> tuple[str, CellView]:
         example = shelf[int(event.place)]
         name = f"Example: {plain(example.label).lower()}, {plain(example.laboratory)}"
         seen = view_cell(models.get(source), example.image, name, settings)
-        return render_cell_view(seen, to_choice(classifier, probability, novelty, among)), seen
+        return render_cell_view(seen, to_choice(classifier, probability, ood, labels)), seen
 
     @plain_errors
     def name_again(view: CellView | None, *choice: Any) -> str:
@@ -119,17 +116,17 @@ def _api(models: Models, settings: PageSettings) -> None:
 
     @plain_errors
     def name_cell(
-        file: str, classifier: str, least_probability: float, most_novelty: float, among: list[str]
+        file: str, classifier: str, least_probability: float, most_ood: float, labels: list[str]
     ) -> dict[str, Any]:
         if file is None:
             raise gr.Error("Give a file.", print_exception=False)
         try:
-            choice = checked_choice(models.own, classifier, least_probability, most_novelty, among)
+            choice = checked_choice(models.own, classifier, least_probability, most_ood, labels)
             return as_json(view_upload(models.own, Path(file), settings), choice)
         finally:
             remove([file])
 
-    file = local_files_only(gr.File(label="file", visible=False))
+    file = gr.File(label="file", visible=False)
     options = api_options()
     answer = gr.JSON(label="answer", visible=False)
     gr.Button(visible=False).click(

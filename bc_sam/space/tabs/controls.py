@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import gradio as gr
 
 from bc_sam.errors import BCSamError
-from bc_sam.models.abstention import Limits
+from bc_sam.models.abstention import RejectionThresholds
 from bc_sam.space.views.decision import Choice
 from bc_sam.space.views.loaded_models import LoadedModel
 from bc_sam.space.views.markup import plain
@@ -26,20 +26,20 @@ class Controls:
         source: The model, as `bc_sam.space.views.loaded_models.Models.get` takes it; a visitor's own.
         classifier: Its classifier.
         probability: Least probability of a name, percent.
-        novelty: Most novelty of a named cell, percent.
-        among: Labels that are possible; none chosen for all.
+        ood: Highest out-of-distribution score of a named cell, percent.
+        labels: Labels that can occur; none chosen for all.
     """
 
     source: gr.State
     classifier: gr.Dropdown
     probability: gr.Slider
-    novelty: gr.Slider
-    among: gr.Dropdown
+    ood: gr.Slider
+    labels: gr.Dropdown
 
     @classmethod
     def create(cls, own: LoadedModel) -> "Controls":
         """Makes the components, to be drawn later."""
-        limits = Limits()
+        thresholds = RejectionThresholds()
         return cls(
             gr.State(""),
             gr.Dropdown(
@@ -53,7 +53,7 @@ class Controls:
             gr.Slider(
                 0,
                 100,
-                100 * limits.probability,
+                100 * thresholds.probability,
                 step=1,
                 label="Least probability, %",
                 info="Below it a cell gets no name and is left to you.",
@@ -62,21 +62,21 @@ class Controls:
             gr.Slider(
                 50,
                 100,
-                100 * limits.novelty,
+                100 * thresholds.ood,
                 step=0.5,
-                label="Most novelty, %",
-                info="A cell that is farther from the known cells than so many of those are from one another gets no "
-                "name. At 100 all get one.",
+                label="Highest out-of-distribution score, %",
+                info="A cell that is farther from the reference cells than this share of those are from one another "
+                "gets no name. At 100 this rejects none.",
                 render=False,
             ),
             gr.Dropdown(
                 label_choices(own),
-                value=list(own.model.config.among),
+                value=list(own.model.config.allowed_labels),
                 multiselect=True,
-                label="Possible names",
-                info="Choose all that can occur on your slides, such as the kinds that you count, and nothing else is "
-                "said. None chosen: every name that the model knows.",
-                elem_id="among",
+                label="Possible labels",
+                info="Choose all that can occur on your slides, such as the classes that you count; no other name is "
+                "given. None chosen: every label of the model.",
+                elem_id="labels",
                 render=False,
             ),
         )
@@ -84,17 +84,17 @@ class Controls:
     @property
     def choice(self) -> list[gr.components.Component]:
         """The inputs of `to_choice`."""
-        return [self.classifier, self.probability, self.novelty, self.among]
+        return [self.classifier, self.probability, self.ood, self.labels]
 
     @property
     def changed(self) -> list[Callable[..., Any]]:
         """The events that tell of another choice by the visitor."""
-        return [self.classifier.input, self.probability.release, self.novelty.release, self.among.input]
+        return [self.classifier.input, self.probability.release, self.ood.release, self.labels.input]
 
 
-def to_choice(classifier: str, probability: float, novelty: float, among: list[str]) -> Choice:
+def to_choice(classifier: str, probability: float, ood: float, labels: list[str]) -> Choice:
     """Reads the components of `Controls.choice`."""
-    return Choice(classifier, Limits(probability / 100, novelty / 100), tuple(among))
+    return Choice(classifier, RejectionThresholds(probability / 100, ood / 100), tuple(labels))
 
 
 def classifier_choices(loaded: LoadedModel) -> list[tuple[str, str]]:
@@ -103,13 +103,11 @@ def classifier_choices(loaded: LoadedModel) -> list[tuple[str, str]]:
 
 
 def label_choices(loaded: LoadedModel) -> list[tuple[str, str]]:
-    """Returns the labels that a model chooses among, each as it is shown and as it is called."""
-    return [(plain(label), label) for label in loaded.model.config.among or loaded.model.labels]
+    """Returns the labels that a model may predict, each as it is shown and as it is called."""
+    return [(plain(label), label) for label in loaded.model.config.allowed_labels or loaded.model.labels]
 
 
-def checked_choice(
-    loaded: LoadedModel, classifier: str, probability: float, novelty: float, among: list[str]
-) -> Choice:
+def checked_choice(loaded: LoadedModel, classifier: str, probability: float, ood: float, labels: list[str]) -> Choice:
     """Reads a choice that came over the API; an empty classifier is the model's own.
 
     Raises:
@@ -118,11 +116,11 @@ def checked_choice(
     names = list(loaded.model.classifiers)
     if classifier and classifier not in names:
         raise gr.Error(f"There is no such classifier; choose one of {', '.join(names)}.", print_exception=False)
-    labels = [label for _, label in label_choices(loaded)]
-    if not isinstance(among, list) or any(label not in labels for label in among):
-        raise gr.Error(f"The labels are a list of some of {', '.join(labels)}.", print_exception=False)
+    possible = [label for _, label in label_choices(loaded)]
+    if not isinstance(labels, list) or any(label not in possible for label in labels):
+        raise gr.Error(f"The labels are a list of some of {', '.join(possible)}.", print_exception=False)
     chosen = classifier or loaded.model.config.default_classifier
-    return Choice(chosen, Limits(probability, novelty), tuple(among))
+    return Choice(chosen, RejectionThresholds(probability, ood), tuple(labels))
 
 
 def plain_errors(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -162,25 +160,12 @@ def told(error: Exception) -> str:
     return "Something went wrong here. It was noted; please try again."
 
 
-def local_files_only(field: gr.File) -> gr.File:
-    """Keeps a caller of the API from having the server fetch an address, of any size, in the place of an upload."""
-
-    async def refuse(path: Any) -> str | None:
-        if "://" in str(path):
-            raise gr.Error("Upload the file itself.", print_exception=False)
-        return await move(path)
-
-    move = field.async_move_resource_to_block_cache
-    field.async_move_resource_to_block_cache = refuse  # type: ignore[method-assign, assignment]
-    return field
-
-
 def api_options() -> list[gr.components.Component]:
     """The options that both calls of the API have, with their defaults."""
-    limits = Limits()
+    thresholds = RejectionThresholds()
     return [
         gr.Textbox("", label="classifier", visible=False),
-        gr.Number(limits.probability, label="least_probability", visible=False),
-        gr.Number(limits.novelty, label="most_novelty", visible=False),
-        gr.JSON([], label="among", visible=False),
+        gr.Number(thresholds.probability, label="least_probability", visible=False),
+        gr.Number(thresholds.ood, label="most_ood", visible=False),
+        gr.JSON([], label="labels", visible=False),
     ]

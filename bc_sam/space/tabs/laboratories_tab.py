@@ -48,7 +48,7 @@ def _maps(loaded: LoadedModel, own: list[tuple]) -> dict[str, object]:
     drawn = loaded.map
     if drawn is None:
         return {"maps": [], "own": [], "stored": 0, "method": ""}
-    known = drawn.scale.reference
+    known = drawn.ood_score.reference
     placed = [(*drawn.place(latent), number, text) for number, (latent, text) in enumerate(own, 1)]
     return {
         "maps": [
@@ -62,10 +62,10 @@ def _maps(loaded: LoadedModel, own: list[tuple]) -> dict[str, object]:
 
 
 def _own_cells(view: CellView | None, slide: Slide | None) -> Iterator[tuple]:
-    """Latent and name of each cell that the visitor gave."""
+    """Embedding and name of each cell that the visitor gave."""
     if view is not None:
-        yield view.latent, view.name
+        yield view.embedding, view.name
     for place, cell in enumerate(slide.cells if slide else ()):
-        if cell.latent is not None:
+        if cell.embedding is not None:
             hand = slide.hand.get(place) if slide else None
-            yield cell.latent, f"{cell.name}, {plain(hand)}" if hand else cell.name
+            yield cell.embedding, f"{cell.name}, {plain(hand)}" if hand else cell.name

@@ -18,8 +18,8 @@ def model_tab(
             gr.Markdown("### How cells are named")
             controls.classifier.render()
             controls.probability.render()
-            controls.novelty.render()
-            controls.among.render()
+            controls.ood.render()
+            controls.labels.render()
         with gr.Column(min_width=300):
             gr.Markdown("### Which model names them")
             where = "Id on the Hub, such as owner/name" + ("" if settings.public else "; or a folder of this computer")
@@ -36,11 +36,11 @@ def model_tab(
             return render("notice.html", text=told(error), bad=True), *[gr.skip()] * (len(outputs) - 1)
         classifier = gr.Dropdown(classifier_choices(loaded), value=loaded.model.config.default_classifier)
         said = render("notice.html", text=f"{loaded.name} is loaded. Give it cells.", bad=False)
-        among = gr.Dropdown(label_choices(loaded), value=list(loaded.model.config.among))
+        labels = gr.Dropdown(label_choices(loaded), value=list(loaded.model.config.allowed_labels))
         empty: tuple[object, ...] = (slide_tab.waiting(), gr.Button(visible=False), "", gr.Row(visible=False), {})
-        return said, render_facts(loaded), classifier, among, wanted, cell_tab.waiting(), None, None, *empty
+        return said, render_facts(loaded), classifier, labels, wanted, cell_tab.waiting(), None, None, *empty
 
-    chosen = controls.classifier, controls.among, controls.source
+    chosen = controls.classifier, controls.labels, controls.source
     outputs = [notice, facts, *chosen, cell.answer, cell.view, slide.slide, *slide.shown]
     for event in (load.click, source.submit):
         event(load_model, source, outputs, api_visibility="private", concurrency_id="load", concurrency_limit=2)
@@ -55,8 +55,8 @@ def render_facts(loaded: LoadedModel) -> str:
         "Cells": ", ".join(plain(label).lower() for label in config.labels),
         "Laboratories": ", ".join(config.domains) or "not told",
         "Classifiers": "; ".join(plain(name) for name in loaded.model.classifiers),
-        "Segment Anything": config.base or "one of its own",
-        "It sees": f"squares of {config.image_size} pixels, which it squeezes to {config.latent_dim} numbers",
-        "Cells to compare with": f"{len(stored.latents):,}" if stored else "none",
+        "Segment Anything": config.base or ("one of its own" if loaded.model.sam else "none"),
+        "It sees": f"squares of {config.image_size} pixels, compressed into {config.latent_dim} numbers",
+        "Reference cells": f"{len(stored.latents):,}" if stored else "none",
     }
     return render("model.html", facts=facts)

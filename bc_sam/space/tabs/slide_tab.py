@@ -16,7 +16,6 @@ from bc_sam.space.tabs.controls import (
     Controls,
     api_options,
     checked_choice,
-    local_files_only,
     plain_errors,
     to_choice,
     told,
@@ -24,7 +23,7 @@ from bc_sam.space.tabs.controls import (
 from bc_sam.space.views.decision import Choice
 from bc_sam.space.views.loaded_models import Models
 from bc_sam.space.views.markup import asset, render
-from bc_sam.space.views.slide_inference import look_at_slide
+from bc_sam.space.views.slide_inference import predict_slide
 from bc_sam.space.views.slide_report import render_count, render_report
 from bc_sam.space.views.slide_view import Slide
 
@@ -47,14 +46,12 @@ class SlideTab:
 def slide_tab(models: Models, settings: PageSettings, controls: Controls) -> SlideTab:
     """Lays out the part, inside of a tab."""
     slide = gr.State(None, time_to_live=settings.results_seconds)
-    files = local_files_only(
-        gr.File(
-            label=f"Up to {settings.max_cells:,} images of one cell each, or zips",
-            file_count="multiple",
-            file_types=[*IMAGE_SUFFIXES, ".zip"],
-            height=170,
-            elem_classes="bc-drop",
-        )
+    files = gr.File(
+        label=f"Up to {settings.max_cells:,} images of one cell each, or zips",
+        file_count="multiple",
+        file_types=[*IMAGE_SUFFIXES, ".zip"],
+        height=170,
+        elem_classes="bc-drop",
     )
     notice = gr.HTML(waiting(), elem_id="slide-notice")
     stop = gr.Button("Stop", size="sm", visible=False, elem_id="slide-stop")
@@ -132,10 +129,10 @@ def _show_again(slide: Slide | None, *choice: Any) -> tuple[Any, ...]:
 
 @plain_errors
 def _correct(
-    slide: Slide | None, classifier: str, probability: float, novelty: float, among: list[str], event: gr.EventData
+    slide: Slide | None, classifier: str, probability: float, ood: float, labels: list[str], event: gr.EventData
 ) -> tuple[str, Slide]:
     kept(slide).correct(int(event.place), str(event.label))
-    return render_count(kept(slide), to_choice(classifier, probability, novelty, among)), kept(slide)
+    return render_count(kept(slide), to_choice(classifier, probability, ood, labels)), kept(slide)
 
 
 def _export(write: Callable[[Slide, Choice], str]) -> Callable[..., str]:
@@ -174,7 +171,7 @@ def waiting() -> str:
 
 def _look(models: Models, settings: PageSettings) -> Callable[[str, list[str]], Iterator[Slide]]:
     def look(source: str, files: list[str]) -> Iterator[Slide]:
-        yield from look_at_slide(models.get(source), files, settings)
+        yield from predict_slide(models.get(source), files, settings)
 
     return look
 
@@ -190,18 +187,18 @@ def _api(models: Models, settings: PageSettings) -> None:
 
     @plain_errors
     def name_slide(
-        files: list[str] | None, classifier: str, least_probability: float, most_novelty: float, among: list[str]
+        files: list[str] | None, classifier: str, least_probability: float, most_ood: float, labels: list[str]
     ) -> dict[str, Any]:
         if not files:
             raise gr.Error("Give a list of files.", print_exception=False)
         try:
-            choice = checked_choice(models.own, classifier, least_probability, most_novelty, among)
+            choice = checked_choice(models.own, classifier, least_probability, most_ood, labels)
             *_, slide = look("", files)
         finally:
             remove(files)
         return slide.as_json(choice)
 
-    files = local_files_only(gr.File(label="files", file_count="multiple", visible=False))
+    files = gr.File(label="files", file_count="multiple", visible=False)
     answer = gr.JSON(label="answer", visible=False)
     gr.Button(visible=False).click(
         name_slide,

@@ -10,8 +10,9 @@ from PIL import Image
 from bc_sam.classifiers.ood import Neighbour
 from bc_sam.data.batches import Batch
 from bc_sam.data.images import read_image, to_square
-from bc_sam.models.abstention import Assessment, Reason, agreement, image_reasons, shows_cell
-from bc_sam.models.inspection import Inspection
+from bc_sam.models.abstention import Reason, image_reasons, shows_cell
+from bc_sam.models.observation import ObservedCell
+from bc_sam.models.prediction import Prediction, top_labels
 from bc_sam.space.server.settings import PageSettings
 from bc_sam.space.server.uploads import read_file
 from bc_sam.space.views.decision import Choice
@@ -28,31 +29,35 @@ class CellView:
 
     Attributes:
         name: Its file name.
-        picture: The image with the outline, as a data URI.
-        crop: What the autoencoder saw, likewise.
-        rebuilt: What it made of it, likewise.
+        picture: The image, with the outline of the cell if the model predicts masks, as a data URI.
+        crop: The cell on grey, likewise; empty if the model predicts no masks.
+        rendered: The cell as decoded from its embedding, likewise; empty if the model has no decoder.
         labels: Class names.
         domains: Laboratories of the model.
-        latent: (d,) float32.
-        probabilities: For each classifier (n_labels,).
-        novelty: See `bc_sam.classifiers.ood.NoveltyScale`; ``None`` where it cannot be told.
-        from_image: What the picture gives to doubt.
-        shows_cell: Whether a cell was found at all; without one, what classifiers say means nothing.
-        similar: The stored cells that are most like it.
+        embedding: (d,) float32.
+        probabilities: (n_labels,) of each classifier.
+        ood: Out-of-distribution score; ``None`` if the model stores too few reference cells.
+        from_image: What the image alone gives against a name.
+        shows_cell: Whether a cell was found at all; without one, a classifier's answer means nothing.
+        similar: The reference cells nearest to it.
     """
 
     name: str
     picture: str
     crop: str
-    rebuilt: str
+    rendered: str
     labels: tuple[str, ...]
     domains: tuple[str, ...]
-    latent: np.ndarray
+    embedding: np.ndarray
     probabilities: dict[str, np.ndarray]
-    novelty: float | None
+    ood: float | None
     from_image: tuple[Reason, ...]
     shows_cell: bool
     similar: tuple[Neighbour, ...]
+
+    def predict(self, choice: Choice) -> Prediction:
+        """Names the cell as a visitor has chosen, or abstains."""
+        return choice.predict(self.name, self.probabilities, self.labels, self.ood, self.from_image)
 
 
 def view_cell(loaded: LoadedModel, source: Any, name: str, settings: PageSettings) -> CellView:
@@ -69,69 +74,65 @@ def view_cell(loaded: LoadedModel, source: Any, name: str, settings: PageSetting
     """
     image = read_image(source, max_pixels=settings.max_pixels)
     pixels = to_square(image, loaded.model.config.image_size)[None]
-    (seen,) = loaded.inspect(Batch([name], [None], [(image.height, image.width)], pixels))
-    assert seen.inspection is not None
-    return _view(loaded, seen.inspection, image, name)
+    (cell,) = loaded.inspect(Batch([name], [None], [(image.height, image.width)], pixels))
+    assert cell.observed is not None
+    return _view(loaded, cell.observed, image, name)
 
 
 def view_upload(loaded: LoadedModel, file: Path, settings: PageSettings) -> CellView:
-    """Looks at a file that was uploaded; an error says its name and nothing of where it lies. See `view_cell`."""
+    """Looks at a file that was uploaded; an error names the file but not its folder. See `view_cell`."""
     content = read_file(file, settings.max_image_bytes)
     return view_cell(loaded, {"bytes": content, "path": file.name}, file.name, settings)
 
 
-def _view(loaded: LoadedModel, inspection: Inspection, image: Image.Image, name: str) -> CellView:
-    scale = loaded.scale
+def _view(loaded: LoadedModel, observed: ObservedCell, image: Image.Image, name: str) -> CellView:
+    assert observed.embedding is not None
+    picture = fit(image, LARGE)
+    score = loaded.model.ood_score
     return CellView(
         name=name,
-        picture=as_uri(outlined(fit(image, LARGE), inspection.mask), quality=88),
-        crop=as_uri(Image.fromarray(inspection.crop)),
-        rebuilt=as_uri(Image.fromarray(loaded.redraw(inspection.latent))),
+        picture=as_uri(picture if observed.mask is None else outlined(picture, observed.mask), quality=88),
+        crop=_as_uri(observed.crop),
+        rendered=_as_uri(loaded.render(observed.embedding)),
         labels=loaded.model.labels,
         domains=loaded.model.config.domains,
-        latent=inspection.latent,
-        probabilities=inspection.probabilities,
-        novelty=None if scale is None else float(scale.novelty(inspection.latent[None])[0]),
-        from_image=image_reasons(inspection),
-        shows_cell=shows_cell(inspection),
-        similar=() if scale is None else tuple(scale.nearest(inspection.latent)),
+        embedding=observed.embedding,
+        probabilities=dict(observed.probabilities),
+        ood=observed.ood,
+        from_image=image_reasons(observed),
+        shows_cell=shows_cell(observed),
+        similar=() if score is None else tuple(score.nearest(observed.embedding)),
     )
+
+
+def _as_uri(pixels: np.ndarray | None) -> str:
+    return "" if pixels is None else as_uri(Image.fromarray(pixels))
 
 
 def render_cell_view(view: CellView, choice: Choice) -> str:
     """Returns the answer as HTML."""
-    probabilities = choice.possible(view.probabilities, view.labels)
-    assessment = choice.assess(probabilities, view.novelty, view.from_image)
-    most = min(_TOP, len(choice.among) or _TOP)
+    prediction = view.predict(choice)
+    probabilities = choice.restrict(view.probabilities, view.labels)
+    most = min(_TOP, len(choice.labels) or _TOP)
+    first = {name: view.labels[row.argmax()] for name, row in probabilities.items()}
     return render(
         "cell.html",
         view=view,
-        label=view.labels[assessment.label],
-        assessment=assessment,
+        prediction=prediction,
         choice=choice,
-        agreeing=agreement(probabilities, assessment.label),
-        classifiers=[
-            (name, view.labels[row.argmax()], top_labels(row, view.labels, most))
-            for name, row in probabilities.items()
-        ],
+        agreeing=list(first.values()).count(str(prediction.likeliest)),
+        classifiers=[(name, first[name], top_labels(row, view.labels, most)) for name, row in probabilities.items()],
     )
-
-
-def top_labels(probabilities: np.ndarray, labels: tuple[str, ...], count: int) -> list[tuple[str, float]]:
-    """Returns the likeliest labels with their probabilities, the likeliest first."""
-    return [(labels[i], float(probabilities[i])) for i in np.argsort(-probabilities, kind="stable")[:count]]
 
 
 def as_json(view: CellView, choice: Choice) -> dict[str, Any]:
     """Returns the answer as the API gives it; see ``space/README.md``."""
-    probabilities = choice.possible(view.probabilities, view.labels)
     return {
         "file": view.name,
-        **verdict_json(choice.assess(probabilities, view.novelty, view.from_image), view.labels),
-        "novelty": view.novelty,
+        **prediction_json(view.predict(choice)),
         "classifiers": {
             name: {label: round(probability, 6) for label, probability in top_labels(row, view.labels, len(row))}
-            for name, row in probabilities.items()
+            for name, row in choice.restrict(view.probabilities, view.labels).items()
         },
         "similar": [
             {
@@ -144,12 +145,14 @@ def as_json(view: CellView, choice: Choice) -> dict[str, Any]:
     }
 
 
-def verdict_json(assessment: Assessment, labels: tuple[str, ...]) -> dict[str, Any]:
-    """Returns the name, or why there is none, as the API gives it."""
+def prediction_json(prediction: Prediction) -> dict[str, Any]:
+    """Returns the name of a readable cell, or why there is none, as the API gives it."""
+    assert prediction.probability is not None
     return {
-        "name": None if assessment.abstain else labels[assessment.label],
-        "likeliest": labels[assessment.label],
-        "probability": round(assessment.probability, 6),
-        "review": assessment.abstain or assessment.check,
-        "reasons": [reason.text for reason in assessment.reasons],
+        "name": prediction.label,
+        "likeliest": prediction.likeliest,
+        "probability": round(prediction.probability, 6),
+        "review": prediction.abstained or prediction.check,
+        "reasons": [reason.text for reason in prediction.reasons],
+        "ood": prediction.ood,
     }

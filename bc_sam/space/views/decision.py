@@ -1,12 +1,13 @@
-"""What a visitor has chosen: a classifier, the names that are possible, and when to leave a cell without one."""
+"""What a visitor has chosen: a classifier, the labels that can occur, and when to leave a cell without a name."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from bc_sam.classifiers.fitting import limited
-from bc_sam.models.abstention import Assessment, Limits, Reason, assess
+from bc_sam.classifiers.fitting import restrict_probabilities
+from bc_sam.models.abstention import Reason, RejectionThresholds, decide
+from bc_sam.models.prediction import Prediction
 
 
 @dataclass(frozen=True)
@@ -15,23 +16,37 @@ class Choice:
 
     Attributes:
         classifier: Name of a classifier.
-        limits: When to abstain.
-        among: Labels that a cell can have; empty for all.
+        thresholds: When to abstain.
+        labels: Labels that can occur; empty for all.
     """
 
     classifier: str
-    limits: Limits
-    among: tuple[str, ...] = ()
+    thresholds: RejectionThresholds
+    labels: tuple[str, ...] = ()
 
-    def possible(self, probabilities: Mapping[str, np.ndarray], labels: Sequence[str]) -> dict[str, np.ndarray]:
-        """Returns what each classifier says, (n_labels,), of the labels that are possible."""
-        if not self.among:
+    def restrict(self, probabilities: Mapping[str, np.ndarray], labels: Sequence[str]) -> dict[str, np.ndarray]:
+        """Returns the probabilities (n_labels,) of each classifier, restricted to the labels that can occur."""
+        if not self.labels:
             return dict(probabilities)
-        among = np.array([labels.index(label) for label in self.among])
-        return {name: limited(row, among) for name, row in probabilities.items()}
+        allowed = np.array([labels.index(label) for label in self.labels])
+        return {name: restrict_probabilities(row, allowed) for name, row in probabilities.items()}
 
-    def assess(
-        self, probabilities: dict[str, np.ndarray], novelty: float | None, from_image: tuple[Reason, ...]
-    ) -> Assessment:
-        """Says what the chosen classifier makes of a cell, from what `possible` returned."""
-        return assess(probabilities[self.classifier], novelty, from_image, self.limits, probabilities)
+    def predict(
+        self,
+        file: str,
+        probabilities: Mapping[str, np.ndarray],
+        labels: Sequence[str],
+        ood: float | None,
+        from_image: tuple[Reason, ...],
+    ) -> Prediction:
+        """Names a cell by the chosen classifier, or abstains.
+
+        Args:
+            file: File name of the image.
+            probabilities: (n_labels,) of each classifier, unrestricted.
+            labels: Names of the labels.
+            ood: Out-of-distribution score; see `bc_sam.models.abstention.decide`.
+            from_image: See `bc_sam.models.abstention.image_reasons`.
+        """
+        row = self.restrict(probabilities, labels)[self.classifier]
+        return Prediction.of(file, decide(row, ood, from_image, self.thresholds), row, labels, ood=ood)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bc_sam.classifiers.ood import NoveltyScale
+from bc_sam.classifiers.ood import OodScore
 from bc_sam.evaluation.projection import project
 
 #: Stored cells that are drawn, evenly of every class of every laboratory.
@@ -30,28 +30,28 @@ class LatentMap:
     Attributes:
         points: (n, 2) float, 0..100.
         method: How they were laid out.
-        scale: The drawn cells, in the same order; it finds the neighbours of a new one.
+        ood_score: Of the drawn cells, in the same order; it finds the neighbours of a new one.
     """
 
     points: np.ndarray
     method: str
-    scale: NoveltyScale
+    ood_score: OodScore
 
     def place(self, latent: np.ndarray) -> tuple[float, float]:
         """Returns where a new cell (d,) belongs: in the middle of the drawn cells that are most like it."""
-        nearest = self.scale.nearest(latent)
+        nearest = self.ood_score.nearest(latent)
         weights = [1 / (cell.distance + 1e-6) for cell in nearest]
         x, y = np.average(self.points[[cell.row for cell in nearest]], axis=0, weights=weights)
         return float(x), float(y)
 
 
-def draw_map(scale: NoveltyScale) -> LatentMap:
+def draw_map(ood_score: OodScore) -> LatentMap:
     """Lays the stored cells out, so that those that are alike lie together."""
-    whole = scale.reference
+    whole = ood_score.reference
     strata = np.stack([whole.domains, whole.labels], axis=1)
     per_class = max(1, _DRAWN // len(np.unique(strata, axis=0)))
     rows = _some_of_each(strata, per_class)
-    drawn = NoveltyScale(whole.subset(rows)) if len(rows) > scale.neighbours else scale
+    drawn = OodScore(whole.subset(rows)) if len(rows) > ood_score.neighbours else ood_score
     points, method = project(drawn.scaled)
     low, high = points.min(axis=0), points.max(axis=0)
     points = 3 + 94 * (points - low) / np.maximum(high - low, 1e-9)

@@ -14,17 +14,18 @@ import numpy as np
 import torch
 from huggingface_hub import HfApi
 
-from bc_sam.classifiers.ood import NoveltyScale
 from bc_sam.data.batches import Batch
-from bc_sam.errors import BCSamError, ConfigError, DataError, HubError
-from bc_sam.models.bc_sam import BCSam
+from bc_sam.errors import BCSamError, ConfigError, HubError
+from bc_sam.models.auto import load_model
+from bc_sam.models.base import CellModel
 from bc_sam.models.card import render_card
 from bc_sam.models.folder import CONFIG, load_config
-from bc_sam.models.inspection import Inspected, inspect_batch, redraw
+from bc_sam.models.inspection import inspect_batch
+from bc_sam.models.observation import InspectedCell
 from bc_sam.space.server.gpu import ON_ZERO_GPU
 from bc_sam.space.server.settings import PageSettings
 from bc_sam.space.views.latent_map import LatentMap, draw_map
-from bc_sam.utils.hub import HUB_ERRORS, download_snapshot, explain, is_hub_id, public_name
+from bc_sam.utils.hub import HUB_ERRORS, display_name, download_snapshot, explain, is_hub_id
 
 T = TypeVar("T")
 
@@ -43,54 +44,42 @@ class LoadedModel:
     """
 
     name: str
-    model: BCSam
+    model: CellModel
     files: TemporaryDirectory | None = None
     _worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(max_workers=1))
 
-    def inspect(self, batch: Batch) -> list[Inspected]:
+    def inspect(self, batch: Batch) -> list[InspectedCell]:
         """Looks at some images; see `bc_sam.models.inspection.inspect_batch`."""
         return self._in_turn(inspect_batch, self.model, batch)
 
-    def redraw(self, latent: np.ndarray) -> np.ndarray:
-        """Draws a cell from its latent; see `bc_sam.models.inspection.redraw`."""
-        return self._in_turn(redraw, self.model, latent)
+    def render(self, embedding: np.ndarray) -> np.ndarray | None:
+        """Decodes an embedding to an image; see `bc_sam.models.base.CellModel.render`."""
+        return self._in_turn(self.model.render, embedding)
 
     def move(self, device: torch.device) -> None:
         """Moves the model to where it shall compute, if it is not there."""
         if self.model.device.type != device.type:
-            self._in_turn(self._move, device)
-
-    def _move(self, device: torch.device) -> None:
-        self.model.sam.to(device)  # type: ignore[arg-type]  # the library types it as taking no argument
-        self.model.autoencoder.to(device)
+            self._in_turn(self.model.to, device)
 
     def _in_turn(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Does some work while others wait: two at once would take twice as long each.
+        """Runs some work while others wait: two at once would take twice as long each.
 
-        One thread does it for all visitors, since each that computes keeps helpers and memory of its own.
+        One thread works for all visitors, since each thread that computes keeps helpers and memory of its own.
         """
-        if ON_ZERO_GPU:  # there it is done in a copy of this process, which has no such thread
+        if ON_ZERO_GPU:  # there it runs in a fork of this process, which has no such thread
             return work(*arguments)
         return self._worker.submit(work, *arguments).result()
 
     @cached_property
-    def scale(self) -> NoveltyScale | None:
-        """Tells how unlike a cell is to those that the model stores; ``None`` if it stores too few."""
-        try:
-            return NoveltyScale(self.model.reference) if self.model.reference else None
-        except DataError:
-            return None
-
-    @cached_property
     def map(self) -> LatentMap | None:
-        """The map of the stored cells, which takes seconds; ``None`` if it stores too few."""
-        return draw_map(self.scale) if self.scale else None
+        """The map of the reference cells, which takes seconds; ``None`` if the model stores too few."""
+        return draw_map(self.model.ood_score) if self.model.ood_score else None
 
     @cached_property
     def card(self) -> str:
         """The card in Markdown, rendered anew from what was measured: a stranger's text is not shown."""
         model = self.model
-        known: dict[str, Any] = {"repo_id": self.name, "thumbnails": model.pictured}
+        known: dict[str, Any] = {"repo_id": self.name, "thumbnails": model.n_thumbnails}
         text = render_card(model.config, model.evaluation, model.record, **known)
         return text.split("\n---\n", 1)[-1]
 
@@ -117,7 +106,7 @@ class Models:
 
         Raises:
             ConfigError: If a folder is asked for on a public page, or the model is too large for it.
-            BCSamError: If it cannot be loaded; see `BCSam.from_pretrained`.
+            BCSamError: If it cannot be loaded; see `bc_sam.load_model`.
         """
         source = source.strip()
         if source in ("", self.own.name):
@@ -134,13 +123,13 @@ class Models:
 
     def _load(self, source: str) -> LoadedModel:
         if not self.settings.public:
-            return LoadedModel(public_name(source), BCSam.from_pretrained(source, device="cpu"))
+            return LoadedModel(display_name(source), load_model(source, device="cpu"))
         files = TemporaryDirectory(prefix="bc_sam_model_")
         # A visitor sees what everybody may see: the token of the Space's owner opens no private model to him.
         options: dict[str, Any] = {"token": False, "cache_dir": files.name}
         try:
             self._check_size(source, options)
-            model = BCSam.from_pretrained(source, device="cpu", **options)
+            model = load_model(source, device="cpu", **options)
         except BCSamError as error:
             inside = re.escape(files.name) + r"[\w.-]*(/[\w.-]+/snapshots/\w+)?"
             raise type(error)(re.sub(inside, source, str(error))) from None  # where it lies here is nobody's business

@@ -1,4 +1,4 @@
-"""Looks at the cells of a slide step by step, in constant memory, and keeps to its time."""
+"""Looks at the cells of a slide step by step, in constant memory and within a time limit."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from bc_sam.space.views.slide_view import Slide
 STEP = 16
 
 
-def look_at_slide(loaded: LoadedModel, files: Sequence[str | Path], settings: PageSettings) -> Iterator[Slide]:
+def predict_slide(loaded: LoadedModel, files: Sequence[str | Path], settings: PageSettings) -> Iterator[Slide]:
     """Looks at all images among some files and in their zips.
 
     Args:
@@ -25,7 +25,7 @@ def look_at_slide(loaded: LoadedModel, files: Sequence[str | Path], settings: Pa
         settings: What is allowed.
 
     Yields:
-        The slide, which grows by a step each time; the first time before anything was looked at.
+        The slide, which grows by a step each time; the first time before any image was looked at.
 
     Raises:
         DataError: If there is no image, there are too many, or a zip is not to be trusted.
@@ -39,8 +39,9 @@ def look_at_slide(loaded: LoadedModel, files: Sequence[str | Path], settings: Pa
         images = image_sources(uploads, errors)
         for batch in decoded_batches(images, loaded.model.config.image_size, STEP, max_pixels=settings.max_pixels):
             places = range(len(slide.cells), len(slide.cells) + len(batch.sources))
-            said = [str(errors[place]) if place in errors else None for place in places]
-            slide.add(loaded, loaded.inspect(batch), [uploads[place].name for place in places], said)
+            slide.add(
+                loaded.inspect(batch), [uploads[place].name for place in places], [errors.get(p) for p in places]
+            )
             yield slide
             if time.monotonic() - start > settings.seconds and len(slide.cells) < slide.expected:
                 slide.note = f"Stopped after {settings.seconds / 60:.0f} minutes. Drop the other images by themselves."

@@ -1,35 +1,28 @@
 """Many cells: what was seen in each, the names given by hand, the count, the table and the files to take away."""
 
-import csv
 import io
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
 
-from bc_sam.models.abstention import Assessment, Reason, image_reasons
+from bc_sam.errors import ImageError
+from bc_sam.models.abstention import Reason, image_reasons
 from bc_sam.models.differential import ClassCount, differential_count
-from bc_sam.models.inspection import Inspected
-from bc_sam.space.views.cell_view import top_labels, verdict_json
+from bc_sam.models.observation import InspectedCell, ObservedCell
+from bc_sam.models.prediction import Prediction, top_labels
+from bc_sam.models.prediction_table import PredictionTable
+from bc_sam.space.views.cell_view import prediction_json
 from bc_sam.space.views.decision import Choice
-from bc_sam.space.views.loaded_models import LoadedModel
 from bc_sam.space.views.pictures import SMALL, as_uri, fit, outlined, upright
 
 #: What a person may say of a cell beside the model's classes: it is not counted.
 NO_CELL = "no_cell"
 
-_COLUMNS = (
-    *("file", "name", "given_by", "likeliest", "probability", "second", "second_probability", "novelty"),
-    *("reasons", "error"),
-)
-
-#: Without a name; with one that a person should check; not to be read; with a name; named by a person.
+#: Without a name; with one that a person should check; unreadable; with a name; named by a person.
 Status = Literal["review", "check", "unreadable", "named", "hand"]
-
-# What a spreadsheet would take for a formula if a cell of a table began with it.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 @dataclass(frozen=True)
@@ -38,21 +31,38 @@ class SlideCell:
 
     Attributes:
         name: File name.
-        thumbnail: Small picture with the outline, as a data URI; empty if it could not be read.
-        latent: (d,) float32, or ``None``.
-        probabilities: For each classifier (n_labels,) float32.
-        novelty: See `bc_sam.classifiers.ood.NoveltyScale`.
-        from_image: What the picture gives to doubt.
-        error: Why it could not be read, or ``None``.
+        thumbnail: Small picture, with the outline of the cell, as a data URI; empty if the image is unreadable.
+        embedding: (d,) float32, or ``None``.
+        probabilities: (n_labels,) float32 of each classifier.
+        ood: Out-of-distribution score, or ``None``.
+        from_image: What the image alone gives against a name.
+        error: Why the image is unreadable, or ``None``.
     """
 
     name: str
     thumbnail: str = ""
-    latent: np.ndarray | None = None
+    embedding: np.ndarray | None = None
     probabilities: dict[str, np.ndarray] = field(default_factory=dict)
-    novelty: float | None = None
+    ood: float | None = None
     from_image: tuple[Reason, ...] = ()
-    error: str | None = None
+    error: ImageError | None = None
+
+
+@dataclass(frozen=True)
+class JudgedCell:
+    """A cell of a slide as it stands now.
+
+    Attributes:
+        cell: The cell.
+        prediction: What the chosen classifier says of it.
+        status: How it stands.
+        name: The name that counts, by hand or by the classifier, if any.
+    """
+
+    cell: SlideCell
+    prediction: Prediction
+    status: Status
+    name: str | None
 
 
 @dataclass
@@ -75,31 +85,22 @@ class Slide:
     hand: dict[int, str] = field(default_factory=dict)
     note: str = ""
 
-    def add(self, loaded: LoadedModel, step: list[Inspected], names: list[str], errors: list[str | None]) -> None:
-        """Takes what was seen in some images, and lets go of their pixels."""
-        seen = [item.inspection for item in step if item.inspection is not None]
-        novelty: Iterator[float | None] = iter([None] * len(seen))
-        if seen and loaded.scale is not None:
-            novelty = iter(loaded.scale.novelty(np.stack([inspection.latent for inspection in seen])).tolist())
+    def add(self, step: Sequence[InspectedCell], names: Sequence[str], errors: Sequence[ImageError | None]) -> None:
+        """Takes what was seen in some images, and lets go of their pixels.
+
+        Args:
+            step: What was seen.
+            names: File name of each image.
+            errors: Why an upload could not be read, for those of which no image came to the model.
+        """
         for item, name, error in zip(step, names, errors, strict=True):
-            if item.inspection is None:
-                self.cells.append(SlideCell(name, error=error or str(item.error)))
-                continue
-            inspection = item.inspection
-            picture = outlined(fit(upright(inspection.pixels, inspection.size), SMALL), inspection.mask)
-            self.cells.append(
-                SlideCell(
-                    name,
-                    as_uri(picture, quality=75),
-                    inspection.latent,
-                    inspection.probabilities,
-                    next(novelty),
-                    image_reasons(inspection),
-                )
-            )
+            if item.observed is None or item.size is None:
+                self.cells.append(SlideCell(name, error=error or item.error))
+            else:
+                self.cells.append(_without_pixels(item.observed, item.size, name))
 
     def correct(self, place: int, label: str) -> None:
-        """Takes what a person says of a cell; an empty label takes it back. What makes no sense is passed over."""
+        """Takes what a person says of a cell; an empty label takes it back. Impossible corrections are ignored."""
         if not (0 <= place < len(self.cells) and self.cells[place].error is None):
             return
         if label in (*self.labels, NO_CELL):
@@ -107,74 +108,63 @@ class Slide:
         else:
             self.hand.pop(place, None)
 
-    def judged(self, choice: Choice) -> Iterator[tuple[SlideCell, Assessment | None, Status, str | None]]:
-        """Yields each cell, what the classifier makes of it, how it stands, and the name that counts, if any."""
+    def judged(self, choice: Choice) -> Iterator[JudgedCell]:
+        """Yields each cell as it stands, named as a visitor has chosen, or by hand."""
         for place, cell in enumerate(self.cells):
             if cell.error is not None:
-                yield cell, None, "unreadable", None
+                yield JudgedCell(cell, Prediction(cell.name, None, None, None, cell.error), "unreadable", None)
                 continue
-            probabilities = choice.possible(cell.probabilities, self.labels)
-            assessment = choice.assess(probabilities, cell.novelty, cell.from_image)
+            prediction = choice.predict(cell.name, cell.probabilities, self.labels, cell.ood, cell.from_image)
             if place in self.hand:
-                yield cell, assessment, "hand", self.hand[place]
+                yield JudgedCell(cell, prediction, "hand", self.hand[place])
             else:
-                name = None if assessment.abstain else self.labels[assessment.label]
-                yield cell, assessment, _by_itself(assessment), name
+                yield JudgedCell(cell, prediction, _by_itself(prediction), prediction.label)
 
     def count(self, choice: Choice) -> list[ClassCount]:
         """Returns the differential count of the cells that have a name."""
-        names = [name for _, _, _, name in self.judged(choice) if name not in (None, NO_CELL)]
-        return differential_count(Counter(names))
+        names = [judged.name for judged in self.judged(choice)]
+        return differential_count(Counter(name for name in names if name not in (None, NO_CELL)))
 
     def statuses(self, choice: Choice) -> Counter[str]:
         """Returns how many cells stand how; those that a person said to be none are counted as such."""
-        return Counter(NO_CELL if name == NO_CELL else status for _, _, status, name in self.judged(choice))
+        return Counter(NO_CELL if judged.name == NO_CELL else judged.status for judged in self.judged(choice))
 
     def rows(self, choice: Choice) -> list[dict[str, Any]]:
         """Returns the rows of the table in the browser, those to look at first, of them the least sure first."""
-        rows = []
-        for place, (cell, assessment, status, _) in enumerate(self.judged(choice)):
-            row: dict[str, Any] = {"place": place, "file": cell.name, "picture": cell.thumbnail, "status": status}
-            if assessment is None:
-                row |= {"label": "", "hand": "", "why": cell.error}
-            else:
-                second, probability = top_labels(self._shares(cell, choice), self.labels, 2)[-1]
-                row |= {
-                    "label": self.labels[assessment.label],
-                    "probability": round(assessment.probability, 4),
-                    "second": second,
-                    "second_probability": round(probability, 4),
-                    "short": ", ".join(reason.short for reason in assessment.reasons),
-                    "why": " ".join(reason.text for reason in assessment.reasons),
-                    "by_itself": _by_itself(assessment),
-                    "hand": self.hand.get(place, ""),
-                }
-            rows.append(row)
+        rows = [self._row(place, judged) for place, judged in enumerate(self.judged(choice))]
         order = get_args(Status)
         return sorted(rows, key=lambda row: (order.index(row["status"]), row.get("probability", 0)))
 
-    def to_csv(self, choice: Choice) -> str:
-        """Returns a line a cell: the name that counts, who gave it, the classifier's guesses, the reasons."""
-        file = io.StringIO()
-        table = csv.writer(file)
-        table.writerow([*_COLUMNS, *self.labels])
-        for cell, assessment, status, name in self.judged(choice):
-            if assessment is None:
-                row = [_harmless(cell.name), *[""] * (len(_COLUMNS) - 2), _harmless(cell.error or "")]
-                table.writerow([*row, *[""] * len(self.labels)])
-                continue
-            shares = self._shares(cell, choice)
-            (first, p), (second, q) = top_labels(shares, self.labels, 2)
-            by = "hand" if status == "hand" else choice.classifier if name else ""
-            novelty = "" if cell.novelty is None else f"{cell.novelty:.4f}"
-            reasons = "; ".join(reason.short for reason in assessment.reasons)
-            row = [_harmless(cell.name), name or "", by, first, f"{p:.4f}", second, f"{q:.4f}", novelty, reasons, ""]
-            table.writerow([*row, *(f"{share:.4f}" for share in shares)])
-        return file.getvalue()
+    def _row(self, place: int, judged: JudgedCell) -> dict[str, Any]:
+        cell, prediction = judged.cell, judged.prediction
+        row = {"place": place, "file": cell.name, "picture": cell.thumbnail, "status": judged.status}
+        if prediction.probabilities is None:
+            return row | {"label": "", "hand": "", "why": str(cell.error)}
+        second, probability = top_labels(prediction.probabilities, self.labels, 2)[-1]
+        return row | {
+            "label": prediction.likeliest,
+            "probability": round(float(prediction.probabilities.max()), 4),
+            "second": second,
+            "second_probability": round(probability, 4),
+            "short": ", ".join(reason.short for reason in prediction.reasons),
+            "why": " ".join(reason.text for reason in prediction.reasons),
+            "by_itself": _by_itself(prediction),
+            "hand": self.hand.get(place, ""),
+        }
 
-    def _shares(self, cell: SlideCell, choice: Choice) -> np.ndarray:
-        """The probabilities (n_labels,) by which a cell is named."""
-        return choice.possible(cell.probabilities, self.labels)[choice.classifier]
+    def to_csv(self, choice: Choice) -> str:
+        """Returns one line a cell; see `bc_sam.models.prediction_table.PredictionTable`."""
+        file = io.StringIO()
+        table = PredictionTable(file, self.labels)
+        for judged in self.judged(choice):
+            by_hand = judged.status == "hand"
+            table.add(
+                judged.cell.name,
+                judged.prediction,
+                given_by="hand" if by_hand else choice.classifier,
+                name=judged.name if by_hand else None,
+            )
+        return file.getvalue()
 
     def as_json(self, choice: Choice) -> dict[str, Any]:
         """Returns the slide as the API gives it; see ``space/README.md``."""
@@ -184,19 +174,26 @@ class Slide:
             "note": self.note,
             "count": [vars(line) for line in self.count(choice)],
             "cells": [
-                {"file": cell.name, "error": cell.error}
-                if assessment is None
-                else {"file": cell.name, **verdict_json(assessment, self.labels), "novelty": cell.novelty}
-                for cell, assessment, _, _ in self.judged(choice)
+                {"file": judged.cell.name, "error": str(judged.cell.error)}
+                if judged.status == "unreadable"
+                else {"file": judged.cell.name, **prediction_json(judged.prediction)}
+                for judged in self.judged(choice)
             ],
         }
 
 
-def _by_itself(assessment: Assessment) -> Status:
+def _without_pixels(observed: ObservedCell, size: tuple[int, int], name: str) -> SlideCell:
+    picture = fit(upright(observed.pixels, size), SMALL)
+    return SlideCell(
+        name=name,
+        thumbnail=as_uri(picture if observed.mask is None else outlined(picture, observed.mask), quality=75),
+        embedding=observed.embedding,
+        probabilities=dict(observed.probabilities),
+        ood=observed.ood,
+        from_image=image_reasons(observed),
+    )
+
+
+def _by_itself(prediction: Prediction) -> Status:
     """How a cell stands that no person has named."""
-    return "review" if assessment.abstain else "check" if assessment.check else "named"
-
-
-def _harmless(text: str) -> str:
-    """A name that a spreadsheet does not take for a formula."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return "review" if prediction.abstained else "check" if prediction.check else "named"

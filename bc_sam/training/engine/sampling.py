@@ -85,18 +85,16 @@ def balanced(domains: np.ndarray) -> Order:
     return order
 
 
-def tempered(domains: np.ndarray, evenness: float) -> Order:
-    """Draws cells so that small domains come more often than they are: 0 is as they come, 1 all domains as often.
-
-    An epoch is as long as the data.
+def tempered(domains: np.ndarray, temperature: float) -> Order:
+    """Oversamples small domains. An epoch is as long as the data.
 
     Args:
         domains: (n,) integers.
-        evenness: 0..1.
+        temperature: 0..1; 0 samples domains in proportion to their size, 1 samples them uniformly.
     """
     _, inverse, counts = np.unique(domains, return_inverse=True, return_counts=True)
     members = [np.flatnonzero(inverse == domain) for domain in range(len(counts))]
-    shares = counts ** (1 - evenness) / (counts ** (1 - evenness)).sum()
+    shares = counts ** (1 - temperature) / (counts ** (1 - temperature)).sum()
     each = np.round(shares * len(domains)).astype(int)
 
     def order(rng: np.random.Generator) -> np.ndarray:
@@ -110,12 +108,12 @@ def tempered(domains: np.ndarray, evenness: float) -> Order:
 
 
 def stage_batches(order: Order, n: int, batch_size: int, accelerator: Accelerator, seed: int) -> EpochBatches:
-    """The batches of a stage, cut into the parts that Accelerate shares over processes and accumulates.
+    """Returns the batches of a training, divided into the parts that Accelerate shares over processes and accumulates.
 
     Raises:
-        ConfigError: If the batch cannot be cut equally.
+        ConfigError: If the batch cannot be divided equally.
     """
     parts = accelerator.gradient_accumulation_steps
     if batch_size % parts:
-        raise ConfigError(f"A batch of {batch_size} cells cannot be computed in {parts} equal parts.")
+        raise ConfigError(f"A batch of {batch_size} cells cannot be accumulated in {parts} equal parts.")
     return EpochBatches(order, n, batch_size // parts, n_processes=accelerator.num_processes, seed=seed)

@@ -95,7 +95,7 @@ def _recoloured(images: Tensor, draws: Tensor, scale: Tensor, arguments: ViewArg
     # What stains a cell does not stain the glass.
     stained = _restained(density - glass, draws[:, :14] * 2 - 1, arguments.stain * draws[:, 14])
     around = _restained(density - glass, draws[:, 15:29] * 2 - 1, arguments.stain * draws[:, 29])
-    alike = draws[:, 31, None, None] >= arguments.surroundings
+    alike = draws[:, 31, None, None] >= arguments.background_stain_prob
     near = _disc(draws[:, 30], scale, images.shape[-1]).maximum(alike.float())
     glass = glass + arguments.slide * draws[:, 32:, None, None]
     return ((-(around.lerp(stained, near[:, None]) + glass)).exp() * 255).clamp(0, 255)

@@ -1,37 +1,35 @@
-"""Stage 2: the autoencoder learns to draw the cell from 50 numbers that do not tell the laboratory."""
+"""Stage 2: the autoencoder learns an embedding that keeps the cell's morphology and discards the laboratory."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from bc_sam.config.arguments import AutoencoderArguments
 from bc_sam.networks.autoencoder import CrossDomainAutoencoder
 from bc_sam.networks.feature_store import FeatureStore
-from bc_sam.training.engine.checkpoints import Checkpoints
-from bc_sam.training.engine.distributed import gather, share_batch_norm
-from bc_sam.training.engine.loop import Schedule, fit
-from bc_sam.training.engine.sampling import balanced, stage_batches
+from bc_sam.training.engine.global_batch import gather, synchronize_batch_norm
+from bc_sam.training.engine.loop import TrainingStep, batches_on_device
+from bc_sam.training.engine.sampling import Order, balanced
 from bc_sam.training.steps.losses import autoencoder_loss, linear_mmd, ssim
 from bc_sam.utils.torch_utils import seeded
 
 _BLOCK = 256
 
 
-class Recaller(nn.Module):
-    """The autoencoder, and beside it a line from the latent to the mean feature, which only the training needs.
+class FeatureReconstructionHead(nn.Module):
+    """The autoencoder with an auxiliary linear head that predicts the mean feature from the embedding.
 
-    Reconstruction in pixels keeps what is large and bright. What tells the classes apart, such as granules, is small
-    in pixels and large in SAM's features, so the latent shall tell these too.
+    Only training needs the head. Reconstructing pixels keeps what is large and bright, whereas what distinguishes the
+    classes, such as granules, is small in pixels and large in SAM's features.
 
     Args:
         autoencoder: Trained in place.
-        mean: (C,) mean of the cells' mean features.
-        std: (C,) their standard deviation.
-        seed: Seed of the line.
+        mean: (C,) mean over cells of their mean features.
+        std: (C,) standard deviation over cells of their mean features.
+        seed: Seed of the head's initial weights.
     """
 
     def __init__(self, autoencoder: CrossDomainAutoencoder, mean: Tensor, std: Tensor, seed: int) -> None:
@@ -42,10 +40,10 @@ class Recaller(nn.Module):
             self.recall = nn.Linear(autoencoder.latent_dim, len(mean))
 
     def forward(self, maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns latents (B, d), cells (B, 3, 128, 128) and the squared error of the recalled features (B,)."""
+        """Returns latents (B, d), cells (B, 3, 128, 128) and squared errors of the reconstructed features (B,)."""
         latents, cells = self.autoencoder(maps)
-        wanted = (maps.mean(dim=(2, 3)) - self.mean.to(maps.device)) / self.std.to(maps.device)
-        return latents, cells, (self.recall(latents).float() - wanted.float()).square().mean(dim=1)
+        expected = (maps.mean(dim=(2, 3)) - self.mean.to(maps.device)) / self.std.to(maps.device)
+        return latents, cells, (self.recall(latents).float() - expected.float()).square().mean(dim=1)
 
 
 class CellFeatures(Dataset):
@@ -67,121 +65,98 @@ class CellFeatures(Dataset):
 
 @dataclass(frozen=True)
 class Anchor:
-    """Latents of other laboratories' cells, which stay where they are while new ones are drawn to them.
+    """Fixed embeddings of other laboratories' cells, with which those of new cells are aligned.
 
     Attributes:
         latents: (m, d) float32.
-        domains: (m,) integers, none of which is a domain of the cells to learn from.
+        domains: (m,) integers, disjoint from the domains of the cells to learn from.
     """
 
     latents: np.ndarray
     domains: np.ndarray
 
     def join(self, latents: Tensor, domains: Tensor) -> tuple[Tensor, Tensor]:
-        """Returns latents (B + m, d) and domains (B + m,) of a batch and the anchor."""
+        """Returns latents (B + m, d) and domains (B + m,) of a batch followed by the anchor."""
         own = torch.from_numpy(self.latents).to(latents), torch.from_numpy(self.domains).to(domains)
         return torch.cat([latents, own[0]]), torch.cat([domains, own[1]])
 
 
-def train_autoencoder(
-    model: CrossDomainAutoencoder,
-    features: FeatureStore,
-    rows: np.ndarray,
-    domains: np.ndarray,
-    arguments: AutoencoderArguments,
-    accelerator: Accelerator,
-    seed: int = 1234,
-    *,
-    checkpoints: Checkpoints | None = None,
-    validation_rows: np.ndarray | None = None,
-    anchor: Anchor | None = None,
-) -> list[dict[str, float]]:
+class AutoencoderStep(TrainingStep):
     """Trains the autoencoder on cells of all domains, without their labels (BC-SAM, section 2.2).
 
     Args:
-        model: The autoencoder; trained in place and left in eval mode.
+        autoencoder: Trained in place.
         features: Feature maps and targets of all cells.
         rows: Cells to learn from.
+        validation_rows: Cells by which the best epoch is chosen, if any.
         domains: (n,) domain of each of all cells.
-        arguments: Numbers of the stage.
-        accelerator: Device, processes and precision.
-        seed: Seed of the shuffling.
-        checkpoints: Where to keep checkpoints.
-        validation_rows: Cells by which the best epoch is chosen.
-        anchor: Latents of laboratories whose images are not here, to which those of the cells are drawn.
-
-    Returns:
-        The loss of each epoch.
+        arguments: Settings of the stage.
+        seed: Seed of the feature reconstruction head.
+        anchor: Embeddings of laboratories whose images are not available, with which those of the cells are aligned.
     """
-    recaller = Recaller(model, *_mean_features(features, rows), seed=seed)
-    share_batch_norm(recaller)
-    # The decoder's convolutions run faster so, on processors above all; the numbers are the same.
-    model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    data = CellFeatures(features, rows, domains)
-    batches = stage_batches(balanced(data.domains), len(data), arguments.batch_size, accelerator, seed)
 
-    def loss(model: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    name = "Stage 2: autoencoder"
+
+    def __init__(
+        self,
+        autoencoder: CrossDomainAutoencoder,
+        features: FeatureStore,
+        rows: np.ndarray,
+        validation_rows: np.ndarray,
+        domains: np.ndarray,
+        arguments: AutoencoderArguments,
+        seed: int,
+        anchor: Anchor | None = None,
+    ) -> None:
+        self.arguments, self.anchor = arguments, anchor
+        self.dataset = CellFeatures(features, rows, domains)
+        self.validation = CellFeatures(features, validation_rows, domains)
+        self.module = FeatureReconstructionHead(autoencoder, *_mean_features(features, rows), seed=seed)
+        synchronize_batch_norm(self.module)
+        # The decoder's convolutions run faster in this layout, above all on CPUs, and give the same numbers.
+        autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def order(self) -> Order:
+        """Returns an order in which every batch holds the domains in equal parts."""
+        return balanced(self.dataset.domains)
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor, Tensor], epoch: int) -> Tensor:
+        """Returns the loss of a batch of `CellFeatures`."""
         maps, targets, domains = batch
-        latents, cells, recalled = model(maps.float())
-        whole = gather(latents), gather(domains)
-        whole = whole if anchor is None else anchor.join(*whole)
+        latents, cells, feature_errors = model(maps.float())
+        global_batch = self._with_anchor(gather(latents), gather(domains))
         targets = targets.float() / 255
-        drawn = autoencoder_loss(cells, targets, *whole, arguments.mmd_weight)
-        return drawn + _extra(cells, targets, recalled, arguments)
+        paper = autoencoder_loss(cells, targets, *global_batch, self.arguments.mmd_weight)
+        return paper + self._auxiliary_loss(cells, targets, feature_errors)
 
-    unseen = CellFeatures(features, rows[:0] if validation_rows is None else validation_rows, domains)
+    def validate(self, model: nn.Module) -> float | None:
+        """Returns the loss on the validation cells, with the domains' means taken over all of them."""
+        data, arguments = self.validation, self.arguments
+        if not len(data):
+            return None
+        latents, errors = [], []
+        for maps, targets, _ in batches_on_device(data, arguments.batch_size, model):
+            latent, cells, feature_errors = model(maps.float())
+            latents.append(latent)
+            targets = targets.float() / 255
+            loss = 1 - ssim(cells, targets) + self._auxiliary_loss(cells, targets, feature_errors)
+            errors.append(loss * len(maps))
+        embeddings = torch.cat(latents)
+        domains = torch.from_numpy(data.domains).to(embeddings.device)
+        distance = linear_mmd(*self._with_anchor(embeddings, domains))
+        return float(torch.stack(errors).sum() / len(data) + arguments.mmd_weight * distance)
 
-    def validation(model: nn.Module) -> float:
-        return _mean_loss(model, unseen, anchor, arguments, accelerator.device)
+    def _with_anchor(self, latents: Tensor, domains: Tensor) -> tuple[Tensor, Tensor]:
+        return (latents, domains) if self.anchor is None else self.anchor.join(latents, domains)
 
-    schedule = Schedule(
-        epochs=arguments.epochs,
-        warmup_steps=arguments.warmup_steps,
-        learning_rate=arguments.learning_rate,
-        weight_decay=arguments.weight_decay,
-        max_grad_norm=arguments.max_grad_norm,
-        patience=arguments.patience,
-    )
-    return fit(
-        recaller,
-        data,
-        batches,
-        loss,
-        schedule,
-        accelerator,
-        "Stage 2: autoencoder",
-        checkpoints=checkpoints,
-        validate=validation if len(unseen) else None,
-    )
-
-
-def _mean_loss(
-    model: nn.Module,
-    data: CellFeatures,
-    anchor: Anchor | None,
-    arguments: AutoencoderArguments,
-    device: torch.device,
-) -> float:
-    """The loss of stage 2 on cells that it does not learn from; the domains' means are those of all these cells."""
-    latents, errors = [], []
-    for maps, targets, _ in DataLoader(data, arguments.batch_size):
-        latent, cells, recalled = model(maps.to(device).float())
-        latents.append(latent)
-        targets = targets.to(device).float() / 255
-        errors.append((1 - ssim(cells, targets) + _extra(cells, targets, recalled, arguments)) * len(maps))
-    whole = torch.cat(latents), torch.from_numpy(data.domains).to(device)
-    distance = linear_mmd(*(whole if anchor is None else anchor.join(*whole)))
-    return float(torch.stack(errors).sum() / len(data) + arguments.mmd_weight * distance)
-
-
-def _extra(cells: Tensor, targets: Tensor, recalled: Tensor, arguments: AutoencoderArguments) -> Tensor:
-    """What the loss has beside the paper's: the error of the pixels and that of the recalled features."""
-    pixels = (cells.float() - targets).square().mean()
-    return arguments.pixel_weight * pixels + arguments.feature_weight * recalled.mean()
+    def _auxiliary_loss(self, cells: Tensor, targets: Tensor, feature_errors: Tensor) -> Tensor:
+        """Returns what is added to the paper's loss: the errors of the pixels and of the reconstructed features."""
+        pixels = (cells.float() - targets).square().mean()
+        return self.arguments.pixel_weight * pixels + self.arguments.feature_weight * feature_errors.mean()
 
 
 def _mean_features(features: FeatureStore, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Mean and deviation (C,) of the mean features of some cells."""
+    """Returns mean and standard deviation (C,) of the mean features of some cells."""
     blocks = [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]
     means = np.concatenate([features.maps[block].astype(np.float32).mean(axis=(2, 3)) for block in blocks])
     return torch.from_numpy(means.mean(axis=0)), torch.from_numpy(means.std(axis=0) + 1e-6)

@@ -1,4 +1,4 @@
-"""Networks learn to name labelled cells as any microscope, lamp and stain would show them."""
+"""Training of classifiers on strongly augmented views of labelled cells: other microscopes, lamps and stains."""
 
 import logging
 from collections.abc import Callable
@@ -10,15 +10,16 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from bc_sam.config.arguments import PretrainingArguments
+from bc_sam.config.base import Schedule
 from bc_sam.config.model import BCSamConfig
 from bc_sam.data.store import CellStore
 from bc_sam.networks.sam.encoding import normalise
 from bc_sam.training.engine.checkpoints import Checkpoints
-from bc_sam.training.engine.loop import Schedule, fit
-from bc_sam.training.engine.sampling import stage_batches, tempered
+from bc_sam.training.engine.loop import TrainingStep, batches_on_device, train
+from bc_sam.training.engine.sampling import Order, tempered
 from bc_sam.training.steps.augmentation import STRONG_DRAWS, strong_views, view_draws
 
 logger = logging.getLogger(__name__)
@@ -29,11 +30,11 @@ class KnownCells(Dataset):
 
     Args:
         cells: The data.
-        rows: Some of them; those without a label are passed over.
-        rendered: Cells to come after them, all of them, of a domain of their own.
+        rows: Cells to include; those without a label are skipped.
+        rendered: Cells to append, all of them, as a domain of their own.
 
     Attributes:
-        domains: (n,) domain of each.
+        domains: (n,) domain of each cell.
     """
 
     def __init__(self, cells: CellStore, rows: np.ndarray, rendered: CellStore | None = None) -> None:
@@ -71,17 +72,17 @@ class Views(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Lessons:
-    """Labelled cells to learn from, and how they are shown.
+class LabelledViews:
+    """Augmented views of labelled cells, and how networks are trained on them.
 
     Attributes:
         cells: The data.
         rows: Cells to learn from.
-        rendered: Cells that the package drew, to learn from beside them.
+        rendered: Rendered cells to learn from as well, if any.
         validation_rows: Cells by which the best epoch is chosen.
-        arguments: How the cells are shown.
+        arguments: Settings of the training and of the views.
         accelerator: Device, processes and precision.
-        config: Gives the labels and the pixels' mean and deviation.
+        config: Gives the labels and the pixels' mean and standard deviation.
         seed: Seed of the shuffling and the views.
     """
 
@@ -94,11 +95,11 @@ class Lessons:
     config: BCSamConfig
     seed: int
 
-    def teach(
+    def fit(
         self,
         model: nn.Module,
         loss: Callable[[nn.Module, Views], Tensor],
-        description: str,
+        name: str,
         *,
         window: int,
         epochs: int,
@@ -111,64 +112,78 @@ class Lessons:
         Args:
             model: The network.
             loss: Its loss on a batch of views.
-            description: Text of the progress bar.
+            name: Text of the progress bar.
             window: Side of the views, pixels.
             epochs: Passes over the data.
-            learning_rate: Peak rate.
+            learning_rate: Peak learning rate.
             checkpoints: Where to keep checkpoints.
-            validate: Gives class logits of whole normalised images, by which the best epoch is chosen; ``None`` takes
-                the last.
+            validate: Returns the network's class logits of whole normalised images, by which the best epoch is chosen;
+                ``None`` keeps the last epoch.
 
         Returns:
             The loss of each epoch.
         """
-        arguments = self.arguments
-        data = KnownCells(self.cells, self.rows, self.rendered)
-        order = tempered(data.domains, arguments.evenness)
-        batches = stage_batches(order, len(data), arguments.batch_size, self.accelerator, self.seed)
-
-        def loss_of_batch(model: nn.Module, batch: tuple[Tensor, ...]) -> Tensor:
-            pixels, masks, has_mask, labels, numbers = batch
-            draws = view_draws(self.seed, batches.epoch, numbers.tolist(), STRONG_DRAWS)
-            images, masks = strong_views(
-                pixels.permute(0, 3, 1, 2).float(), masks.float(), draws, window, arguments.view
-            )
-            return loss(model, Views(self._normalised(images.permute(0, 2, 3, 1)), masks, has_mask, labels))
-
         schedule = Schedule(
             epochs=epochs,
-            warmup_steps=2 * len(batches),
+            batch_size=self.arguments.batch_size,
             learning_rate=learning_rate,
-            weight_decay=arguments.weight_decay,
+            weight_decay=self.arguments.weight_decay,
+            warmup_epochs=2,
             max_grad_norm=1.0,
         )
-        validated = validate is not None and len(self.validation_rows) > 0
-        return fit(
-            model,
-            data,
-            batches,
-            loss_of_batch,
-            schedule,
-            self.accelerator,
-            description,
-            checkpoints=checkpoints,
-            validate=(lambda _: self._validation_loss(validate)) if validated else None,  # type: ignore[arg-type]
-        )
+        step = _ViewStep(self, model, loss, name, window, validate)
+        return train(step, schedule, self.accelerator, self.seed, checkpoints=checkpoints)
 
     def sample(self, most: int) -> Tensor:
-        """Returns some of the cells to learn from as they are: (n, 3, S, S) float32, normalised."""
+        """Returns at most `most` of the cells to learn from, unaugmented: (n, 3, S, S) float32, normalised."""
         rows = self.rows[np.linspace(0, len(self.rows) - 1, min(len(self.rows), most)).astype(int)]
-        return self._normalised(torch.tensor(self.cells.pixels[rows]))
+        return self.normalised(torch.tensor(self.cells.pixels[rows]))
 
-    def _validation_loss(self, name: Callable[[Tensor], Tensor]) -> float:
-        unseen = KnownCells(self.cells, self.validation_rows)
-        losses, right = 0.0, 0
-        for pixels, _, _, labels, _ in DataLoader(unseen, self.arguments.batch_size):
-            logits = name(self._normalised(pixels.to(self.accelerator.device))).float().cpu()
-            losses += float(F.cross_entropy(logits, labels, reduction="sum"))
-            right += int((logits.argmax(1) == labels).sum())
-        logger.info("%.1f %% of %d cells of the validation are named rightly.", 100 * right / len(unseen), len(unseen))
-        return losses / len(unseen)
-
-    def _normalised(self, pixels: Tensor) -> Tensor:
+    def normalised(self, pixels: Tensor) -> Tensor:
+        """Returns pixels (B, S, S, 3), 0..255, as normalised images (B, 3, S, S)."""
         return normalise(pixels, self.config.image_mean, self.config.image_std)
+
+
+class _ViewStep(TrainingStep):
+    """A network learns from `LabelledViews`; see `LabelledViews.fit`."""
+
+    def __init__(
+        self,
+        views: LabelledViews,
+        model: nn.Module,
+        loss: Callable[[nn.Module, Views], Tensor],
+        name: str,
+        window: int,
+        class_logits: Callable[[Tensor], Tensor] | None,
+    ) -> None:
+        self.name, self.module, self.views, self.window = name, model, views, window
+        self.loss_of_views, self.class_logits = loss, class_logits
+        self.dataset = KnownCells(views.cells, views.rows, views.rendered)
+        self.validation = KnownCells(views.cells, views.validation_rows)
+
+    def order(self) -> Order:
+        """Returns an order that oversamples small laboratories by the sampling temperature."""
+        return tempered(self.dataset.domains, self.views.arguments.sampling_temperature)
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, ...], epoch: int) -> Tensor:
+        """Returns the loss of a batch of `KnownCells`, one strongly augmented view of each."""
+        pixels, masks, has_mask, labels, cells = batch
+        draws = view_draws(self.views.seed, epoch, cells.tolist(), STRONG_DRAWS)
+        images, masks = strong_views(
+            pixels.permute(0, 3, 1, 2).float(), masks.float(), draws, self.window, self.views.arguments.view
+        )
+        images = self.views.normalised(images.permute(0, 2, 3, 1))
+        return self.loss_of_views(model, Views(images, masks, has_mask, labels))
+
+    def validate(self, model: nn.Module) -> float | None:
+        """Returns the mean cross-entropy on the validation cells as they are, and logs the accuracy."""
+        n = len(self.validation)
+        if self.class_logits is None or not n:
+            return None
+        loss, correct = 0.0, 0
+        for pixels, _, _, labels, _ in batches_on_device(self.validation, self.views.arguments.batch_size, model):
+            logits, labels = self.class_logits(self.views.normalised(pixels)).float().cpu(), labels.cpu()
+            loss += float(F.cross_entropy(logits, labels, reduction="sum"))
+            correct += int((logits.argmax(1) == labels).sum())
+        logger.info("%.1f %% of %d validation cells are classified correctly.", 100 * correct / n, n)
+        return loss / n

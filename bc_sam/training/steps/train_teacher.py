@@ -1,4 +1,4 @@
-"""A small convolutional network learns to name cells first; it needs fewer images than a SAM, which then asks it."""
+"""The teacher of knowledge distillation: a small convolutional network, which needs fewer images than a SAM."""
 
 import torch
 from torch import Tensor, nn
@@ -7,8 +7,8 @@ from torch.nn import functional as F
 from bc_sam.config.network import BackboneConfig, Size
 from bc_sam.networks.backbones import Backbone, pooled
 from bc_sam.training.engine.checkpoints import Checkpoints
-from bc_sam.training.engine.distributed import share_batch_norm
-from bc_sam.training.steps.train_labels import Lessons, Views
+from bc_sam.training.engine.global_batch import synchronize_batch_norm
+from bc_sam.training.steps.train_labels import LabelledViews, Views
 from bc_sam.utils.torch_utils import seeded
 
 _SIZES: dict[str, Size] = {
@@ -18,17 +18,17 @@ _SIZES: dict[str, Size] = {
     "layer_type": "basic",
 }
 
-# Half the resolution of the images is a quarter of the work, and still shows granules.
+# Half the resolution takes a quarter of the work and still shows granules.
 _SHRINKING = 2
 
 
 class Teacher(nn.Module):
-    """A ResNet of a million parameters that looks at the middle of an image, at half its resolution.
+    """A ResNet of a million parameters that sees the center crop of an image, at half its resolution.
 
     Args:
-        window: Side of the middle, pixels.
+        window: Side of the center crop, pixels.
         n_labels: Classes.
-        seed: Seed of its weights.
+        seed: Seed of the initial weights.
     """
 
     def __init__(self, window: int, n_labels: int, seed: int) -> None:
@@ -37,7 +37,7 @@ class Teacher(nn.Module):
         with seeded(seed):
             self.backbone = Backbone(BackboneConfig("resnet", _SIZES))
             self.head = nn.Linear(self.backbone.channels, n_labels)
-        # Convolutions run faster so; the numbers are the same.
+        # Convolutions run faster in this layout and give the same numbers.
         self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor) -> Tensor:
@@ -48,24 +48,24 @@ class Teacher(nn.Module):
         return self.head(pooled(self.backbone(small)))
 
 
-def train_teacher(lessons: Lessons, checkpoints: Checkpoints | None = None) -> Teacher:
+def train_teacher(views: LabelledViews, checkpoints: Checkpoints | None = None) -> Teacher:
     """Trains a teacher on labelled cells.
 
     Args:
-        lessons: The cells.
+        views: The cells.
         checkpoints: Where to keep checkpoints.
 
     Returns:
         The teacher of the best epoch, in eval mode, frozen.
     """
-    arguments = lessons.arguments
-    teacher = Teacher(arguments.window, len(lessons.config.labels), lessons.seed)
-    share_batch_norm(teacher)
+    arguments = views.arguments
+    teacher = Teacher(arguments.window, len(views.config.labels), views.seed)
+    synchronize_batch_norm(teacher)
 
-    def loss(model: nn.Module, views: Views) -> Tensor:
-        return F.cross_entropy(model(views.images).float(), views.labels, label_smoothing=arguments.label_smoothing)
+    def loss(model: nn.Module, shown: Views) -> Tensor:
+        return F.cross_entropy(model(shown.images).float(), shown.labels, label_smoothing=arguments.label_smoothing)
 
-    lessons.teach(
+    views.fit(
         teacher,
         loss,
         "Teacher",

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bc_sam.classifiers.ood import NoveltyScale
+from bc_sam.classifiers.ood import OodScore
 from bc_sam.classifiers.reference_latents import ReferenceLatents
 from bc_sam.space.tabs.laboratories_tab import render_laboratories
 from bc_sam.space.views.latent_map import draw_map, groups
@@ -17,8 +17,8 @@ def two_clouds(n=80):
 
 def test_a_new_cell_lies_in_its_cloud():
     known = two_clouds()
-    drawn = draw_map(NoveltyScale(known))
-    labels = drawn.scale.reference.labels
+    drawn = draw_map(OodScore(known))
+    labels = drawn.ood_score.reference.labels
     for cloud, centre in ((0, 0.0), (2, 12.0)):
         own = drawn.points[labels == cloud]
         x, y = drawn.place(np.full(6, centre, np.float32))
@@ -30,7 +30,7 @@ def test_a_new_cell_lies_in_its_cloud():
 
 def test_a_large_sample_is_drawn_in_part_and_evenly():
     known = two_clouds(3000)
-    drawn = draw_map(NoveltyScale(known)).scale.reference
+    drawn = draw_map(OodScore(known)).ood_score.reference
     assert len(drawn.latents) <= 1000
     _, counts = np.unique(drawn.labels, return_counts=True)
     assert counts[0] == counts[1]

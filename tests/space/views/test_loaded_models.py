@@ -73,10 +73,10 @@ def test_one_thread_looks_at_the_cells_of_all_visitors(model, monkeypatch):
 
 def test_a_model_for_a_count_of_some_kinds_offers_only_these():
     few = small_model(0)
-    few.choose_among(["monocyte", "basophil"])
-    among = Controls.create(LoadedModel("few", few)).among
-    assert among.value == ["basophil", "monocyte"]
-    assert [label for _, label in among.choices] == among.value
+    few.restrict_labels(["monocyte", "basophil"])
+    labels = Controls.create(LoadedModel("few", few)).labels
+    assert labels.value == ["basophil", "monocyte"]
+    assert [label for _, label in labels.choices] == labels.value
     with pytest.raises(gr.Error, match="some of basophil, monocyte"):
         checked_choice(LoadedModel("few", few), "", 0, 1, ["eosinophil"])
 
@@ -127,7 +127,7 @@ def test_a_private_model_of_the_owner_is_not_shown_to_visitors(hub, repo_id, mod
 def test_a_model_that_is_too_large_is_refused_before_it_is_downloaded(hub, repo_id, model, monkeypatch):
     small_model(1).push_to_hub(repo_id)
     asked = []
-    monkeypatch.setattr("bc_sam.space.views.loaded_models.BCSam.from_pretrained", lambda *_, **__: asked.append(1))
+    monkeypatch.setattr("bc_sam.space.views.loaded_models.load_model", lambda *_, **__: asked.append(1))
     with pytest.raises(ConfigError, match="loads up to"):
         models(model, public=True, max_model_bytes=1000).get(repo_id)
     assert asked == []

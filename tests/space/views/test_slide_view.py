@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bc_sam.models.abstention import Limits
+from bc_sam.models.abstention import Reason, RejectionThresholds
 from bc_sam.space.server.settings import PageSettings
 from bc_sam.space.views.decision import Choice
 from bc_sam.space.views.loaded_models import LoadedModel
-from bc_sam.space.views.slide_inference import STEP, look_at_slide
+from bc_sam.space.views.slide_inference import STEP, predict_slide
 from bc_sam.space.views.slide_report import render_count, render_report
 from bc_sam.space.views.slide_view import NO_CELL
 
-ALL = Choice("rf", Limits(probability=0, novelty=1))
-NONE = Choice("rf", Limits(probability=1.01, novelty=1))
+ALL = Choice("rf", RejectionThresholds(probability=0, ood=1))
+NONE = Choice("rf", RejectionThresholds(probability=1.01, ood=1))
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def loaded(model):
 
 
 def look(loaded, files, **changes):
-    *_, slide = look_at_slide(loaded, files, PageSettings(**changes))
+    *_, slide = predict_slide(loaded, files, PageSettings(**changes))
     return slide
 
 
@@ -40,7 +40,7 @@ def slide(loaded, cell_files, tmp_path):
 
 def test_every_image_is_looked_at_once_and_named_as_the_model_does(slide, model, cell_files):
     assert [cell.name for cell in slide.cells] == [*(file.name for file in cell_files), "broken.png"]
-    names = [name for _, _, _, name in slide.judged(ALL)]
+    names = [judged.name for judged in slide.judged(ALL)]
     assert names == [*model.predict(cell_files, classifier="rf"), None]
     assert {line.label: line.count for line in slide.count(ALL)} == {name: names.count(name) for name in names[:-1]}
 
@@ -48,68 +48,71 @@ def test_every_image_is_looked_at_once_and_named_as_the_model_does(slide, model,
 def test_what_is_not_sure_is_not_counted_and_comes_first(slide):
     assert slide.count(NONE) == []
     assert slide.statuses(NONE) == {"review": 4, "unreadable": 1}
-    slide.cells = [alike(cell) for cell in slide.cells]
-    mixed = Choice("rf", Limits(probability=np.median([row["probability"] for row in slide.rows(ALL)[1:]]), novelty=1))
+    mixed = Choice(
+        "rf", RejectionThresholds(probability=np.median([row["probability"] for row in slide.rows(ALL)[1:]]), ood=1)
+    )
     statuses = [row["status"] for row in slide.rows(mixed)]
     assert statuses == sorted(statuses, key=["review", "unreadable", "named"].index)
     assert {"review", "named", "unreadable"} == set(statuses)
 
 
 def test_where_it_is_known_what_can_occur_nothing_else_is_counted_shown_or_written(slide):
-    some = replace(ALL, among=("monocyte", "basophil"))
-    labels = set(some.among)
+    some = replace(ALL, labels=("monocyte", "basophil"))
+    labels = set(some.labels)
     assert {line.label for line in slide.count(some)} <= labels
     readable = [row for row in slide.rows(some) if row["status"] != "unreadable"]
     assert {row["label"] for row in readable} | {row["second"] for row in readable} == labels
     assert all(row["probability"] + row["second_probability"] == pytest.approx(1, abs=1e-3) for row in readable)
     table = [row for row in csv.DictReader(io.StringIO(slide.to_csv(some))) if row["error"] == ""]
     assert all(float(row["monocyte"]) + float(row["basophil"]) == pytest.approx(1, abs=1e-3) for row in table)
-    assert "chosen among: monocyte, basophil" in render_count(slide, some)
-    assert "chosen among: monocyte, basophil only" in render_report(slide, some, "today")
-    assert "chosen among" not in render_report(slide, ALL, "today")
+    assert "Possible labels: monocyte, basophil." in render_count(slide, some)
+    assert "Possible labels: monocyte, basophil only" in render_report(slide, some, "today")
+    assert "Possible labels" not in render_report(slide, ALL, "today")
 
 
-def alike(cell):
-    """The same cell, of which every classifier says the same."""
-    return replace(cell, probabilities=dict.fromkeys(cell.probabilities, cell.probabilities.get("rf")))
-
-
-class TestWhereTheClassifiersDisagree:
+class TestWhereTheOutlineLooksWrong:
     @pytest.fixture
-    def disputed(self, slide):
-        """The first cell has a name by the forest that the other classifier does not give."""
-        slide.cells = [alike(cell) for cell in slide.cells]
-        first = slide.cells[0].probabilities["rf"]
-        slide.cells[0] = replace(slide.cells[0], probabilities={"rf": first, "logistic": np.roll(first, 1)})
+    def ragged(self, slide):
+        """The outline of the first cell should be checked; nothing speaks against the others."""
+        check = Reason("Check the outline: the outline is ragged.", False, "check outline")
+        readable = [replace(cell, from_image=()) for cell in slide.cells[:-1]]
+        slide.cells[:-1] = [replace(readable[0], from_image=(check,)), *readable[1:]]
         return slide
 
-    def test_the_cell_keeps_its_name_is_counted_and_comes_first_to_be_checked(self, disputed):
-        assert disputed.statuses(ALL) == {"check": 1, "named": 3, "unreadable": 1}
-        assert sum(line.count for line in disputed.count(ALL)) == 4
-        first = disputed.rows(ALL)[0]
-        assert (first["place"], first["status"], first["short"]) == (0, "check", "1 of 2 agree")
-        assert "4 named by the\n    classifier, 1 of which should be checked; 0 by hand" in render_count(disputed, ALL)
+    def test_the_cell_keeps_its_name_is_counted_and_comes_first_to_be_checked(self, ragged):
+        assert ragged.statuses(ALL) == {"check": 1, "named": 3, "unreadable": 1}
+        assert sum(line.count for line in ragged.count(ALL)) == 4
+        first = ragged.rows(ALL)[0]
+        assert (first["place"], first["status"], first["short"]) == (0, "check", "check outline")
+        assert "4 named by the\n    classifier, 1 of which should be checked; 0 by hand" in render_count(ragged, ALL)
 
-    def test_below_the_limit_it_has_no_name(self, disputed):
-        row = next(row for row in disputed.rows(NONE) if row["place"] == 0)
-        assert (row["status"], row["short"]) == ("review", "unsure, 1 of 2 agree")
-        assert disputed.count(NONE) == []
+    def test_below_the_threshold_it_has_no_name(self, ragged):
+        row = next(row for row in ragged.rows(NONE) if row["place"] == 0)
+        assert (row["status"], row["short"]) == ("review", "unsure, check outline")
+        assert ragged.count(NONE) == []
 
-    def test_a_person_settles_it(self, disputed):
-        disputed.correct(0, "smudge_cell")
-        assert disputed.statuses(ALL) == {"hand": 1, "named": 3, "unreadable": 1}
-        row = next(row for row in disputed.rows(ALL) if row["place"] == 0)
+    def test_a_person_settles_it(self, ragged):
+        ragged.correct(0, "smudge_cell")
+        assert ragged.statuses(ALL) == {"hand": 1, "named": 3, "unreadable": 1}
+        row = next(row for row in ragged.rows(ALL) if row["place"] == 0)
         assert (row["status"], row["by_itself"]) == ("hand", "check")
 
-    def test_csv_report_and_api_say_it(self, disputed):
-        first, *_ = csv.DictReader(io.StringIO(disputed.to_csv(ALL)))
-        assert (first["given_by"], first["reasons"]) == ("rf", "1 of 2 agree")
+    def test_csv_report_and_api_say_it(self, ragged):
+        first, *_ = csv.DictReader(io.StringIO(ragged.to_csv(ALL)))
+        assert (first["given_by"], first["reasons"]) == ("rf", "Check the outline: the outline is ragged.")
         assert first["name"] == first["likeliest"]
-        page = render_report(disputed, ALL, "today")
+        page = render_report(ragged, ALL, "today")
         assert "Named by the classifier, to be checked: 1" in page
-        assert "The classifiers disagree: 1 of 2" in page
-        asked = [cell.get("review") for cell in disputed.as_json(ALL)["cells"]]
+        asked = [cell.get("review") for cell in ragged.as_json(ALL)["cells"]]
         assert asked == [True, False, False, False, None]
+
+
+def test_classifiers_that_disagree_do_not_make_a_name_doubtful(slide):
+    rf = slide.cells[0].probabilities["rf"]
+    before = next(slide.judged(ALL)).prediction
+    slide.cells[0] = replace(slide.cells[0], probabilities={"rf": rf, "logistic": np.roll(rf, 1)})
+    after = next(slide.judged(ALL)).prediction
+    assert (after.label, after.reasons) == (before.label, before.reasons)
 
 
 def test_what_a_person_says_counts(slide):
@@ -184,7 +187,7 @@ def test_little_is_kept_of_a_cell(loaded, tmp_path):
 
 
 def test_it_grows_step_by_step_and_stops_when_its_time_is_over(loaded, cell_files):
-    seen = [len(slide.cells) for slide in look_at_slide(loaded, cell_files * 5, PageSettings())]
+    seen = [len(slide.cells) for slide in predict_slide(loaded, cell_files * 5, PageSettings())]
     assert seen == [0, STEP, 20]
     slide = look(loaded, cell_files * 5, seconds=0)
     assert len(slide.cells) == STEP

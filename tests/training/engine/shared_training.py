@@ -9,20 +9,27 @@ from safetensors.torch import save_file
 from torch.utils.data import TensorDataset
 
 from bc_sam.config.arguments import TrainingArguments
+from bc_sam.config.base import Schedule
 from bc_sam.networks.autoencoder import new_autoencoder
 from bc_sam.training.engine.accelerator import start_accelerator
-from bc_sam.training.engine.distributed import gather, share_batch_norm
-from bc_sam.training.engine.loop import Schedule, fit
-from bc_sam.training.engine.sampling import shuffled, stage_batches
+from bc_sam.training.engine.global_batch import gather, synchronize_batch_norm
+from bc_sam.training.engine.loop import TrainingStep, train
 from bc_sam.training.steps.losses import autoencoder_loss, segmentation_loss
 
 
-def loss(model, batch):
-    """That of stage 2, and a Dice over the batch as in stage 1."""
-    maps, targets, domains = batch
-    latents, cells = model(maps)
-    overlap = segmentation_loss(gather(cells[:, 0]), gather((targets[:, 0] > 0.5).double()))
-    return autoencoder_loss(cells, targets, gather(latents), gather(domains)) + overlap
+class Step(TrainingStep):
+    """The loss of stage 2, and a Dice over the global batch as in stage 1."""
+
+    name = "Test"
+
+    def __init__(self, module, dataset):
+        self.module, self.dataset = module, dataset
+
+    def loss(self, model, batch, epoch):
+        maps, targets, domains = batch
+        latents, cells = model(maps)
+        overlap = segmentation_loss(gather(cells[:, 0]), gather((targets[:, 0] > 0.5).double()))
+        return autoencoder_loss(cells, targets, gather(latents), gather(domains)) + overlap
 
 
 def main(folder):
@@ -33,11 +40,11 @@ def main(folder):
         torch.arange(24) % 3,
     )
     model = new_autoencoder(8, 4, (4,) * 7, seed=0).double()  # in double precision nothing hides behind rounding
-    share_batch_norm(model)
+    synchronize_batch_norm(model)
     arguments = replace(TrainingArguments(), mixed_precision="no")
     accelerator, _ = start_accelerator(arguments, Path(folder))
-    batches = stage_batches(shuffled(24), 24, 8, accelerator, seed=0)
-    history = fit(model, data, batches, loss, Schedule(2, 2, 1e-3, 0.05, max_grad_norm=1.0), accelerator, "Test")
+    schedule = Schedule(2, 8, 1e-3, 0.05, warmup_steps=2, max_grad_norm=1.0)
+    history = train(Step(model, data), schedule, accelerator, seed=0)
     if accelerator.is_main_process:
         Path(folder).mkdir(exist_ok=True)
         losses = torch.tensor([record["loss"] for record in history])

@@ -1,3 +1,5 @@
+"""The training loop learns, validates, and can be killed at any step without changing where it ends."""
+
 import copy
 import math
 from dataclasses import replace
@@ -11,13 +13,13 @@ from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
 from bc_sam.config.arguments import TrainingArguments
+from bc_sam.config.base import Schedule
 from bc_sam.errors import BCSamError, ConfigError
+from bc_sam.training.engine import loop
 from bc_sam.training.engine.accelerator import start_accelerator
 from bc_sam.training.engine.checkpoints import Checkpoints
-from bc_sam.training.engine.loop import Schedule, fit
-from bc_sam.training.engine.sampling import EpochBatches, shuffled
 
-SCHEDULE = Schedule(epochs=6, warmup_steps=4, learning_rate=0.05, weight_decay=0.0)
+SCHEDULE = Schedule(epochs=6, batch_size=8, learning_rate=0.05, weight_decay=0.0, warmup_steps=4)
 
 
 @pytest.fixture
@@ -38,10 +40,25 @@ def squared_error(model, batch):
     return F.mse_loss(model(x), y)
 
 
-def train(model, data, schedule=SCHEDULE, loss=squared_error, precision="no", accumulate=1, **more):
+class Step(loop.TrainingStep):
+    """A step made of functions."""
+
+    name = "Test"
+
+    def __init__(self, module, dataset, loss=squared_error, validate=lambda model: None):
+        self.module, self.dataset = module, dataset
+        self.loss_of_batch, self.validation_loss = loss, validate
+
+    def loss(self, model, batch, epoch):
+        return self.loss_of_batch(model, batch)
+
+    def validate(self, model):
+        return self.validation_loss(model)
+
+
+def train(model, data, schedule=SCHEDULE, *, precision="no", accumulate=1, checkpoints=None, **functions):
     accelerator = Accelerator(cpu=True, mixed_precision=precision, gradient_accumulation_steps=accumulate)
-    batches = EpochBatches(shuffled(len(data)), len(data), 8 // accumulate, seed=2)
-    return fit(model, data, batches, loss, schedule, accelerator, "Test", **more)
+    return loop.train(Step(model, data, **functions), schedule, accelerator, seed=2, checkpoints=checkpoints)
 
 
 def same_weights(one, other):
@@ -54,18 +71,19 @@ def test_the_loss_falls(model, data):
     assert history[-1]["loss"] < history[0]["loss"] / 4
 
 
-def test_few_losses_wait_to_be_brought_from_the_device_in_however_long_an_epoch(model, monkeypatch):
+def test_losses_are_fetched_from_the_device_a_few_at_a_time_in_however_long_an_epoch(model):
+    fetched = []
+
+    class Counting(Accelerator):
+        def reduce(self, losses, *more):
+            fetched.append(len(losses))
+            return super().reduce(losses, *more)
+
     x = torch.randn(800, 3, generator=torch.Generator().manual_seed(0))
-    brought, reduce = [], Accelerator.reduce
-
-    def count(self, losses, *more):
-        brought.append(len(losses))
-        return reduce(self, losses, *more)
-
-    monkeypatch.setattr(Accelerator, "reduce", count)
-    train(model, TensorDataset(x, x[:, :1]), replace(SCHEDULE, epochs=1))
-    assert sum(brought) == 100
-    assert max(brought) <= 32
+    step = Step(model, TensorDataset(x, x[:, :1]))
+    loop.train(step, replace(SCHEDULE, epochs=1), Counting(cpu=True, mixed_precision="no"))
+    assert sum(fetched) == 100
+    assert max(fetched) <= 32
 
 
 def test_the_rate_warms_up_and_then_falls_to_zero(model, data):
@@ -82,7 +100,7 @@ def test_warm_up_takes_at_most_a_fifth_of_a_short_training(model, data):
         seen.append(copy.deepcopy(model.state_dict()))
         return squared_error(model, batch)
 
-    short = train(model, data, Schedule(epochs=1, warmup_steps=500, learning_rate=0.05, weight_decay=0.0), watch)
+    short = train(model, data, replace(SCHEDULE, epochs=1, warmup_steps=500), loss=watch)
     assert len(seen) == 5
     assert short[0]["learning_rate"] == pytest.approx(0, abs=1e-12)
     moved = [not torch.equal(before["0.weight"], after["0.weight"]) for before, after in pairwise(seen)]
@@ -99,7 +117,7 @@ def test_the_same_seeds_give_the_same_weights(model, data):
 def test_frozen_parameters_are_left_alone(model, data):
     model[0].requires_grad_(False)
     before = copy.deepcopy(model.state_dict())
-    train(model, data, Schedule(epochs=2, warmup_steps=0, learning_rate=0.05, weight_decay=0.5))
+    train(model, data, replace(SCHEDULE, epochs=2, warmup_steps=0, weight_decay=0.5))
     assert torch.equal(model[0].weight, before["0.weight"])
     assert torch.equal(model[0].bias, before["0.bias"])
     assert not torch.equal(model[2].weight, before["2.weight"])
@@ -119,14 +137,14 @@ def test_the_model_learns_in_training_mode_and_is_left_in_eval_mode(model, data)
 
 def test_no_epochs_change_nothing(model, data):
     before = copy.deepcopy(model.state_dict())
-    assert train(model, data, Schedule(epochs=0, warmup_steps=5, learning_rate=0.1, weight_decay=0.1)) == []
+    assert train(model, data, replace(SCHEDULE, epochs=0, weight_decay=0.1)) == []
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])
-def test_a_loss_that_is_no_number_ends_the_training(model, data, value):
+def test_a_loss_that_is_not_finite_ends_the_training(model, data, value):
     one_batch = TensorDataset(*data[:8])
-    with pytest.raises(BCSamError, match=r"Test: the loss is no number in epoch 1\. Lower learning_rate"):
+    with pytest.raises(BCSamError, match=r"Test: the loss is not finite in epoch 1\. Lower learning_rate"):
         train(model, one_batch, loss=lambda model, batch: value * squared_error(model, batch))
 
 
@@ -206,7 +224,7 @@ class TestResume:
     def test_another_training_does_not_take_it_up(self, model, data, tmp_path):
         alone, again = copy.deepcopy(model), copy.deepcopy(model)
         train(alone, data)
-        train(model, data, Schedule(2, 0, 0.3, 0.0), checkpoints=Checkpoints(tmp_path, "one"))
+        train(model, data, replace(SCHEDULE, epochs=2, learning_rate=0.3), checkpoints=Checkpoints(tmp_path, "one"))
         train(again, data, checkpoints=Checkpoints(tmp_path, "other"))
         assert same_weights(alone, again)
 
@@ -235,15 +253,38 @@ class TestValidation:
         assert same_weights(model, best)
 
     def test_it_stops_when_patience_ends(self, model, data):
-        schedule = Schedule(epochs=6, warmup_steps=4, learning_rate=0.05, weight_decay=0.0, patience=2)
-        assert len(train(model, data, schedule, validate=self.rising_from(2))) == 4
+        assert len(train(model, data, replace(SCHEDULE, patience=2), validate=self.rising_from(2))) == 4
+
+    def test_without_validation_patience_never_ends(self, model, data):
+        assert len(train(model, data, replace(SCHEDULE, patience=1))) == 6
 
     def test_the_best_weights_survive_a_kill(self, model, data, tmp_path):
-        again = copy.deepcopy(model)
+        alone, again = copy.deepcopy(model), copy.deepcopy(model)
+        history = train(alone, data, validate=self.rising_from(2))
         checkpoints = Checkpoints(tmp_path, "key")
-        train(model, data, validate=self.rising_from(2), checkpoints=checkpoints)
-        train(again, data, validate=self.rising_from(2), checkpoints=checkpoints)
-        assert same_weights(model, again)
+        validate = self.rising_from(2)
+
+        def mortal(model):
+            loss = validate(model)
+            if loss == 2:  # in epoch 4, two epochs after the best
+                raise Killed
+            return loss
+
+        with pytest.raises(Killed):
+            train(model, data, validate=mortal, checkpoints=checkpoints)
+        resumed = train(again, data, validate=lambda model: 2.0, checkpoints=checkpoints)
+        assert len(resumed) == len(history)
+        assert same_weights(alone, again)
+
+    def test_the_model_is_validated_in_eval_mode_without_gradients(self, model, data):
+        modes = []
+
+        def watch(model):
+            modes.append((model.training, torch.is_grad_enabled()))
+            return 1.0
+
+        train(model, data, validate=watch)
+        assert modes == [(False, False)] * 6
 
 
 def test_accumulated_parts_make_one_step(model, data):
@@ -255,22 +296,70 @@ def test_accumulated_parts_make_one_step(model, data):
         torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
 
 
-def test_long_gradients_are_shortened(model, data):
+def test_gradients_are_clipped(model, data):
+    start, clipped = copy.deepcopy(model), copy.deepcopy(model)
+    steep = replace(SCHEDULE, epochs=1, learning_rate=1e-3, optimizer="sgd", warmup_steps=0)
+
+    def loss(model, batch):
+        return 10 * squared_error(model, batch)
+
+    train(model, data, steep, loss=loss)
+    train(clipped, data, replace(steep, max_grad_norm=0.1), loss=loss)
+    # With gradients of norm 0.1, momentum 0.9 moves the weights at most ten times as far in each of the five steps.
+    assert distance(start, clipped) <= 5 * 10 * 0.1 * 1e-3
+    assert distance(start, model) > 5 * 10 * 0.1 * 1e-3
+
+
+def distance(one, other):
+    pairs = zip(one.parameters(), other.parameters(), strict=True)
+    return math.sqrt(sum(float((a - b).detach().square().sum()) for a, b in pairs))
+
+
+def test_warm_up_may_be_told_in_epochs(model, data):
     again = copy.deepcopy(model)
-    train(model, data, loss=lambda model, batch: 1e6 * squared_error(model, batch))
-    clipped = Schedule(epochs=6, warmup_steps=4, learning_rate=0.05, weight_decay=0.0, max_grad_norm=1e-12)
-    before = copy.deepcopy(again.state_dict())
-    train(again, data, clipped)
-    moved = max(float((again.state_dict()[name] - tensor).abs().max()) for name, tensor in before.items())
-    assert moved < 0.05  # Adam divides by the gradient's size, but not where it is below its epsilon
+    in_steps, in_epochs = replace(SCHEDULE, warmup_steps=5), replace(SCHEDULE, warmup_steps=0, warmup_epochs=1)
+    assert train(model, data, in_steps) == train(again, data, in_epochs)
+
+
+def test_the_loss_knows_the_epoch_also_after_resuming(model, data, tmp_path):
+    epochs = []
+
+    class Watching(Step):
+        def loss(self, model, batch, epoch):
+            epochs.append(epoch)
+            if len(epochs) == 13:  # in the third epoch
+                raise Killed
+            return squared_error(model, batch)
+
+    accelerator, checkpoints = Accelerator(cpu=True), Checkpoints(tmp_path, "key")
+    with pytest.raises(Killed):
+        loop.train(Watching(model, data), SCHEDULE, accelerator, checkpoints=checkpoints)
+    loop.train(Watching(model, data), SCHEDULE, accelerator, checkpoints=checkpoints)
+    assert epochs == [0] * 5 + [1] * 5 + [2] * 3 + [2] * 5 + [3] * 5 + [4] * 5 + [5] * 5
+
+
+def test_a_step_decides_the_order_of_its_items(model, data):
+    seen = []
+
+    class Sorted(Step):
+        def order(self):
+            return lambda rng: torch.arange(40).numpy()
+
+        def loss(self, model, batch, epoch):
+            seen.append(batch[0])
+            return squared_error(model, batch)
+
+    loop.train(Sorted(model, data), replace(SCHEDULE, epochs=1), Accelerator(cpu=True))
+    assert torch.equal(torch.cat(seen), data.tensors[0])
 
 
 def test_losses_go_to_a_tracker(model, data, tmp_path):
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     accelerator, _ = start_accelerator(TrainingArguments(mixed_precision="no"), tmp_path, ["tensorboard"])
-    batches = EpochBatches(shuffled(40), 40, 8, seed=2)
-    history = fit(model, data, batches, squared_error, SCHEDULE, accelerator, "Stage 1")
+    step = Step(model, data)
+    step.name = "Stage 1"
+    history = loop.train(step, SCHEDULE, accelerator)
     accelerator.end_training()
     events = EventAccumulator(str(tmp_path / "logs" / "bc_sam"))
     events.Reload()

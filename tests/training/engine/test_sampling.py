@@ -88,15 +88,15 @@ class TestBalancedOrder:
 
 class TestTempered:
     @given(sizes, st.integers(0, 9))
-    def test_evenness_0_shows_every_cell_once(self, sizes, seed):
+    def test_temperature_0_shows_every_cell_once(self, sizes, seed):
         domains = domains_of(sizes)
         order = tempered(domains, 0.0)(np.random.default_rng(seed))
         assert sorted(order) == list(range(len(domains)))
 
     @given(sizes, st.floats(0, 1))
-    def test_small_domains_come_more_often_than_they_are_but_not_more_than_others(self, sizes, evenness):
+    def test_small_domains_come_more_often_than_they_are_but_not_more_than_others(self, sizes, temperature):
         domains = domains_of(sizes)
-        order = tempered(domains, evenness)(np.random.default_rng(0))
+        order = tempered(domains, temperature)(np.random.default_rng(0))
         seen = Counter(domains[order].tolist())
         assert abs(len(order) - len(domains)) <= len(sizes)
         for one, n in sizes.items():

@@ -180,7 +180,7 @@ class TestStrongViews:
             image[:, :, place - 2 : place + 2, place - 2 : place + 2] = torch.tensor([110.0, 60.0, 130.0])[
                 :, None, None
             ]
-        arguments = replace(self.STILL, stain=0.8, surroundings=share)
+        arguments = replace(self.STILL, stain=0.8, background_stain_prob=share)
         views, _ = strong_views(image, torch.zeros(200, 64, 64), self.unmoved(200), 64, arguments)
         differs = (views[:, :, 32, 32] - views[:, :, 2, 2]).abs().amax(dim=1) > 1
         assert abs(differs.float().mean() - share) < 0.1

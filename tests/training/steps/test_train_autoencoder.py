@@ -10,8 +10,9 @@ from bc_sam.config.arguments import AutoencoderArguments, TrainingArguments
 from bc_sam.networks.autoencoder import new_autoencoder
 from bc_sam.networks.feature_store import FeatureStore, write_shard
 from bc_sam.networks.features import embed_features
+from bc_sam.training.engine import loop
 from bc_sam.training.engine.accelerator import start_accelerator
-from bc_sam.training.steps.train_autoencoder import train_autoencoder
+from bc_sam.training.steps.train_autoencoder import Anchor, AutoencoderStep
 
 CHANNELS, LATENT_DIM, N = 8, 6, 96
 ARGUMENTS = AutoencoderArguments(
@@ -42,12 +43,12 @@ def features(tmp_path_factory):
     return FeatureStore(folder, digests, "encoder")
 
 
-def train(features, tmp_path, arguments, **more):
+def train(features, tmp_path, arguments, validation_rows=(), anchor=None):
     accelerator, _ = start_accelerator(TrainingArguments(mixed_precision="no"), tmp_path)
     model = new_autoencoder(CHANNELS, LATENT_DIM, arguments.decoder_channels, seed=0)
-    rows, domains = np.arange(N), np.arange(N) % 2
-    history = train_autoencoder(model, features, rows, domains, arguments, accelerator, **more)
-    return model, history
+    rows, domains, unseen = np.arange(N), np.arange(N) % 2, np.array(validation_rows, dtype=int)
+    step = AutoencoderStep(model, features, rows, unseen, domains, arguments, 1234, anchor)
+    return model, loop.train(step, arguments.schedule(), accelerator)
 
 
 def told(model, features):
@@ -78,3 +79,14 @@ def test_validation_counts_what_is_recalled(features, tmp_path):
         for weight in (0.0, 5.0)
     ]
     assert losses[1] > losses[0] + 0.5
+
+
+def test_latents_are_drawn_to_those_of_an_anchor(features, tmp_path):
+    """The anchor is another laboratory whose latents lie far away."""
+    anchor = Anchor(np.full((32, LATENT_DIM), 3, np.float32), np.full(32, 2))
+    arguments = replace(ARGUMENTS, mmd_weight=5.0)
+    means = [
+        embed_features(train(features, tmp_path, arguments, anchor=one)[0], features.maps).mean()
+        for one in (None, anchor)
+    ]
+    assert means[1] > means[0] + 0.5

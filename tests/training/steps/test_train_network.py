@@ -12,8 +12,9 @@ from small_network import small_arguments
 from bc_sam.data import load_rendered
 from bc_sam.data.store import store_cells
 from bc_sam.networks.cell_network import new_network
+from bc_sam.training.engine import loop
 from bc_sam.training.engine.checkpoints import Checkpoints
-from bc_sam.training.steps.train_network import NetworkCells, NetworkInputs, embed_cells, train_network
+from bc_sam.training.steps.train_network import NetworkCells, NetworkInputs, NetworkStep, embed_cells
 
 CLASSES = (0, 1)
 
@@ -41,10 +42,11 @@ def make(cells, variant, **more):
     return network, NetworkInputs(cells, Features(len(cells), 64), config), arguments
 
 
-def train(network, inputs, arguments, rows=None, **more):
+def train(network, inputs, arguments, rows=None, validation_rows=(), checkpoints=None):
     rows = np.arange(len(inputs.cells)) if rows is None else rows
+    step = NetworkStep("Network", network, inputs, rows, np.array(validation_rows, dtype=int), arguments, 1234)
     accelerator = Accelerator(cpu=True, mixed_precision="no")
-    return train_network(network, inputs, rows, arguments, accelerator, **more)
+    return loop.train(step, arguments.schedule(), accelerator, checkpoints=checkpoints)
 
 
 def test_a_plain_network_learns_what_it_is_shown(cells):
@@ -88,15 +90,17 @@ def test_taken_up_again_it_ends_with_the_same_bytes(cells, tmp_path, optimizer):
         assert torch.equal(tensor, again.state_dict()[name]), name
 
 
-def test_it_learns_from_hand_masks_and_is_tested_on_predicted_ones(cells):
+def test_it_learns_from_annotated_masks_and_is_tested_on_predicted_ones(cells):
     _, inputs, _ = make(cells, "shape-aware")
     size = inputs.config.input_size
-    by_hand, predicted = (NetworkCells(inputs, np.array([3]), hand_masks=hand)[0][2] for hand in (True, False))
-    assert by_hand.shape == predicted.shape == (size, size)
+    annotated_mask, predicted = (
+        NetworkCells(inputs, np.array([3]), annotated_masks=annotated)[0][2] for annotated in (True, False)
+    )
+    assert annotated_mask.shape == predicted.shape == (size, size)
     assert predicted[: size // 2 - 1].all()
-    assert not torch.equal(by_hand, predicted)
+    assert not torch.equal(annotated_mask, predicted)
     share = (cells.masks[3] > 0).mean()
-    assert by_hand.float().mean().item() == pytest.approx(share, abs=0.02)
+    assert annotated_mask.float().mean().item() == pytest.approx(share, abs=0.02)
 
 
 def test_the_best_epoch_is_kept_by_validation(cells):

@@ -1,0 +1,43 @@
+"""The command ``demo``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from bc_sam.cli.app import app
+from bc_sam.cli.options import announce_new_spelling
+from bc_sam.cli.predict import predict
+from bc_sam.cli.runs import run_experiment
+from bc_sam.cli.serve import serve
+
+
+@app.command(rich_help_panel="Training")
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for the run, its report and the new cells.")] = Path("demo"),
+    former_serve: Annotated[bool, typer.Option("--serve", hidden=True)] = False,
+    former_model: Annotated[str | None, typer.Option("--model", hidden=True)] = None,
+    former_port: Annotated[int | None, typer.Option("--port", hidden=True)] = None,
+) -> None:
+    """Shows the whole pipeline on rendered cells, in a few minutes.
+
+    It renders cells of two laboratories, trains a model on them, writes its
+    report, and names new cells. It needs no data and no network.
+
+    For example:
+
+    bc-sam demo --out demo
+    """
+    if former_serve:
+        announce_new_spelling("demo --serve", "serve [MODEL]")
+        serve(former_model, former_port)
+        return
+    from bc_sam.training.demo import demo_config, write_new_cells
+
+    run, cells = out / "run", out / "new_cells"
+    run_experiment(run, demo_config())
+    if not cells.exists():
+        write_new_cells(cells)
+    for laboratory in sorted(path for path in cells.iterdir() if path.name != "masks"):
+        print(f"\nNew cells of {laboratory.name}, in folders that are named after their class:")
+        predict([str(laboratory)], model=str(run))

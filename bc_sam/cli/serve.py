@@ -1,0 +1,34 @@
+"""The command ``serve``."""
+
+from importlib.util import find_spec
+from typing import Annotated
+
+import typer
+
+from bc_sam.cli.app import app
+from bc_sam.errors import BCSamError
+
+
+@app.command(rich_help_panel="Cells")
+def serve(
+    model: Annotated[
+        str | None,
+        typer.Argument(help="Model folder, run folder, or Hub id; by default the one in the package."),
+    ] = None,
+    port: Annotated[int | None, typer.Option(help="Port to listen on; by default a free one.")] = None,
+) -> None:
+    """Opens a page in the browser that names cells, on this computer.
+
+    Drop in cells or a slide to see names, counts and warnings. Images stay
+    on this computer. Stop it with Ctrl-C.
+
+    For example:
+
+    bc-sam serve runs/mine --port 7860
+    """
+    if find_spec("gradio") is None:
+        raise BCSamError("The page needs Gradio: pip install 'bc_sam[space]'.")
+    from bc_sam.space.page import serve as serve_page
+    from bc_sam.space.server.model_source import model_source
+
+    serve_page(model or model_source(), server_port=port, inbrowser=True)

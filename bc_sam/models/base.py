@@ -1,0 +1,539 @@
+"""What every model can do: name, embed and segment cells, be saved, loaded and shared."""
+
+# First, since skops searches all that is loaded for scipy's functions: after transformers that takes half a second, as
+# benchmarks/first_answer.py shows.
+import skops.io  # noqa: F401
+
+# isort: split
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sized
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple, Self, Unpack, overload
+
+import numpy as np
+import torch
+from huggingface_hub import CommitInfo
+from PIL import Image
+from tqdm import tqdm
+from transformers import SamModel
+
+from bc_sam.classifiers.fitting import LatentClassifier, restrict_classifiers
+from bc_sam.classifiers.ood import OodScore
+from bc_sam.classifiers.reference_latents import ReferenceLatents
+from bc_sam.config.model import BCSamConfig
+from bc_sam.config.network import Method
+from bc_sam.data.batches import Batch, decoded_batches
+from bc_sam.data.image_quality import measure_quality
+from bc_sam.errors import ConfigError, DataError
+from bc_sam.evaluation.results import Evaluation
+from bc_sam.models import folder as model_folder
+from bc_sam.models.abstention import Decision, RejectionThresholds, decide, image_reasons
+from bc_sam.models.card import write_card
+from bc_sam.models.classifier_files import installed_versions
+from bc_sam.models.observation import InspectedCell, Observation, Parts, count_cells, match_sources
+from bc_sam.models.prediction import Prediction
+from bc_sam.models.stored_model import LoadOptions, StoredModel
+from bc_sam.models.training_record import TrainingRecord
+from bc_sam.models.upload import Repository
+from bc_sam.networks.features import default_batch_size, largest_components
+from bc_sam.networks.sam.compiling import compile_blocks
+from bc_sam.utils.hub import EMBEDDED_MODEL
+from bc_sam.utils.torch_utils import halve_weights
+
+
+class Encoded(NamedTuple):
+    """What one pass of a model's networks yields for n images; what was not asked for is ``None``.
+
+    Attributes:
+        foreground: (n, S, S) bool, every component of the predicted masks; also ``None`` if the model predicts none.
+        embeddings: (n, latent_dim) float32.
+    """
+
+    foreground: np.ndarray | None
+    embeddings: np.ndarray | None
+
+
+class CellModel(ABC):
+    """Names single blood cells.
+
+    A subclass computes masks and embeddings in `_encode`, reads its own parts in `load` and writes them in
+    `_write_weights` and `_write_classifiers`. All else is the same for every model.
+
+    Args:
+        config: The config of the model.
+        classifiers: Classifiers on its embeddings, by name.
+        sam: The SAM inside, ready for inference, if there is one.
+        reference: A sample of the embeddings of training cells.
+        evaluation: What was measured of the model.
+        record: How it was trained.
+    """
+
+    #: The methods, as in `BCSamConfig.method`, whose models a class can load.
+    methods: ClassVar[tuple[Method, ...]] = ()
+
+    def __init__(
+        self,
+        config: BCSamConfig,
+        classifiers: Mapping[str, LatentClassifier],
+        *,
+        sam: SamModel | None,
+        reference: ReferenceLatents | None = None,
+        evaluation: Evaluation | None = None,
+        record: TrainingRecord | None = None,
+    ) -> None:
+        self.config = config
+        self.classifiers = dict(classifiers)
+        self.sam = sam
+        self.reference = reference
+        self.evaluation = evaluation
+        self.record = record
+        self._ood_score: OodScore | None = None
+        restrict_classifiers(self.classifiers, self.labels, self.config.allowed_labels)
+
+    # ---- loading, saving, sharing ----
+
+    @classmethod
+    def from_pretrained(cls, source: str | Path = EMBEDDED_MODEL, **options: Unpack[LoadOptions]) -> Self:
+        """Loads a model from a folder or from the Hub, every part from one revision.
+
+        Args:
+            source: Model folder, run folder of ``bc-sam train``, or Hub id; by default the small model inside the
+                package, which needs no network.
+            **options: Such as ``revision``, ``token``, ``device``, ``dtype`` and ``classifiers``; see
+                `bc_sam.models.stored_model.LoadOptions`.
+
+        Raises:
+            HubError: If the Hub has no such repository or revision, or cannot be reached.
+            WeightsError: If a part is missing, misshapen, changed, of a newer format, or was written by another
+                version of a library and no longer gives the same probabilities.
+            UntrustedFileError: If a file holds more than its part needs.
+            ConfigError: If the model is of a method that this class does not implement.
+        """
+        stored = StoredModel.open(source, **options)
+        if stored.config.method not in cls.methods:
+            raise ConfigError(
+                f"{source} is a model of the method {stored.config.method}, which {cls.__name__} does not implement. "
+                "Load it with bc_sam.load_model."
+            )
+        return cls.load(stored)
+
+    @classmethod
+    @abstractmethod
+    def load(cls, stored: StoredModel) -> Self:
+        """Builds a model of one of the class's `methods` from its checked files; see `from_pretrained`."""
+
+    def save_pretrained(self, folder: str | Path, *, include_base: bool = False, half: bool = False) -> Path:
+        """Writes a model folder, whole or not at all. It replaces an older model folder in its place.
+
+        What people have written into the ``README.md`` of the older one is kept.
+
+        Args:
+            folder: Where to; parents are created.
+            include_base: Also write a base SAM that is on the Hub, for a machine without a network.
+            half: Write the weights of SAM and the autoencoder in float16, which halves their size. They are read back
+                as float32; the rounding changes embeddings by about a thousandth.
+
+        Returns:
+            The folder.
+
+        Raises:
+            BCSamError: If the folder exists and is no model folder, or the disk is full.
+        """
+        folder = Path(folder)
+        card = folder / model_folder.CARD
+        existing = card.read_text("utf-8") if card.exists() else None
+        with model_folder.replaced_folder(folder) as part:
+            self._write(part, include_base=include_base, existing_card=existing, half=half)
+        return folder
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        private: bool | None = None,
+        revision: str | None = None,
+        create_pr: bool = False,
+        commit_message: str = "Upload BC-SAM",
+        token: str | bool | None = None,
+        include_base: bool = False,
+    ) -> CommitInfo:
+        """Pushes the model to a repository on the Hub, in one commit.
+
+        Files of an older model that no longer belong are removed. Files that others put there stay, and so does what
+        people have written into the card.
+
+        Args:
+            repo_id: ``owner/name``; created if it does not exist.
+            private: Whether a new repository is private; by default the owner's setting.
+            revision: Branch; created if it does not exist.
+            create_pr: Propose the commit as a pull request.
+            commit_message: Title of the commit.
+            token: Token with the right to write; by default the one that ``hf auth login`` stored.
+            include_base: Also push a base SAM that is on the Hub already.
+
+        Returns:
+            The commit, or pull request, with its address.
+
+        Raises:
+            HubError: If the Hub refuses or fails; then no commit was made.
+        """
+        repository = Repository.open(repo_id, private=private, revision=revision, create_pr=create_pr, token=token)
+        with tempfile.TemporaryDirectory() as folder:
+            card = repository.read_text(model_folder.CARD)
+            self._write(Path(folder), include_base=include_base, existing_card=card, repo_id=repo_id)
+            return repository.commit(Path(folder), model_folder.MODEL_FILES, commit_message)
+
+    def _write(
+        self,
+        folder: Path,
+        *,
+        include_base: bool,
+        existing_card: str | None,
+        repo_id: str | None = None,
+        half: bool = False,
+    ) -> None:
+        inside = self.config.base_inside or include_base
+        self._write_weights(folder, with_base=inside)
+        if half:
+            halve_weights(folder)
+        classifiers = self._write_classifiers(folder)  # only now: they are not halved
+        model_folder.write_preprocessor(self.config, folder / model_folder.PREPROCESSOR)
+        for part, name in ((self.evaluation, model_folder.EVALUATION), (self.record, model_folder.RECORD)):
+            if part is not None:
+                part.save(folder / name)
+        config = replace(
+            self.config,
+            base_inside=inside,
+            classifiers=classifiers,
+            versions=installed_versions(),
+            files=model_folder.hash_files(folder),
+        )
+        config.save(folder / model_folder.CONFIG)
+        known: dict[str, Any] = {"existing": existing_card, "repo_id": repo_id, "thumbnails": self.n_thumbnails}
+        write_card(folder, config, self.evaluation, self.record, **known)
+
+    @abstractmethod
+    def _write_weights(self, folder: Path, *, with_base: bool) -> None:
+        """Writes the networks into a model folder, the base SAM among them if there is one and it is to be inside."""
+
+    @abstractmethod
+    def _write_classifiers(self, folder: Path) -> dict[str, tuple[int, ...]]:
+        """Writes the classifiers that lie outside the networks; returns the indices of the labels that each knows."""
+
+    # ---- facts ----
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where the model computes."""
+
+    @abstractmethod
+    def to(self, device: str | torch.device) -> None:
+        """Moves the model, in place, to where it shall compute."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Class names, in the order of the probability columns."""
+        return self.config.labels
+
+    @property
+    def n_thumbnails(self) -> dict[str, int]:
+        """Number of thumbnails of training cells by laboratory, which everybody sees who gets the model."""
+        return self.reference.n_thumbnails(self.config.domains) if self.reference else {}
+
+    @property
+    @abstractmethod
+    def can_segment(self) -> bool:
+        """Whether the model predicts masks."""
+
+    @property
+    def ood_score(self) -> OodScore | None:
+        """Scores how unlike a cell is to the reference cells; ``None`` if the model stores too few of them."""
+        if self.reference is None:
+            return None
+        if self._ood_score is None or self._ood_score.reference is not self.reference:
+            try:
+                self._ood_score = OodScore(self.reference)
+            except DataError:
+                return None
+        return self._ood_score
+
+    def restrict_labels(self, labels: Collection[str]) -> None:
+        """Restricts predictions to the labels that can occur, such as the five of a differential count.
+
+        In a laboratory that the model has not seen, most wrong names are of cells that are not there. The probability
+        of all other labels is shared among the allowed ones. Cells of other classes get an allowed name too, so leave
+        out only what cannot occur. The restriction is saved with the model; restricting to all `labels` lifts it.
+
+        Args:
+            labels: Some of `labels`.
+
+        Raises:
+            ConfigError: If one is unknown, or a classifier has learned none of them.
+
+        Example:
+            >>> model.restrict_labels(["neutrophil_segmented", "lymphocyte_typical", "monocyte"])  # doctest: +SKIP
+        """
+        if unknown := [label for label in labels if label not in self.labels]:
+            raise ConfigError(f"The model has no label {unknown[0]!r}; choose from {', '.join(self.labels)}.")
+        allowed = tuple(label for label in self.labels if label in labels)
+        restrict_classifiers(self.classifiers, self.labels, allowed)
+        self.config = replace(self.config, allowed_labels=() if allowed == self.labels else allowed)
+
+    def compile(self, batch_size: int | None = None) -> bool:
+        """Compiles SAM's encoder, which takes up to half a minute and then saves a little on every image.
+
+        The command line does so by itself from `bc_sam.networks.sam.compiling.WORTH_COMPILING` images on.
+
+        Args:
+            batch_size: Images a batch, as it will be given to `predict`; smaller batches run uncompiled.
+
+        Returns:
+            Whether it is compiled now; not if there is no SAM inside, or no compiler.
+        """
+        return self.sam is not None and compile_blocks(self.sam, batch_size or default_batch_size(self.device))
+
+    # ---- inference ----
+
+    @torch.inference_mode()
+    def observe(
+        self, pixels: np.ndarray, parts: Parts = Parts.ALL, *, classifiers: Collection[str] | None = None
+    ) -> Observation:
+        """Looks at a batch of images in one pass of the encoder; everything else that the model does rests on this.
+
+        Args:
+            pixels: (n, S, S, 3) uint8, RGB, S the config's `image_size`.
+            parts: What to compute.
+            classifiers: Names of the classifiers to ask for probabilities; by default all that are loaded.
+
+        Raises:
+            ConfigError: If there is no such classifier.
+
+        Example:
+            >>> model = load_model()  # doctest: +SKIP
+            >>> model.observe(np.zeros((2, 224, 224, 3), np.uint8), Parts.MASKS).masks.shape  # doctest: +SKIP
+            (2, 224, 224)
+        """
+        names = self.classifiers if classifiers is None else classifiers
+        asked = {name: self._classifier(name) for name in names} if Parts.PROBABILITIES in parts else {}
+        if not len(pixels):
+            return Observation(pixels, embeddings=np.empty((0, self.config.latent_dim), np.float32))
+        foreground, embeddings = self._encode(
+            pixels,
+            masks=Parts.MASKS in parts,
+            embeddings=bool(parts & (Parts.EMBEDDINGS | Parts.PROBABILITIES | Parts.OOD)),
+        )
+        score = self.ood_score if Parts.OOD in parts else None
+        return Observation(
+            pixels=pixels,
+            masks=None if foreground is None else largest_components(foreground),
+            n_cells=None if foreground is None else np.array([count_cells(mask) for mask in foreground]),
+            embeddings=embeddings,
+            probabilities={
+                name: classifier.predict_proba(embeddings)
+                for name, classifier in asked.items()
+                if embeddings is not None
+            },
+            ood=None if score is None or embeddings is None else score.score(embeddings),
+            quality=measure_quality(pixels, quiet=True) if Parts.QUALITY in parts else None,
+        )
+
+    @abstractmethod
+    def _encode(self, pixels: np.ndarray, *, masks: bool, embeddings: bool) -> Encoded:
+        """Runs the networks once on a batch of images.
+
+        Args:
+            pixels: (n, S, S, 3) uint8, n at least 1.
+            masks: Whether to predict masks, if the model can.
+            embeddings: Whether to compute embeddings.
+        """
+
+    def render(self, embedding: np.ndarray) -> np.ndarray | None:
+        """Decodes an embedding (d,) to an image of its cell, (128, 128, 3) uint8; ``None`` without a decoder."""
+        return None
+
+    @overload
+    def predict(
+        self,
+        images: Iterable[Any],
+        *,
+        classifier: str | None = ...,
+        batch_size: int | None = ...,
+        show_progress_bar: bool = ...,
+        abstain: Literal[False] = ...,
+    ) -> list[str]: ...
+
+    @overload
+    def predict(
+        self,
+        images: Iterable[Any],
+        *,
+        classifier: str | None = ...,
+        batch_size: int | None = ...,
+        show_progress_bar: bool = ...,
+        abstain: bool | RejectionThresholds,
+    ) -> list[str | None]: ...
+
+    def predict(
+        self,
+        images: Iterable[Any],
+        *,
+        classifier: str | None = None,
+        batch_size: int | None = None,
+        show_progress_bar: bool = False,
+        abstain: bool | RejectionThresholds = False,
+    ) -> list[str] | list[str | None]:
+        """Names each cell.
+
+        Args:
+            images: Paths, bytes, PIL images or arrays, one cell each.
+            classifier: Name of a loaded classifier; by default the config's.
+            batch_size: Images a batch; by default what suits the device.
+            show_progress_bar: Whether to show progress.
+            abstain: Whether to give no name, ``None``, where something speaks against it; `stream` says what. ``True``
+                stands for the default thresholds.
+
+        Returns:
+            The most probable label of each image; always the column of `predict_proba` that is largest.
+
+        Raises:
+            ImageError: If an image cannot be read; `stream` goes on instead.
+        """
+        options: dict[str, Any] = {"batch_size": batch_size, "show_progress_bar": show_progress_bar}
+        if abstain is False:
+            probabilities = self.predict_proba(images, classifier=classifier, **options)
+            return [self.labels[column] for column in probabilities.argmax(axis=1)]
+        batches = self._readable_batches(images, **options)
+        return [one.label for batch in batches for one in self._predictions(batch, classifier, abstain)]
+
+    def predict_proba(
+        self,
+        images: Iterable[Any],
+        *,
+        classifier: str | None = None,
+        batch_size: int | None = None,
+        show_progress_bar: bool = False,
+    ) -> np.ndarray:
+        """Returns probabilities (n, n_labels), float32, columns in the order of `labels`; see `predict`."""
+        chosen = self._classifier(classifier)
+        return chosen.predict_proba(self.embed(images, batch_size=batch_size, show_progress_bar=show_progress_bar))
+
+    def __call__(
+        self, images: Any, *, top_k: int = 5, classifier: str | None = None
+    ) -> list[dict[str, Any]] | list[list[dict[str, Any]]]:
+        """Names cells in the format of transformers' image classification pipeline.
+
+        Args:
+            images: One image, or a list of them.
+            top_k: Labels to return for each.
+            classifier: Name of a loaded classifier; by default the config's.
+
+        Returns:
+            ``[{"label": ..., "score": ...}, ...]``, most probable first; a list of such lists for a list of images.
+        """
+        many = isinstance(images, list | tuple)
+        ranked = [
+            [{"label": self.labels[i], "score": float(row[i])} for i in np.argsort(-row, kind="stable")[:top_k]]
+            for row in self.predict_proba(images if many else [images], classifier=classifier)
+        ]
+        return ranked if many else ranked[0]
+
+    def embed(
+        self, images: Iterable[Any], *, batch_size: int | None = None, show_progress_bar: bool = False
+    ) -> np.ndarray:
+        """Returns the embeddings (n, latent_dim), float32, of images; see `predict`."""
+        batches = self._readable_batches(images, batch_size, show_progress_bar)
+        embeddings: list[Any] = [self.observe(batch.pixels, Parts.EMBEDDINGS).embeddings for batch in batches]
+        return np.concatenate([np.empty((0, self.config.latent_dim), np.float32), *embeddings])
+
+    def segment(
+        self, images: Iterable[Any], *, batch_size: int | None = None, show_progress_bar: bool = False
+    ) -> list[np.ndarray]:
+        """Returns the mask of the cell in each image, bool, of the image's own height and width; see `predict`.
+
+        Raises:
+            ConfigError: If the model predicts no masks; see `can_segment`.
+            ImageError: If an image cannot be read.
+        """
+        if not self.can_segment:
+            raise ConfigError(f"A model of the method {self.config.method} predicts no masks. Use BC-SAM.")
+        resized = []
+        for batch in self._readable_batches(images, batch_size, show_progress_bar):
+            masks = self.observe(batch.pixels, Parts.MASKS).masks
+            assert masks is not None
+            for mask, (height, width) in zip(masks, batch.sizes, strict=True):
+                image = Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST)
+                resized.append(np.asarray(image, dtype=bool))
+        return resized
+
+    def stream(
+        self,
+        images: Iterable[Any],
+        *,
+        classifier: str | None = None,
+        batch_size: int | None = None,
+        abstain: bool | RejectionThresholds = False,
+    ) -> Iterator[Prediction]:
+        """Names a stream of cells, of any length in constant memory. Unreadable images are reported and skipped.
+
+        Args:
+            images: Paths, bytes, PIL images or arrays, one cell each.
+            classifier: Name of a loaded classifier; by default the config's.
+            batch_size: Images a batch; by default what suits the device.
+            abstain: Whether to give no name where the image, its distance from the training cells, or the probability
+                speaks against it; `Prediction.reasons` says what. ``True`` stands for the default thresholds. It also
+                computes masks, image quality and out-of-distribution scores, which takes a little longer.
+
+        Yields:
+            One `Prediction` for each image, in order.
+        """
+        for batch in self._batches(images, batch_size):
+            yield from self._predictions(batch, classifier, abstain)
+
+    def _predictions(
+        self, batch: Batch, classifier: str | None, abstain: bool | RejectionThresholds
+    ) -> Iterator[Prediction]:
+        name = classifier or self.config.default_classifier
+        parts = Parts.EMBEDDINGS | Parts.PROBABILITIES if abstain is False else Parts.ALL
+        observation = self.observe(batch.pixels, parts, classifiers=[name])
+        for cell in match_sources(batch, observation):
+            yield self._prediction(cell, name, abstain)
+
+    def _prediction(self, cell: InspectedCell, classifier: str, abstain: bool | RejectionThresholds) -> Prediction:
+        seen = cell.observed
+        if seen is None:
+            return Prediction(cell.source, None, None, None, cell.error)
+        probabilities = seen.probabilities[classifier]
+        if abstain is False:
+            label = int(probabilities.argmax())
+            decision = Decision(label, float(probabilities[label]))
+        else:
+            thresholds = RejectionThresholds() if abstain is True else abstain
+            decision = decide(probabilities, seen.ood, image_reasons(seen), thresholds)
+        return Prediction.of(cell.source, decision, probabilities, self.labels, latent=seen.embedding, ood=seen.ood)
+
+    def _readable_batches(
+        self, images: Iterable[Any], batch_size: int | None, show_progress_bar: bool
+    ) -> Iterator[Batch]:
+        """Batches of a finite set of images, each of which must be readable."""
+        if isinstance(images, str | bytes | Path | Image.Image):
+            raise ConfigError("Pass a list of images, even for one: model.predict([image]).")
+        total = len(images) if isinstance(images, Sized) else None
+        with tqdm(total=total, unit="image", disable=not show_progress_bar) as bar:
+            for batch in self._batches(images, batch_size):
+                for error in filter(None, batch.errors):
+                    raise error
+                yield batch
+                bar.update(len(batch.sources))
+
+    def _batches(self, images: Iterable[Any], batch_size: int | None) -> Iterator[Batch]:
+        size = default_batch_size(self.device) if batch_size is None else batch_size
+        return decoded_batches(images, self.config.image_size, size)
+
+    def _classifier(self, name: str | None) -> LatentClassifier:
+        name = name or self.config.default_classifier
+        if name not in self.classifiers:
+            raise ConfigError(f"This model has no classifier {name!r}; it has {', '.join(self.classifiers)}.")
+        return self.classifiers[name]

@@ -1,0 +1,150 @@
+"""What a model sees in cells: masks, embeddings, probabilities and image quality, of a batch and of each cell."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from enum import Flag, auto
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from bc_sam.data.batches import Batch
+from bc_sam.data.cell_crop import cell_target
+from bc_sam.data.image_quality import Quality
+from bc_sam.errors import ImageError
+
+# A connected component of a mask counts as a cell of its own if it covers at least this share of the image ...
+_CELL_OF_IMAGE = 0.02
+# ... and has at least this share of the area of the largest component.
+_CELL_OF_LARGEST = 0.3
+
+
+class Parts(Flag):
+    """What to compute of a batch; combine parts with ``|``. Each part costs time only if it is asked for."""
+
+    EMBEDDINGS = auto()
+    MASKS = auto()
+    PROBABILITIES = auto()
+    QUALITY = auto()
+    OOD = auto()
+    ALL = EMBEDDINGS | MASKS | PROBABILITIES | QUALITY | OOD
+
+
+@dataclass(frozen=True)
+class ObservedCell:
+    """What a model sees in one image. Parts that were not computed are ``None`` or empty.
+
+    Attributes:
+        pixels: (S, S, 3) uint8, the image as the encoder sees it.
+        mask: (S, S) bool, the largest component of the predicted mask; also ``None`` if the model predicts no masks.
+        n_cells: Components of the predicted mask that are large enough to be cells of their own.
+        embedding: (d,) float32.
+        probabilities: (n_labels,) float32 for each classifier that was asked.
+        ood: Out-of-distribution score, 0..1, see `bc_sam.classifiers.ood.OodScore`; also ``None`` if the model stores
+            too few reference embeddings.
+        blank: Whether the image shows nothing.
+        blurred: Whether it is out of focus.
+    """
+
+    pixels: np.ndarray
+    mask: np.ndarray | None = None
+    n_cells: int | None = None
+    embedding: np.ndarray | None = None
+    probabilities: Mapping[str, np.ndarray] = field(default_factory=dict)
+    ood: float | None = None
+    blank: bool = False
+    blurred: bool = False
+
+    @property
+    def crop(self) -> np.ndarray | None:
+        """The cell on grey, (128, 128, 3) uint8; ``None`` without a mask."""
+        return None if self.mask is None else cell_target(self.pixels, self.mask)
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a model sees in a batch of n images, in order. Parts that were not computed are ``None`` or empty.
+
+    Attributes:
+        pixels: (n, S, S, 3) uint8, the images.
+        masks: (n, S, S) bool, the largest component of each predicted mask.
+        n_cells: (n,) int64, components of each predicted mask that are large enough to be cells.
+        embeddings: (n, d) float32.
+        probabilities: (n, n_labels) float32 for each classifier that was asked.
+        ood: (n,) float64, out-of-distribution scores, 0..1.
+        quality: Contrast and sharpness of the images.
+    """
+
+    pixels: np.ndarray
+    masks: np.ndarray | None = None
+    n_cells: np.ndarray | None = None
+    embeddings: np.ndarray | None = None
+    probabilities: Mapping[str, np.ndarray] = field(default_factory=dict)
+    ood: np.ndarray | None = None
+    quality: Quality | None = None
+
+    def cells(self) -> Iterator[ObservedCell]:
+        """Yields what was seen in each image."""
+        rows = np.arange(len(self.pixels))
+        quality = self.quality
+        blurred = quality.blurred(rows) if quality else None  # each alone: they may be of different laboratories
+        for row in rows:
+            yield ObservedCell(
+                pixels=self.pixels[row],
+                mask=None if self.masks is None else self.masks[row],
+                n_cells=None if self.n_cells is None else int(self.n_cells[row]),
+                embedding=None if self.embeddings is None else self.embeddings[row],
+                probabilities={name: values[row] for name, values in self.probabilities.items()},
+                ood=None if self.ood is None else float(self.ood[row]),
+                blank=quality is not None and bool(quality.blank[row]),
+                blurred=blurred is not None and bool(blurred[row]),
+            )
+
+
+@dataclass(frozen=True)
+class InspectedCell:
+    """One image of a stream: what a model sees in it, or why it cannot be read.
+
+    Attributes:
+        source: The image, as it was given.
+        observed: What the model sees; ``None`` if the image cannot be read.
+        size: Height and width of the image itself, pixels; ``None`` if it cannot be read.
+        error: Why it cannot be read, or ``None``.
+    """
+
+    source: Any
+    observed: ObservedCell | None = None
+    size: tuple[int, int] | None = None
+    error: ImageError | None = None
+
+
+def match_sources(batch: Batch, observation: Observation) -> Iterator[InspectedCell]:
+    """Yields an entry for each image of a batch, in order, unreadable ones included.
+
+    Args:
+        batch: The images.
+        observation: What a model sees in those of them that can be read.
+    """
+    readable = zip(observation.cells(), batch.sizes, strict=True)
+    for source, error in zip(batch.sources, batch.errors, strict=True):
+        if error is not None:
+            yield InspectedCell(source, error=error)
+        else:
+            observed, size = next(readable)
+            yield InspectedCell(source, observed, size)
+
+
+def count_cells(mask: np.ndarray) -> int:
+    """Counts the connected components of a mask (S, S) bool that are large enough to be cells of their own.
+
+    Example:
+        >>> mask = np.zeros((64, 64), dtype=bool)
+        >>> mask[4:24, 4:24] = mask[40:60, 40:60] = mask[30, 30] = True
+        >>> count_cells(mask)
+        2
+    """
+    components, count = ndimage.label(mask)
+    if count == 0:
+        return 0
+    areas = np.bincount(components.ravel())[1:]
+    return int((areas >= max(_CELL_OF_IMAGE * mask.size, _CELL_OF_LARGEST * areas.max())).sum())

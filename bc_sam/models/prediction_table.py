@@ -1,0 +1,69 @@
+"""Predictions as a CSV file, written by the command line and by the page."""
+
+import csv
+from collections.abc import Sequence
+from typing import TextIO
+
+from bc_sam.models.prediction import Prediction, top_labels
+
+#: The columns before those of the labels.
+COLUMNS = (
+    *("file", "name", "likeliest", "probability", "reasons", "ood"),
+    *("second", "second_probability", "given_by", "error"),
+)
+
+# A cell of a table that begins with one of these is a formula, or ends the cell, in some spreadsheet.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", ";")
+
+
+class PredictionTable:
+    """A CSV file that grows by one row per image.
+
+    The columns are those of `COLUMNS`, and the probability of each label. ``name`` is empty where the model abstains,
+    for the ``reasons`` given; ``given_by`` is the classifier, or ``hand`` for a name that a person gave.
+
+    Args:
+        file: Open text file.
+        labels: Names of the labels, in the order of the probabilities.
+
+    Example:
+        >>> import io
+        >>> from bc_sam.errors import ImageError
+        >>> file = io.StringIO()
+        >>> PredictionTable(file, ["monocyte"]).add("=1.png", Prediction("", None, None, None, ImageError("Empty.")))
+        >>> file.getvalue().splitlines()[1]
+        "'=1.png,,,,,,,,,Empty.,"
+    """
+
+    def __init__(self, file: TextIO, labels: Sequence[str]) -> None:
+        self.labels = labels
+        self._writer = csv.writer(file)
+        self._write([*COLUMNS, *labels])
+
+    def add(self, file: str, prediction: Prediction, *, given_by: str = "", name: str | None = None) -> None:
+        """Writes the row of one image.
+
+        Args:
+            file: File name.
+            prediction: What the model says of it.
+            given_by: Who gave the name, if there is one.
+            name: The name that counts instead of the model's, such as one that a person gave.
+        """
+        if prediction.probabilities is None:
+            self._write([file, *[""] * (len(COLUMNS) - 2), str(prediction.error or ""), *[""] * len(self.labels)])
+            return
+        (first, p), *others = top_labels(prediction.probabilities, self.labels, 2)
+        second, q = others[0] if others else ("", 0.0)
+        name = name or prediction.label or ""
+        ood = "" if prediction.ood is None else f"{prediction.ood:.4f}"
+        reasons = " ".join(reason.text for reason in prediction.reasons)
+        row = [file, name, first, f"{p:.4f}", reasons, ood, second, f"{q:.4f}", given_by if name else "", ""]
+        self._write([*row, *(f"{share:.4f}" for share in prediction.probabilities)])
+
+    def _write(self, row: Sequence[str]) -> None:
+        self._writer.writerow([_harmless(text) for text in row])
+
+
+def _harmless(text: str) -> str:
+    """Returns a text that no spreadsheet takes for a formula."""
+    return f"'{text}" if text.startswith(_FORMULA) else text

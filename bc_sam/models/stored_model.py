@@ -1,0 +1,137 @@
+"""A saved model, found and checked, before any of its parts is built."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypedDict, TypeVar, Unpack
+
+import torch
+from transformers import SamModel
+
+from bc_sam.config.base import Precision
+from bc_sam.config.model import BCSamConfig
+from bc_sam.evaluation.results import Evaluation
+from bc_sam.models.folder import BASE, EVALUATION, MODEL_FILES, RECORD, check_files, load_config
+from bc_sam.models.training_record import TrainingRecord
+from bc_sam.networks.precision import precision_of
+from bc_sam.networks.sam.loading import load_hub_sam, load_sam
+from bc_sam.networks.sam.resizing import keep_mask_tokens
+from bc_sam.utils.hub import resolve_folder
+from bc_sam.utils.json_config import JsonConfig
+
+T = TypeVar("T", bound=JsonConfig)
+
+
+class LoadOptions(TypedDict, total=False):
+    """Options of `bc_sam.load_model` and `BCSam.from_pretrained`, all of them optional.
+
+    Attributes:
+        revision: Branch, tag or commit on the Hub.
+        subfolder: Folder of the model in a repository that holds several.
+        token: Token for a private repository; by default the one that ``hf auth login`` stored.
+        cache_dir: Where downloads are kept.
+        local_files_only: Do not contact the Hub.
+        force_download: Download again what is already cached.
+        device: Where to compute; by default the first CUDA device, else the CPU.
+        dtype: Number format of SAM's encoder: ``"auto"``, the default, is bfloat16 where the device has units for it,
+            else float32; or ``"float32"``, ``"bfloat16"``, ``"float16"``. All else is computed in float32.
+        classifiers: Names of the classifiers to load, where ``"default"`` is the config's; by default all.
+        refit: Refit the classifiers on the stored embeddings and open no skops file. These embeddings are a sample of
+            the training cells, so the classifiers will not be quite the same.
+    """
+
+    revision: str | None
+    subfolder: str | None
+    token: str | bool | None
+    cache_dir: str | Path | None
+    local_files_only: bool
+    force_download: bool
+    device: str | torch.device | None
+    dtype: str | torch.dtype
+    classifiers: Collection[str] | None
+    refit: bool
+
+
+_OF_THE_HUB = ("token", "cache_dir", "local_files_only", "force_download")
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A model folder whose files are those that were saved, and how to load it.
+
+    Attributes:
+        source: Where it was looked for: folder or Hub id.
+        folder: Where its files are.
+        config: Its config.
+        device: Where to compute.
+        precision: Number format of SAM's encoder.
+        classifiers: Names of the classifiers to load; ``None`` for all.
+        refit: Whether to refit the classifiers.
+        hub: Options for fetching a base SAM from the Hub.
+    """
+
+    source: str
+    folder: Path
+    config: BCSamConfig
+    device: str | torch.device
+    precision: Precision
+    classifiers: Collection[str] | None
+    refit: bool
+    hub: Mapping[str, Any]
+
+    @classmethod
+    def open(cls, source: str | Path, **options: Unpack[LoadOptions]) -> "StoredModel":
+        """Finds a model, downloads it if need be, and checks its files.
+
+        Args:
+            source: Model folder, run folder of ``bc-sam train``, Hub id, or ``bc-sam-tiny``.
+            **options: See `LoadOptions`.
+
+        Raises:
+            HubError: If the Hub has no such repository or revision, or cannot be reached.
+            WeightsError: If a file is missing or changed, or was written by a newer version.
+            ConfigError: If the config is invalid.
+        """
+        hub = {name: options[name] for name in _OF_THE_HUB if name in options}  # type: ignore[literal-required]
+        where: dict[str, Any] = {"revision": options.get("revision"), "subfolder": options.get("subfolder")}
+        folder = resolve_folder(source, MODEL_FILES, **where, **hub)
+        config = load_config(folder)
+        check_files(folder, config)
+        return cls(
+            source=str(source),
+            folder=folder,
+            config=config,
+            device=options.get("device") or ("cuda" if torch.cuda.is_available() else "cpu"),
+            precision=precision_of(options.get("dtype", "auto")),
+            classifiers=options.get("classifiers"),
+            refit=options.get("refit", False),
+            hub=hub,
+        )
+
+    @property
+    def evaluation(self) -> Evaluation | None:
+        """What was measured of the model."""
+        return self._load_if_listed(Evaluation, EVALUATION)
+
+    @property
+    def record(self) -> TrainingRecord | None:
+        """How it was trained."""
+        return self._load_if_listed(TrainingRecord, RECORD)
+
+    def load_base(self) -> SamModel:
+        """Loads the SAM underneath, from the model folder or from its pinned revision on the Hub.
+
+        Raises:
+            HubError: If it is on the Hub and cannot be fetched.
+            WeightsError: If it is damaged or misshapen.
+        """
+        config = self.config
+        if config.base_inside:
+            sam = load_sam(self.folder / BASE, image_size=config.image_size)
+        else:
+            revision = config.base_revision
+            sam = load_hub_sam(str(config.base), image_size=config.image_size, revision=revision, **self.hub)
+        return keep_mask_tokens(sam, 2) if config.mask_tokens == "two" else sam
+
+    def _load_if_listed(self, kind: type[T], name: str) -> T | None:
+        return kind.load(self.folder / name) if name in self.config.files else None

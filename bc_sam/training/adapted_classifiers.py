@@ -1,0 +1,209 @@
+"""Stage 3 of an adaptation: classifiers fitted on the old and the new laboratory, and their comparison."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Self
+
+import numpy as np
+
+from bc_sam.classifiers.fitting import LatentClassifier, fit_classifiers, restrict_classifiers
+from bc_sam.classifiers.reference_latents import ReferenceLatents
+from bc_sam.config.arguments import AdaptationArguments
+from bc_sam.config.model import BCSamConfig
+from bc_sam.data.store import CellTable
+from bc_sam.evaluation.comparison import Comparison, compare
+from bc_sam.evaluation.metrics import score
+from bc_sam.evaluation.results import ALL, Evaluation
+from bc_sam.models.bc_sam import BCSam
+from bc_sam.models.training_record import DataRecord, TrainingRecord
+from bc_sam.utils.hub import display_name
+
+#: Largest weight of a cell of the new laboratory in the fit of a classifier.
+MAX_WEIGHT = 20
+
+
+@dataclass(frozen=True)
+class NewLatents:
+    """The cells of the new laboratory as the classifiers see them.
+
+    Attributes:
+        before: (n, d) float32, embeddings by the original model.
+        after: (n, d) float32, embeddings by the adapted model.
+        labels: (n,) label index, -1 if unlabelled.
+        held_out: (n,) bool, whether the cell is held out for testing.
+        table: Laboratory and slide of each cell.
+    """
+
+    before: np.ndarray
+    after: np.ndarray
+    labels: np.ndarray
+    held_out: np.ndarray
+    table: CellTable
+
+    @property
+    def domain(self) -> str:
+        """Name of the laboratory."""
+        return self.table.domain_names[0]
+
+    @property
+    def test_rows(self) -> np.ndarray:
+        """The held-out cells that have a label, (k,) int64."""
+        return np.flatnonzero(self.held_out & (self.labels >= 0))
+
+    def shown_labels(self, per_class: int | None, seed: int) -> np.ndarray:
+        """Returns the label of each cell that may be used for training, (n,) int64; -1 for all others.
+
+        Args:
+            per_class: Most labels of each class, drawn at random; ``None`` for all.
+            seed: Seed of the draw.
+        """
+        labels = np.where(self.held_out, -1, self.labels)
+        if per_class is None:
+            return labels
+        rng = np.random.default_rng(seed)
+        for label in np.unique(labels[labels >= 0]):
+            own = rng.permutation(np.flatnonzero(labels == label))
+            labels[own[per_class:]] = -1
+        return labels
+
+    def slides(self) -> np.ndarray:
+        """Returns a number for the slide of each cell, (n,) int64; a cell of unknown slide is a slide of its own."""
+        names = [group or f"cell {i}" for i, group in enumerate(self.table.groups)]
+        return np.unique(names, return_inverse=True)[1]
+
+
+@dataclass(frozen=True)
+class AdaptedClassifiers:
+    """The classifiers of an adapted model, and what is derived from them.
+
+    Attributes:
+        model: The original model.
+        reference: Its stored latents.
+        latents: The cells of the new laboratory.
+        arguments: Settings of the adaptation.
+        shown: (n,) label of each new cell that was used for training, -1 for all others.
+        classifiers: The classifiers by name.
+    """
+
+    model: BCSam
+    reference: ReferenceLatents
+    latents: NewLatents
+    arguments: AdaptationArguments
+    shown: np.ndarray
+    classifiers: Mapping[str, LatentClassifier]
+
+    @classmethod
+    def fit(
+        cls, model: BCSam, reference: ReferenceLatents, latents: NewLatents, arguments: AdaptationArguments
+    ) -> Self:
+        """Fits the classifiers of a model again, with the new cells; without labels they stay as they are."""
+        seed = arguments.training.seed
+        shown = latents.shown_labels(arguments.labels_per_class, seed)
+        rows = np.flatnonzero(shown >= 0)
+        if not len(rows):
+            return cls(model, reference, latents, arguments, shown, model.classifiers)
+        cells = latents.after[rows], shown[rows]
+        if arguments.learn_from == "both":
+            old = reference.subset(np.flatnonzero(reference.labels >= 0))
+            rows = np.repeat(rows, class_weights(old.labels, shown[rows]))
+            cells = np.concatenate([old.latents, latents.after[rows]]), np.concatenate([old.labels, shown[rows]])
+        classifiers = fit_classifiers(tuple(model.classifiers), *cells, len(model.labels), seed)
+        restrict_classifiers(classifiers, model.labels, model.config.allowed_labels)
+        return cls(model, reference, latents, arguments, shown, classifiers)
+
+    def comparisons(self) -> list[Comparison]:
+        """Compares each classifier with its original on the held-out cells; empty if none of them has a label."""
+        rows = self.latents.test_rows
+        if not len(rows):
+            return []
+        true, slides = self.latents.labels[rows], self.latents.slides()[rows]
+        return [
+            compare(
+                name,
+                true,
+                self.model.classifiers[name].predict(self.latents.before[rows]),
+                classifier.predict(self.latents.after[rows]),
+                slides,
+                self.model.labels,
+            )
+            for name, classifier in self.classifiers.items()
+        ]
+
+    def evaluation(self, environment: dict[str, str]) -> Evaluation | None:
+        """Returns the measurements on the held-out cells, for the model's card; ``None`` if none has a label."""
+        rows, labels, domain = self.latents.test_rows, self.model.labels, self.latents.domain
+        if not len(rows):
+            return None
+        true, training = self.latents.labels[rows], self.arguments.training
+        allowed = self.model.config.allowed_labels
+        identity = {"source": ALL, "target": domain, "fold": 0, "n_train": int((~self.latents.held_out).sum())}
+        numbers, counts = np.unique(true, return_counts=True)
+        return Evaluation(
+            protocol="adapted",
+            labels=list(labels),
+            domains=[domain],
+            seed=training.seed,
+            n_folds=training.folds,
+            pairs=[
+                score(
+                    fitted.predict_proba(self.latents.after[rows]),
+                    true,
+                    fitted.classes,
+                    labels,
+                    classifier=name,
+                    **identity,
+                )
+                for name, fitted in self.classifiers.items()
+            ],
+            counts={domain: {labels[i]: int(n) for i, n in zip(numbers, counts, strict=True)}},
+            environment=environment,
+            notes=[f"The classifiers were restricted to {', '.join(allowed)}."] if allowed else [],
+        )
+
+    def joined_reference(self, image: Callable[[int], np.ndarray] | None) -> ReferenceLatents:
+        """Returns the stored latents of the model, with a sample of the new laboratory's appended.
+
+        Args:
+            image: Returns the image (S, S, 3) uint8 of a new cell, to keep a thumbnail; ``None`` keeps none.
+        """
+        rows = np.flatnonzero(~self.latents.held_out)
+        new = ReferenceLatents.sample(
+            self.latents.after[rows],
+            self.shown[rows],
+            np.full(len(rows), len(self.model.config.domains)),
+            seed=self.arguments.training.seed,
+            image=None if image is None else (lambda row: image(int(rows[row]))),
+        )
+        return self.reference.joined(new)
+
+    def config(self) -> BCSamConfig:
+        """Returns the config of the adapted model, which names the new laboratory as well."""
+        return replace(self.model.config, domains=(*self.model.config.domains, self.latents.domain))
+
+    def record(self, new: tuple[DataRecord, ...], model: str) -> TrainingRecord:
+        """Describes how the adapted model was trained.
+
+        Args:
+            new: The new laboratory.
+            model: The original model, as it was given; only the part that is fit for publication is kept.
+        """
+        old = self.model.record.data if self.model.record else ()
+        return TrainingRecord(replace(self.arguments.training, base=display_name(model)), (*old, *new))
+
+
+def class_weights(old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """Returns how often to repeat each new cell so that, in each class, the new laboratory weighs as much as the old.
+
+    Args:
+        old: (m,) label index of each old cell.
+        new: (n,) label index of each new cell.
+
+    Returns:
+        (n,) int64, 1 to `MAX_WEIGHT`.
+
+    Example:
+        >>> class_weights(np.array([0, 0, 0, 0, 1]), np.array([0, 0, 1, 2])).tolist()
+        [2, 2, 1, 1]
+    """
+    counts = np.array([((old == label).sum(), (new == label).sum()) for label in new])
+    return np.clip(counts[:, 0] // counts[:, 1], 1, MAX_WEIGHT)

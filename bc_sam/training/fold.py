@@ -1,0 +1,164 @@
+"""One pass of an experiment: trains on all cells but a fold, and evaluates on it. Here for BC-SAM itself."""
+
+import logging
+import shutil
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+
+from bc_sam.classifiers.fitting import fit_classifiers
+from bc_sam.classifiers.reference_latents import ReferenceLatents
+from bc_sam.evaluation.metrics import dice_by_domain
+from bc_sam.evaluation.results import DiceResult, PairResult, StageTiming
+from bc_sam.models.base import CellModel
+from bc_sam.models.bc_sam import BCSam
+from bc_sam.networks.autoencoder import new_autoencoder
+from bc_sam.networks.feature_store import FeatureStore
+from bc_sam.networks.features import embed_features
+from bc_sam.training.cross_validation import LabelledLatents, dice_of_rows, evaluate_fold
+from bc_sam.training.pipeline import History, TrainingPipeline
+from bc_sam.training.run import Run
+from bc_sam.training.synthetic_cells import embed_synthetic_cells
+from bc_sam.utils.json_config import JsonConfig
+from bc_sam.utils.resources import measure
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FoldResult(JsonConfig):
+    """The measurements of one pass; the file ``result.json`` of its folder.
+
+    Attributes:
+        pairs: Classification.
+        dice: Segmentation of cells that no stage learned from.
+        timings: Cost of each stage.
+        history: Loss of each epoch of the torch stages.
+        trained: Number of trained parameters of each torch stage.
+    """
+
+    pairs: list[PairResult]
+    dice: list[DiceResult]
+    timings: list[StageTiming]
+    history: History
+    trained: dict[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """One pass, whatever the method: its cells, its torch stages and its folder.
+
+    Attributes:
+        run: The run that it belongs to.
+        number: The fold that is held out.
+        assignment: (n,) fold of each cell.
+        folder: Where its results are kept.
+        pipeline: Its torch stages.
+        keep_stage_1: Whether other passes may resume from its checkpoints of stage 1.
+    """
+
+    run: Run
+    number: int
+    assignment: np.ndarray
+    folder: Path
+    pipeline: TrainingPipeline
+    keep_stage_1: bool = False
+
+    def labelled(self, latents: np.ndarray) -> LabelledLatents:
+        """Adds labels, domains and folds to the latents (n, ...) of all cells; validation cells become unlabelled."""
+        cells, training = self.run.cells, self.run.training
+        labels = cells.labels.copy()
+        labels[self.pipeline.validation] = -1
+        return LabelledLatents(
+            latents,
+            labels,
+            cells.domains,
+            self.assignment,
+            tuple(cells.table.domain_names),
+            self.run.labels,
+            fraction=training.label_fraction,
+            seed=training.seed,
+        )
+
+    def segmentation_dice(self, features: FeatureStore) -> list[DiceResult]:
+        """Returns the Dice per domain on annotated masks that stage 1 did not learn from."""
+        cells = self.run.cells
+        unseen = cells.has_mask.copy()
+        unseen[np.concatenate([self.pipeline.rows, self.pipeline.validation])] = False
+        rows = np.flatnonzero(unseen)
+        if not len(rows):
+            return []
+        values = dice_of_rows(features.masks, cells.masks, rows)
+        return dice_by_domain(values, cells.domains[rows], tuple(cells.table.domain_names), self.number)
+
+    def save(self, model: CellModel, latents: np.ndarray, pairs: list[PairResult], dice: list[DiceResult]) -> None:
+        """Writes the model, the latents of all cells and the measurements, and removes obsolete checkpoints.
+
+        The result comes last, so that a pass is either complete or run again.
+        """
+        np.save(self.folder / "latents.npy", latents)
+        model.save_pretrained(self.folder / "model")
+        pipeline = self.pipeline
+        result = FoldResult(pairs, dice, pipeline.timings, pipeline.history, pipeline.trained)
+        result.save(self.folder / "result.json")
+        for stage in [*self.folder.glob("stage-*"), *pipeline.folder.glob("stage-*")]:
+            if not (self.keep_stage_1 and stage.name == "stage-1"):
+                shutil.rmtree(stage, ignore_errors=True)
+
+
+def run_bc_sam_fold(fold: Fold) -> None:
+    """Runs the three stages of BC-SAM without one fold, evaluates on it, and saves the outcome.
+
+    Under the protocol ``"paper"`` stages 1 and 2 see every image, so that one pass serves all folds.
+
+    Raises:
+        DataError: If there is nothing to learn from, or too little disk space.
+    """
+    run, pipeline = fold.run, fold.pipeline
+    adapter, config = pipeline.fine_tune_base(run.labels)
+    features = pipeline.extract_features(adapter, config)
+    sizes = (config.feature_channels, config.latent_dim, config.decoder_channels)
+    autoencoder = new_autoencoder(*sizes, seed=run.training.seed)
+    pipeline.train_autoencoder(autoencoder, features)
+    if not run.is_main_process:
+        return
+    model = BCSam(config, adapter, autoencoder, {}, device=run.accelerator.device, precision=run.precision)
+    latents = embed_features(model.autoencoder, features.maps)
+    with measure() as cost:
+        pairs = _classify(fold, model, latents)
+    pipeline.timings.append(StageTiming("stage 3: classifiers", fold.number, cost.seconds, cost.peak_memory_mib))
+    model.reference = _reference(fold, latents)
+    fold.save(model, latents, pairs, fold.segmentation_dice(features))
+
+
+def _classify(fold: Fold, model: BCSam, latents: np.ndarray) -> list[PairResult]:
+    """Runs stage 3; leaves in the model the classifiers that were fitted on all cells it may learn from."""
+    training = fold.run.training
+    arguments, paper = training.classifiers, training.protocol == "paper"
+    labelled = fold.labelled(latents)
+    if n := arguments.rendered:
+        # Another seed than that of the rendered cells from which a base may have learned.
+        synthetic = embed_synthetic_cells(model, n, training.seed + 1, fold.pipeline.folder / "rendered")
+        labelled = replace(labelled, synthetic=synthetic)
+    pairs = []
+    for number in range(training.folds) if paper else [fold.number]:
+        results, model.classifiers = evaluate_fold(labelled, number, training.protocol, arguments, training.seed)
+        pairs += results
+    if paper:
+        rows = np.flatnonzero(labelled.labels >= 0)
+        everything = labelled.training_set(labelled.sources()[-1], rows)
+        model.classifiers = fit_classifiers(arguments.names, *everything, len(fold.run.labels), training.seed)
+    return pairs
+
+
+def _reference(fold: Fold, latents: np.ndarray) -> ReferenceLatents:
+    """Samples the latents that the model keeps of the cells it learned from."""
+    rows, cells, training = fold.pipeline.rows, fold.run.cells, fold.run.training
+    return ReferenceLatents.sample(
+        latents[rows],
+        cells.labels[rows],
+        cells.domains[rows],
+        seed=training.seed,
+        image=(lambda row: cells.pixels[rows[row]]) if training.keep_pictures else None,
+    )

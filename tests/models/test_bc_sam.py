@@ -1,0 +1,83 @@
+"""A model of BC-SAM: its parts are saved, loaded, moved and refitted."""
+
+import numpy as np
+import pytest
+import torch
+from small_model import LATENT_DIM, small_model
+from small_network import small_comparison
+
+from bc_sam import BCSam
+from bc_sam.errors import BCSamError, ConfigError, DataError
+from bc_sam.models.comparison import ComparisonModel
+
+CELLS = [np.random.default_rng(n).integers(0, 256, (70, 90, 3), np.uint8) for n in range(3)]
+
+
+def test_it_is_saved_and_loaded_as_it_is(tmp_path):
+    model = small_model()
+    loaded = BCSam.from_pretrained(model.save_pretrained(tmp_path / "model"), device="cpu", dtype="float32")
+    assert type(loaded) is BCSam
+    for name in model.classifiers:
+        ours, theirs = (one.predict_proba(CELLS, classifier=name) for one in (model, loaded))
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_model_of_another_method_is_refused_and_the_way_to_load_it_named(tmp_path):
+    network = small_comparison("slca").save_pretrained(tmp_path / "network")
+    with pytest.raises(ConfigError, match=r"method slca, which BCSam does not implement.*bc_sam\.load_model"):
+        BCSam.from_pretrained(network)
+    whole = small_model().save_pretrained(tmp_path / "whole")
+    with pytest.raises(ConfigError, match=r"method bc-sam, which ComparisonModel does not implement"):
+        ComparisonModel.from_pretrained(whole)
+
+
+def test_every_part_can_be_moved():
+    model = small_model()
+    model.to("meta")
+    assert model.device == torch.device("meta")
+    parts = (*model.sam.parameters(), *model.autoencoder.parameters())
+    assert {parameter.device.type for parameter in parts} == {"meta"}
+
+
+def test_an_embedding_is_rendered_as_the_autoencoder_decodes_it():
+    model = small_model()
+    (embedding,) = model.embed(CELLS[:1])
+    with torch.inference_mode():
+        (expected,) = model.autoencoder.decode(torch.tensor(embedding)[None])
+    image = model.render(embedding)
+    assert (image.shape, image.dtype) == ((128, 128, 3), np.uint8)
+    np.testing.assert_allclose(image, 255 * expected.permute(1, 2, 0).numpy(), atol=0.6)
+
+
+def test_masks_have_the_size_of_each_image():
+    masks = small_model().segment(CELLS)
+    assert [(mask.shape, mask.dtype) for mask in masks] == [((70, 90), bool)] * 3
+
+
+def test_classifiers_that_were_not_loaded_would_be_lost_by_saving(tmp_path):
+    folder = small_model().save_pretrained(tmp_path / "model")
+    partial = BCSam.from_pretrained(folder, classifiers=["default"])
+    with pytest.raises(BCSamError, match="rf were not loaded, and would be lost"):
+        partial.save_pretrained(tmp_path / "copy")
+
+
+class TestRefit:
+    def test_keeps_the_restriction_of_the_labels(self):
+        model = small_model()
+        model.restrict_labels([model.labels[0], model.labels[3]])
+        model.refit()
+        assert not np.delete(model.predict_proba(CELLS), (0, 3), axis=1).any()
+
+    def test_needs_stored_embeddings(self):
+        model = small_model()
+        model.reference = None
+        with pytest.raises(DataError, match="stores no embeddings"):
+            model.refit()
+
+
+def test_no_image_gives_empty_results():
+    model = small_model()
+    assert model.predict([]) == []
+    assert model.predict([], abstain=True) == []
+    assert model.embed([]).shape == (0, LATENT_DIM)
+    assert model.segment([]) == []

@@ -1,0 +1,39 @@
+"""A finished model is measured on labelled cells, every classifier at once."""
+
+import pytest
+from small_model import small_model
+
+from bc_sam import load_rendered
+from bc_sam.errors import DataError
+from bc_sam.models.evaluate import evaluate_model
+
+
+@pytest.fixture(scope="module")
+def cells():
+    return load_rendered("munich", cells_per_class=1, labels=["basophil", "eosinophil", "erythroblast"])
+
+
+def test_every_classifier_is_scored_on_every_cell(cells):
+    model = small_model()
+    evaluation = evaluate_model(model, [cells], batch_size=2)
+    assert {pair.classifier for pair in evaluation.pairs} == {"logistic", "rf"}
+    assert all(pair.n_test == len(cells) for pair in evaluation.pairs)
+    names = [model.labels.index(name) for name in model.predict([cell["image"] for cell in cells])]
+    (logistic,) = (pair for pair in evaluation.pairs if pair.classifier == "logistic")
+    assert sum(logistic.confusion[i][i] for i in range(len(model.labels))) == sum(
+        name == model.labels.index(cells.features["label"].names[cell["label"]])
+        for name, cell in zip(names, cells, strict=True)
+    )
+
+
+def test_a_restriction_of_the_labels_is_noted(cells):
+    model = small_model()
+    model.restrict_labels([model.labels[0], model.labels[3]])
+    allowed = f"{model.labels[0]}, {model.labels[3]}"
+    assert f"rf was restricted to the labels {allowed}." in evaluate_model(model, [cells]).notes
+
+
+def test_without_a_label_there_is_nothing_to_measure(cells):
+    unlabelled = cells.map(lambda cell: {"label": None})
+    with pytest.raises(DataError):
+        evaluate_model(small_model(), [unlabelled])

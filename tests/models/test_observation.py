@@ -1,0 +1,72 @@
+"""What was seen in a batch is handed out cell by cell, next to the images that could not be read."""
+
+import numpy as np
+
+from bc_sam.data.batches import Batch
+from bc_sam.data.cell_crop import cell_target
+from bc_sam.data.image_quality import measure_quality
+from bc_sam.errors import ImageError
+from bc_sam.models.observation import Observation, count_cells, match_sources
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
+MASKS = np.zeros((2, 64, 64), bool)
+MASKS[0, 10:40, 10:40] = MASKS[1, 5:20, 5:20] = True
+
+
+def test_each_cell_has_its_own_row_of_everything():
+    seen = Observation(
+        PIXELS,
+        masks=MASKS,
+        n_cells=np.array([1, 2]),
+        embeddings=np.array([[1.0], [2.0]], np.float32),
+        probabilities={"rf": np.array([[0.3, 0.7], [0.6, 0.4]])},
+        ood=np.array([0.1, 0.9]),
+    )
+    for row, cell in enumerate(seen.cells()):
+        np.testing.assert_array_equal(cell.pixels, PIXELS[row])
+        np.testing.assert_array_equal(cell.mask, MASKS[row])
+        np.testing.assert_array_equal(cell.crop, cell_target(PIXELS[row], MASKS[row]))
+        assert (cell.n_cells, cell.embedding, cell.ood) == (row + 1, row + 1, (0.1, 0.9)[row])
+        np.testing.assert_array_equal(cell.probabilities["rf"], seen.probabilities["rf"][row])
+
+
+def test_parts_that_were_not_computed_are_none_or_empty():
+    first, _ = Observation(PIXELS).cells()
+    assert (first.mask, first.crop, first.n_cells, first.embedding, first.ood) == (None,) * 5
+    assert first.probabilities == {}
+    assert not first.blank
+    assert not first.blurred
+
+
+def test_an_image_is_judged_blurred_by_itself_whatever_else_is_in_the_batch():
+    sharp = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), np.uint8)
+    soft = np.full((1, 64, 64, 3), 120, np.uint8)
+    soft[0] += (60 * np.hanning(64)[:, None, None] * np.hanning(64)[None, :, None]).astype(np.uint8)
+    together = np.concatenate([sharp, soft])
+    in_batch = [cell.blurred for cell in Observation(together, quality=measure_quality(together, quiet=True)).cells()]
+    alone = [
+        cell.blurred
+        for image in together
+        for cell in Observation(image[None], quality=measure_quality(image[None], quiet=True)).cells()
+    ]
+    assert in_batch == alone == [False, False, False, True]
+
+
+def test_an_unreadable_image_keeps_its_place_in_the_stream():
+    error = ImageError("broken")
+    batch = Batch(["a", "b", "c"], [None, error, None], [(10, 20), (30, 40)], PIXELS)
+    first, broken, last = match_sources(batch, Observation(PIXELS))
+    assert (first.source, first.size, first.error) == ("a", (10, 20), None)
+    assert (broken.source, broken.observed, broken.size, broken.error) == ("b", None, None, error)
+    assert (last.source, last.size) == ("c", (30, 40))
+    np.testing.assert_array_equal(last.observed.pixels, PIXELS[1])
+
+
+def test_specks_are_not_counted_as_cells():
+    mask = np.zeros((100, 100), dtype=bool)
+    assert count_cells(mask) == 0
+    mask[10:40, 10:40] = True
+    mask[60:64, 60:64] = True
+    assert count_cells(mask) == 1
+    mask[50:80, 50:80] = True
+    assert count_cells(mask) == 2

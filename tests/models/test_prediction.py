@@ -1,0 +1,43 @@
+"""A prediction says the name and what speaks against it."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bc_sam.errors import ImageError
+from bc_sam.models.abstention import Decision, Reason
+from bc_sam.models.prediction import Prediction, top_labels
+
+LABELS = ("basophil", "monocyte", "smudge_cell")
+SHARES = np.array([0.2, 0.7, 0.1], np.float32)
+CHECK = Reason("Check the outline: it is ragged.", False, "check outline")
+BLANK = Reason("The image shows nothing.", True, "blank")
+
+
+@pytest.mark.parametrize(
+    ("reasons", "label", "abstained", "check"),
+    [((), "monocyte", False, False), ((CHECK,), "monocyte", False, True), ((BLANK, CHECK), None, True, False)],
+)
+def test_a_decision_becomes_a_name_or_none(reasons, label, abstained, check):
+    prediction = Prediction.of("a.png", Decision(1, 0.7, reasons), SHARES, LABELS, ood=0.3)
+    assert (prediction.label, prediction.likeliest) == (label, "monocyte")
+    assert (prediction.abstained, prediction.check) == (abstained, check)
+    assert prediction.probability == pytest.approx(0.7)
+    assert (prediction.reasons, prediction.ood, prediction.source) == (reasons, 0.3, "a.png")
+
+
+def test_an_unreadable_image_is_no_abstention():
+    prediction = Prediction("a.png", None, None, None, ImageError("broken"))
+    assert not prediction.abstained
+    assert not prediction.check
+    assert prediction.probability is None
+
+
+@given(st.lists(st.floats(0, 1, width=32), min_size=3, max_size=3), st.integers(1, 3))
+def test_the_most_probable_labels_come_first(probabilities, count):
+    values = np.array(probabilities, np.float32)
+    top = top_labels(values, LABELS, count)
+    assert top[0][0] == LABELS[values.argmax()]
+    assert [share for _, share in top] == sorted(probabilities, reverse=True)[:count]
+    assert len({label for label, _ in top}) == count

@@ -1,0 +1,88 @@
+"""The table of predictions has one row per image, says why a cell has no name, and holds no formula."""
+
+import csv
+import io
+
+import numpy as np
+import pytest
+
+from bc_sam.errors import ImageError
+from bc_sam.models.abstention import Decision, Reason
+from bc_sam.models.prediction import Prediction
+from bc_sam.models.prediction_table import COLUMNS, PredictionTable
+
+LABELS = ("basophil", "monocyte", "smudge_cell")
+UNREADABLE = Prediction("b.png", None, None, None, error=ImageError("b.png does not exist. Check the path."))
+REASONS = (
+    Reason("The image is out of focus.", True, "blurred"),
+    Reason("Check the outline: it is ragged.", False, "check outline"),
+)
+
+
+def prediction(*probabilities, reasons=(), ood=None, labels=LABELS):
+    values = np.array(probabilities, dtype=np.float32)
+    return Prediction.of("", Decision(int(values.argmax()), float(values.max()), reasons), values, labels, ood=ood)
+
+
+def rows(*added, labels=LABELS):
+    file = io.StringIO(newline="")
+    table = PredictionTable(file, labels)
+    for name, one, options in added:
+        table.add(name, one, **options)
+    file.seek(0)
+    return list(csv.DictReader(file))
+
+
+def test_the_columns_are_fixed_and_those_of_the_labels_follow():
+    file = io.StringIO(newline="")
+    PredictionTable(file, LABELS)
+    assert file.getvalue().strip().split(",") == [*COLUMNS, *LABELS]
+    assert COLUMNS[:6] == ("file", "name", "likeliest", "probability", "reasons", "ood")
+
+
+def test_a_named_cell():
+    (row,) = rows(("a.png", prediction(0.2, 0.7, 0.1, ood=0.25), {"given_by": "rf"}))
+    assert (row["file"], row["name"], row["likeliest"], row["probability"]) == (
+        "a.png",
+        "monocyte",
+        "monocyte",
+        "0.7000",
+    )
+    assert (row["reasons"], row["ood"], row["given_by"], row["error"]) == ("", "0.2500", "rf", "")
+    assert (row["second"], row["second_probability"]) == ("basophil", "0.2000")
+    assert [row[label] for label in LABELS] == ["0.2000", "0.7000", "0.1000"]
+
+
+def test_a_cell_without_a_name_has_its_reasons_and_nobody_gave_it_one():
+    (row,) = rows(("a.png", prediction(0.2, 0.7, 0.1, reasons=REASONS), {"given_by": "rf"}))
+    assert (row["name"], row["likeliest"], row["given_by"]) == ("", "monocyte", "")
+    assert row["reasons"] == "The image is out of focus. Check the outline: it is ragged."
+
+
+def test_a_name_given_by_hand_counts():
+    (row,) = rows(("a.png", prediction(0.2, 0.7, 0.1), {"given_by": "hand", "name": "smudge_cell"}))
+    assert (row["name"], row["likeliest"], row["given_by"]) == ("smudge_cell", "monocyte", "hand")
+
+
+def test_an_unreadable_image_has_its_error_alone():
+    (row,) = rows(("b.png", UNREADABLE, {"given_by": "rf"}))
+    assert row.pop("file") == "b.png"
+    assert row.pop("error") == str(UNREADABLE.error)
+    assert set(row.values()) == {""}
+
+
+def test_names_with_separators_stay_whole():
+    (row,) = rows(("ü,\n.png", prediction(0, 0, 1), {}))
+    assert row["file"] == "ü,\n.png"
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", ";"])
+def test_no_file_name_label_or_error_is_a_formula(start):
+    labels = (f"{start}HYPERLINK(1)", "monocyte", "smudge_cell")
+    error = Prediction("", None, None, None, ImageError(f"{start}1.png is no image."))
+    named, bad = rows(
+        (f"{start}1.png", prediction(0.7, 0.2, 0.1, labels=labels), {}), (f"{start}1.png", error, {}), labels=labels
+    )
+    assert list(named)[len(COLUMNS)] == f"'{labels[0]}"
+    assert (named["file"], named["name"], named["likeliest"]) == (f"'{start}1.png", f"'{labels[0]}", f"'{labels[0]}")
+    assert (bad["file"], bad["error"]) == (f"'{start}1.png", f"'{start}1.png is no image.")

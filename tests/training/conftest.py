@@ -1,0 +1,73 @@
+"""Data and settings for runs of seconds: three classes in two laboratories, and a base of a few hundred kilobytes."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_model import DECODER_CHANNELS, IMAGE_SIZE, LATENT_DIM, small_sam
+
+from bc_sam.config.arguments import (
+    AutoencoderArguments,
+    ClassifierArguments,
+    SegmentationArguments,
+    TrainingArguments,
+)
+from bc_sam.data.datasets.rendered import write_rendered
+
+CLASSES = ("basophil", "eosinophil", "monocyte")
+
+
+@pytest.fixture(scope="session")
+def laboratories(tmp_path_factory):
+    """Two folders of cells, `north` and `south`, of six cells per class, with masks of all: 36 cells."""
+    folder = tmp_path_factory.mktemp("laboratories")
+    write_rendered(folder, ("munich", "barcelona"), cells_per_class=6, size=IMAGE_SIZE, labels=CLASSES)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_base(tmp_path_factory):
+    """The folder of a small SAM with random weights."""
+    folder = tmp_path_factory.mktemp("base")
+    small_sam().save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def small_training(small_base):
+    """Settings of a training of seconds."""
+    return TrainingArguments(
+        base=str(small_base),
+        image_size=IMAGE_SIZE,
+        folds=3,
+        mixed_precision="no",
+        segmentation=SegmentationArguments(epochs=1, warmup_epochs=0, batch_size=8),
+        autoencoder=AutoencoderArguments(
+            latent_dim=LATENT_DIM, decoder_channels=DECODER_CHANNELS, epochs=1, batch_size=8
+        ),
+        classifiers=ClassifierArguments(names=("logistic",), default="logistic"),
+    )
+
+
+@pytest.fixture
+def experiment(laboratories, small_training, tmp_path):
+    """Starts an experiment on both laboratories; takes changes of the training settings."""
+    from bc_sam.training.experiment import Experiment, RunConfig
+
+    def start(folder=tmp_path / "run", shared=None, **changes):
+        config = RunConfig(
+            data=(f"north={laboratories / 'munich'}", f"south={laboratories / 'barcelona'}"),
+            masks=str(laboratories / "masks" / "pairs.csv"),
+            group_pattern=r"(\d+)\.png$",
+            shared=shared,
+            arguments=replace(small_training, **changes),
+        )
+        return Experiment.create(folder, config)
+
+    return start
+
+
+@pytest.fixture
+def same_arrays():
+    """Whether two mappings hold equal tensors."""
+    return lambda one, other: all(np.array_equal(one[name].cpu(), other[name].cpu()) for name in one)

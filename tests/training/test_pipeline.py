@@ -1,0 +1,141 @@
+"""The torch stages of a pass train what they are given, keep what they computed, and record what it cost."""
+
+import copy
+import logging
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from small_model import DECODER_CHANNELS, IMAGE_SIZE, LATENT_DIM
+
+from bc_sam.config.labels import LABELS
+from bc_sam.data import load_rendered
+from bc_sam.data.store import store_cells
+from bc_sam.errors import DataError
+from bc_sam.networks.autoencoder import new_autoencoder
+from bc_sam.training.engine.accelerator import start_accelerator
+from bc_sam.training.engine.checkpoints import trained_tensors
+from bc_sam.training.pipeline import TrainingPipeline
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory):
+    """Two classes in two laboratories, 16 cells, all with masks."""
+    sets = [load_rendered(name, cells_per_class=4, labels=("basophil", "monocyte")) for name in ("munich", "tehran")]
+    return store_cells(sets, tmp_path_factory.mktemp("cells"), IMAGE_SIZE)
+
+
+@pytest.fixture
+def pipeline(cells, small_training, tmp_path):
+    """Makes a pipeline that holds out the first four cells."""
+
+    def make(folder="pass", first=4, **changes):
+        training = replace(small_training, **changes)
+        accelerator, precision = start_accelerator(training, tmp_path)
+        (tmp_path / folder).mkdir(exist_ok=True)
+        rows = np.arange(first, len(cells))
+        return TrainingPipeline(cells, rows, rows[:0], tmp_path / folder, training, accelerator, precision, fold=2)
+
+    return make
+
+
+class TestStage1:
+    def test_it_fine_tunes_the_base_and_describes_the_model(self, pipeline, cells):
+        run = pipeline()
+        adapter, config = run.fine_tune_base(LABELS)
+        assert config.labels == LABELS
+        assert config.domains == tuple(cells.table.domain_names)
+        assert config.base_inside
+        assert config.image_mean == run.cells.mean_std(run.rows)[0]
+        assert [len(epochs) for epochs in run.history.values()] == [1]
+        assert run.trained == {"stage 1: masks": sum(p.numel() for p in adapter.parameters() if p.requires_grad)}
+        assert any("lora_B" in name and tensor.any() for name, tensor in trained_tensors(adapter).items())
+
+    def test_finished_it_is_not_trained_again_and_reports_what_it_cost(self, pipeline):
+        first, again = pipeline(), pipeline()
+        one, _ = first.fine_tune_base(LABELS)
+        other, _ = again.fine_tune_base(LABELS)
+        ours, theirs = trained_tensors(one), trained_tensors(other)
+        assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+        assert again.timings[0].seconds == first.timings[0].seconds
+
+    def test_without_a_mask_there_is_nothing_to_learn_from(self, pipeline, cells):
+        run = pipeline()
+        run.cells = copy.copy(cells)
+        run.cells.has_mask = np.zeros(len(cells), bool)
+        with pytest.raises(DataError, match="no training image has one"):
+            run.fine_tune_base(LABELS)
+
+    def test_it_says_how_long_it_will_take(self, pipeline, caplog):
+        with caplog.at_level(logging.INFO, logger="bc_sam"):
+            pipeline().fine_tune_base(LABELS)
+        assert "will take about" in caplog.text
+
+
+def test_features_are_extracted_from_all_cells_and_kept(pipeline, cells):
+    run = pipeline()
+    adapter, config = run.fine_tune_base(LABELS)
+    features = run.extract_features(adapter, config)
+    assert len(features.maps) == len(cells)
+    written = {path: path.stat().st_mtime_ns for path in (run.folder / "features").iterdir()}
+    again = run.extract_features(adapter, config)
+    assert again.key == features.key
+    assert {path: path.stat().st_mtime_ns for path in (run.folder / "features").iterdir()} == written
+
+
+def test_stage_2_trains_the_autoencoder_in_place_and_can_be_resumed(pipeline):
+    run = pipeline()
+    adapter, config = run.fine_tune_base(LABELS)
+    features = run.extract_features(adapter, config)
+    start = new_autoencoder(config.feature_channels, LATENT_DIM, DECODER_CHANNELS, seed=0)
+    trained, again = copy.deepcopy(start), copy.deepcopy(start)
+    run.train_autoencoder(trained, features)
+    assert not any(torch.equal(a, b) for a, b in zip(start.parameters(), trained.parameters(), strict=True))
+    assert [timing.stage for timing in run.timings] == ["stage 1: masks", "features", "stage 2: autoencoder"]
+    assert {timing.fold for timing in run.timings} == {2}
+    run.train_autoencoder(again, features)
+    assert all(torch.equal(a, b) for a, b in zip(trained.parameters(), again.parameters(), strict=True))
+
+
+class TestCheckpoints:
+    def test_they_belong_to_their_settings_cells_and_inputs(self, pipeline):
+        run = pipeline()
+        stage_1, stage_2 = run.training.segmentation, run.training.autoencoder
+        keys = {
+            run.stage_checkpoints("stage", stage_1, ("weights",)).key,
+            run.stage_checkpoints("stage", stage_2, ("weights",)).key,
+            run.stage_checkpoints("stage", stage_1, ("other weights",)).key,
+            pipeline(first=5).stage_checkpoints("stage", stage_1, ("weights",)).key,
+            pipeline(seed=5).stage_checkpoints("stage", stage_1, ("weights",)).key,
+        }
+        assert len(keys) == 5
+        assert run.stage_checkpoints("stage", stage_1, ("weights",)).key in keys
+
+    def test_validation_cells_are_no_training_cells(self, pipeline):
+        run, other = pipeline(), pipeline()
+        other.rows, other.validation = run.rows[:-1], run.rows[-1:]
+        keys = {one.stage_checkpoints("stage", run.training.segmentation, ()).key for one in (run, other)}
+        assert len(keys) == 2
+
+
+class TestTimed:
+    def test_it_measures_what_happens_inside(self, pipeline):
+        run = pipeline()
+        with run.timed("nap"):
+            time.sleep(0.05)
+        (timing,) = run.timings
+        assert timing.seconds >= 0.05
+        assert timing.peak_memory_mib > 0
+
+    def test_what_another_run_computed_costs_what_it_cost_that_run(self, pipeline):
+        first, again, other = pipeline(), pipeline(), pipeline()
+        with first.timed("nap", "key"):
+            time.sleep(0.05)
+        with again.timed("nap", "key"):
+            pass
+        with other.timed("nap", "another key"):
+            pass
+        assert again.timings == first.timings
+        assert other.timings[0].seconds < 0.05
