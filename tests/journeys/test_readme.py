@@ -81,3 +81,12 @@ class TestPages:
             linked = (page.parent / file).resolve() if file else page
             assert linked.exists(), target
             assert not anchor or anchor in anchors(linked), target
+
+    def test_name_files_and_symbols_that_exist(self, page):
+        files = [file for folder in ("bc_sam", "benchmarks", "hub", "tests") for file in (ROOT / folder).rglob("*.py")]
+        paths = ["/" + file.relative_to(ROOT).as_posix() for file in files]
+        text = page.read_text()
+        for name in re.findall(r"`([\w/]+\.py)`", text):
+            assert any(path.endswith(f"/{name}") for path in paths), name
+        for symbol, name in re.findall(r"`(\w+)` in `([\w/]+\.py)`", text):
+            assert symbol in (ROOT / "bc_sam" / name).read_text(), symbol
