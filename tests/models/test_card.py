@@ -118,8 +118,8 @@ class TestText:
 
     def test_says_how_to_load_and_adapt_this_very_model(self, card):
         assert 'BCSam.from_pretrained("lab/bc-sam")' in card
-        assert card.count("bc-sam train --from lab/bc-sam ") == 1
-        assert "accelerate launch -m bc_sam train --from lab/bc-sam " in card
+        assert card.count("bc-sam adapt lab/bc-sam ") == 1
+        assert "accelerate launch -m bc_sam adapt lab/bc-sam " in card
 
     @pytest.mark.parametrize(
         ("config", "call"),

@@ -1,11 +1,15 @@
-"""A run folder is bound to the config it was created with, unless that run produced no files."""
+"""A run locks its folder, and loads its data once for all processes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
+from datasets import ClassLabel
 
-from bc_sam.errors import BCSamError
-from bc_sam.training.run import lock_run_folder
+from bc_sam.config.labels import LABELS
+from bc_sam.data import load_rendered
+from bc_sam.errors import BCSamError, DataError
+from bc_sam.training.run import DataSources, Run, lock_run_folder
 from bc_sam.utils.json_config import JsonConfig
 
 
@@ -19,29 +23,118 @@ def lock(folder, seed):
     return Asked.load(folder / "asked.json").seed
 
 
-def test_a_new_folder_is_made_and_the_same_options_find_it_again(tmp_path):
-    folder = tmp_path / "some" / "where"
-    assert lock(folder, 1) == 1
-    (folder / "work").mkdir()
-    assert lock(folder, 1) == 1
+class TestLock:
+    def test_a_new_folder_is_created_and_the_same_options_find_it_again(self, tmp_path):
+        folder = tmp_path / "some" / "where"
+        assert lock(folder, 1) == 1
+        (folder / "work").mkdir()
+        assert lock(folder, 1) == 1
+
+    def test_options_of_a_run_that_produced_no_files_may_be_corrected(self, tmp_path):
+        lock(tmp_path, 1)
+        assert lock(tmp_path, 2) == 2
+
+    def test_the_files_of_other_options_are_kept(self, tmp_path):
+        lock(tmp_path, 1)
+        (tmp_path / "work").mkdir()
+        with pytest.raises(BCSamError, match="other options"):
+            lock(tmp_path, 2)
+        assert Asked.load(tmp_path / "asked.json").seed == 1
+
+    def test_what_is_not_such_a_run_is_left_alone(self, tmp_path):
+        (tmp_path / "notes.txt").write_text("mine")
+        for path in (tmp_path, tmp_path / "notes.txt"):
+            with pytest.raises(BCSamError, match="is not such a run"):
+                lock(path, 1)
+        assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+    def test_a_config_of_an_older_version_is_the_same_config(self, tmp_path):
+        @dataclass(frozen=True)
+        class Renamed(JsonConfig):
+            renamed_keys = {"seed": "random_seed"}  # noqa: RUF012
+
+            random_seed: int
+
+        lock(tmp_path, 1)
+        (tmp_path / "work").mkdir()
+        lock_run_folder(tmp_path, "asked.json", Renamed(1))
+        assert Renamed.load(tmp_path / "asked.json") == Renamed(1)
 
 
-def test_options_of_which_nothing_came_may_be_corrected(tmp_path):
-    lock(tmp_path, 1)
-    assert lock(tmp_path, 2) == 2
+@pytest.fixture
+def run(laboratories, small_training, tmp_path):
+    def make(*specs, **options):
+        sources = DataSources(specs or (f"north={laboratories / 'munich'}", "south=rendered:tehran:1"))
+        return Run(tmp_path / "run", small_training, sources, **options)
+
+    return make
 
 
-def test_what_came_of_other_options_is_kept(tmp_path):
-    lock(tmp_path, 1)
-    (tmp_path / "work").mkdir()
-    with pytest.raises(BCSamError, match="other options"):
-        lock(tmp_path, 2)
-    assert Asked.load(tmp_path / "asked.json").seed == 1
+class TestData:
+    def test_all_data_sets_are_stored_at_the_size_of_the_training(self, run, small_training):
+        cells = run().cells
+        assert cells.table.domain_names == ["north", "south"]
+        assert np.bincount(cells.domains).tolist() == [18, 13]
+        assert cells.image_size == small_training.image_size
+
+    def test_they_lie_in_the_work_folder(self, run, tmp_path):
+        run(work=tmp_path / "shared").cells  # noqa: B018
+        assert (tmp_path / "shared" / "cells").is_dir()
+        assert not (tmp_path / "run" / "work").exists()
+
+    def test_the_survey_counts_them(self, run):
+        assert run().survey.images == {"north": 18, "south": 13}
+
+    def test_masks_classes_and_slides_come_from_the_options(self, laboratories, small_training, tmp_path):
+        sources = DataSources(
+            (f"north={laboratories / 'munich'}",),
+            masks=str(laboratories / "masks" / "pairs.csv"),
+            label_map={"basophil": None, "eosinophil": "monocyte"},
+            group_pattern=r"(\d+)\.png$",
+        )
+        cells = Run(tmp_path, small_training, sources).cells
+        assert len(cells) == 12
+        assert cells.has_mask.all()
+        assert {LABELS[label] for label in cells.labels} == {"monocyte"}
+        assert None not in cells.table.groups
+
+    def test_data_sets_of_different_classes_do_not_mix(self, small_training, tmp_path):
+        class Mixed(Run):
+            def load_datasets(self):
+                blood = load_rendered("munich", cells_per_class=1)
+                marrow = blood.cast_column("label", ClassLabel(names=["blast", *LABELS[1:]]))
+                return [blood, marrow]
+
+        with pytest.raises(DataError, match="one kind of cell"):
+            Mixed(tmp_path, small_training, DataSources(())).labels  # noqa: B018
 
 
-def test_what_is_no_such_run_is_left_alone(tmp_path):
-    (tmp_path / "notes.txt").write_text("mine")
-    for path in (tmp_path, tmp_path / "notes.txt"):
-        with pytest.raises(BCSamError, match="is not such a run"):
-            lock(path, 1)
-    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+class TestRecords:
+    def test_each_data_set_is_counted(self, run):
+        north, south = run().data_records()
+        assert (north.name, north.images, north.labelled, north.masks) == ("north", 18, 18, 0)
+        assert (south.name, south.images, south.labelled, south.masks) == ("south", 13, 13, 13)
+
+    def test_where_the_files_are_is_not_told(self, run, laboratories):
+        assert str(laboratories) not in str(run().data_records())
+
+    def test_unreadable_images_are_counted(self, run, laboratories, tmp_path):
+        import shutil
+
+        folder = shutil.copytree(laboratories / "munich", tmp_path / "cells")
+        (folder / "monocyte" / "broken.png").write_bytes(b"not an image")
+        (record,) = run(f"north={folder}").data_records()
+        assert (record.images, record.unreadable) == (18, 1)
+
+
+def test_a_run_of_one_process_is_the_main_one(run):
+    assert run().is_main_process
+
+
+def test_trackers_that_do_not_exist_are_refused(run):
+    with pytest.raises(BCSamError, match="carrier_pigeon"):
+        run(log_with=("carrier_pigeon",))
+
+
+def test_the_precision_is_that_of_the_training(run, small_training):
+    assert run().precision == replace(small_training).mixed_precision == "no"

@@ -1,4 +1,4 @@
-"""Accelerate as it was launched: processes, device, precision, accumulation, trackers."""
+"""Starts Accelerate: processes, device, precision, gradient accumulation, trackers."""
 
 import os
 from collections.abc import Sequence
@@ -18,7 +18,7 @@ from bc_sam.utils.malloc import reuse_freed_memory
 
 
 def processes() -> PartialState:
-    """Joins the processes that were launched together, by ``accelerate launch`` or ``torchrun``; else there is one."""
+    """Joins the processes that ``accelerate launch`` or ``torchrun`` started; without these there is one."""
     on_processor = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
     # The main process fits the classifiers while the others wait for it.
     return PartialState(cpu=on_processor, timeout=timedelta(hours=12))
@@ -27,12 +27,15 @@ def processes() -> PartialState:
 def start_accelerator(
     arguments: TrainingArguments, folder: Path, log_with: Sequence[str] = ()
 ) -> tuple[Accelerator, Precision]:
-    """Starts Accelerate as it was launched, and says in which number format it computes.
+    """Starts Accelerate and resolves the precision.
 
     Args:
-        arguments: Precision and accumulation; the precision ``"auto"`` is that of ``accelerate launch``.
-        folder: Where trackers write, in the folder ``logs``.
+        arguments: Precision and accumulation; the precision ``"auto"`` is that of ``accelerate launch``, if any.
+        folder: The run folder; trackers write to its folder ``logs``.
         log_with: Trackers.
+
+    Returns:
+        The accelerator, and the number format it computes in.
 
     Raises:
         ConfigError: If a tracker is unknown or not installed.
@@ -60,7 +63,7 @@ def start_accelerator(
 
 
 def _flat(settings: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Names nested settings with dots, as trackers want them."""
+    """Flattens nested settings to dotted names, as trackers require."""
     flat: dict[str, Any] = {}
     for name, value in settings.items():
         if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""A training on disk, such that it can be killed at any moment and taken up again to end with the same weights."""
+"""Checkpoints of a training, which can be killed at any moment and resumed to end with the same weights."""
 
 import json
 import logging
@@ -24,18 +24,18 @@ _WEIGHTS, _BEST, _OPTIMIZER, _STATE = "weights.safetensors", "best.safetensors",
 
 @dataclass
 class Progress(JsonConfig):
-    """How far a training has come; all but the tensors.
+    """The state of a training except its tensors.
 
     Attributes:
-        key: What is trained, on what; a checkpoint of another training is left alone.
-        step: Steps that were taken.
+        key: Identifies what is trained, and on what; a checkpoint with another key is not resumed.
+        step: Number of steps taken.
         losses: Loss of each step of the unfinished epoch.
         history: A record of each finished epoch.
         best: Lowest validation loss so far.
-        best_epoch: The epoch, from 1, that had it; 0 while there is none.
-        finished: Whether the training came to its end.
-        scheduler: State of the learning rate.
-        scaler: State of the loss scale of fp16.
+        best_epoch: Its epoch, from 1; 0 while there is none.
+        finished: Whether the training has ended.
+        scheduler: State of the learning rate scheduler.
+        scaler: State of the gradient scaler of fp16.
     """
 
     key: str
@@ -50,15 +50,15 @@ class Progress(JsonConfig):
 
 
 class Checkpoints:
-    """The folder of one training's checkpoints. It holds one whole checkpoint, the newest, once there is any.
+    """The folder of one training's checkpoints, of which it keeps the newest complete one.
 
-    Only what is trained is in it, as safetensors and JSON; nothing in it is ever unpickled.
+    A checkpoint holds only what is trained, as safetensors and JSON; nothing in it is ever unpickled.
 
     Args:
-        folder: Where; made when it is needed.
-        key: What is trained, on what.
-        every: Steps between two checkpoints; there is one after each epoch too.
-        writes: Whether this process writes, or only reads.
+        folder: The folder; created when it is needed.
+        key: Identifies what is trained, and on what.
+        every: Steps between two checkpoints; there is also one after each epoch.
+        writes: Whether this process writes checkpoints, or only reads them.
     """
 
     def __init__(self, folder: Path, key: str, *, every: int = 200, writes: bool = True) -> None:
@@ -68,10 +68,10 @@ class Checkpoints:
         self.writes = writes
 
     def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[Progress, dict[str, Tensor] | None]:
-        """Puts the newest checkpoint's tensors into a model and its optimizer.
+        """Loads the newest checkpoint into a model and its optimizer.
 
         Returns:
-            How far it has come, a fresh start where there is no checkpoint, and the best weights so far.
+            The state of the training, that of a fresh start if there is no checkpoint, and the best weights so far.
 
         Raises:
             BCSamError: If the checkpoint cannot be read.
@@ -82,14 +82,16 @@ class Checkpoints:
         try:
             progress = Progress.load(newest / _STATE)
             if progress.key != self.key:
-                logger.info("%s is of another training; starting anew.", newest)
+                logger.info("%s belongs to another training; starting from scratch.", newest)
                 return Progress(self.key), None
             restore_weights(model, load_file(newest / _WEIGHTS))
             _restore_optimizer(optimizer, load_file(newest / _OPTIMIZER))
             best = load_file(newest / _BEST) if progress.best_epoch else None
         except (OSError, SafetensorError, ConfigError, KeyError, ValueError, RuntimeError) as error:
-            raise BCSamError(f"The checkpoint {newest} cannot be read: {error} Delete it to start anew.") from error
-        logger.info("Going on from %s, after %d steps.", newest, progress.step)
+            raise BCSamError(
+                f"The checkpoint {newest} cannot be read: {error} Delete it to start from scratch."
+            ) from error
+        logger.info("Resuming from %s, after %d steps.", newest, progress.step)
         return progress, best
 
     def save(
@@ -99,10 +101,10 @@ class Checkpoints:
         optimizer: torch.optim.Optimizer,
         best: Mapping[str, Tensor] | None = None,
     ) -> None:
-        """Writes a checkpoint, then removes the older one.
+        """Writes a checkpoint, then removes the previous one.
 
         Raises:
-            BCSamError: If the disk is full; the older checkpoint is whole then.
+            BCSamError: If the disk is full; the previous checkpoint is intact then.
         """
         if not self.writes:
             return
@@ -122,8 +124,8 @@ class Checkpoints:
             kept = self._newest()
             raise BCSamError(
                 f"A checkpoint could not be written to {self.folder}: {error}. "
-                + (f"{kept} is whole. " if kept else "")
-                + "Free some space, then go on with --resume."
+                + (f"{kept} is intact. " if kept else "")
+                + "Free some space, then continue with bc-sam resume."
             ) from error
         for older in self.folder.glob("step-*"):
             if older != place:
@@ -134,7 +136,7 @@ class Checkpoints:
 
 
 def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Copies of the parameters that ask for gradients, and of all buffers, on the processor, by name."""
+    """Returns copies of the parameters that require gradients, and of all buffers, on the CPU, by name."""
     parameters = {name: tensor for name, tensor in model.named_parameters() if tensor.requires_grad}
     return {
         name: tensor.detach().cpu().clone().contiguous()
@@ -143,7 +145,7 @@ def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def restore_weights(model: nn.Module, saved: Mapping[str, Tensor]) -> None:
-    """Puts what `trained_tensors` gave back into its place.
+    """Copies tensors that `trained_tensors` returned back into a model.
 
     Raises:
         ValueError: If the model trains other tensors.
@@ -173,7 +175,7 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Ten
 
 
 def _flush(folder: Path) -> None:
-    """Makes sure that the content is on the disk before the name is, should the power fail."""
+    """Flushes the files of a folder to the disk, so that a checkpoint is complete even after a power failure."""
     for path in folder.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""Which cells make up each batch of an epoch: a matter of the seed and the epoch alone."""
+"""Which cells make up each batch of an epoch, as a function of the seed and the epoch alone."""
 
 from collections.abc import Callable, Iterator
 
@@ -13,13 +13,13 @@ Order = Callable[[np.random.Generator], np.ndarray]
 
 
 class EpochBatches(Sampler[list[int]]):
-    """Batches that can be taken up in the middle of any epoch, since nothing but the seed and the epoch decides them.
+    """Batches that depend on the seed and the epoch alone, so that any epoch can be resumed at any batch.
 
-    A rest that fills no batch waits for the next epoch's shuffle. Accelerate splits each batch over its processes.
+    The last incomplete batch is dropped. Accelerate splits each batch over its processes.
 
     Attributes:
-        epoch: The epoch that the next iteration deals, from 0.
-        start: Batches of it to pass over.
+        epoch: The epoch of the next iteration, from 0.
+        start: Number of its batches to skip.
         batch_size: Cells in a batch, over all processes.
 
     Args:
@@ -38,7 +38,7 @@ class EpochBatches(Sampler[list[int]]):
         [2, 2]
     """
 
-    drop_last = True  # Accelerate asks for it
+    drop_last = True  # Accelerate reads it
 
     def __init__(self, order: Order, n: int, batch_size: int, *, n_processes: int = 1, seed: int = 1234) -> None:
         self.order = order
@@ -63,14 +63,14 @@ class EpochBatches(Sampler[list[int]]):
 
 
 def shuffled(n: int) -> Order:
-    """Every cell once."""
+    """Returns an order in which every cell comes once."""
     return lambda rng: rng.permutation(n)
 
 
 def balanced(domains: np.ndarray) -> Order:
-    """Deals the domains in turn, so that every batch holds them in equal parts whatever their sizes.
+    """Returns an order that interleaves the domains, so that every batch holds them in equal parts.
 
-    An epoch is as long as the data: a large domain is seen in part, a small one several times, each shuffled anew.
+    An epoch is as long as the data: a large domain is seen in part, a small one several times, each reshuffled.
 
     Args:
         domains: (n,) integers.
@@ -86,7 +86,7 @@ def balanced(domains: np.ndarray) -> Order:
 
 
 def tempered(domains: np.ndarray, temperature: float) -> Order:
-    """Oversamples small domains. An epoch is as long as the data.
+    """Returns an order that oversamples small domains. An epoch is as long as the data.
 
     Args:
         domains: (n,) integers.

@@ -25,7 +25,7 @@ STRONG_DRAWS = 41
 def view_draws(seed: int, epoch: int, cells: Iterable[int], n: int = 9) -> Tensor:
     """Draws the random numbers of one view of each cell, (B, n) in 0..1, from the seed, the epoch and the cell alone.
 
-    So a cell has the same view whichever process sees it, and after a training was taken up again.
+    A cell therefore has the same view whichever process sees it, and in a resumed training.
     """
     return torch.tensor(np.array([np.random.default_rng([seed, epoch, cell]).random(n) for cell in cells])).float()
 
@@ -57,9 +57,9 @@ def strong_views(
 ) -> tuple[Tensor, Tensor]:
     """Gives each image and its mask a view as another microscope, lamp and stain would show it.
 
-    Any angle, mirrored or not, enlarged or shrunk, moved a little; another stain and slide; softer or sharper. In some
-    views what surrounds the cell is stained in another way than the cell, since the look of a laboratory's red cells
-    must not tell the names of its white ones.
+    Any angle, mirrored or not, scaled, shifted a little; another stain and slide; softer or sharper. In some views the
+    background is stained differently from the cell, since the look of a laboratory's red cells must not predict the
+    class of its white ones.
 
     Args:
         images: (B, 3, S, S) float, 0..255.

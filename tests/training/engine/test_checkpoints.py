@@ -1,4 +1,4 @@
-"""A checkpoint is whole or it is not there; it holds what is trained, and nothing that could run."""
+"""A checkpoint is complete or it is not there; it holds what is trained, and nothing that could run."""
 
 import copy
 
@@ -73,7 +73,7 @@ def test_a_full_disk_ends_with_a_clear_error_and_the_last_one_whole(model, optim
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("bc_sam.training.engine.checkpoints.save_file", full_disk)
-    with pytest.raises(BCSamError, match=r"No space left.*step-00000001 is whole.*--resume"):
+    with pytest.raises(BCSamError, match=r"No space left.*step-00000001 is intact.*bc-sam resume"):
         checkpoints.save(Progress("key", step=2), model, optimizer)
     assert [folder.name for folder in checkpoints.folder.iterdir()] == ["step-00000001"]
     assert checkpoints.load(model, optimizer)[0].step == 1

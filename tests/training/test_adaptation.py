@@ -1,0 +1,156 @@
+"""An adaptation holds out whole slides, keeps the original model, and tells whether the new one is better."""
+
+import csv
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from small_model import IMAGE_SIZE, small_model
+from small_network import small_comparison
+
+from bc_sam import BCSam
+from bc_sam.config.arguments import AdaptationArguments
+from bc_sam.errors import BCSamError, DataError
+from bc_sam.training.adaptation import ENOUGH_MASKS, Adaptation, AdaptationConfig, AdaptationResult
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory):
+    """The folder of a small model that knows three classes."""
+    return small_model().save_pretrained(tmp_path_factory.mktemp("original"))
+
+
+@pytest.fixture(scope="module")
+def start(original, laboratories, small_training):
+    """Starts an adaptation to the cells of one laboratory, on six slides of three cells each."""
+
+    def start(folder, model=original, masks=False, **arguments):
+        config = AdaptationConfig(
+            model=str(model),
+            data=f"ours={laboratories / 'munich'}",
+            masks=str(laboratories / "masks" / "pairs.csv") if masks else None,
+            group_pattern=r"(\d+)\.png$",
+            arguments=AdaptationArguments(training=small_training, **arguments),
+        )
+        return Adaptation.create(folder, config)
+
+    return start
+
+
+@pytest.fixture
+def adaptation(start, tmp_path):
+    """As `start`, in a folder of the test's own."""
+    return lambda **options: start(tmp_path / "run", **options)
+
+
+@pytest.fixture(scope="module")
+def finished(start, tmp_path_factory):
+    """A finished adaptation without masks, and its result."""
+    run = start(tmp_path_factory.mktemp("finished") / "run")
+    return run, run.run()
+
+
+@pytest.fixture(scope="module")
+def weights(original):
+    return BCSam.from_pretrained(original).adapter.state_dict()
+
+
+class TestData:
+    def test_cells_are_stored_at_the_size_of_the_model(self, adaptation):
+        assert adaptation().cells.image_size == IMAGE_SIZE
+
+    def test_whole_slides_are_held_out(self, adaptation):
+        run = adaptation()
+        sides = {}
+        for group, held_out in zip(run.cells.table.groups, run.held_out, strict=True):
+            sides.setdefault(group, set()).add(bool(held_out))
+        assert all(len(side) == 1 for side in sides.values())
+        assert 0 < run.held_out.sum() < len(run.cells) / 2
+
+    def test_labels_that_were_said_not_to_occur_are_refused(self, adaptation):
+        with pytest.raises(DataError, match=r"cells labelled eosinophil, monocyte, .*Add the others to --labels"):
+            adaptation(allowed_labels=("basophil",)).cells  # noqa: B018
+
+    def test_models_that_store_no_embeddings_are_refused(self, adaptation, tmp_path):
+        bare = small_model()
+        bare.reference = None
+        with pytest.raises(BCSamError, match="stores no embeddings"):
+            adaptation(model=bare.save_pretrained(tmp_path / "bare"))
+
+    def test_models_of_other_methods_are_refused(self, adaptation, tmp_path):
+        with pytest.raises(BCSamError, match="cannot be adapted"):
+            adaptation(model=small_comparison("resnet").save_pretrained(tmp_path / "resnet"))
+
+
+class TestAdvice:
+    def test_it_proposes_the_labels_that_occur(self, adaptation):
+        assert "--labels basophil,eosinophil,monocyte " in adaptation().advice
+
+    def test_who_has_restricted_the_labels_needs_none(self, adaptation):
+        assert adaptation(allowed_labels=("basophil", "eosinophil", "monocyte")).advice is None
+
+    def test_classifiers_of_the_new_cells_alone_need_none(self, adaptation):
+        assert adaptation(learn_from="new").advice is None
+
+
+class TestRun:
+    def test_the_result_counts_what_was_learned_from(self, finished):
+        run, result = finished
+        assert (result.learned, result.held_out) == ((~run.held_out).sum(), run.held_out.sum())
+        assert (result.labelled, result.masks) == (result.learned, 0)
+        assert {comparison.classifier for comparison in result.comparisons} == {"logistic", "rf"}
+        assert result == AdaptationResult.load(run.folder / "result.json")
+
+    def test_the_new_model_knows_the_new_laboratory(self, finished):
+        run, _ = finished
+        model = BCSam.from_pretrained(run.folder / "model")
+        assert model.config.domains == ("north", "south", "ours")
+        assert set(model.reference.domains) == {0, 1, 2}
+
+    def test_without_enough_masks_the_adapter_stays_as_it_is(self, finished, weights):
+        run, _ = finished
+        adapted = BCSam.from_pretrained(run.folder / "model").adapter.state_dict()
+        assert all(torch.equal(tensor, weights[name]) for name, tensor in adapted.items())
+
+    def test_with_enough_masks_the_adapter_is_fine_tuned(self, adaptation, weights):
+        run = adaptation(masks=True)
+        result = run.run()
+        assert result.masks >= ENOUGH_MASKS
+        adapted = BCSam.from_pretrained(run.folder / "model").adapter.state_dict()
+        assert any(not torch.equal(tensor, weights[name]) for name, tensor in adapted.items())
+
+    def test_finished_it_is_not_run_again(self, finished, start):
+        run, result = finished
+        written = {file: file.stat().st_mtime_ns for file in run.folder.rglob("*") if file.is_file()}
+        assert start(run.folder).run() == result
+        changed = {name for name, time in written.items() if name.stat().st_mtime_ns != time}
+        assert {file.name for file in changed} <= {"adaptation.json"}
+
+    def test_images_whose_mask_looks_wrong_are_listed_and_not_aligned(self, finished):
+        run, result = finished
+        with (run.folder / "doubtful.csv").open() as file:
+            rows = list(csv.DictReader(file))
+        assert len(rows) == result.doubtful
+        assert {row["file"] for row in rows} <= set(run.cells.table.files)
+        assert all(row["problem"] for row in rows)
+
+    def test_latents_before_are_those_of_the_original_model(self, finished, original):
+        run, _ = finished
+        before = np.load(run.work / "before.npy")
+        model = BCSam.from_pretrained(original, dtype="float32")
+        np.testing.assert_allclose(model.embed(list(run.cells.pixels[:3])), before[:3], atol=1e-4)
+
+    def test_a_single_slide_cannot_be_held_out(self, adaptation, tmp_path):
+        config = replace(adaptation().config, group_pattern="(png)$")
+        with pytest.raises(DataError, match="slides"):
+            Adaptation.create(tmp_path / "run", config).run()
+
+
+class TestCompare:
+    def test_classifiers_are_refitted_with_other_settings(self, finished):
+        run, result = finished
+        assert run.compare(run.config.arguments) == result.comparisons
+        without = run.compare(replace(run.config.arguments, labels_per_class=0))
+        assert [comparison.before for comparison in without] == [one.before for one in result.comparisons]
+        assert without != result.comparisons
