@@ -6,7 +6,8 @@ import time
 import numpy as np
 from timing import machine, print_table
 
-from bc_sam.classifiers.fitting import CLASSIFIERS, LatentClassifier
+from bc_sam.classifiers.fitting import LatentClassifier
+from bc_sam.classifiers.kinds import KINDS
 from bc_sam.config.labels import LABELS
 
 
@@ -19,7 +20,7 @@ def main() -> None:
     latents, labels = draw(options.cells, seed=0)
     unseen, _ = draw(options.predict, seed=1)
     rows = []
-    for name in CLASSIFIERS:
+    for name in KINDS:
         start = time.perf_counter()
         classifier = LatentClassifier.fit(name, latents, labels, len(LABELS))
         fitted = time.perf_counter()

@@ -98,6 +98,7 @@ def labelled_latents() -> tuple[np.ndarray, np.ndarray]:
 @pytest.fixture(scope="session")
 def fitted_classifiers(labelled_latents):
     """Every kind of classifier, fitted on `labelled_latents`."""
-    from bc_sam.classifiers.fitting import CLASSIFIERS, fit_classifiers
+    from bc_sam.classifiers.fitting import fit_classifiers
+    from bc_sam.classifiers.kinds import KINDS
 
-    return fit_classifiers(tuple(CLASSIFIERS), *labelled_latents, n_labels=len(LABELS))
+    return fit_classifiers(tuple(KINDS), *labelled_latents, n_labels=len(LABELS))

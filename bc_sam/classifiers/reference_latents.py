@@ -108,8 +108,8 @@ class ReferenceLatents:
         """
         return require_small_jpeg(self.thumbnails[row], row) if self.thumbnails else b""
 
-    def pictured(self, domains: Sequence[str]) -> dict[str, int]:
-        """Returns how many cells of each laboratory, by its name, have a picture; those without any are left out."""
+    def n_thumbnails(self, domains: Sequence[str]) -> dict[str, int]:
+        """Returns the number of cells with a thumbnail, by domain name; domains without any are omitted."""
         counts = Counter(int(domain) for domain, drawn in zip(self.domains, self.thumbnails, strict=False) if drawn)
         return {name: counts[index] for index, name in enumerate(domains) if counts[index]}
 

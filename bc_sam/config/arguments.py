@@ -162,7 +162,7 @@ class ClassifierArguments(JsonConfig):
     """Stage 3: classical classifiers on the latents (BC-SAM, section 2.3).
 
     Attributes:
-        names: Classifiers to fit; see `bc_sam.classifiers.fitting.CLASSIFIERS`.
+        names: Classifiers to fit; see `bc_sam.classifiers.kinds.KINDS`.
         default: The one that `predict` uses unless told otherwise.
         rendered: Rendered cells of each class, each of a laboratory of its own, from which the classifiers learn too
             that learn from all data sets; see `bc_sam.training.synthetic_cells`. The paper has none.

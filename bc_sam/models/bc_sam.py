@@ -18,7 +18,7 @@ from PIL import Image
 from tqdm import tqdm
 from transformers import SamModel
 
-from bc_sam.classifiers.fitting import LatentClassifier, limit_classifiers
+from bc_sam.classifiers.fitting import LatentClassifier, restrict_classifiers
 from bc_sam.classifiers.reference_latents import ReferenceLatents
 from bc_sam.config.base import Precision
 from bc_sam.config.model import BCSamConfig
@@ -104,7 +104,7 @@ class BCSam:
         self.reference = reference
         self.evaluation = evaluation
         self.record = record
-        limit_classifiers(self.classifiers, self.labels, self.config.among)
+        restrict_classifiers(self.classifiers, self.labels, self.config.among)
 
     # ---- loading, saving, sharing ----
 
@@ -301,7 +301,7 @@ class BCSam:
         if self.reference is None:
             raise DataError("This model stores no latents, so its classifiers cannot be fitted again.")
         self.classifiers = self.reference.fit(tuple(self.classifiers), len(self.labels), seed)
-        limit_classifiers(self.classifiers, self.labels, self.config.among)
+        restrict_classifiers(self.classifiers, self.labels, self.config.among)
 
     # ---- inference ----
 
@@ -318,7 +318,7 @@ class BCSam:
     @property
     def pictured(self) -> dict[str, int]:
         """How many cells of each laboratory the model holds a small picture of, for all to see who get it."""
-        return self.reference.pictured(self.config.domains) if self.reference else {}
+        return self.reference.n_thumbnails(self.config.domains) if self.reference else {}
 
     def compile(self, batch_size: int | None = None) -> bool:
         """Compiles SAM's encoder, which takes up to half a minute and then saves a little on every image.
@@ -353,7 +353,7 @@ class BCSam:
         if unknown := [label for label in labels if label not in self.labels]:
             raise ConfigError(f"The model has no label {unknown[0]!r}; choose among {', '.join(self.labels)}.")
         chosen = tuple(label for label in self.labels if label in labels)
-        limit_classifiers(self.classifiers, self.labels, chosen)
+        restrict_classifiers(self.classifiers, self.labels, chosen)
         self.config = replace(self.config, among=() if chosen == self.labels else chosen)
 
     def predict(

@@ -1,17 +1,17 @@
-"""The folder ``classifiers/`` of a model: fitted classifiers, and latents to check them by or fit them again."""
+"""The folder ``classifiers/`` of a model: fitted classifiers, and embeddings to check them by or refit them on."""
 
 import logging
 import warnings
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
-from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 from sklearn.exceptions import InconsistentVersionWarning
 
 from bc_sam.classifiers.fitting import LatentClassifier
+from bc_sam.classifiers.kinds import KINDS
 from bc_sam.classifiers.reference_latents import ReferenceLatents
 from bc_sam.classifiers.safe_io.skops_files import load_estimator, save_estimator
 from bc_sam.classifiers.thumbnails import load_thumbnails, save_thumbnails
@@ -21,17 +21,27 @@ from bc_sam.models.folder import CLASSIFIERS, REFERENCE, THUMBNAILS
 
 logger = logging.getLogger(__name__)
 
-#: The libraries whose version changes what is in a model folder.
-LIBRARIES = ("bc_sam", "torch", "transformers", "peft", "scikit-learn", "skops", "xgboost")
+_OPTIONAL = tuple(kind.package for kind in KINDS.values() if kind.package)
 
-# Those whose other version may read a classifier wrongly.
-_FITTED_BY = ("scikit-learn", "xgboost")
+#: Libraries whose version changes what a model folder holds.
+LIBRARIES = ("bc_sam", "torch", "transformers", "peft", "scikit-learn", "skops", *_OPTIONAL)
+
+# Those of which another version may read a classifier wrongly.
+_FITTED_BY = ("scikit-learn", *_OPTIONAL)
 
 
 def save_classifiers(
     classifiers: Mapping[str, LatentClassifier], reference: ReferenceLatents | None, folder: Path
 ) -> None:
-    """Writes classifiers, their reference latents and the pictures of those, if any, into a model folder."""
+    """Writes classifiers, their reference embeddings and the thumbnails of those, if any, into a model folder.
+
+    A classifier that was loaded from a file is written back byte for byte.
+
+    Args:
+        classifiers: Classifiers by the name of their kind.
+        reference: A sample of the embeddings that they were fitted on.
+        folder: The model folder; it has no folder ``classifiers`` yet.
+    """
     (folder / CLASSIFIERS).mkdir()
     for name, classifier in classifiers.items():
         path = folder / CLASSIFIERS / f"{name}.skops"
@@ -48,38 +58,34 @@ def save_classifiers(
 def load_classifiers(
     folder: Path, config: BCSamConfig, *, only: Collection[str] | None = None, refit: bool = False
 ) -> tuple[dict[str, LatentClassifier], ReferenceLatents | None]:
-    """Reads the classifiers of a model folder.
+    """Loads the classifiers of a model folder.
 
-    Where another version of scikit-learn or XGBoost wrote them, they must still say of the reference latents what
-    they said then. Where XGBoost is not installed, its classifier is passed over.
+    If another version of a library wrote them, they must still give the probabilities that were stored with the
+    reference embeddings. Classifiers whose optional package is not installed are skipped with a warning.
 
     Args:
         folder: A model folder whose files have been checked.
         config: Its config.
-        only: Names of those to read, ``"default"`` among them for the config's; ``None`` for all.
-        refit: Fit the classifiers on the reference latents instead, and open no skops file.
+        only: Names of those to load, where ``"default"`` is the config's; ``None`` loads all. Unknown names are
+            reported when the classifier is used.
+        refit: Fit the classifiers on the reference embeddings instead of opening any skops file.
+
+    Returns:
+        The classifiers by name, and the reference embeddings if the folder has any.
 
     Raises:
-        UntrustedFileError: If a file holds a type that its classifier has no need of.
-        WeightsError: If a file is damaged, or under these versions says something else than when it was saved.
-        DataError: If they are to be fitted again, and the folder holds no labelled latents.
+        UntrustedFileError: If a file holds a type that its kind of classifier does not need.
+        WeightsError: If a file is damaged, or gives other probabilities than when it was saved; or if the classifiers
+            are to be refitted, and the folder has no reference embeddings.
+        DataError: If the classifiers are to be refitted, and no reference embedding is labelled.
     """
     reference = _load_reference(folder, config)
-    names = _chosen(config, only)
-    if "xgboost" in names and not find_spec("xgboost"):
-        logger.warning("XGBoost is not installed, so its classifier is not there: pip install 'bc_sam[xgboost]'.")
-        names = tuple(name for name in names if name != "xgboost")
+    names = _installed(_selected(config, only))
     if refit:
         return _refitted(folder, names, config, reference), reference
-    n_features = config.latent_dim
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", InconsistentVersionWarning)  # `_check_versions` looks at what it means
-        classifiers = {}
-        for name in names:
-            classes = np.array(config.classifiers[name])
-            path = folder / CLASSIFIERS / f"{name}.skops"
-            estimator = load_estimator(path, name, n_features=n_features, n_classes=len(classes))
-            classifiers[name] = LatentClassifier(estimator, classes, len(config.labels), path.read_bytes())
+        warnings.simplefilter("ignore", InconsistentVersionWarning)  # `_check_versions` checks what it warns of
+        classifiers = {name: _load_classifier(folder, name, config) for name in names}
     _check_versions(folder, config, classifiers, reference)
     return classifiers, reference
 
@@ -90,17 +96,35 @@ def installed_versions() -> dict[str, str]:
     for name in LIBRARIES:
         try:
             found[name] = version(name)
-        except PackageNotFoundError:  # an extra that was left out
+        except PackageNotFoundError:  # an optional dependency
             continue
     return found
 
 
-def _chosen(config: BCSamConfig, only: Collection[str] | None) -> tuple[str, ...]:
-    """Names of the classifiers to read; one that there is not is said by whoever asks for its opinion."""
+def _selected(config: BCSamConfig, only: Collection[str] | None) -> tuple[str, ...]:
+    """Returns the names of the classifiers to load."""
     if only is None:
         return tuple(config.classifiers)
     wanted = {config.default_classifier if name == "default" else name for name in only}
     return tuple(name for name in config.classifiers if name in wanted)
+
+
+def _installed(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Returns the names of the classifiers whose package is installed, and warns of the others."""
+    missing = [name for name in names if name in KINDS and not KINDS[name].is_installed]
+    for name in missing:
+        kind = KINDS[name]
+        logger.warning(
+            "%s is not installed, so its classifier is skipped: %s.", kind.display_name, kind.how_to_install
+        )
+    return tuple(name for name in names if name not in missing)
+
+
+def _load_classifier(folder: Path, name: str, config: BCSamConfig) -> LatentClassifier:
+    path = folder / CLASSIFIERS / f"{name}.skops"
+    classes = np.array(config.classifiers[name])
+    estimator = load_estimator(path, name, n_features=config.latent_dim, n_classes=len(classes))
+    return LatentClassifier(estimator, classes, len(config.labels), path.read_bytes())
 
 
 def _load_reference(folder: Path, config: BCSamConfig) -> ReferenceLatents | None:
@@ -117,7 +141,7 @@ def _refitted(
     folder: Path, names: tuple[str, ...], config: BCSamConfig, reference: ReferenceLatents | None
 ) -> dict[str, LatentClassifier]:
     if reference is None:
-        raise WeightsError(f"{folder} stores no latents, so its classifiers cannot be fitted again. Load it as it is.")
+        raise WeightsError(f"{folder} has no reference embeddings to refit its classifiers on. Load it without refit.")
     return reference.fit(names, len(config.labels))
 
 
@@ -127,7 +151,7 @@ def _check_versions(
     classifiers: Mapping[str, LatentClassifier],
     reference: ReferenceLatents | None,
 ) -> None:
-    """Where a library that fitted the classifiers has changed, compares what they say with what they said."""
+    """If a library that fitted the classifiers has changed, compares their probabilities with the stored ones."""
     installed = installed_versions()
     changed = [
         f"{name} {config.versions[name]} (here {installed[name]})"
@@ -138,14 +162,14 @@ def _check_versions(
         return
     saved_with = " and ".join(changed)
     if reference is None or not reference.probabilities:
-        logger.warning("%s was saved with %s and stores nothing to check that by.", folder, saved_with)
+        logger.warning("%s was saved with %s, and stores no probabilities to compare with.", folder, saved_with)
         return
     off = reference.differences(classifiers)
     if off:
         named = ", ".join(f"{name} (off by {difference:.2g})" for name, difference in off.items())
         raise WeightsError(
             f"{folder} was saved with {saved_with}, and no longer gives the same probabilities: {named}. Install the "
-            "versions that it was saved with, or load it with refit=True (bc-sam save MODEL NEW --refit), which fits "
-            "the classifiers again on the stored latents."
+            "versions that it was saved with, or load it with refit=True (bc-sam save MODEL NEW --refit), which "
+            "refits the classifiers on the stored embeddings."
         )
     logger.info("%s was saved with %s; its classifiers still give the same probabilities.", folder, saved_with)

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 from transformers import SamModel
 
-from bc_sam.classifiers.fitting import limit_classifiers
+from bc_sam.classifiers.fitting import restrict_classifiers
 from bc_sam.classifiers.softmax_head import head_classifier
 from bc_sam.config.base import Precision
 from bc_sam.config.model import BCSamConfig
@@ -66,7 +66,7 @@ class ComparisonModel(BCSam):
         self.reference = None
         self.evaluation = evaluation
         self.record = record
-        limit_classifiers(self.classifiers, config.labels, config.among)
+        restrict_classifiers(self.classifiers, config.labels, config.among)
 
     @classmethod
     def load(

@@ -38,8 +38,8 @@ def evaluate_model(model: BCSam, datasets: Sequence["Dataset"], *, batch_size: i
         names, numbers = np.unique(labels, return_counts=True)
         counts[domain] = {model.labels[i]: int(n) for i, n in zip(names, numbers, strict=True)}
         for name, classifier in model.classifiers.items():
-            if len(classifier.among) < len(classifier.classes):
-                chosen = ", ".join(model.labels[label] for label in classifier.among)
+            if len(classifier.allowed_labels) < len(classifier.classes):
+                chosen = ", ".join(model.labels[label] for label in classifier.allowed_labels)
                 notes.append(f"{name} chose among {chosen} only.")
             identity = {"classifier": name, "source": ALL, "target": domain, "fold": 0, "n_train": 0}
             pairs.append(

@@ -13,7 +13,7 @@ from typing import Self
 import numpy as np
 from peft import PeftModel
 
-from bc_sam.classifiers.fitting import LatentClassifier, fit_classifiers, limit_classifiers
+from bc_sam.classifiers.fitting import LatentClassifier, fit_classifiers, restrict_classifiers
 from bc_sam.classifiers.reference_latents import ReferenceLatents
 from bc_sam.config.arguments import AdaptationArguments
 from bc_sam.data.cells import require_labels
@@ -321,7 +321,7 @@ class Adaptation:
             rows = np.repeat(rows, _weights(old.labels, shown[rows]))
             cells = np.concatenate([old.latents, latents[rows]]), np.concatenate([old.labels, shown[rows]])
         fitted = fit_classifiers(names, *cells, n_labels, seed)
-        limit_classifiers(fitted, self.model.labels, self.model.config.among)
+        restrict_classifiers(fitted, self.model.labels, self.model.config.among)
         return fitted
 
     def _joined_reference(self, latents: np.ndarray, shown: np.ndarray) -> ReferenceLatents:

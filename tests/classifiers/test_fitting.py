@@ -5,12 +5,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bc_sam.classifiers.fitting import CLASSIFIERS, LatentClassifier, fit_classifiers, limited
+from bc_sam.classifiers.fitting import LatentClassifier, fit_classifiers, restrict_probabilities
+from bc_sam.classifiers.kinds import KINDS
 from bc_sam.classifiers.safe_io.skops_files import load_estimator, save_estimator
 from bc_sam.config.labels import LABELS
 from bc_sam.errors import BCSamError, ConfigError, DataError
 
-kinds = pytest.mark.parametrize("name", CLASSIFIERS)
+kinds = pytest.mark.parametrize("name", KINDS)
 N = len(LABELS)
 
 
@@ -64,34 +65,34 @@ def test_a_round_trip_through_a_file_changes_nothing(fitted_classifiers, labelle
     st.lists(st.floats(0, 1, width=32), min_size=N, max_size=N).filter(lambda row: sum(row) > 0.1),
     st.sets(st.integers(0, N - 1), min_size=1),
 )
-def test_what_is_possible_keeps_its_order_and_takes_all_the_probability(row, among):
+def test_a_restriction_keeps_the_order_of_the_labels(row, allowed):
     before = np.array(row, np.float32)
-    after = limited(before, np.array(sorted(among)))
+    after = restrict_probabilities(before, np.array(sorted(allowed)))
     assert after.sum() == pytest.approx(1, abs=1e-5)
-    assert not after[[label for label in range(N) if label not in among]].any()
-    for one in among:
-        for other in among:
+    assert not after[[label for label in range(N) if label not in allowed]].any()
+    for one in allowed:
+        for other in allowed:
             assert before[one] <= before[other] or after[one] >= after[other]
 
 
 @kinds
-def test_it_chooses_among_the_labels_that_it_knows_of_those_given(labelled_latents, name):
+def test_restricted_labels_share_all_of_the_probability(labelled_latents, name):
     latents, labels = labelled_latents
     classifier = LatentClassifier.fit(name, latents, labels, N)
     before = classifier.predict_proba(latents)
     some = classifier.classes[:2].tolist()
-    classifier.choose_among([*some, *(set(range(N)) - set(classifier.classes.tolist()))])
-    np.testing.assert_allclose(classifier.predict_proba(latents), limited(before, np.array(some)))
+    classifier.restrict_labels([*some, *(set(range(N)) - set(classifier.classes.tolist()))])
+    np.testing.assert_allclose(classifier.predict_proba(latents), restrict_probabilities(before, np.array(some)))
     assert classifier.predict_proba(np.empty((0, 8))).shape == (0, N)
-    classifier.choose_among(range(N))
+    classifier.restrict_labels(range(N))
     np.testing.assert_array_equal(classifier.predict_proba(latents), before)
 
 
-def test_to_choose_among_what_was_never_learned_is_an_error(labelled_latents):
+def test_a_restriction_to_labels_that_were_not_learned_is_an_error(labelled_latents):
     latents, labels = labelled_latents
     classifier = LatentClassifier.fit("logistic", latents[labels < 3], labels[labels < 3], N)
     with pytest.raises(ConfigError, match="has learned none"):
-        classifier.choose_among([5])
+        classifier.restrict_labels([5])
 
 
 @kinds

@@ -58,7 +58,7 @@ class TestPictures:
     def test_there_are_none_unless_images_are_given(self, reference):
         assert reference.thumbnails == ()
         assert reference.thumbnail(0) == b""
-        assert reference.pictured(("north", "south")) == {}
+        assert reference.n_thumbnails(("north", "south")) == {}
 
     @pytest.fixture
     def pictured(self):
@@ -80,7 +80,7 @@ class TestPictures:
         joined = pictured.joined(without)
         np.testing.assert_array_equal(joined.latents, np.concatenate([pictured.latents] * 2))
         assert joined.thumbnails == (*pictured.thumbnails, *[b""] * 4)
-        assert joined.pictured(("north", "south", "east")) == {"north": 2, "south": 2}
+        assert joined.n_thumbnails(("north", "south", "east")) == {"north": 2, "south": 2}
         assert without.joined(pictured).thumbnail(4) == pictured.thumbnail(0)
         assert without.joined(without).thumbnails == ()
 

@@ -27,7 +27,7 @@ from hostile import (
 from small_model import small_model
 
 from bc_sam import BCSam
-from bc_sam.classifiers.fitting import CLASSIFIERS
+from bc_sam.classifiers.kinds import KINDS
 from bc_sam.classifiers.ood import NoveltyScale
 from bc_sam.classifiers.thumbnails import draw_thumbnail, save_thumbnails
 from bc_sam.errors import BCSamError, ConfigError, UntrustedFileError, WeightsError
@@ -42,7 +42,7 @@ PICTURES = "classifiers/thumbnails.safetensors"
 def saved(tmp_path_factory):
     """A sound model with every kind of classifier, and the same with one that loads in no time."""
     folder = tmp_path_factory.mktemp("sound")
-    model = small_model(classifiers=("logistic", *(name for name in CLASSIFIERS if name != "logistic")))
+    model = small_model(classifiers=("logistic", *(name for name in KINDS if name != "logistic")))
     model.save_pretrained(folder / "whole")
     model.classifiers = {"logistic": model.classifiers["logistic"]}
     model.save_pretrained(folder / "light")
@@ -99,7 +99,7 @@ def spoil_classifier(folder, name, change):
 
 def test_the_sound_model_loads(with_all):
     vouch(with_all)
-    assert set(BCSam.from_pretrained(with_all, device="cpu").classifiers) == set(CLASSIFIERS)
+    assert set(BCSam.from_pretrained(with_all, device="cpu").classifiers) == set(KINDS)
 
 
 @pytest.mark.parametrize("name", [*WEIGHTS, "classifiers/logistic.skops", "adapter/adapter_config.json"])
@@ -112,7 +112,7 @@ def test_a_changed_part_is_refused_unopened(folder, name):
 
 
 class TestClassifiers:
-    @pytest.mark.parametrize("name", CLASSIFIERS)
+    @pytest.mark.parametrize("name", KINDS)
     @pytest.mark.parametrize(
         ("module", "type_name"),
         [("subprocess", "Popen"), ("sklearn.cluster._kmeans", "KMeans")],
@@ -129,7 +129,7 @@ class TestClassifiers:
         )
         refused(with_all, rf"{name}\.skops holds types .*{module}\.{type_name}", UntrustedFileError)
 
-    @pytest.mark.parametrize("name", CLASSIFIERS)
+    @pytest.mark.parametrize("name", KINDS)
     def test_a_renamed_pickle(self, with_all, tmp_path, name):
         (with_all / "classifiers" / f"{name}.skops").write_bytes(pickle.dumps(Touch(tmp_path / "it_ran")))
         refused(with_all, rf"{name}\.skops holds no sound .*pickles are not read", WeightsError)

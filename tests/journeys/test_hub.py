@@ -408,7 +408,7 @@ class TestOtherVersions:
     def test_without_xgboost_the_others_work(self, tmp_path, monkeypatch, caplog):
         model = small_model(classifiers=("logistic", "xgboost"))
         folder = model.save_pretrained(tmp_path / "model")
-        monkeypatch.setattr("bc_sam.models.classifier_files.find_spec", lambda name: None)
+        monkeypatch.setitem(sys.modules, "xgboost", None)
         loaded = BCSam.from_pretrained(folder)
         assert list(loaded.classifiers) == ["logistic"]
         assert "pip install 'bc_sam[xgboost]'" in caplog.text

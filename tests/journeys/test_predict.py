@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from bc_sam import BCSam, BCSamError
-from bc_sam.classifiers.fitting import limited
+from bc_sam.classifiers.fitting import restrict_probabilities
 from bc_sam.config.labels import LABELS
 from bc_sam.errors import ConfigError, ImageError, WeightsError
 
@@ -58,7 +58,7 @@ class TestInCode:
             before = model.predict_proba(cell_files, classifier=name)
             after = asked.predict_proba(cell_files, classifier=name)
             both = np.array([LABELS.index("monocyte"), LABELS.index("basophil")])
-            np.testing.assert_allclose(after, limited(before, both), atol=1e-4)
+            np.testing.assert_allclose(after, restrict_probabilities(before, both), atol=1e-4)
             assert asked.predict(cell_files, classifier=name) == [LABELS[i] for i in after.argmax(axis=1)]
 
     def test_what_can_occur_is_saved_with_the_model_and_can_be_taken_back(

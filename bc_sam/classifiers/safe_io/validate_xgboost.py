@@ -5,12 +5,14 @@ read and checked here first. Only the model itself is then handed to XGBoost, in
 settings that a skops file has beside it: how many threads run, and where, is for this machine to say.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
+from zipfile import ZipFile
 
 import numpy as np
 
+from bc_sam.classifiers.safe_io.checks import require
 from bc_sam.classifiers.safe_io.ubjson import UbjsonReader
-from bc_sam.errors import BCSamError
 
 if TYPE_CHECKING:
     from xgboost import XGBClassifier
@@ -24,23 +26,40 @@ _NODE_ARRAYS = (
 _CATEGORY_ARRAYS = ("categories", "categories_nodes", "categories_segments", "categories_sizes")
 
 
+def read_booster(
+    archive: ZipFile, nodes: Sequence[Mapping[str, Any]], n_features: int | None, n_classes: int | None
+) -> "XGBClassifier":
+    """Builds a classifier from the booster in a skops file; the file's other settings are ignored.
+
+    Args:
+        archive: The skops file, which `bc_sam.classifiers.safe_io.audit.audit` has passed.
+        nodes: What the audit returned.
+        n_features: See `load_booster`.
+        n_classes: See `load_booster`.
+
+    Raises:
+        ValueError: If it does not hold exactly one booster; and as `load_booster` does.
+    """
+    members = [node["file"] for node in nodes if "file" in node]
+    require(len(members) == 1, "it does not hold exactly one booster")
+    return load_booster(archive.read(members[0]), n_features, n_classes)
+
+
 def load_booster(data: bytes, n_features: int | None = None, n_classes: int | None = None) -> "XGBClassifier":
     """Builds a classifier from the state of its booster, as skops stores it.
 
     Args:
         data: What `Booster.__getstate__` calls its handle.
-        n_features: Numbers of a latent; if not given, any.
-        n_classes: Number of classes; if not given, any.
+        n_features: Length of an embedding; any if not given.
+        n_classes: Number of classes; any if not given.
 
     Raises:
-        ValueError: If it is no tree model for so many features and classes, or an index in it leads out of bounds;
-            other built-in errors too.
-        BCSamError: If XGBoost is not installed.
+        ValueError: If it is no tree model for so many features and classes, or an index in it is out of bounds; other
+            built-in errors too.
+        ImportError: If XGBoost is not installed.
     """
-    try:
-        from xgboost import XGBClassifier
-    except ImportError as error:
-        raise BCSamError("The classifier 'xgboost' needs XGBoost: pip install 'bc_sam[xgboost]'.") from error
+    from xgboost import XGBClassifier
+
     model, stored = _read_model(data)
     sizes = model["learner"]["learner_model_param"]
     n_features = int(sizes["num_feature"]) if n_features is None else n_features
@@ -66,25 +85,25 @@ def _check_model(model: dict[str, Any], n_features: int, n_classes: int) -> None
     groups = 1 if n_classes == 2 else n_classes
     objective = {"name": "binary:logistic"} if groups == 1 else {"name": "multi:softprob"}
     sizes = {"num_feature": str(n_features), "num_class": str(groups if groups > 1 else 0), "num_target": "1"}
-    _require(objective.items() <= learner["objective"].items(), "it is trained for something else")
-    _require(sizes.items() <= learner["learner_model_param"].items(), "it has other features or classes")
+    require(objective.items() <= learner["objective"].items(), "it is trained for something else")
+    require(sizes.items() <= learner["learner_model_param"].items(), "it has other features or classes")
     extras = [learner.get(name) for name in ("attributes", "feature_names", "feature_types")]
-    _require(not any(extras), "it names its features")
+    require(not any(extras), "it names its features")
     booster = learner["gradient_booster"]
-    _require(booster["name"] == "gbtree", "it is no gradient-boosted trees")
+    require(booster["name"] == "gbtree", "it is no gradient-boosted trees")
     _check_trees(booster["model"], n_features, groups)
 
 
 def _check_trees(model: dict[str, Any], n_features: int, groups: int) -> None:
     trees = model["trees"]
     counts = {"num_trees": str(len(trees)), "num_parallel_tree": "1"}
-    _require(counts.items() <= model["gbtree_model_param"].items(), "it has more or fewer trees than it says")
-    _require(not any(len(values) for values in model.get("cats", {}).values()), "it has categories")
+    require(counts.items() <= model["gbtree_model_param"].items(), "it has more or fewer trees than it says")
+    require(not any(len(values) for values in model.get("cats", {}).values()), "it has categories")
     groups_of_trees, rounds = np.asarray(model["tree_info"]), np.asarray(model["iteration_indptr"])
-    _require(len(groups_of_trees) == len(trees) > 0, "a tree has no class")
-    _require(bool(((groups_of_trees >= 0) & (groups_of_trees < groups)).all()), "a tree has a class out of range")
-    _require(rounds[0] == 0 and rounds[-1] == len(trees), "its rounds are not those of its trees")
-    _require(bool((np.diff(rounds) >= 0).all()), "its rounds are not in order")
+    require(len(groups_of_trees) == len(trees) > 0, "a tree has no class")
+    require(bool(((groups_of_trees >= 0) & (groups_of_trees < groups)).all()), "a tree has a class out of range")
+    require(rounds[0] == 0 and rounds[-1] == len(trees), "its rounds are not those of its trees")
+    require(bool((np.diff(rounds) >= 0).all()), "its rounds are not in order")
     for index, tree in enumerate(trees):
         _check_shape(tree, index, n_features)
     _check_nodes({name: np.concatenate([tree[name] for tree in trees]) for name in _NODE_ARRAYS}, trees, n_features)
@@ -94,12 +113,12 @@ def _check_shape(tree: dict[str, Any], index: int, n_features: int) -> None:
     """A tree has its own place, one number of each sort for every node, and neither categories nor vectors."""
     nodes = len(tree["left_children"])
     sizes = {"num_nodes": str(nodes), "num_deleted": "0", "num_feature": str(n_features)}
-    _require(sizes.items() <= tree["tree_param"].items(), "a tree is of another size than it says")
-    _require(tree["tree_param"]["size_leaf_vector"] in ("0", "1"), "a tree has vectors")
-    _require(tree.keys() <= {*_NODE_ARRAYS, *_CATEGORY_ARRAYS, "id", "tree_param"}, "a tree has unknown parts")
-    _require(type(tree["id"]) is int and tree["id"] == index, "a tree has the place of another")
-    _require(all(len(tree[name]) == nodes > 0 for name in _NODE_ARRAYS), "a tree lacks nodes")
-    _require(not any(len(tree[name]) for name in _CATEGORY_ARRAYS), "a tree has categories")
+    require(sizes.items() <= tree["tree_param"].items(), "a tree is of another size than it says")
+    require(tree["tree_param"]["size_leaf_vector"] in ("0", "1"), "a tree has vectors")
+    require(tree.keys() <= {*_NODE_ARRAYS, *_CATEGORY_ARRAYS, "id", "tree_param"}, "a tree has unknown parts")
+    require(type(tree["id"]) is int and tree["id"] == index, "a tree has the place of another")
+    require(all(len(tree[name]) == nodes > 0 for name in _NODE_ARRAYS), "a tree lacks nodes")
+    require(not any(len(tree[name]) for name in _CATEGORY_ARRAYS), "a tree has categories")
 
 
 def _check_nodes(nodes: dict[str, np.ndarray], trees: list[dict[str, Any]], n_features: int) -> None:
@@ -108,19 +127,14 @@ def _check_nodes(nodes: dict[str, np.ndarray], trees: list[dict[str, Any]], n_fe
     starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
     position = np.arange(len(starts)) - starts
     inner = nodes["left_children"] != _LEAF
-    _require(bool((nodes["right_children"][~inner] == _LEAF).all()), "a leaf has a child")
+    require(bool((nodes["right_children"][~inner] == _LEAF).all()), "a leaf has a child")
     parents = np.full(len(starts), _NO_PARENT)
     for child in (nodes["left_children"][inner], nodes["right_children"][inner]):
         inside = (child > position[inner]) & (child < np.repeat(sizes, sizes)[inner])
-        _require(bool(inside.all()), "a node leads out of its tree, or back")
+        require(bool(inside.all()), "a node leads out of its tree, or back")
         parents[starts[inner] + child] = position[inner]
-    _require(np.array_equal(nodes["parents"], parents), "a node has the wrong parent")
+    require(np.array_equal(nodes["parents"], parents), "a node has the wrong parent")
     features = nodes["split_indices"][inner]
-    _require(bool(((features >= 0) & (features < n_features)).all()), "a node looks at a feature that is not there")
-    _require(not nodes["split_type"].any(), "a node splits by categories")
-    _require(bool(np.isfinite(nodes["split_conditions"]).all()), "a node splits at no finite number")
-
-
-def _require(condition: bool, problem: str) -> None:
-    if not condition:
-        raise ValueError(problem)
+    require(bool(((features >= 0) & (features < n_features)).all()), "a node looks at a feature that is not there")
+    require(not nodes["split_type"].any(), "a node splits by categories")
+    require(bool(np.isfinite(nodes["split_conditions"]).all()), "a node splits at no finite number")

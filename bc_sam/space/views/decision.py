@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bc_sam.classifiers.fitting import limited
+from bc_sam.classifiers.fitting import restrict_probabilities
 from bc_sam.models.abstention import Assessment, Limits, Reason, assess
 
 
@@ -28,7 +28,7 @@ class Choice:
         if not self.among:
             return dict(probabilities)
         among = np.array([labels.index(label) for label in self.among])
-        return {name: limited(row, among) for name, row in probabilities.items()}
+        return {name: restrict_probabilities(row, among) for name, row in probabilities.items()}
 
     def assess(
         self, probabilities: dict[str, np.ndarray], novelty: float | None, from_image: tuple[Reason, ...]

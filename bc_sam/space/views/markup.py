@@ -4,17 +4,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from bc_sam.classifiers.kinds import KINDS
 from bc_sam.space.views.pictures import jpeg_uri
-
-#: Names of the classifiers as people say them.
-CLASSIFIER_NAMES = {
-    "rf": "Random forest",
-    "svm_poly": "SVM, polynomial",
-    "xgboost": "XGBoost",
-    "svm_rbf": "SVM, radial",
-    "ann": "Neural network",
-    "logistic": "Logistic regression",
-}
 
 
 def render(template: str, **values: Any) -> str:
@@ -33,7 +24,10 @@ def plain(label: str) -> str:
         >>> plain("smudge_cell"), plain("rf")
         ('Smudge cell', 'Random forest')
     """
-    return CLASSIFIER_NAMES.get(label, label.replace("_", " ")[:1].upper() + label.replace("_", " ")[1:])
+    if label in KINDS:
+        return KINDS[label].display_name
+    words = label.replace("_", " ")
+    return words[:1].upper() + words[1:]
 
 
 def percent(share: float) -> str:

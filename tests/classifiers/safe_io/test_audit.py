@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from hostile import node, nodes, npy, rewrite_skops
 
+from bc_sam.classifiers.kinds import KINDS
 from bc_sam.classifiers.safe_io.audit import audit
-from bc_sam.classifiers.safe_io.skops_files import ALLOWED_TYPES, save_estimator
+from bc_sam.classifiers.safe_io.skops_files import save_estimator
 from bc_sam.errors import UntrustedFileError
 
 REFUSED = (ValueError, KeyError, TypeError)
@@ -30,7 +31,7 @@ def audited(files, tmp_path):
     def run(change, name="logistic"):
         path = rewrite_skops(files / f"{name}.skops", tmp_path / "some.skops", change)
         with zipfile.ZipFile(path) as archive:
-            return audit(archive, ALLOWED_TYPES[name])
+            return audit(archive, KINDS[name].types)
 
     return run
 
@@ -182,7 +183,7 @@ class TestBombs:
             for member in archive.infolist():
                 member.file_size = declared or member.file_size
         with zipfile.ZipFile(tmp_path / "some.skops") as archive:
-            return audit(archive, ALLOWED_TYPES["logistic"])
+            return audit(archive, KINDS["logistic"].types)
 
     def test_a_file_that_would_grow_to_gigabytes_is_refused_unread(self, tmp_path):
         with pytest.raises(UntrustedFileError, match=r"some\.skops would grow from .* Do not trust it"):
