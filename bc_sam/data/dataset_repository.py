@@ -40,7 +40,7 @@ def write_dataset_repository(
     n_folds: int = 5,
     seed: int = 1234,
 ) -> dict[str, int]:
-    """Writes the splits and the card of a data set into an empty folder. Hand masks are left out.
+    """Writes the splits and the card of a data set into an empty folder. Annotated masks are omitted.
 
     One fold is the split ``test``, the others are ``train``: stratified by class, with the images of a slide, and
     copies of an image, on one side. Memory does not grow with the number of images.

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Value of every pixel of the mask of a cell that has no hand mask.
+#: Value of every pixel of the mask of a cell that has no annotated mask.
 NO_MASK = 255
 
 #: One number each for red, green and blue.
@@ -47,7 +47,7 @@ class CellTable(JsonConfig):
         files: Name of the source file, relative to its data set.
         fingerprints: Hash of the pixels that rotations and flips do not change.
         digests: Hash of the stored pixels as they are, 64 bits.
-        has_mask: Whether there is a hand mask.
+        has_mask: Whether there is an annotated mask.
         sizes: Height and width of the image before it was resized, pixels.
         unreadable: Files that could not be read, each with the reason.
     """
@@ -71,7 +71,7 @@ class CellStore:
     Attributes:
         table: What is known of each cell.
         pixels: (n, S, S, 3) uint8, RGB, on disk.
-        masks: (n, S, S) uint8, on disk: 0 background, 1 cytoplasm, 2 nucleus; all `NO_MASK` without a hand mask.
+        masks: (n, S, S) uint8, on disk: 0 background, 1 cytoplasm, 2 nucleus; all `NO_MASK` without an annotated mask.
         labels: (n,) int64, -1 where the class is not known.
         domains: (n,) int64.
         digests: (n,) uint64, hash of each image's pixels.

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,14 @@ from bc_sam.utils.json_config import JsonConfig
 
 #: The source that stands for all domains together.
 ALL = "all"
+
+
+class DomainPair(NamedTuple):
+    """What a classifier was trained on, a domain or `ALL`, and the domain that it was tested on."""
+
+    source: str
+    target: str
+
 
 #: Equal parts that the confidence, 0..1, is cut into to be compared with the accuracy.
 CONFIDENCE_BINS = 10
@@ -62,7 +70,7 @@ class PairResult(JsonConfig):
 
 @dataclass(frozen=True)
 class DiceResult(JsonConfig):
-    """Whole-cell Dice (0..1) of one domain in one fold, on hand masks never trained on."""
+    """Whole-cell Dice (0..1) of one domain in one fold, on annotated masks of held-out cells."""
 
     domain: str
     fold: int
@@ -118,12 +126,12 @@ class Evaluation(JsonConfig):
         return list(dict.fromkeys(pair.classifier for pair in self.pairs))
 
     @property
-    def directions(self) -> list[tuple[str, str]]:
-        """The (source, target) pairs, in the order in which they were measured."""
-        return list(dict.fromkeys((pair.source, pair.target) for pair in self.pairs))
+    def domain_pairs(self) -> list[DomainPair]:
+        """The pairs of domains, in the order in which they were measured."""
+        return list(dict.fromkeys(DomainPair(pair.source, pair.target) for pair in self.pairs))
 
     def select(self, classifier: str, source: str, target: str) -> list[PairResult]:
-        """Returns the results of one classifier and direction, one a fold."""
+        """Returns the results of one classifier on one pair of domains, one per fold."""
         key = (classifier, source, target)
         return [pair for pair in self.pairs if (pair.classifier, pair.source, pair.target) == key]
 
@@ -162,8 +170,8 @@ class Evaluation(JsonConfig):
         return float((cells * np.abs(confidence - right)).sum() / cells.sum()) if cells.sum() else float("nan")
 
     def missing(self) -> Iterator[tuple[str, str, list[str]]]:
-        """Yields (source, target, classes) for each direction whose target has classes that the source lacks."""
-        for source, target in self.directions:
+        """Yields (source, target, classes) for each pair of domains whose target has classes that the source lacks."""
+        for source, target in self.domain_pairs:
             pairs = [p for p in self.pairs if (p.source, p.target) == (source, target)]
             lacking = [name for name in self.labels if any(name in pair.missing for pair in pairs)]
             if lacking:

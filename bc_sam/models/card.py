@@ -136,7 +136,7 @@ def card_pictures(evaluation: Evaluation, classifier: str) -> dict[str, "Figure"
         matrix = evaluation.confusion(classifier, source, target)
         title = f"{classifier}: trained on {source}, tested on {target}"
         figures[f"confusion_{number}.png"] = plots.confusion_matrix(matrix, evaluation.labels, title)
-    diagram = plots.reliability_diagram(evaluation, classifier, evaluation.directions)
+    diagram = plots.reliability_diagram(evaluation, classifier, evaluation.domain_pairs)
     return figures if diagram is None else {**figures, "calibration.png": diagram}
 
 
@@ -249,9 +249,9 @@ def _shown_classifier(config: BCSamConfig, evaluation: Evaluation | None) -> str
 
 def _shipped(evaluation: Evaluation) -> list[tuple[str, str]]:
     """The directions of the source that the model's own classifiers learned from: all laboratories together."""
-    sources = [source for source, _ in evaluation.directions]
+    sources = [source for source, _ in evaluation.domain_pairs]
     own = ALL if ALL in sources else sources[-1]
-    return [direction for direction in evaluation.directions if direction[0] == own]
+    return [pair for pair in evaluation.domain_pairs if pair.source == own]
 
 
 def _costs(evaluation: Evaluation | None) -> Iterator[tuple[str, float, float]]:
@@ -314,7 +314,7 @@ def _metadata(
 
 def _eval_results(evaluation: Evaluation, classifier: str) -> Iterator[EvalResult]:
     """The means over the folds of one classifier, in every direction."""
-    for source, target in evaluation.directions:
+    for source, target in evaluation.domain_pairs:
         for measure, metric in METRICS.items():
             value = _measured(evaluation, classifier, source, target, measure)
             if math.isnan(value):

@@ -23,7 +23,7 @@ from bc_sam.data.splits import assign_folds
 from bc_sam.data.store import CellStore, store_cells
 from bc_sam.data.survey import Survey, survey_cells
 from bc_sam.errors import BCSamError, DataError
-from bc_sam.evaluation.comparison import Comparison, compare
+from bc_sam.evaluation.bootstrap import Comparison, compare
 from bc_sam.evaluation.metrics import score
 from bc_sam.evaluation.results import ALL, Evaluation
 from bc_sam.models.bc_sam import BCSam

@@ -29,7 +29,7 @@ def evaluation_figures(evaluation: Evaluation, classifier: str) -> dict[str, lis
 
     Args:
         evaluation: What was measured.
-        classifier: The classifier whose confusion matrices are drawn, one for each direction.
+        classifier: The classifier whose confusion matrices are drawn, one for each pair of domains.
     """
     matrices = [
         confusion_matrix(
@@ -37,9 +37,9 @@ def evaluation_figures(evaluation: Evaluation, classifier: str) -> dict[str, lis
             evaluation.labels,
             f"{classifier}: trained on {source}, tested on {target}",
         )
-        for source, target in evaluation.directions
+        for source, target in evaluation.domain_pairs
     ]
-    diagram = reliability_diagram(evaluation, classifier, evaluation.directions)
+    diagram = reliability_diagram(evaluation, classifier, evaluation.domain_pairs)
     figures = {"cross_domain": [cross_domain_bars(evaluation)], "confusion": matrices}
     return figures if diagram is None else {**figures, "calibration": [diagram]}
 
@@ -124,7 +124,7 @@ def cross_domain_bars(evaluation: Evaluation, metric: str = "accuracy") -> Figur
 
     Returns:
         A figure with one axes for each source. The line on a bar is one standard deviation over the folds, up and
-        down; a direction measured in a single fold has none.
+        down; a pair of domains measured in a single fold has none.
 
     Raises:
         DataError: If nothing was measured.
@@ -132,7 +132,7 @@ def cross_domain_bars(evaluation: Evaluation, metric: str = "accuracy") -> Figur
     if not evaluation.pairs:
         raise DataError("The evaluation holds no results to draw; run at least one fold.")
     panels: dict[str, list[str]] = {}
-    for source, target in evaluation.directions:
+    for source, target in evaluation.domain_pairs:
         panels.setdefault(source, []).append(target)
     figure = new_figure(f"{readable(metric).capitalize()}, percent", height=3.7)
     widths = [len(targets) for targets in panels.values()]
@@ -168,20 +168,20 @@ def _group_bars(axes: Axes, evaluation: Evaluation, metric: str, source: str, ta
 
 
 def reliability_diagram(
-    evaluation: Evaluation, classifier: str, directions: Sequence[tuple[str, str]]
+    evaluation: Evaluation, classifier: str, domain_pairs: Sequence[tuple[str, str]]
 ) -> Figure | None:
     """Draws how often a classifier is right when it says that it is so sure; on the diagonal it keeps its word.
 
     Args:
         evaluation: What was measured.
         classifier: The classifier.
-        directions: The (source, target) pairs to draw; one without known confidences is left out.
+        domain_pairs: The pairs of domains to draw; one without known confidences is omitted.
 
     Returns:
-        A figure with one axes for each direction. Above each bar stands its number of cells, and a line leads from
-        the share named right to the confidence. ``None`` where no confidence is known.
+        A figure with one axes for each pair of domains. Above each bar stands its number of cells, and a line leads
+        from the accuracy to the confidence. ``None`` where no confidence is known.
     """
-    known = [(pair, bins) for pair in directions if (bins := evaluation.reliability(classifier, *pair)).any()]
+    known = [(pair, bins) for pair in domain_pairs if (bins := evaluation.reliability(classifier, *pair)).any()]
     if not known:
         return None
     columns = 3
