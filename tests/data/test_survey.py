@@ -1,18 +1,14 @@
 """What is odd about the data is said before the training, and what cannot work is refused."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
 from bc_sam.config.labels import LABELS
-from bc_sam.config.model import BCSamConfig
 from bc_sam.data import load_cells
 from bc_sam.data.store import store_cells
 from bc_sam.data.survey import require_two_classes, survey_cells
 from bc_sam.errors import DataError
-from bc_sam.training.estimates import expected_seconds, require_space
 
 
 def write(folder, cells):
@@ -71,29 +67,6 @@ def test_a_single_class_is_refused_before_anything_is_trained(rendered, tmp_path
     survey = survey_of([cell for cell in rendered if cell[0].startswith("monocyte")], tmp_path)
     with pytest.raises(DataError, match="two classes, and here are monocyte"):
         require_two_classes(survey)
-
-
-def test_a_disk_without_room_is_refused(rendered, tmp_path, monkeypatch):
-    from small_model import small_sam
-
-    write(tmp_path / "cells", rendered[:3])
-    cells = store_cells([load_cells(f"ours={tmp_path / 'cells'}")], tmp_path / "store", 64)
-    require_space(cells, small_sam(), tmp_path)
-    monkeypatch.setattr("shutil.disk_usage", lambda folder: SimpleNamespace(free=1000))
-    with pytest.raises(DataError, match=r"Free some, or choose another --out"):
-        require_space(cells, small_sam(), tmp_path)
-
-
-def test_more_cells_and_epochs_are_expected_to_take_longer(rendered, tmp_path, monkeypatch):
-    from small_model import small_sam
-
-    clock = iter(range(100))
-    monkeypatch.setattr("bc_sam.data.survey.time.perf_counter", lambda: next(clock))
-    write(tmp_path / "cells", rendered[:4])
-    cells = store_cells([load_cells(f"ours={tmp_path / 'cells'}")], tmp_path / "store", 64)
-    config = BCSamConfig(image_size=64)
-    short, long = (expected_seconds(small_sam(), config, cells, 4, epochs) for epochs in (1, 10))
-    assert (short, long) == ((4 + 3 * 4) / 4, (4 + 3 * 40) / 4)
 
 
 def test_real_images_are_neither_blank_nor_blurred(real_data, tmp_path):
