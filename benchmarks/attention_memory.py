@@ -11,7 +11,7 @@ from models import with_library_attention
 from timing import machine, print_table
 from transformers import SamConfig, SamModel
 
-from bc_sam.networks.sam.attention import join_biases
+from bc_sam.networks.sam.attention import use_fused_bias_attention
 from bc_sam.networks.sam.encoding import encode
 
 WAYS = ("transformers, eager", "transformers, sdpa", "bc_sam")
@@ -40,7 +40,7 @@ def encode_one(way: str, size: int) -> tuple[float, float, float]:
     sam = sam.to(torch.bfloat16).to_empty(device="cuda" if torch.cuda.is_available() else "cpu").eval()
     for parameter in sam.parameters():
         parameter.data.normal_(std=0.02)
-    sam = join_biases(sam) if way == "bc_sam" else with_library_attention(sam, eager="eager" in way)
+    sam = use_fused_bias_attention(sam) if way == "bc_sam" else with_library_attention(sam, eager="eager" in way)
     image = torch.zeros(1, 3, size, size, dtype=torch.bfloat16, device=sam.device)
     idle, start = memory(), time.perf_counter()
     with torch.inference_mode():

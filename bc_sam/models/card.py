@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import numpy as np
 from huggingface_hub import EvalResult, ModelCardData
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import PackageLoader
 
 from bc_sam.config.labels import LABELS
 from bc_sam.config.model import BCSamConfig
@@ -23,6 +23,7 @@ from bc_sam.models.card_merge import assemble, begin, end, merge_cards
 from bc_sam.models.folder import CARD, FIGURES
 from bc_sam.models.training_record import DataRecord, TrainingRecord
 from bc_sam.utils.markdown import markdown_cell
+from bc_sam.utils.templates import markdown_templates
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -156,11 +157,8 @@ def _draw(folder: Path, evaluation: Evaluation | None, classifier: str) -> list[
 
 def _template() -> Any:
     # Markdown, not HTML: what comes from users goes through the filters `cell`, `readable` or `verbatim`.
-    environment = Environment(
-        loader=PackageLoader("bc_sam.models"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = markdown_templates(PackageLoader("bc_sam.models"))
     environment.filters |= {
-        "cell": markdown_cell,
         "readable": lambda label: markdown_cell(label.replace("_", " ")),
         "verbatim": lambda text: re.sub(r"```|<!--|-->", "", text),
     }

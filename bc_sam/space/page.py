@@ -18,7 +18,7 @@ from bc_sam.space.tabs.model_tab import model_tab
 from bc_sam.space.tabs.slide_tab import slide_tab
 from bc_sam.space.views.loaded_models import LoadedModel, Models
 from bc_sam.space.views.markup import asset
-from bc_sam.utils.hub import public_name
+from bc_sam.utils.hub import display_name
 
 _HEAD = """# Which blood cell is it?
 
@@ -90,4 +90,4 @@ def serve(source: str, **options: Any) -> None:
     settings = page_settings()
     model = BCSam.from_pretrained(source, device="cpu")
     with UploadFolder(settings.keep_seconds):
-        build(model, settings, public_name(source)).launch(**launch_options(settings) | options)
+        build(model, settings, display_name(source)).launch(**launch_options(settings) | options)

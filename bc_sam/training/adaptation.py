@@ -38,7 +38,7 @@ from bc_sam.training.environment import environment
 from bc_sam.training.pipeline import Stages
 from bc_sam.training.run import claim_folder
 from bc_sam.training.steps.train_autoencoder import Anchor
-from bc_sam.utils.hub import is_hub_id, public_name
+from bc_sam.utils.hub import display_name, is_hub_id
 from bc_sam.utils.json_config import JsonConfig
 
 logger = logging.getLogger(__name__)
@@ -373,7 +373,7 @@ class Adaptation:
         possible = self.model.config.among
         identity = {"source": ALL, "target": laboratory, "fold": 0, "n_train": int((~self.held_out).sum())}
         numbers, counts = np.unique(true, return_counts=True)
-        made_of = environment(self.arguments.training, self.precision) | {"base": public_name(self.config.model)}
+        made_of = environment(self.arguments.training, self.precision) | {"base": display_name(self.config.model)}
         return Evaluation(
             protocol="adapted",
             labels=list(labels),
@@ -406,7 +406,7 @@ class Adaptation:
             unreadable=len(table.unreadable),
             hub_id=source if is_hub_id(source) else None,
         )
-        arguments = replace(self.arguments.training, base=public_name(self.config.model))
+        arguments = replace(self.arguments.training, base=display_name(self.config.model))
         return TrainingRecord(arguments, (*old, new))
 
 

@@ -7,17 +7,17 @@ from importlib.metadata import version
 import torch
 
 from bc_sam.config.arguments import TrainingArguments
-from bc_sam.utils.hub import public_name
+from bc_sam.utils.hub import display_name
 
 
 def _seen_by(arguments: TrainingArguments) -> dict[str, str]:
     """What looks at the images: a SAM, and of a network its backbones."""
     network, method = arguments.network, arguments.method
-    named = {"base": public_name(arguments.base)} if method == "bc-sam" or network.needs_sam(method) else {}
+    named = {"base": display_name(arguments.base)} if method == "bc-sam" or network.needs_sam(method) else {}
     if method != "bc-sam":
-        named["backbone"] = public_name(network.image_backbone)
+        named["backbone"] = display_name(network.image_backbone)
         if network.needs_masks(method):
-            named["backbone of the mask"] = public_name(network.mask_backbone)
+            named["backbone of the mask"] = display_name(network.mask_backbone)
     if arguments.label_fraction < 1:
         named["labels shown"] = f"{arguments.label_fraction:.0%}"
     return named

@@ -41,7 +41,7 @@ from bc_sam.training.estimates import require_space
 from bc_sam.training.pipeline import Stages
 from bc_sam.training.run import claim_folder
 from bc_sam.training.synthetic_cells import embed_companions
-from bc_sam.utils.hub import is_hub_id, public_name
+from bc_sam.utils.hub import display_name, is_hub_id
 from bc_sam.utils.json_config import JsonConfig
 from bc_sam.utils.resources import measure
 
@@ -466,4 +466,4 @@ class Experiment:
                     provenance=provenance_of(dataset),
                 )
             )
-        return TrainingRecord(replace(self.arguments, base=public_name(self.arguments.base)), tuple(records))
+        return TrainingRecord(replace(self.arguments, base=display_name(self.arguments.base)), tuple(records))

@@ -24,7 +24,7 @@ from bc_sam import BCSam
 from bc_sam.classifiers.safe_io.skops_files import TRUSTED_TYPES
 from bc_sam.classifiers.thumbnails import draw_thumbnail
 from bc_sam.errors import BCSamError, HubError, WeightsError
-from bc_sam.utils.hub import public_name
+from bc_sam.utils.hub import display_name
 
 CELLS = list(np.random.default_rng(0).integers(0, 256, (3, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8))
 
@@ -228,9 +228,9 @@ class TestPrivacy:
                 assert str(run_folder.parent) not in file.read_text(), file
 
     def test_a_model_is_called_by_its_last_part(self, tmp_path):
-        assert public_name("org/bc-sam") == "org/bc-sam"
-        assert public_name(tmp_path / "patients" / "sam.pth") == "sam.pth"
-        assert public_name("tiny") == "tiny"
+        assert display_name("org/bc-sam") == "org/bc-sam"
+        assert display_name(tmp_path / "patients" / "sam.pth") == "sam.pth"
+        assert display_name("tiny") == "tiny"
 
 
 class TestWhenTheHubFails:

@@ -1,4 +1,4 @@
-"""The encoder's attention without a matrix of biases: SAM's relative positions ride inside the dot product.
+"""The encoder's attention without a matrix of biases: SAM's relative positions are part of the dot product.
 
 SAM adds to each product of a query at (y, x) and a key at (v, u) a bias of the row and one of the column:
 
@@ -9,24 +9,40 @@ column,
 
     [q, r_y, c_x] · [k, e_v, e_u]
 
-so what follows is plain attention, for which there are kernels that never hold all scores at once.
+and what follows is plain attention, for which there are kernels that never hold all scores at once.
 """
 
-from typing import Any
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from transformers import SamModel
+from transformers import SamModel, SamVisionConfig
 from transformers.models.sam.modeling_sam import SamVisionAttention
 
-# Up to so many tokens a processor computes all scores at once three times as fast as PyTorch's fused kernel does, and
-# they take less memory than the layer's own activations. At 224 px there are 196.
+# Up to this many tokens a CPU computes all scores at once three times as fast as PyTorch's fused kernel does, and they
+# take less memory than the layer's own activations. At 224 px there are 196 tokens.
 _FEW_TOKENS = 1024
 
 
-class JoinedBiasAttention(SamVisionAttention):
-    """SAM's attention, computed as the module's text says; the names, shapes and numbers are the library's."""
+class FusedBiasAttention(SamVisionAttention):
+    """SAM's attention, computed as described above; names, shapes and results are the library's."""
+
+    @classmethod
+    def from_library(cls, attention: SamVisionAttention, config: SamVisionConfig, window_size: int) -> Self:
+        """Returns the same attention with the same tensors, which both then share.
+
+        Args:
+            attention: Attention of one block.
+            config: Config of its encoder.
+            window_size: Side of the block's windows in patches; 0 where it attends globally.
+        """
+        with torch.device("meta"):
+            fused = cls(config, window_size)
+        for name, part in (*attention.named_children(), *attention.named_parameters(recurse=False)):
+            setattr(fused, name, part)
+        fused.use_rel_pos = attention.use_rel_pos
+        return fused.train(attention.training)
 
     def forward(  # type: ignore[override]  # the library types what its other classes do not return
         self, hidden_states: Tensor, output_attentions: bool | None = None
@@ -63,11 +79,15 @@ class JoinedBiasAttention(SamVisionAttention):
         return torch.einsum("bnyxc,xuc->bnyxu", queries, _relative(self.rel_pos_w, width, query)).flatten(2, 3)
 
 
-def join_biases(sam: SamModel) -> SamModel:
-    """Lets every block of a model's encoder attend by `JoinedBiasAttention`, in place; its tensors stay."""
+def use_fused_bias_attention(sam: SamModel) -> SamModel:
+    """Replaces the attention of every block of a model's encoder by `FusedBiasAttention`, in place; its tensors stay.
+
+    ``benchmarks/attention_memory.py`` compares its memory and time with those of the library's attention.
+    """
     blocks: Any = sam.vision_encoder.layers
+    config: Any = sam.config.vision_config
     for block in blocks:
-        block.attn.__class__ = JoinedBiasAttention
+        block.attn = FusedBiasAttention.from_library(block.attn, config, block.window_size)
     return sam
 
 

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import torch
@@ -11,25 +10,44 @@ from transformers import SamModel
 
 logger = logging.getLogger(__name__)
 
-#: Images from which on a job is shorter with compilation than without: it takes half a minute, and saves a twentieth
-#: of the time on a processor.
+#: Number of images from which on compilation pays: it takes half a minute, and saves a twentieth of the time on a CPU
+#: (30.3 instead of 32.6 ms per image of SAM ViT-B, ``benchmarks/README.md``).
 WORTH_COMPILING = 20_000
 
 
-def compile_blocks(sam: SamModel, batch_size: int) -> bool:
-    """Compiles the blocks of an encoder for batches of one size, in place; other batches go the ordinary way.
-
-    One block is compiled and serves for all that are like it. Where there is no compiler, the model stays as it is.
+class CompiledBlock(nn.Module):
+    """A block of the encoder that runs compiled for one batch size.
 
     Args:
-        sam: A SAM for inference, on its device and in its number format. It can no longer be copied.
-        batch_size: Images a batch.
+        block: The block.
+        compiled: Its compiled ``forward``, called with the block and its input.
+        batch_size: The batch size that it is compiled for; compiling for another takes as long again.
+    """
+
+    def __init__(self, block: nn.Module, compiled: Callable[[nn.Module, Tensor], Tensor], batch_size: int) -> None:
+        super().__init__()
+        self.block, self.compiled, self.batch_size = block, compiled, batch_size
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        """Returns what the block makes of its input (B, h, w, C)."""
+        return self.compiled(self.block, hidden) if len(hidden) == self.batch_size else self.block(hidden)
+
+
+def compile_blocks(sam: SamModel, batch_size: int) -> bool:
+    """Compiles the blocks of an encoder for one batch size, in place; batches of other sizes run uncompiled.
+
+    One compiled function serves all blocks of the same kind. Without a working compiler the model stays as it is.
+
+    Args:
+        sam: A SAM for inference, on its device and in its number format. It can no longer be copied or saved.
+        batch_size: Images per batch.
 
     Returns:
         Whether it is compiled now.
     """
     vision: Any = sam.config.vision_config
-    blocks: Any = sam.vision_encoder.layers
+    layers: Any = sam.vision_encoder.layers
+    blocks: list[Any] = [layer.block if isinstance(layer, CompiledBlock) else layer for layer in layers]
     grid = vision.image_size // vision.patch_size
     compiled = torch.compile(type(blocks[0]).forward, dynamic=False)
     weight = blocks[0].mlp.lin1.weight
@@ -41,11 +59,6 @@ def compile_blocks(sam: SamModel, batch_size: int) -> bool:
     except Exception as error:  # of the many kinds that compilers raise
         logger.info("The encoder is not compiled, since that fails here: %s", str(error).strip().partition("\n")[0])
         return False
-    for block in blocks:
-        block.forward = partial(_forward, compiled, block, batch_size)
+    for index, block in enumerate(blocks):
+        layers[index] = CompiledBlock(block, compiled, batch_size)
     return True
-
-
-def _forward(compiled: Callable[..., Tensor], block: nn.Module, batch_size: int, hidden: Tensor) -> Tensor:
-    forward = compiled if len(hidden) == batch_size else type(block).forward
-    return forward(block, hidden)

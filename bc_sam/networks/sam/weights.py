@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from transformers import SamConfig, SamModel
 
-from bc_sam.networks.sam.attention import join_biases
+from bc_sam.networks.sam.attention import use_fused_bias_attention
 from bc_sam.utils.torch_utils import require_match
 
 
@@ -29,4 +29,4 @@ def build_sam(config: SamConfig, state: Mapping[str, Tensor], source: str) -> Sa
     require_match(sam.state_dict(), state, source)
     sam.load_state_dict(state, assign=True)
     sam.tie_weights()
-    return join_biases(sam.eval())
+    return use_fused_bias_attention(sam.eval())

@@ -24,7 +24,7 @@ from bc_sam.models.inspection import Inspected, inspect_batch, redraw
 from bc_sam.space.server.gpu import ON_ZERO_GPU
 from bc_sam.space.server.settings import PageSettings
 from bc_sam.space.views.latent_map import LatentMap, draw_map
-from bc_sam.utils.hub import HUB_ERRORS, download_snapshot, explain, is_hub_id, public_name
+from bc_sam.utils.hub import HUB_ERRORS, display_name, download_snapshot, explain, is_hub_id
 
 T = TypeVar("T")
 
@@ -134,7 +134,7 @@ class Models:
 
     def _load(self, source: str) -> LoadedModel:
         if not self.settings.public:
-            return LoadedModel(public_name(source), BCSam.from_pretrained(source, device="cpu"))
+            return LoadedModel(display_name(source), BCSam.from_pretrained(source, device="cpu"))
         files = TemporaryDirectory(prefix="bc_sam_model_")
         # A visitor sees what everybody may see: the token of the Space's owner opens no private model to him.
         options: dict[str, Any] = {"token": False, "cache_dir": files.name}

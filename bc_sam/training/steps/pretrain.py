@@ -6,7 +6,7 @@ from torch.nn import functional as F
 from transformers import SamModel
 
 from bc_sam.networks.sam.encoding import cell_logits, encode, freeze_unused
-from bc_sam.networks.sam.initialization import begin_well
+from bc_sam.networks.sam.initialization import mimetic_init
 from bc_sam.networks.sam.resizing import resize_sam
 from bc_sam.training.engine.checkpoints import Checkpoints
 from bc_sam.training.steps.losses import segmentation_loss
@@ -73,7 +73,7 @@ def pretrain(
     arguments, cells = lessons.arguments, lessons.cells
     of_teacher, of_window, of_whole = checkpoints or (None, None, None)
     teacher = train_teacher(lessons, of_teacher) if arguments.teacher_epochs else None
-    begin_well(sam, lessons.sample(_PATCHED), lessons.seed)
+    mimetic_init(sam, lessons.sample(_PATCHED), lessons.seed)
     namer = CellNamer(resize_sam(sam, arguments.window), len(lessons.config.labels), lessons.seed)
     history = _learn(namer, lessons, teacher, arguments.window, of_window)
     namer.sam = resize_sam(namer.sam.cpu(), cells.image_size)

@@ -5,7 +5,7 @@ import torch
 from transformers import SamModel
 
 from bc_sam.networks.sam import attention
-from bc_sam.networks.sam.attention import JoinedBiasAttention, join_biases
+from bc_sam.networks.sam.attention import FusedBiasAttention, use_fused_bias_attention
 from bc_sam.networks.sam.loading import tiny_sam_config
 from bc_sam.utils.torch_utils import seeded
 
@@ -30,7 +30,7 @@ def images():
 
 
 def joined(sam):
-    return join_biases(copy.deepcopy(sam))
+    return use_fused_bias_attention(copy.deepcopy(sam))
 
 
 def encode(sam, images):
@@ -68,7 +68,7 @@ def test_a_models_tensors_keep_their_names_and_values(library_sam):
     before, after = library_sam.state_dict(), joined(library_sam).state_dict()
     assert list(before) == list(after)
     assert all(torch.equal(before[name], after[name]) for name in before)
-    assert all(type(block.attn) is JoinedBiasAttention for block in joined(library_sam).vision_encoder.layers)
+    assert all(type(block.attn) is FusedBiasAttention for block in joined(library_sam).vision_encoder.layers)
 
 
 def test_no_tensor_is_as_large_as_all_scores_where_there_are_many(library_sam, images, monkeypatch):

@@ -4,7 +4,7 @@ from small_model import IMAGE_SIZE, small_sam
 from torch.nn import functional as F
 
 from bc_sam.networks.sam.encoding import encode
-from bc_sam.networks.sam.initialization import begin_well
+from bc_sam.networks.sam.initialization import mimetic_init
 
 
 @pytest.fixture(scope="module")
@@ -16,7 +16,7 @@ def images():
 
 @pytest.fixture(scope="module")
 def sam(images):
-    return begin_well(small_sam(), images, seed=3)
+    return mimetic_init(small_sam(), images, seed=3)
 
 
 def test_what_the_first_layer_gives_is_uncorrelated_and_of_one_strength(sam, images):
@@ -45,6 +45,6 @@ def test_queries_meet_their_own_keys_and_values_come_back_negative(sam):
 
 
 def test_the_seed_decides(images, sam):
-    again, other = begin_well(small_sam(), images, seed=3), begin_well(small_sam(), images, seed=4)
+    again, other = mimetic_init(small_sam(), images, seed=3), mimetic_init(small_sam(), images, seed=4)
     assert torch.equal(encode(again, images[:2]), encode(sam, images[:2]))
     assert not torch.allclose(encode(other, images[:2]), encode(sam, images[:2]))
