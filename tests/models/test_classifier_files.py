@@ -172,7 +172,7 @@ class TestRefitting:
 
     def test_without_labels_it_is_an_error(self, classifiers, reference, tmp_path):
         save_classifiers(classifiers, replace(reference, labels=np.full(60, -1)), tmp_path)
-        with pytest.raises(DataError, match="no labelled latents"):
+        with pytest.raises(DataError, match="no labelled reference embeddings"):
             load_classifiers(tmp_path, config_of(tmp_path), refit=True)
 
 
