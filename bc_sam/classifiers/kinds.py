@@ -46,7 +46,7 @@ class ClassifierKind:
             shapes and indices that compiled code takes for granted. It runs before the classifier is first used.
         read: Builds the classifier from an audited archive and its schema nodes, given the numbers of features and
             classes (``None`` for any). By default skops builds it from `types`.
-        settings: Parameters set on every loaded classifier, whatever its file says.
+        settings: Parameters set on every loaded classifier before it is checked, whatever its file says.
         package: Optional dependency: the name of the package, and of the extra of bc_sam that installs it.
     """
 

@@ -1,4 +1,4 @@
-"""A sample of the latents that a model learned from, kept with it: to fit its classifiers again, and to check them."""
+"""A sample of the training embeddings, kept with a model: to refit its classifiers, and to check them."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -17,7 +17,8 @@ from bc_sam.errors import DataError, WeightsError
 #: Most cells kept of each class of each laboratory. 13 classes of two laboratories then take 1 MB.
 PER_CLASS = 200
 
-# Latents whose probabilities are kept, and how far they may be off: two builds of one library agree to 1e-5.
+# Number of embeddings whose probabilities are stored, and how far they may differ later. Two builds of one library
+# agree to 1e-5.
 _CHECKED = 16
 _TOLERANCE = 1e-3
 
@@ -26,15 +27,15 @@ _PROBABILITIES = "probabilities."
 
 @dataclass(frozen=True)
 class ReferenceLatents:
-    """Latents of training cells.
+    """Embeddings of training cells.
 
     Attributes:
-        latents: (n, d) float32.
-        labels: (n,) int64, index of the label, -1 where it is not known.
+        latents: Embeddings (n, d), float32.
+        labels: (n,) int64, index of the label, -1 if unknown.
         domains: (n,) int64, index into the model's domains.
-        probabilities: For each classifier what it said, when it was saved, of `checked`: (c, n_labels) float32.
-        thumbnails: For each cell a small JPEG, empty where there is none; () where there is none at all. They are in
-            a file of their own, see `bc_sam.classifiers.thumbnails`; ask `thumbnail` for one that is to be shown.
+        probabilities: For each classifier its probabilities for `checked` when it was saved, (c, n_labels) float32.
+        thumbnails: A small JPEG of each cell, empty if there is none; () if there is none at all. They are stored in
+            a file of their own, see `bc_sam.classifiers.thumbnails`. To show one, get it from `thumbnail`.
     """
 
     latents: np.ndarray
@@ -54,16 +55,16 @@ class ReferenceLatents:
         seed: int = 0,
         image: Callable[[int], np.ndarray] | None = None,
     ) -> Self:
-        """Draws at most `per_class` cells of each class of each domain; those without a label count as a class.
+        """Samples at most `per_class` cells of each class of each domain; unlabelled cells count as a class.
 
         Args:
             latents: (n, d).
-            labels: (n,), -1 where it is not known.
+            labels: (n,), -1 if unknown.
             domains: (n,).
             per_class: Most cells of each class of each domain.
-            seed: Seed of the draw.
-            image: Returns the image (S, S, 3) uint8 of a cell by its row, to keep a small picture of each cell drawn;
-                ``None`` keeps no pictures.
+            seed: Seed of the sample.
+            image: Returns the image (S, S, 3) uint8 of a cell, given its row, to keep a thumbnail of each sampled
+                cell; ``None`` keeps no thumbnails.
 
         Example:
             >>> sample = ReferenceLatents.sample(np.zeros((9, 2)), np.zeros(9), np.zeros(9), per_class=4)
@@ -86,12 +87,12 @@ class ReferenceLatents:
         )
 
     def subset(self, rows: np.ndarray) -> "ReferenceLatents":
-        """Returns some of the cells; what classifiers said belongs to the whole sample and is left out."""
+        """Returns some of the cells, without probabilities, which belong to the whole sample."""
         some = tuple(self.thumbnails[row] for row in rows) if self.thumbnails else ()
         return ReferenceLatents(self.latents[rows], self.labels[rows], self.domains[rows], thumbnails=some)
 
     def joined(self, other: "ReferenceLatents") -> "ReferenceLatents":
-        """Returns the cells of both; what classifiers said belongs to each whole sample and is left out."""
+        """Returns the cells of both samples, without probabilities."""
         pictures = [one.thumbnail(row) for one in (self, other) for row in range(len(one.labels))]
         return ReferenceLatents(
             np.concatenate([self.latents, other.latents]),
@@ -101,10 +102,10 @@ class ReferenceLatents:
         )
 
     def thumbnail(self, row: int) -> bytes:
-        """Returns the small picture of a cell, a JPEG; empty if there is none.
+        """Returns the thumbnail of a cell, a JPEG; empty if there is none.
 
         Raises:
-            WeightsError: If what is stored is no small JPEG.
+            WeightsError: If the stored thumbnail is no small JPEG.
         """
         return require_small_jpeg(self.thumbnails[row], row) if self.thumbnails else b""
 
@@ -115,17 +116,17 @@ class ReferenceLatents:
 
     @property
     def checked(self) -> np.ndarray:
-        """The latents (c, d) on which classifiers are checked, evenly spaced."""
+        """Evenly spaced embeddings (c, d), on which classifiers are checked."""
         rows = np.unique(np.linspace(0, len(self.latents) - 1, min(_CHECKED, len(self.latents))).round().astype(int))
         return self.latents[rows]
 
     def remember(self, classifiers: Mapping[str, LatentClassifier]) -> "ReferenceLatents":
-        """Returns a copy that knows what these classifiers say now."""
+        """Returns a copy with the probabilities that these classifiers give, without any restriction of labels."""
         said = {name: classifier.learned_proba(self.checked) for name, classifier in classifiers.items()}
         return replace(self, probabilities=said)
 
     def differences(self, classifiers: Mapping[str, LatentClassifier]) -> dict[str, float]:
-        """Returns for each classifier how far its probabilities are from the stored ones, at most, if too far."""
+        """Returns how far classifiers differ from the stored probabilities, for those beyond the tolerance."""
         off = {
             name: float(np.abs(classifiers[name].learned_proba(self.checked) - said).max(initial=0.0))
             for name, said in self.probabilities.items()
@@ -134,18 +135,18 @@ class ReferenceLatents:
         return {name: difference for name, difference in off.items() if not difference <= _TOLERANCE}
 
     def fit(self, names: tuple[str, ...], n_labels: int, seed: int = 1234) -> dict[str, LatentClassifier]:
-        """Fits classifiers on the labelled latents.
+        """Fits classifiers on the labelled embeddings.
 
         Raises:
             DataError: If fewer than two classes are labelled.
         """
         rows = np.flatnonzero(self.labels >= 0)
         if not len(rows):
-            raise DataError("This model stores no labelled latents, so its classifiers cannot be fitted again.")
+            raise DataError("The model has no labelled reference embeddings to refit its classifiers on.")
         return fit_classifiers(names, self.latents[rows], self.labels[rows], n_labels, seed)
 
     def save(self, path: Path) -> None:
-        """Writes the sample, but for its pictures, as safetensors."""
+        """Writes the sample without its thumbnails as safetensors."""
         said = {_PROBABILITIES + name: values for name, values in self.probabilities.items()}
         save_file({"latents": self.latents, "labels": self.labels, "domains": self.domains, **said}, path)
 

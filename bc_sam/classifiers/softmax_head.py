@@ -1,4 +1,4 @@
-"""The last layer of a network as a classifier on embeddings."""
+"""The last layer of a network as a classifier on its embeddings."""
 
 from collections.abc import Sequence
 
@@ -8,21 +8,21 @@ from bc_sam.classifiers.fitting import LatentClassifier
 
 
 class _Softmax:
-    """The last layer of a network as an estimator of scikit-learn would be asked."""
+    """A linear layer with a softmax, with the part of scikit-learn's interface that `LatentClassifier` uses."""
 
     def __init__(self, weight: np.ndarray, bias: np.ndarray) -> None:
         self.weight, self.bias = weight, bias
 
     def predict_proba(self, latents: np.ndarray) -> np.ndarray:
-        """Returns probabilities (n, k), float32, of what the last layer sees (n, d)."""
-        # A sum for each row by itself: a product of matrices rounds differently for different numbers of rows.
+        """Returns probabilities (n, k), float32, for embeddings (n, d)."""
+        # Row by row: a matrix product would round differently for different numbers of rows.
         logits = np.einsum("nd,kd->nk", latents, self.weight, dtype=np.float64) + self.bias
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
         return (exponentials / exponentials.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def head_classifier(weight: np.ndarray, bias: np.ndarray, classes: Sequence[int], n_labels: int) -> LatentClassifier:
-    """Wraps the last layer of a network as a classifier on that layer's inputs, which are the network's embeddings.
+    """Wraps the last layer of a network as a classifier on the inputs of that layer, the network's embeddings.
 
     Args:
         weight: (k, d) float64.

@@ -1,4 +1,4 @@
-"""Small pictures of stored cells, for people to see what a cell is said to be like. They may come from a stranger."""
+"""Thumbnails of stored cells, shown as a cell's most similar ones. They may come from an untrusted file."""
 
 import io
 from collections.abc import Sequence
@@ -11,26 +11,26 @@ from safetensors.numpy import save_file
 
 from bc_sam.errors import WeightsError
 
-#: Side of a picture that is drawn, and the most that one of a file may have, pixels.
+#: Side of a new thumbnail, and the longest side that one from a file may have, in pixels.
 SIDE, MOST_SIDE = 48, 64
 
-#: Most bytes of a picture. One that is drawn of a real cell has about 1,100, one of pure noise 2,000.
+#: Most bytes of a thumbnail. That of a real cell has about 1,100, that of pure noise 2,000.
 MOST_BYTES = 8192
 
-# The share of an image's side that is shown: the window in which images of single cells hold the cell.
+# Share of an image's side that is kept: the window that holds the cell in images of single cells.
 _MIDDLE = 9 / 14
 
 _AGAIN = "Download or save the model again."
 
 
 def draw_thumbnail(pixels: np.ndarray) -> bytes:
-    """Draws the middle of an image, which holds the cell.
+    """Returns a thumbnail of the middle of an image, which holds the cell.
 
     Args:
         pixels: (S, S, 3) uint8, RGB.
 
     Returns:
-        A JPEG of `SIDE` x `SIDE` pixels, which holds nothing beside them.
+        A JPEG of `SIDE` x `SIDE` pixels without metadata.
 
     Example:
         >>> len(draw_thumbnail(np.full((224, 224, 3), 200, np.uint8))) < MOST_BYTES
@@ -46,10 +46,10 @@ def draw_thumbnail(pixels: np.ndarray) -> bytes:
 
 
 def save_thumbnails(thumbnails: Sequence[bytes], path: Path) -> None:
-    """Writes pictures one after the other as safetensors: their bytes, and the offset at which each ends.
+    """Writes thumbnails as safetensors: their bytes one after the other, and the offset at which each ends.
 
     Args:
-        thumbnails: One for each stored cell, empty where there is none.
+        thumbnails: One for each stored cell, empty if it has none.
         path: File to write.
     """
     ends = np.cumsum([len(thumbnail) for thumbnail in thumbnails], dtype=np.int64)
@@ -57,13 +57,13 @@ def save_thumbnails(thumbnails: Sequence[bytes], path: Path) -> None:
 
 
 def load_thumbnails(path: Path, count: int) -> tuple[bytes, ...]:
-    """Reads what `save_thumbnails` wrote. Nothing is read before its size is known to be within reason.
+    """Reads what `save_thumbnails` wrote. Sizes are checked before anything is read.
 
-    What the pictures hold is not looked at: `require_small_jpeg` must be asked before one is shown.
+    The JPEGs themselves are not checked here; call `require_small_jpeg` before one is shown.
 
     Args:
         path: The file.
-        count: How many there must be.
+        count: Expected number of thumbnails.
 
     Raises:
         WeightsError: If the file is damaged or too large, or does not fit.
@@ -78,26 +78,25 @@ def load_thumbnails(path: Path, count: int) -> tuple[bytes, ...]:
         raise WeightsError(f"{path} is broken ({error}). {_AGAIN}") from error
     sizes = np.diff(ends, prepend=0) if ends.dtype == np.int64 else np.array([-1])
     if content.dtype != np.uint8 or (sizes < 0).any() or (sizes > MOST_BYTES).any() or sizes.sum() != total:
-        raise WeightsError(f"{path} does not say rightly where each picture ends. {_AGAIN}")
+        raise WeightsError(f"{path} has wrong offsets of its thumbnails. {_AGAIN}")
     return tuple(content[end - size : end].tobytes() for end, size in zip(ends, sizes, strict=True))
 
 
 def require_small_jpeg(content: bytes, row: int) -> bytes:
-    """Returns a stored picture, to be shown, if it is what it must be.
+    """Checks a stored thumbnail before it is shown, and returns it.
 
-    That is looked at when one is wanted: a model has thousands, and shows a few.
+    This is done on demand: a model has thousands, and shows a few.
 
     Args:
-        content: The picture; empty if there is none.
-        row: Of which stored cell, for the message.
+        content: The thumbnail; empty if there is none.
+        row: Row of its cell, for the error message.
 
     Raises:
         WeightsError: If it is no JPEG of at most `MOST_SIDE` pixels a side.
     """
     if content and not _is_small_jpeg(content):
         raise WeightsError(
-            f"What the model holds as the picture of its stored cell {row} is no JPEG of at most {MOST_SIDE} pixels. "
-            f"{_AGAIN}"
+            f"The thumbnail of the stored cell {row} is no JPEG of at most {MOST_SIDE} pixels. {_AGAIN}"
         )
     return content
 

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from bc_sam.config.base import MOST, PAPER_DECODER_CHANNELS, require
 from bc_sam.config.labels import LABELS
 from bc_sam.config.network import Method, NetworkConfig
+from bc_sam.utils.hub_id import reads_as_hub_id
 from bc_sam.utils.json_config import JsonConfig
 
 #: Version of the layout of a model folder. A reader refuses a newer one.
@@ -111,7 +112,7 @@ class BCSamConfig(JsonConfig):
     def _check_base(self) -> None:
         require(self.base_inside or self.base is not None, "base is missing: which SAM is underneath?")
         require(
-            self.base is None or re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", self.base) is not None,
+            self.base is None or reads_as_hub_id(self.base),
             f"base must be a Hub id, which reads 'owner/name', not {self.base!r}.",
         )
         revision = self.base_revision or "main"

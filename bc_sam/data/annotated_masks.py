@@ -1,4 +1,4 @@
-"""Hand masks: a CSV with the columns ``image`` and ``mask`` ties each image to its mask."""
+"""Annotated masks: a CSV file with the columns ``image`` and ``mask`` ties each image to its mask."""
 
 import csv
 import logging
@@ -14,12 +14,12 @@ logger = logging.getLogger(__name__)
 def match_masks(pairs: str | Path, root: Path, files: Sequence[str]) -> list[Path | None]:
     """Finds the mask of each image.
 
-    The paths in the CSV are relative to its folder or to the folder above. Where the CSV's images are those of the
-    data set, they are matched as files. Where none is, the data set lies elsewhere: then an image of the CSV is the
-    file whose path in the data set ends it, as ``lab/PBC/basophil/BA_1.jpg`` ends in ``basophil/BA_1.jpg``.
+    Paths in the CSV are relative to its folder or to the folder above. If any of its images is a file of the data set,
+    images are matched as files. Otherwise the data set was moved, and an image is matched with the file whose path
+    within the data set it ends in, as ``lab/PBC/basophil/BA_1.jpg`` ends in ``basophil/BA_1.jpg``.
 
     Args:
-        pairs: Path of the CSV. Rows about images of other data sets are passed over.
+        pairs: Path of the CSV file. Rows of images that are not in the data set are ignored.
         root: Folder of the data set.
         files: Paths of its images relative to `root`, with forward slashes.
 

@@ -97,6 +97,18 @@ def find_coded_cells(
     return cells, left_out
 
 
+def most_have_code(folder: Path, code_of: Callable[[Path], str], codes: Mapping[str, str | None]) -> bool:
+    """Whether most images of a folder have one of an archive's codes. Its loader then names the stray ones.
+
+    Args:
+        folder: Folder of images.
+        code_of: See `find_coded_cells`.
+        codes: See `find_coded_cells`.
+    """
+    files = [path.relative_to(folder) for path in find_images(folder)]
+    return sum(code_of(file).upper() in codes for file in files) > len(files) / 2
+
+
 def build_dataset(
     root: Path,
     cells: Sequence[Cell],

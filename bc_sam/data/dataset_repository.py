@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset, Image
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, Template
+from jinja2 import FileSystemLoader, Template
 from tqdm import tqdm
 
 from bc_sam.config.labels import LABELS
@@ -19,7 +19,7 @@ from bc_sam.data.sources import provenance_of, write_shards
 from bc_sam.data.splits import assign_folds, fingerprint
 from bc_sam.data.store import without_folder
 from bc_sam.errors import DataError, ImageError
-from bc_sam.utils.markdown import markdown_cell
+from bc_sam.utils.templates import markdown_templates
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def write_dataset_repository(
     n_folds: int = 5,
     seed: int = 1234,
 ) -> dict[str, int]:
-    """Writes the splits and the card of a data set into an empty folder. Hand masks are left out.
+    """Writes the splits and the card of a data set into an empty folder. Annotated masks are omitted.
 
     One fold is the split ``test``, the others are ``train``: stratified by class, with the images of a slide, and
     copies of an image, on one side. Memory does not grow with the number of images.
@@ -136,8 +136,4 @@ def _size_category(n_images: int) -> str:
 
 
 def _template(path: Path) -> Template:
-    environment = Environment(
-        loader=FileSystemLoader(path.parent), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters["cell"] = markdown_cell
-    return environment.get_template(path.name)
+    return markdown_templates(FileSystemLoader(path.parent)).get_template(path.name)

@@ -5,6 +5,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import numpy as np
@@ -12,20 +13,30 @@ from PIL import Image, ImageOps
 
 from bc_sam.errors import DataError, ImageError
 
-#: File-name endings, in lower case, that `find_images` takes for an image.
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+#: The image formats: the name of Pillow's decoder, and the endings of file names, in lower case. No other decoder may
+#: run: a crafted file cannot reach one of Pillow's forty others. A format is added here and nowhere else.
+IMAGE_FORMATS: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "BMP": (".bmp",),
+        "GIF": (".gif",),
+        "JPEG": (".jpeg", ".jpg"),
+        "PNG": (".png",),
+        "TIFF": (".tif", ".tiff"),
+        "WEBP": (".webp",),
+    }
+)
+
+#: File-name endings, in lower case, by which `find_images` knows an image.
+IMAGE_SUFFIXES = tuple(suffix for suffixes in IMAGE_FORMATS.values() for suffix in suffixes)
 
 #: Pixels that a file may declare. Images of single cells have fewer than one million.
 MAX_PIXELS = 50_000_000
-
-# The only decoders that Pillow may try: a crafted file cannot reach one of its forty others.
-_FORMATS = ("BMP", "GIF", "JPEG", "PNG", "TIFF", "WEBP")
 
 _NUMERIC_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 
 _T = TypeVar("_T")
 
-_REMEDY = "Give a JPEG, PNG, TIFF, BMP, WebP or GIF image."
+_REMEDY = f"Convert it to one of {', '.join(IMAGE_FORMATS)}."
 
 
 def read_image(source: Any, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
@@ -164,13 +175,13 @@ def _open(source: Any) -> Iterator[Image.Image]:
     if isinstance(source, Image.Image):
         yield source
     elif isinstance(source, bytes):
-        with Image.open(io.BytesIO(source), formats=_FORMATS) as image:
+        with Image.open(io.BytesIO(source), formats=tuple(IMAGE_FORMATS)) as image:
             yield image
     elif isinstance(source, str | os.PathLike):
         path = Path(source)
         if path.exists() and not path.is_file():
             raise ImageError("is a folder or a device, not a file. Give the path of one image.")
-        with Image.open(path, formats=_FORMATS) as image:
+        with Image.open(path, formats=tuple(IMAGE_FORMATS)) as image:
             yield image
     else:
         raise ImageError("cannot be read. Give a path, bytes, a Pillow image or a NumPy array.")

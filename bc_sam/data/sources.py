@@ -4,7 +4,9 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from datasets import Dataset, concatenate_datasets, load_dataset
 from datasets.exceptions import DatasetsError
@@ -14,23 +16,43 @@ from tqdm import tqdm
 
 from bc_sam.data.cells import FEATURES
 from bc_sam.data.columns import conform
-from bc_sam.data.datasets.acevedo import ACEVEDO20, ACEVEDO20_CODES, acevedo20_code, load_acevedo20
+from bc_sam.data.datasets.acevedo import ACEVEDO20, load_acevedo20, looks_like_acevedo20
 from bc_sam.data.datasets.archives import as_folder
 from bc_sam.data.datasets.bmec import BMEC, load_bmec, looks_like_bmec
 from bc_sam.data.datasets.image_folder import load_folder
-from bc_sam.data.datasets.matek import MATEK19, MATEK19_CODES, find_code_folders, load_matek19, matek19_code
+from bc_sam.data.datasets.matek import MATEK19, load_matek19, looks_like_matek19
 from bc_sam.data.datasets.rendered import RENDERED, load_rendered
-from bc_sam.data.images import find_images
 from bc_sam.data.provenance import Provenance
 from bc_sam.errors import DataError
+from bc_sam.utils.hub_id import reads_as_hub_id
 
-_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+@dataclass(frozen=True)
+class PublicDataset:
+    """A published data set whose archive `load_cells` knows by its layout.
+
+    Attributes:
+        provenance: Who made it, and under which licence.
+        matches: Whether a folder of images has the layout of its archive.
+        load: Its loader, called with the folder, ``domain=``, and those of `takes` that the caller gave.
+        takes: The options of `load_cells` that the loader has.
+    """
+
+    provenance: Provenance
+    matches: Callable[[Path], bool]
+    load: Callable[..., Dataset]
+    takes: tuple[str, ...] = ("masks",)
+
+
+#: The public data sets by name, in the order in which a folder is compared with them. To add one, write its loader in
+#: `bc_sam.data.datasets` and give it a line here: ``NAME:FOLDER`` then reads it, too.
+PUBLIC_DATASETS: dict[str, PublicDataset] = {
+    "matek19": PublicDataset(MATEK19, looks_like_matek19, load_matek19),
+    "acevedo20": PublicDataset(ACEVEDO20, looks_like_acevedo20, load_acevedo20),
+    "bmec": PublicDataset(BMEC, looks_like_bmec, load_bmec, takes=("masks", "label_map", "group_pattern")),
+}
+
 _RENDERED = re.compile(r"rendered:([^:]+)(?::(\d+)(?::(\d+))?)?")
-_KINDS = (
-    "a folder of images, a zip of one, a parquet file, a folder of parquet files, the id of a data set on the Hub "
-    "(org/name), bmec:FOLDER, or rendered:LABORATORY[:CELLS_PER_CLASS[:SEED]]"
-)
-
 # A shard is embedded in memory; an image of Matek-19 has 0.6 MB. Small row groups let a viewer open single rows.
 _ROWS_PER_SHARD = 500
 _ROWS_PER_GROUP = 100
@@ -47,16 +69,16 @@ def load_cells(
 ) -> Dataset:
     """Loads the cells of one domain from wherever they are.
 
-    The layout of a folder or zip is recognised by what it holds: code folders are Matek-19, code prefixes Acevedo-20,
-    folders named for the stages of red cells BMEC, anything else is read by `load_folder`. ``bmec:FOLDER`` says that
-    a folder is BMEC, whatever the names in it.
+    A folder or zip with the layout of one of `PUBLIC_DATASETS` is read by its loader: folders of codes are Matek-19,
+    code prefixes Acevedo-20, folders named for the stages of red cells BMEC. Any other is read by `load_folder`.
+    ``bmec:FOLDER`` says that a folder is BMEC, whatever the names in it.
 
     Args:
         spec: ``NAME=SOURCE``. NAME is the domain. SOURCE is a folder of images, a zip of one, a parquet file, a folder
             of parquet files, a data set id on the Hub, or ``rendered:LABORATORY[:CELLS_PER_CLASS[:SEED]]``.
         masks: CSV that ties images to masks, for folders; see `bc_sam.data.annotated_masks.match_masks`.
-        label_map: Canonical class of a name that is not known, ``None`` to leave it out; for a user's own folder,
-            parquet and the Hub.
+        label_map: Canonical class of a name that is not known, ``None`` to leave it out; for folders, parquet and the
+            Hub.
         group_pattern: Regular expression for the slide in a file's name, for a user's own folder.
         revision: Branch, tag or commit of a data set on the Hub.
         token: Access token for the Hub; the stored one by default.
@@ -73,22 +95,31 @@ def load_cells(
     """
     name, separator, source = spec.partition("=")
     if not (name and separator and source):
-        raise DataError(f"{spec!r} is not NAME=SOURCE, such as site_7=path/to/folder. SOURCE is {_KINDS}.")
+        raise DataError(f"{spec!r} is not NAME=SOURCE, such as site_7=path/to/folder. SOURCE is {_kinds_of_source()}.")
     if source.startswith("rendered:"):
         return _load_rendered(name, source)
-    if source.startswith("bmec:"):
-        folder = Path(source.removeprefix("bmec:")).expanduser()
-        return load_bmec(folder, domain=name, label_map=label_map, masks=masks, group_pattern=group_pattern)
+    options = {"masks": masks, "label_map": label_map, "group_pattern": group_pattern}
+    dataset, _, folder = source.partition(":")
+    if dataset in PUBLIC_DATASETS and folder:
+        return _load_public(PUBLIC_DATASETS[dataset], Path(folder).expanduser(), name, options)
     path = Path(source).expanduser()
     if path.is_dir() and any(path.rglob("*.parquet")):
         return conform(_load_parquet(sorted(path.rglob("*.parquet"))), name, label_map)
     if path.suffix == ".parquet" and path.is_file():
         return conform(_load_parquet([path]), name, label_map)
     if path.exists():
-        return _load_images(name, as_folder(path), masks, label_map, group_pattern)
-    if _HUB_ID.fullmatch(source):
+        return _load_images(as_folder(path), name, options)
+    if reads_as_hub_id(source):
         return conform(_load_hub(source, revision, token), name, label_map)
-    raise DataError(f"The source {source!r} of {name} does not exist. It may be {_KINDS}.")
+    raise DataError(f"The source {source!r} of {name} does not exist. It may be {_kinds_of_source()}.")
+
+
+def _kinds_of_source() -> str:
+    public = ", ".join(f"{name}:FOLDER" for name in PUBLIC_DATASETS)
+    return (
+        "a folder of images, a zip of one, a parquet file, a folder of parquet files, the id of a data set on the Hub "
+        f"(org/name), {public}, or rendered:LABORATORY[:CELLS_PER_CLASS[:SEED]]"
+    )
 
 
 def save_parquet(dataset: Dataset, folder: str | Path) -> None:
@@ -141,27 +172,15 @@ def _load_rendered(name: str, source: str) -> Dataset:
     return dataset.select_columns(list(FEATURES))
 
 
-def _load_images(
-    name: str,
-    folder: Path,
-    masks: str | Path | None,
-    label_map: Mapping[str, str | None] | None,
-    group_pattern: str | None,
-) -> Dataset:
-    code_folders = find_code_folders(folder)
-    if code_folders and _most(code_folders, matek19_code, MATEK19_CODES):
-        return load_matek19(code_folders, masks=masks, domain=name)
-    if _most(folder, acevedo20_code, ACEVEDO20_CODES):
-        return load_acevedo20(folder, masks=masks, domain=name)
-    if looks_like_bmec(folder):
-        return load_bmec(folder, domain=name, label_map=label_map, masks=masks, group_pattern=group_pattern)
-    return load_folder(folder, domain=name, label_map=label_map, masks=masks, group_pattern=group_pattern)
+def _load_images(folder: Path, name: str, options: Mapping[str, Any]) -> Dataset:
+    for dataset in PUBLIC_DATASETS.values():
+        if dataset.matches(folder):
+            return _load_public(dataset, folder, name, options)
+    return load_folder(folder, domain=name, **options)
 
 
-def _most(folder: Path, code_of: Callable[[Path], str], codes: Mapping[str, str | None]) -> bool:
-    """Tells whether most images have a code. The loader then names the stray ones."""
-    files = [path.relative_to(folder) for path in find_images(folder)]
-    return sum(code_of(file).upper() in codes for file in files) > len(files) / 2
+def _load_public(dataset: PublicDataset, folder: Path, name: str, options: Mapping[str, Any]) -> Dataset:
+    return dataset.load(folder, domain=name, **{option: options[option] for option in dataset.takes})
 
 
 def _load_parquet(paths: list[Path]) -> Dataset:
@@ -178,7 +197,7 @@ def _load_hub(source: str, revision: str | None, token: str | None) -> Dataset:
     except (DatasetsError, OSError, ValueError, RuntimeError) as error:
         raise DataError(
             f"{source} is no path here, and cannot be loaded from the Hub: {error}. "
-            f"Check the name, the connection and the token. A source is {_KINDS}."
+            f"Check the name, the connection and the token. A source is {_kinds_of_source()}."
         ) from error
 
 
@@ -190,5 +209,5 @@ def provenance_of(dataset: "Dataset") -> Provenance | None:
         >>> provenance_of(load_rendered("munich", cells_per_class=1)).title
         'Rendered cells'
     """
-    known = {provenance.homepage: provenance for provenance in (MATEK19, ACEVEDO20, BMEC, RENDERED)}
-    return known.get(dataset.info.homepage)
+    known = (RENDERED, *(public.provenance for public in PUBLIC_DATASETS.values()))
+    return next((one for one in known if one.homepage == dataset.info.homepage), None)

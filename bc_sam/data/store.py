@@ -1,4 +1,4 @@
-"""Decoded cells on disk: every image is read once, resized, and then read from there by all stages."""
+"""Decoded cells on disk: every image is decoded and resized once, for all stages."""
 
 import hashlib
 import logging
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Value of every pixel of the mask of a cell that has no hand mask.
+#: Value of every pixel of the mask of a cell that has no annotated mask.
 NO_MASK = 255
 
 #: One number each for red, green and blue.
@@ -36,20 +36,20 @@ _CHUNK = 256
 
 @dataclass(frozen=True)
 class CellTable(JsonConfig):
-    """What is known of each stored cell beside its pixels; all lists have one entry a cell.
+    """The metadata of the stored cells; all lists have one entry per cell.
 
     Attributes:
         key: Identifies the images and the size that they were stored at.
         domain_names: Names of the data sets.
         domains: Index into `domain_names`.
-        labels: Index of the class, or -1 where it is not known.
-        groups: Slide or patient, or ``None`` where it is not known.
+        labels: Index of the class, or -1 if unknown.
+        groups: Slide or patient, or ``None`` if unknown.
         files: Name of the source file, relative to its data set.
-        fingerprints: Hash of the pixels that rotations and flips do not change.
-        digests: Hash of the stored pixels as they are, 64 bits.
-        has_mask: Whether there is a hand mask.
+        fingerprints: Description of the pixels that is invariant to rotations and flips.
+        digests: 64-bit hash of the stored pixels.
+        has_mask: Whether there is an annotated mask.
         sizes: Height and width of the image before it was resized, pixels.
-        unreadable: Files that could not be read, each with the reason.
+        unreadable: Unreadable files, each with the reason.
     """
 
     key: int
@@ -69,10 +69,10 @@ class CellStore:
     """Cells of one or more data sets, decoded and resized, in a folder.
 
     Attributes:
-        table: What is known of each cell.
+        table: The metadata of the cells.
         pixels: (n, S, S, 3) uint8, RGB, on disk.
-        masks: (n, S, S) uint8, on disk: 0 background, 1 cytoplasm, 2 nucleus; all `NO_MASK` without a hand mask.
-        labels: (n,) int64, -1 where the class is not known.
+        masks: (n, S, S) uint8, on disk: 0 background, 1 cytoplasm, 2 nucleus; all `NO_MASK` without an annotated mask.
+        labels: (n,) int64, -1 if unknown.
         domains: (n,) int64.
         digests: (n,) uint64, hash of each image's pixels.
         has_mask: (n,) bool.
@@ -97,9 +97,9 @@ class CellStore:
         return int(self.pixels.shape[1])
 
     def mean_std(self, rows: np.ndarray) -> tuple[ChannelValues, ChannelValues]:
-        """Mean and standard deviation of each colour channel over some cells, 0..255.
+        """Returns mean and standard deviation of each colour channel over some cells, 0..255.
 
-        As in the original, the deviation is that within an image, averaged over the images.
+        As in the original, standard deviations within images are averaged over the images.
         """
         means = np.zeros((len(rows), 3))
         stds = np.zeros((len(rows), 3))
@@ -115,9 +115,9 @@ def _channels(values: np.ndarray) -> ChannelValues:
 
 
 def store_cells(datasets: Sequence["Dataset"], folder: Path, image_size: int = 224) -> CellStore:
-    """Decodes data sets into a folder, or opens the folder where it already holds them.
+    """Decodes data sets into a folder, or opens the folder if it already holds them.
 
-    An image that cannot be read is reported by name and left out; the rest goes on.
+    Unreadable images are reported and skipped.
 
     Args:
         datasets: As the loaders of `bc_sam.data` return them; each has one domain.
@@ -149,7 +149,7 @@ def store_cells(datasets: Sequence["Dataset"], folder: Path, image_size: int = 2
 
 
 def _undecoded(dataset: "Dataset") -> "Dataset":
-    """Hands images out as bytes or paths, so that a corrupt one can be reported instead of ending the run."""
+    """Returns images as bytes or paths, so that a corrupt one can be reported instead of ending the run."""
     from datasets import Image
 
     return dataset.cast_column("image", Image(decode=False)).cast_column("mask", Image(decode=False))
@@ -220,7 +220,7 @@ def _decode_all(datasets: Sequence["Dataset"], names: list[str], folder: Path, s
 
 
 def without_folder(error: ImageError, path: str | None, file: str) -> str:
-    """Says what is wrong with an image, but not where on this machine it lies: the words travel with the model."""
+    """Returns the error's message without the local folder, since it is published with the model."""
     return str(error).replace(path, file) if path else str(error)
 
 
@@ -232,7 +232,7 @@ class _Decoded:
 
 
 def _decode(cell: dict[str, Any], size: int) -> _Decoded | ImageError:
-    """Reads one image and its mask; returns the error, not raises it, so that the others of the chunk go on."""
+    """Reads one image and its mask; returns an error instead of raising it, so that the other images are read."""
     try:
         image = read_image(cell["image"])
         pixels = to_square(image, size)

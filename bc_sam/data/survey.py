@@ -23,7 +23,7 @@ class Survey(JsonConfig):
     Attributes:
         images: Images of each laboratory.
         labelled: Those with a label.
-        masks: Those with a hand mask.
+        masks: Those with an annotated mask.
         slides: Slides that file names tell; 0 where they tell none.
         classes: Cells of each class in each laboratory, ``classes[label][laboratory]``.
         sizes: Sizes of the images of each laboratory, as ``"360 x 363"`` pixels.
@@ -49,7 +49,7 @@ class Survey(JsonConfig):
     def __str__(self) -> str:
         names = list(self.images)
         width = max(22, *(len(name) for name in self.classes)) if self.classes else 22
-        rows = [("images", self.images), ("with a label", self.labelled), ("with a hand mask", self.masks)]
+        rows = [("images", self.images), ("with a label", self.labelled), ("with an annotated mask", self.masks)]
         rows += [("slides", self.slides), *self.classes.items()]
         lines = ["".ljust(width) + "".join(f"{name[:14]:>16}" for name in names)]
         lines += [

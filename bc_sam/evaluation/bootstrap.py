@@ -1,18 +1,28 @@
-"""How sure a figure is that was measured on so many cells: intervals by drawing the test cells anew."""
+"""95 % bootstrap confidence intervals: of a classifier's scores, and of the gain of one model over another."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from bc_sam.evaluation.results import Evaluation
+from bc_sam.utils.json_config import JsonConfig
 
 _DRAWS = 2_000
+_QUANTILES = (0.025, 0.975)
+
+#: With fewer held-out slides, or fewer held-out cells of any class, a comparison has no verdict.
+FEW_SLIDES, FEW_CELLS = 5, 10
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A figure and the limits between which 95 of 100 draws of the test cells lie, all 0..1."""
+class Interval(JsonConfig):
+    """An estimate and its 95 % bootstrap confidence interval, as shares.
+
+    Example:
+        >>> str(Interval(0.9, 0.84, 0.96))
+        '90.0 (84.0 to 96.0)'
+    """
 
     value: float
     low: float
@@ -22,15 +32,43 @@ class Interval:
         return f"{100 * self.value:.1f} ({100 * self.low:.1f} to {100 * self.high:.1f})"
 
 
+def resample(counts: np.ndarray, random: np.random.Generator) -> np.ndarray:
+    """Draws as many items as there are, with replacement, 2,000 times.
+
+    Args:
+        counts: Number of items of each category, (k,), of positive sum.
+        random: Source of the draws.
+
+    Returns:
+        Number of drawn items of each category, (2000, k) int64.
+
+    Example:
+        >>> resample(np.array([3, 0, 1]), np.random.default_rng(0)).sum(axis=1)[:3].tolist()
+        [4, 4, 4]
+    """
+    return random.multinomial(counts.sum(), counts / counts.sum(), size=_DRAWS)
+
+
+def percentile_interval(value: float, draws: np.ndarray) -> Interval:
+    """Returns the percentile bootstrap interval of an estimate.
+
+    Args:
+        value: The estimate on all items.
+        draws: The estimate on each resampled set of items, (n,).
+    """
+    low, high = np.quantile(draws, _QUANTILES)
+    return Interval(float(value), float(low), float(high))
+
+
 @dataclass(frozen=True)
-class DirectionIntervals:
-    """The figures of one classifier in one direction.
+class PairIntervals:
+    """The scores of one classifier on one pair of domains.
 
     Attributes:
-        source: What it learned from.
-        target: What it was tested on.
+        source: Domain that it was trained on.
+        target: Domain that it was tested on.
         cells: Test cells of all folds.
-        figures: An interval for accuracy, balanced accuracy and macro F1, by their titles.
+        figures: Intervals of ``"accuracy"``, ``"balanced accuracy"`` and ``"macro F1"``.
     """
 
     source: str
@@ -39,51 +77,176 @@ class DirectionIntervals:
     figures: Mapping[str, Interval]
 
 
-def evaluation_intervals(evaluation: Evaluation, classifier: str) -> list[DirectionIntervals]:
-    """Returns the intervals of every direction in which a classifier was tested; all folds are taken together.
+def evaluation_intervals(evaluation: Evaluation, classifier: str) -> list[PairIntervals]:
+    """Returns the intervals of a classifier on every pair of domains, all folds taken together.
 
-    They tell how far chance in the choice of the test cells goes. What another slide, stain or training would change
-    is not in them.
+    They account for the choice of the test cells alone. Other slides, another stain or another training run would add
+    variation that they do not cover.
     """
     found = []
-    for source, target in evaluation.directions:
+    for source, target in evaluation.domain_pairs:
         confusion = np.asarray(evaluation.confusion(classifier, source, target))
-        found.append(DirectionIntervals(source, target, int(confusion.sum()), confusion_intervals(confusion)))
+        found.append(PairIntervals(source, target, int(confusion.sum()), confusion_intervals(confusion)))
     return found
 
 
 def confusion_intervals(confusion: np.ndarray, seed: int = 0) -> dict[str, Interval]:
-    """Returns a 95 % interval for each figure of a confusion matrix (k, k), rows true: the percentile bootstrap.
+    """Returns the intervals of the scores of a confusion matrix, by a bootstrap stratified by true class.
 
-    Each draw takes as many cells of each true class as there were, with replacement (stratified).
+    Args:
+        confusion: Counts (k, k), rows true and columns predicted.
+        seed: Seed of the draws.
+
+    Returns:
+        Intervals of ``"accuracy"``, ``"balanced accuracy"`` and ``"macro F1"``; means over classes are over those
+        that have test cells.
 
     Example:
         >>> str(confusion_intervals(np.array([[90, 10], [0, 0]]))["accuracy"])
         '90.0 (84.0 to 96.0)'
     """
-    true = confusion.sum(axis=1)
-    shown = confusion[true > 0]
     random = np.random.default_rng(seed)
+    present = confusion.sum(axis=1) > 0
     draws = np.zeros((_DRAWS, *confusion.shape), np.int64)
-    draws[:, true > 0] = np.stack(
-        [random.multinomial(row.sum(), row / row.sum(), size=_DRAWS) for row in shown], axis=1
-    )
-    measured, drawn = _figures(confusion[None]), _figures(draws)
-    return {
-        name: Interval(float(values[0]), *np.quantile(drawn[name], (0.025, 0.975)).tolist())
-        for name, values in measured.items()
-    }
+    draws[:, present] = np.stack([resample(row, random) for row in confusion[present]], axis=1)
+    measured, drawn = _scores(confusion[None]), _scores(draws)
+    return {name: percentile_interval(values[0], drawn[name]) for name, values in measured.items()}
 
 
-def _figures(confusions: np.ndarray) -> dict[str, np.ndarray]:
-    """Figures (n,) of confusion matrices (n, k, k); means are over the classes that the test cells have."""
-    right = np.diagonal(confusions, axis1=1, axis2=2)
-    true, named = confusions.sum(axis=2), confusions.sum(axis=1)
+def _scores(confusions: np.ndarray) -> dict[str, np.ndarray]:
+    """Scores (n,) of confusion matrices (n, k, k); means are over the classes that have test cells."""
+    correct = np.diagonal(confusions, axis1=1, axis2=2)
+    true, predicted = confusions.sum(axis=2), confusions.sum(axis=1)
     present = true[0] > 0
-    recall = right[:, present] / true[:, present]
-    f1 = 2 * right[:, present] / (true + named)[:, present]
+    recall = correct[:, present] / true[:, present]
+    f1 = 2 * correct[:, present] / (true + predicted)[:, present]
     return {
-        "accuracy": right.sum(axis=1) / true.sum(axis=1),
+        "accuracy": correct.sum(axis=1) / true.sum(axis=1),
         "balanced accuracy": recall.mean(axis=1),
         "macro F1": f1.mean(axis=1),
     }
+
+
+@dataclass(frozen=True)
+class Comparison(JsonConfig):
+    """One classifier before and after adaptation, on the same held-out cells.
+
+    Attributes:
+        classifier: Its name.
+        before: Balanced accuracy before.
+        after: Balanced accuracy after.
+        gain: Difference of the two, paired by cell.
+        cells: Number of held-out cells.
+        slides: Number of slides, or other independent groups, that they come from.
+        per_class: For each class its number of held-out cells, and its recall before and after.
+    """
+
+    classifier: str
+    before: Interval
+    after: Interval
+    gain: Interval
+    cells: int
+    slides: int
+    per_class: dict[str, tuple[int, float, float]]
+
+    @property
+    def verdict(self) -> str:
+        """What the comparison allows to conclude, in words."""
+        rare = [name for name, (n, _, _) in self.per_class.items() if n < FEW_CELLS]
+        if self.slides < FEW_SLIDES or rare:
+            few_slides = self.slides < FEW_SLIDES
+            slides = "a single slide" if self.slides == 1 else f"only {self.slides} slides"
+            why = slides if few_slides else f"fewer than {FEW_CELLS} {', '.join(rare)}"
+            return f"Too few held-out cells to tell ({why}). Label more cells, from other slides."
+        if self.gain.low > 0:
+            return "The new model is better."
+        if self.gain.high < 0:
+            return "The new model is WORSE. Keep the old one."
+        return "It is not certain that the new model is better: the gain may be chance. Label more cells."
+
+
+def compare(
+    classifier: str,
+    true: np.ndarray,
+    before: np.ndarray,
+    after: np.ndarray,
+    groups: np.ndarray,
+    labels: Sequence[str],
+    seed: int = 1234,
+) -> Comparison:
+    """Compares two sets of predictions for the same cells by balanced accuracy.
+
+    Whole slides are resampled, since the cells of one slide resemble each other. A single slide says nothing about the
+    next, so its intervals span every possible value.
+
+    Args:
+        classifier: Its name.
+        true: (n,) label index.
+        before: (n,) predicted label index.
+        after: (n,) predicted label index.
+        groups: (n,) number of the slide of each cell.
+        labels: Class names.
+        seed: Seed of the draws.
+
+    Example:
+        >>> true = np.array([0, 1] * 10)
+        >>> result = compare("rf", true, np.zeros(20, int), true, np.arange(20), ("x", "y"))
+        >>> result.before.value, result.after.value, result.verdict
+        (0.5, 1.0, 'The new model is better.')
+    """
+    slides, slide = np.unique(groups, return_inverse=True)
+    classes, label = np.unique(true, return_inverse=True)
+    table = (len(slides), len(classes))
+    cells = _counts(slide, label, np.ones(len(true)), table)
+    correct = [_counts(slide, label, predicted == true, table) for predicted in (before, after)]
+    old, new, gain = _paired_intervals(cells, correct[0], correct[1], np.random.default_rng(seed))
+    recalls = [part.sum(0) / cells.sum(0) for part in correct]
+    return Comparison(
+        classifier=classifier,
+        before=old,
+        after=new,
+        gain=gain,
+        cells=len(true),
+        slides=len(slides),
+        per_class={
+            labels[index]: (int(n), float(first), float(second))
+            for index, n, first, second in zip(classes, cells.sum(0), *recalls, strict=True)
+        },
+    )
+
+
+def _paired_intervals(
+    cells: np.ndarray, before: np.ndarray, after: np.ndarray, random: np.random.Generator
+) -> tuple[Interval, Interval, Interval]:
+    """Intervals of balanced accuracy before and after, and of the gain.
+
+    Args:
+        cells: Number of cells of each slide and class, (s, k).
+        before: How many of them were correct before, (s, k).
+        after: How many of them were correct after, (s, k).
+        random: Source of the draws; each draw of slides serves all three.
+    """
+    old, new = (float(_balanced(cells.sum(0)[None], part.sum(0)[None])[0]) for part in (before, after))
+    if len(cells) == 1:
+        return Interval(old, 0.0, 1.0), Interval(new, 0.0, 1.0), Interval(new - old, -1.0, 1.0)
+    drawn = resample(np.ones(len(cells), np.int64), random)
+    old_draws, new_draws = (_balanced(drawn @ cells, drawn @ part) for part in (before, after))
+    return (
+        percentile_interval(old, old_draws),
+        percentile_interval(new, new_draws),
+        percentile_interval(new - old, new_draws - old_draws),
+    )
+
+
+def _counts(slide: np.ndarray, label: np.ndarray, weight: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Sums a weight over the cells of each slide and class."""
+    table = np.zeros(shape)
+    np.add.at(table, (slide, label), weight)
+    return table
+
+
+def _balanced(cells: np.ndarray, correct: np.ndarray) -> np.ndarray:
+    """Mean recall over the classes that a draw holds, for each draw."""
+    held = cells > 0
+    recall = np.where(held, correct / np.maximum(cells, 1), 0)
+    return recall.sum(axis=1) / held.sum(axis=1)

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import PackageLoader, Template
 from matplotlib.figure import Figure
 
 from bc_sam.errors import ConfigError
-from bc_sam.evaluation.results import Evaluation, StageTiming, pool_dice
-from bc_sam.evaluation.tables import ALL, SHOWN, best_classifier, calibration_errors, cross_domain_table, footnotes
+from bc_sam.evaluation.results import ALL, Evaluation, StageTiming, pool_dice
+from bc_sam.evaluation.tables import SHOWN, best_classifier, calibration_errors, cross_domain_table, footnotes
+from bc_sam.utils.templates import html_templates
 
 #: The figures that a report has a place for, in the order of its sections.
 FIGURES = (
@@ -81,13 +82,7 @@ def write_report(
 
 
 def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("bc_sam.evaluation"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = html_templates(PackageLoader("bc_sam.evaluation"))
     environment.filters["duration"] = _duration
     return environment.get_template("report.html")
 
@@ -108,12 +103,10 @@ def _pictures(figures: Figure | list[Figure]) -> list[dict[str, Any]]:
 def _headline(evaluation: Evaluation, classifier: str) -> list[tuple[str, str]]:
     """The few numbers that a reader wants first, each with what it is."""
     numbers = []
-    directions = [(source, target) for source, target in evaluation.directions if source != ALL]
+    pairs = [pair for pair in evaluation.domain_pairs if pair.source != ALL]
     for own, place in ((True, "in the laboratory it was trained on"), (False, "in a laboratory new to it")):
         scores = [
-            evaluation.mean_std(classifier, source, target)[0]
-            for source, target in directions
-            if (source == target) == own
+            evaluation.mean_std(classifier, source, target)[0] for source, target in pairs if (source == target) == own
         ]
         if scores:
             numbers.append((f"{100 * np.mean(scores):.1f} %", f"accuracy of {classifier} {place}"))

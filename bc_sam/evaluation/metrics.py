@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import confusion_matrix, f1_score
+from sklearn.metrics import confusion_matrix, f1_score, recall_score
 
 from bc_sam.evaluation.results import CONFIDENCE_BINS, DiceResult, PairResult
 
@@ -28,15 +28,16 @@ def score(
     predicted = probabilities.argmax(axis=1)
     present = np.unique(true)
     common = np.isin(true, known)
-    right = predicted == true
+    correct = predicted == true
+    over_present: dict[str, Any] = {"labels": present, "average": "macro", "zero_division": 0}
     return PairResult(
         **identity,
         n_test=len(true),
-        accuracy=float(right.mean()),
-        # Recall over the classes of the test cells only: a class that is predicted but absent is no class to recall.
-        balanced_accuracy=float(np.mean([right[true == label].mean() for label in present])),
-        macro_f1=float(f1_score(true, predicted, labels=present, average="macro", zero_division=0)),
-        common_accuracy=float(right[common].mean()) if common.any() else 0.0,
+        accuracy=float(correct.mean()),
+        # What `balanced_accuracy_score` returns, without its warning that a predicted class has no test cells.
+        balanced_accuracy=float(recall_score(true, predicted, **over_present)),
+        macro_f1=float(f1_score(true, predicted, **over_present)),
+        common_accuracy=float(correct[common].mean()) if common.any() else 0.0,
         confusion=confusion_matrix(true, predicted, labels=range(len(labels))).tolist(),
         missing=[labels[label] for label in present if label not in known],
         reliability=reliability(probabilities, true),
@@ -44,39 +45,41 @@ def score(
 
 
 def reliability(probabilities: np.ndarray, true: np.ndarray) -> list[tuple[int, float, float]]:
-    """Compares confidence, the largest probability of a cell, with accuracy.
+    """Compares confidence, the largest probability of a cell, with accuracy, in ten equal bins.
+
+    scikit-learn's `calibration_curve` gives the same means, but leaves out empty bins and the number of cells in each,
+    without which folds cannot be pooled; and it counts a confidence on the edge of two bins into the lower one.
 
     Args:
         probabilities: (n, n_labels), rows sum to 1.
         true: (n,) label index.
 
     Returns:
-        For each tenth of 0..1 the number of cells whose confidence lies in it, their mean confidence and the share
-        of them named right; zeros where there are none.
+        For each bin its number of cells, their mean confidence and their accuracy; zeros where it has no cells.
 
     Example:
         >>> reliability(np.array([[0.75, 0.25], [0.75, 0.25], [0.5, 0.5]]), np.array([0, 1, 0]))[5:8]
         [(1, 0.5, 1.0), (0, 0.0, 0.0), (2, 0.75, 0.5)]
     """
-    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == true
+    confidence, correct = probabilities.max(axis=1), probabilities.argmax(axis=1) == true
     part = np.minimum((confidence * CONFIDENCE_BINS).astype(int), CONFIDENCE_BINS - 1)
     cells = np.bincount(part, minlength=CONFIDENCE_BINS)
-    means = [np.bincount(part, v, CONFIDENCE_BINS) / np.maximum(cells, 1) for v in (confidence, right)]
+    means = [np.bincount(part, v, CONFIDENCE_BINS) / np.maximum(cells, 1) for v in (confidence, correct)]
     return list(zip(cells.tolist(), *(mean.tolist() for mean in means), strict=True))
 
 
-def dice(predicted: np.ndarray, hand: np.ndarray) -> np.ndarray:
-    """Overlap of predicted and hand masks, 2·|A∩B| / (|A|+|B|).
+def dice(predicted: np.ndarray, annotated: np.ndarray) -> np.ndarray:
+    """Dice coefficient of predicted and annotated masks, 2·|A∩B| / (|A|+|B|).
 
     Args:
         predicted: (n, H, W) bool.
-        hand: (n, H, W) bool.
+        annotated: (n, H, W) bool.
 
     Returns:
         (n,) float, 0..1; 1 where both masks are empty.
     """
-    overlap = (predicted & hand).sum(axis=(1, 2))
-    total = predicted.sum(axis=(1, 2)) + hand.sum(axis=(1, 2))
+    overlap = (predicted & annotated).sum(axis=(1, 2))
+    total = predicted.sum(axis=(1, 2)) + annotated.sum(axis=(1, 2))
     return np.where(total == 0, 1.0, 2 * overlap / np.maximum(total, 1))
 
 

@@ -1,8 +1,8 @@
-"""What an evaluation measured, as plain data: written as JSON, read by the table, the plots and the report."""
+"""The results of an evaluation as plain data: saved as JSON, read by the tables, the plots and the report."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,14 @@ from bc_sam.utils.json_config import JsonConfig
 
 #: The source that stands for all domains together.
 ALL = "all"
+
+
+class DomainPair(NamedTuple):
+    """What a classifier was trained on, a domain or `ALL`, and the domain that it was tested on."""
+
+    source: str
+    target: str
+
 
 #: Equal parts that the confidence, 0..1, is cut into to be compared with the accuracy.
 CONFIDENCE_BINS = 10
@@ -27,14 +35,14 @@ class PairResult(JsonConfig):
         fold: Number of the fold that was held out, from 0.
         n_train: Training cells.
         n_test: Test cells.
-        accuracy: Share of test cells named right, 0..1. A class that the source lacks is wrong, as in the paper.
+        accuracy: Share of correct test cells, 0..1. A class that the source lacks counts as wrong, as in the paper.
         balanced_accuracy: Mean recall over the classes present in the test cells, 0..1.
         macro_f1: Mean F1 over the classes present in the test cells, 0..1.
         common_accuracy: Accuracy on the test cells whose class the source has, 0..1.
         confusion: Counts, rows true and columns predicted, both in the order of the evaluation's labels.
         missing: Classes present in the test cells that the source never showed.
-        reliability: For each tenth of the confidence, which is the probability of the named class, 0..1: the number
-            of cells, their mean confidence and the share of them named right. Empty in files of older versions.
+        reliability: For each tenth of the confidence, which is the probability of the predicted class, 0..1: the
+            number of cells, their mean confidence and their accuracy. Empty in files of older versions.
 
     Raises:
         ConfigError: If the reliability has neither ten parts nor none.
@@ -62,7 +70,7 @@ class PairResult(JsonConfig):
 
 @dataclass(frozen=True)
 class DiceResult(JsonConfig):
-    """Whole-cell Dice (0..1) of one domain in one fold, on hand masks never trained on."""
+    """Whole-cell Dice (0..1) of one domain in one fold, on annotated masks of held-out cells."""
 
     domain: str
     fold: int
@@ -118,12 +126,12 @@ class Evaluation(JsonConfig):
         return list(dict.fromkeys(pair.classifier for pair in self.pairs))
 
     @property
-    def directions(self) -> list[tuple[str, str]]:
-        """The (source, target) pairs, in the order in which they were measured."""
-        return list(dict.fromkeys((pair.source, pair.target) for pair in self.pairs))
+    def domain_pairs(self) -> list[DomainPair]:
+        """The pairs of domains, in the order in which they were measured."""
+        return list(dict.fromkeys(DomainPair(pair.source, pair.target) for pair in self.pairs))
 
     def select(self, classifier: str, source: str, target: str) -> list[PairResult]:
-        """Returns the results of one classifier and direction, one a fold."""
+        """Returns the results of one classifier on one pair of domains, one per fold."""
         key = (classifier, source, target)
         return [pair for pair in self.pairs if (pair.classifier, pair.source, pair.target) == key]
 
@@ -142,7 +150,7 @@ class Evaluation(JsonConfig):
         return total
 
     def reliability(self, classifier: str, source: str, target: str) -> np.ndarray:
-        """Cells, mean confidence and share named right in each tenth of the confidence, pooled over the folds.
+        """Number of cells, mean confidence and accuracy in each tenth of the confidence, pooled over the folds.
 
         Returns:
             (10, 3) float64; zeros where a tenth has no cell. Where nothing is known, all of them are zeros.
@@ -154,16 +162,16 @@ class Evaluation(JsonConfig):
         return np.hstack([cells, sums / np.maximum(cells, 1)])
 
     def calibration_error(self, classifier: str, source: str, target: str) -> float:
-        """Expected calibration error, 0..1: how far confidence and accuracy lie apart, on average over the cells.
+        """Expected calibration error, 0..1: mean distance of confidence from accuracy, weighted by cells.
 
-        NaN where nothing is known. See Guo et al., "On Calibration of Modern Neural Networks", 2017, section 2.
+        NaN without any confidences. See Guo et al., "On Calibration of Modern Neural Networks", 2017, section 2.
         """
-        cells, confidence, right = self.reliability(classifier, source, target).T
-        return float((cells * np.abs(confidence - right)).sum() / cells.sum()) if cells.sum() else float("nan")
+        cells, confidence, accuracy = self.reliability(classifier, source, target).T
+        return float((cells * np.abs(confidence - accuracy)).sum() / cells.sum()) if cells.sum() else float("nan")
 
     def missing(self) -> Iterator[tuple[str, str, list[str]]]:
-        """Yields (source, target, classes) for each direction whose target has classes that the source lacks."""
-        for source, target in self.directions:
+        """Yields (source, target, classes) for each pair of domains whose target has classes that the source lacks."""
+        for source, target in self.domain_pairs:
             pairs = [p for p in self.pairs if (p.source, p.target) == (source, target)]
             lacking = [name for name in self.labels if any(name in pair.missing for pair in pairs)]
             if lacking:

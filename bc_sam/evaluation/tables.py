@@ -1,15 +1,19 @@
 """The cross-domain table: every classifier in every direction, for a terminal, a model card or a web page."""
 
+import io
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
 
 from bc_sam.errors import ConfigError, DataError
-from bc_sam.evaluation.comparison import Comparison
-from bc_sam.evaluation.results import Evaluation
+from bc_sam.evaluation.bootstrap import Comparison
+from bc_sam.evaluation.results import ALL, DomainPair, Evaluation
 from bc_sam.utils.markdown import markdown_cell
 
 #: The metrics of `bc_sam.evaluation.results.PairResult`, with the heading of each.
@@ -22,10 +26,8 @@ METRICS = {
 
 #: Those that every rendering shows.
 SHOWN = ("accuracy", "balanced_accuracy", "macro_f1")
-
-#: The source that stands for every domain together.
-ALL = "all"
-
+# Wider than any table: rich would otherwise cut columns to fit the terminal, or to 80 characters where there is none.
+_ANY_WIDTH = 10_000
 
 PROTOCOLS = {
     "strict": "Protocol strict: the tested fold is in no stage of the training.",
@@ -76,19 +78,19 @@ class CrossDomainTable:
     Attributes:
         metric: Attribute of `bc_sam.evaluation.results.PairResult`.
         title: Its heading.
-        directions: The (source, target) pairs of the columns.
+        domain_pairs: The pairs of domains of the columns.
         rows: One for each classifier.
     """
 
     metric: str
     title: str
-    directions: tuple[tuple[str, str], ...]
+    domain_pairs: tuple[DomainPair, ...]
     rows: tuple[Row, ...]
 
     @property
     def sources(self) -> list[tuple[str, int]]:
         """Each source with the number of neighbouring columns that it heads."""
-        return [(source, len(list(group))) for source, group in groupby(source for source, _ in self.directions)]
+        return [(source, len(list(group))) for source, group in groupby(source for source, _ in self.domain_pairs)]
 
     @property
     def best(self) -> list[float]:
@@ -122,14 +124,14 @@ def cross_domain_table(evaluation: Evaluation, metric: str = "accuracy") -> Cros
         raise ConfigError(f"There is no metric {metric!r}; choose one of {list(METRICS)}.")
     if not evaluation.pairs:
         raise DataError("The evaluation holds no results; run at least one fold.")
-    directions = tuple(evaluation.directions)
-    single = [source != ALL for source, _ in directions]
+    pairs = tuple(evaluation.domain_pairs)
+    single = [source != ALL for source, _ in pairs]
     rows = []
     for classifier in evaluation.classifiers:
-        scores = tuple(Score(*evaluation.mean_std(classifier, *direction, metric)) for direction in directions)
+        scores = tuple(Score(*evaluation.mean_std(classifier, *pair, metric)) for pair in pairs)
         averaged = [score.mean for score, alone in zip(scores, single, strict=True) if alone or not any(single)]
         rows.append(Row(classifier, scores, Score(float(np.mean(averaged)))))
-    return CrossDomainTable(metric, METRICS[metric], directions, tuple(rows))
+    return CrossDomainTable(metric, METRICS[metric], pairs, tuple(rows))
 
 
 def best_classifier(evaluation: Evaluation) -> str:
@@ -148,7 +150,7 @@ def best_classifier(evaluation: Evaluation) -> str:
 def calibration_errors(evaluation: Evaluation) -> list[tuple[str, str, list[str]]]:
     """Returns source, target and the calibration error of each classifier, for the directions where one is known."""
     table = []
-    for source, target in evaluation.directions:
+    for source, target in evaluation.domain_pairs:
         errors = [evaluation.calibration_error(name, source, target) for name in evaluation.classifiers]
         if not all(map(math.isnan, errors)):
             table.append((source, target, ["-" if math.isnan(error) else f"{error:.3f}" for error in errors]))
@@ -159,7 +161,7 @@ def footnotes(evaluation: Evaluation) -> list[str]:
     """Returns what a reader of the table must know: protocol, folds, seed, mean, and the classes a source lacks."""
     notes = [PROTOCOLS.get(evaluation.protocol, f"Protocol {evaluation.protocol}."), _folds_note(evaluation)]
     notes.append("Balanced accuracy and macro F1 are means over the classes that the test cells have.")
-    if len({source == ALL for source, _ in evaluation.directions}) == 2:
+    if len({source == ALL for source, _ in evaluation.domain_pairs}) == 2:
         notes.append(f"The mean is over the directions with one source; '{ALL}' is training on every domain together.")
     for source, target, classes in evaluation.missing():
         notes.append(f"{source} → {target}: {source} has no {', '.join(classes)}; such cells count as wrong.")
@@ -186,8 +188,8 @@ def render_text(evaluation: Evaluation) -> str:
     blocks = []
     for table in (cross_domain_table(evaluation, metric) for metric in SHOWN):
         lines = [
-            ["train on", *(source for source, _ in table.directions), ""],
-            ["test on", *(target for _, target in table.directions), "mean"],
+            ["train on", *(source for source, _ in table.domain_pairs), ""],
+            ["test on", *(target for _, target in table.domain_pairs), "mean"],
             *(row.cells for row in table.rows),
         ]
         blocks.append(f"{table.title}, %\n{align(lines)}")
@@ -199,13 +201,27 @@ def render_text(evaluation: Evaluation) -> str:
 
 
 def align(lines: Sequence[Sequence[str]]) -> str:
-    """Pads the cells of each column to one width: the first column to the left, numbers to the right."""
-    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    padded = (
-        [line[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(line[1:], widths[1:], strict=True))]
-        for line in lines
-    )
-    return "\n".join("  ".join(cells).rstrip() for cells in padded)
+    """Lays lines of cells out in columns: the first aligned left, the others, which are numbers, right.
+
+    The result is plain text of whatever width it takes, so that it can be written to a file or piped.
+
+    Args:
+        lines: Equally long lines of cells.
+
+    Example:
+        >>> print(align([["", "cells"], ["basophil", "3"]]))
+                  cells
+        basophil      3
+    """
+    table = Table.grid(padding=(0, 2))
+    for index in range(len(lines[0])):
+        table.add_column(justify="right" if index else "left", no_wrap=True)
+    for line in lines:
+        table.add_row(*map(Text, line))
+    console = Console(file=io.StringIO(), width=_ANY_WIDTH, color_system=None)
+    with console.capture() as captured:
+        console.print(table)
+    return "\n".join(line.rstrip() for line in captured.get().splitlines())
 
 
 def render_markdown(evaluation: Evaluation) -> str:
@@ -219,7 +235,7 @@ def render_markdown(evaluation: Evaluation) -> str:
     """
     blocks = []
     for table in (cross_domain_table(evaluation, metric) for metric in SHOWN):
-        heads = ["classifier", *(f"{source} → {target}" for source, target in table.directions), "mean"]
+        heads = ["classifier", *(f"{source} → {target}" for source, target in table.domain_pairs), "mean"]
         lines = [
             _markdown_line(heads),
             "|:--|" + "--:|" * (len(heads) - 1),
@@ -235,17 +251,26 @@ def _markdown_line(cells: Iterable[str]) -> str:
 
 
 def render_comparisons(comparisons: Sequence[Comparison], default: str) -> str:
-    """Returns the before/after table for a terminal, and what may be said of the default classifier."""
+    """Returns the comparison of each classifier before and after, and the recalls and verdict of the default one.
+
+    Args:
+        comparisons: One for each classifier.
+        default: Name of the classifier that the model uses unless told otherwise.
+    """
     shown = next(c for c in comparisons if c.classifier == default)
-    lines = [
-        f"Balanced accuracy on {shown.cells} cells of {shown.slides} slides that were held out, % (95 % interval)",
-        f"{'':<10}  {'before':>22}  {'after':>22}  {'gain':>22}",
-        *(f"{c.classifier:<10}  {c.before!s:>22}  {c.after!s:>22}  {c.gain!s:>22}" for c in comparisons),
-        "",
-        f"{default}: named right, %",
-        f"{'':<22}  {'cells':>5}  {'before':>6}  {'after':>6}",
-        *(f"{name:<22}  {n:>5}  {100 * a:>6.1f}  {100 * b:>6.1f}" for name, (n, a, b) in shown.per_class.items()),
-        "",
-        f"{default}: {shown.verdict}",
-    ]
-    return "\n".join(lines)
+    scores = align(
+        [
+            ["", "before", "after", "gain"],
+            *([c.classifier, str(c.before), str(c.after), str(c.gain)] for c in comparisons),
+        ]
+    )
+    recalls = align(
+        [
+            ["", "cells", "before", "after"],
+            *([name, f"{n}", f"{100 * a:.1f}", f"{100 * b:.1f}"] for name, (n, a, b) in shown.per_class.items()),
+        ]
+    )
+    return (
+        f"Balanced accuracy on {shown.cells} held-out cells of {shown.slides} slides, % (95 % confidence interval)\n"
+        f"{scores}\n\n{default}: recall, %\n{recalls}\n\n{default}: {shown.verdict}"
+    )

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import numpy as np
 from huggingface_hub import EvalResult, ModelCardData
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import PackageLoader
 
 from bc_sam.config.labels import LABELS
 from bc_sam.config.model import BCSamConfig
@@ -23,6 +23,7 @@ from bc_sam.models.card_merge import assemble, begin, end, merge_cards
 from bc_sam.models.folder import CARD, FIGURES
 from bc_sam.models.training_record import DataRecord, TrainingRecord
 from bc_sam.utils.markdown import markdown_cell
+from bc_sam.utils.templates import markdown_templates
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -136,7 +137,7 @@ def card_pictures(evaluation: Evaluation, classifier: str) -> dict[str, "Figure"
         matrix = evaluation.confusion(classifier, source, target)
         title = f"{classifier}: trained on {source}, tested on {target}"
         figures[f"confusion_{number}.png"] = plots.confusion_matrix(matrix, evaluation.labels, title)
-    diagram = plots.reliability_diagram(evaluation, classifier, evaluation.directions)
+    diagram = plots.reliability_diagram(evaluation, classifier, evaluation.domain_pairs)
     return figures if diagram is None else {**figures, "calibration.png": diagram}
 
 
@@ -156,11 +157,8 @@ def _draw(folder: Path, evaluation: Evaluation | None, classifier: str) -> list[
 
 def _template() -> Any:
     # Markdown, not HTML: what comes from users goes through the filters `cell`, `readable` or `verbatim`.
-    environment = Environment(
-        loader=PackageLoader("bc_sam.models"), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
+    environment = markdown_templates(PackageLoader("bc_sam.models"))
     environment.filters |= {
-        "cell": markdown_cell,
         "readable": lambda label: markdown_cell(label.replace("_", " ")),
         "verbatim": lambda text: re.sub(r"```|<!--|-->", "", text),
     }
@@ -249,9 +247,9 @@ def _shown_classifier(config: BCSamConfig, evaluation: Evaluation | None) -> str
 
 def _shipped(evaluation: Evaluation) -> list[tuple[str, str]]:
     """The directions of the source that the model's own classifiers learned from: all laboratories together."""
-    sources = [source for source, _ in evaluation.directions]
+    sources = [source for source, _ in evaluation.domain_pairs]
     own = ALL if ALL in sources else sources[-1]
-    return [direction for direction in evaluation.directions if direction[0] == own]
+    return [pair for pair in evaluation.domain_pairs if pair.source == own]
 
 
 def _costs(evaluation: Evaluation | None) -> Iterator[tuple[str, float, float]]:
@@ -314,7 +312,7 @@ def _metadata(
 
 def _eval_results(evaluation: Evaluation, classifier: str) -> Iterator[EvalResult]:
     """The means over the folds of one classifier, in every direction."""
-    for source, target in evaluation.directions:
+    for source, target in evaluation.domain_pairs:
         for measure, metric in METRICS.items():
             value = _measured(evaluation, classifier, source, target, measure)
             if math.isnan(value):

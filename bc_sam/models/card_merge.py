@@ -55,6 +55,9 @@ def assemble(metadata: Mapping[str, Any], text: str) -> str:
 def split(card: str) -> tuple[dict[str, Any], str]:
     """Returns the metadata and the text of a card; one without metadata has none.
 
+    `huggingface_hub.ModelCardData`, which writes our own metadata, would not do here: it joins the results of several
+    models under one name, and refuses a card whose results it does not understand.
+
     Raises:
         BCSamError: If there is metadata that is no mapping in YAML.
     """

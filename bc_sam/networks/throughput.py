@@ -1,7 +1,7 @@
-"""How fast this machine encodes cells, in which number format, and in batches of what size."""
+"""Measures how fast this machine encodes cells, for each number format and batch size."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,18 +47,25 @@ def vit_b() -> SamModel:
 
 
 def measure_rates(
-    sam: SamModel, device: torch.device, *, seconds: float = 1.5, sizes: Sequence[int] = _SIZES
+    sam: SamModel,
+    device: torch.device,
+    *,
+    seconds: float = 1.5,
+    sizes: Sequence[int] = _SIZES,
+    timer: Callable[[SamModel, BCSamConfig, np.ndarray, float], float] | None = None,
 ) -> Iterator[Rate]:
-    """Measures SAM's encoder on images in memory, with each number format that the device is good at.
+    """Measures SAM's encoder on images in memory, for each number format that suits the device.
 
-    Sizes are tried from the smallest on, as long as there is memory and each is at least nine tenths as fast as the
-    best so far.
+    Batch sizes are tried in ascending order, until memory runs out or one is less than nine tenths as fast as the best
+    before it.
 
     Args:
         sam: The model, plain.
         device: Where to compute.
-        seconds: Time for each, after a step that warms up.
+        seconds: Time to spend on each, after one warm-up step.
         sizes: Batch sizes, ascending.
+        timer: Returns the seconds of a step, given the model, its config, the pixels (B, S, S, 3) and the time to
+            spend; by default the median of the steps that fit into that time.
 
     Yields:
         The rates, as they are measured.
@@ -71,7 +78,7 @@ def measure_rates(
         for batch_size in sizes:
             pixels = np.zeros((batch_size, size, size, 3), np.uint8)
             try:
-                rate = batch_size / _seconds(ready, config, pixels, seconds)
+                rate = batch_size / (timer or _seconds)(ready, config, pixels, seconds)
             except torch.OutOfMemoryError:
                 break
             yield Rate(_NAMES[precision], batch_size, rate)
@@ -92,7 +99,7 @@ def _seconds(sam: SamModel, config: BCSamConfig, pixels: np.ndarray, budget: flo
 
 
 def render_advice(rates: Sequence[Rate]) -> str:
-    """Says in words which of the rates to use: the smallest batch that is within a twentieth of the fastest."""
+    """Recommends, in words, the smallest batch that is within a twentieth of the fastest."""
     fastest = max(rate.images_per_second for rate in rates)
     best = min((r for r in rates if r.images_per_second >= 0.95 * fastest), key=lambda r: r.batch_size)
     hours = 1e6 / best.images_per_second / 3600

@@ -1,10 +1,9 @@
 """From a Hub id to a local folder that holds one revision of every part."""
 
-import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import TypedDict, TypeVar, Unpack
 
 from huggingface_hub import snapshot_download
 from huggingface_hub.errors import (
@@ -17,10 +16,11 @@ from huggingface_hub.errors import (
 )
 
 from bc_sam.errors import ConfigError, HubError, WeightsError
+from bc_sam.utils.hub_id import reads_as_hub_id
 
-#: Name of the trained model inside the package.
+#: Name of the trained model inside the package, and where it lies.
 EMBEDDED_MODEL = "bc-sam-tiny"
-
+EMBEDDED_FOLDER = Path(__file__).parents[1] / "models" / "embedded"
 
 #: What the network, the Hub's client and its transfer library raise.
 HUB_ERRORS = (HTTPError, OSError, ValueError, RuntimeError)
@@ -33,24 +33,41 @@ _TRANSIENT = (408, 429, 500, 502, 503, 504)
 # A server closed an idle connection as it was used again. By name, since the library below the client changes.
 _DROPPED = ("RemoteProtocolError", "ReadError")
 
-#: Where it lies.
-EMBEDDED_FOLDER = Path(__file__).parents[1] / "models" / "embedded"
-
 T = TypeVar("T")
+
+
+class SnapshotOptions(TypedDict, total=False):
+    """How a snapshot of a repository is downloaded; whatever loads from the Hub takes these as keyword arguments.
+
+    Attributes:
+        revision: Branch, tag or commit; by default ``main``.
+        token: Token for a private repository; by default the one that ``hf auth login`` stored, ``False`` for none.
+        cache_dir: Where snapshots are kept; by default the Hub's cache.
+        local_files_only: Do not ask the Hub; take what an earlier call downloaded.
+        force_download: Download again what is already there.
+    """
+
+    revision: str | None
+    token: str | bool | None
+    cache_dir: str | Path | None
+    local_files_only: bool
+    force_download: bool
 
 
 def is_hub_id(source: str | Path) -> bool:
     """Tells a Hub id, which reads ``owner/name``, from the path of something that exists or should."""
-    looks_like_id = re.fullmatch(r"\w[\w.-]*/[\w.-]+", str(source)) is not None
-    return looks_like_id and not str(source).endswith((".pth", ".pt")) and not Path(source).exists()
+    is_checkpoint = str(source).endswith((".pth", ".pt"))
+    return reads_as_hub_id(str(source)) and not is_checkpoint and not Path(source).exists()
 
 
 def display_name(source: str | Path) -> str:
-    """Returns what to call a model in public: its Hub id, or only the last part of a path on this machine."""
+    """Returns the name of a model that may be shown in public: a Hub id as it is, the last part of a local path."""
     return str(source) if is_hub_id(source) else Path(source).name
 
 
-def resolve_folder(source: str | Path, files: Sequence[str], *, subfolder: str | None = None, **options: Any) -> Path:
+def resolve_folder(
+    source: str | Path, files: Sequence[str], *, subfolder: str | None = None, **options: Unpack[SnapshotOptions]
+) -> Path:
     """Returns the local folder of a model: the folder itself, or one snapshot of a Hub repository.
 
     A run folder of ``bc-sam train`` stands for the folder ``model`` in it.
@@ -59,7 +76,7 @@ def resolve_folder(source: str | Path, files: Sequence[str], *, subfolder: str |
         source: Folder, Hub id such as ``"org/bc-sam"``, or ``"bc-sam-tiny"`` for the model inside the package.
         files: Patterns of the files to download.
         subfolder: Folder in it that holds the model.
-        **options: For the Hub; see `download_snapshot`.
+        **options: For the Hub; see `SnapshotOptions`.
 
     Raises:
         ConfigError: If the subfolder leads out of the repository.
@@ -84,26 +101,13 @@ def resolve_folder(source: str | Path, files: Sequence[str], *, subfolder: str |
     return folder
 
 
-def download_snapshot(
-    repo_id: str,
-    files: Sequence[str],
-    *,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    cache_dir: str | Path | None = None,
-    local_files_only: bool = False,
-    force_download: bool = False,
-) -> Path:
-    """Brings some files of one commit of a repository into the Hub's cache.
+def download_snapshot(repo_id: str, files: Sequence[str], **options: Unpack[SnapshotOptions]) -> Path:
+    """Downloads some files of one commit of a repository into the Hub's cache.
 
     Args:
         repo_id: Hub id.
         files: Patterns of the files' names.
-        revision: Branch, tag or commit.
-        token: Token for a private repository; ``None`` takes the one that ``hf auth login`` stored.
-        cache_dir: Where snapshots are kept.
-        local_files_only: Do not ask the Hub; take what an earlier call downloaded.
-        force_download: Download again what is already there.
+        **options: See `SnapshotOptions`.
 
     Returns:
         The folder of the commit; its name is the commit's hash.
@@ -112,19 +116,9 @@ def download_snapshot(
         HubError: If there is no such repository or revision, or the Hub cannot be reached.
     """
     try:
-        folder = with_retries(
-            lambda: snapshot_download(
-                repo_id,
-                revision=revision,
-                token=token,
-                cache_dir=cache_dir,
-                local_files_only=local_files_only,
-                force_download=force_download,
-                allow_patterns=list(files),
-            )
-        )
+        folder = with_retries(lambda: snapshot_download(repo_id, allow_patterns=list(files), **options))
     except HUB_ERRORS as error:
-        raise HubError(explain(error, repo_id, revision)) from error
+        raise HubError(explain(error, repo_id, options.get("revision"))) from error
     return Path(folder)
 
 

@@ -12,12 +12,13 @@ _MAX_RATIO = 100
 _MAX_MEMBERS = 2**20
 
 
-def unpacked_size(archive: zipfile.ZipFile, error: type[BCSamError]) -> int:
+def unpacked_size(archive: zipfile.ZipFile, error: type[BCSamError], *, max_members: int = _MAX_MEMBERS) -> int:
     """Returns how many bytes an archive holds, which is all that `zipfile` will ever unpack of it.
 
     Args:
         archive: Opened by its path. Of its members nothing is read.
         error: What to raise.
+        max_members: Most files that it may hold.
 
     Raises:
         BCSamError: Of the given class, if it is far larger than its file, or names a member twice, so that two
@@ -28,8 +29,8 @@ def unpacked_size(archive: zipfile.ZipFile, error: type[BCSamError]) -> int:
     total = sum(member.file_size for member in members)
     if total > max(_FREE_BYTES, _MAX_RATIO * packed):
         raise error(f"{archive.filename} would grow from {packed} to {total} bytes. Do not trust it.")
-    if len(members) > _MAX_MEMBERS:
-        raise error(f"{archive.filename} holds {len(members)} files, more than {_MAX_MEMBERS}. Do not trust it.")
+    if len(members) > max_members:
+        raise error(f"{archive.filename} holds {len(members)} files, more than {max_members}. Do not trust it.")
     if len(set(archive.namelist())) < len(members):
         raise error(f"{archive.filename} holds two files of the same name. Do not trust it.")
     return total

@@ -111,7 +111,7 @@ def test_classifiers_fitted_again_know_the_same_classes(reference, labelled_late
 
 
 def test_without_labels_there_is_nothing_to_fit(reference):
-    with pytest.raises(DataError, match="no labelled latents"):
+    with pytest.raises(DataError, match="no labelled reference embeddings"):
         replace(reference, labels=np.full_like(reference.labels, -1)).fit(("rf",), 13)
 
 

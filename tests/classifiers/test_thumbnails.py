@@ -82,23 +82,23 @@ def test_what_is_no_small_jpeg_is_not_shown_and_its_cell_named(tmp_path, content
     stored = ReferenceLatents(np.zeros((3, 2)), np.zeros(3), np.zeros(3), thumbnails=pictures)
     assert stored.thumbnail(0) == jpeg((48, 48))
     assert stored.thumbnail(2) == b""
-    with pytest.raises(WeightsError, match=r"picture of its stored cell 1 is no JPEG"):
+    with pytest.raises(WeightsError, match=r"thumbnail of the stored cell 1 is no JPEG"):
         stored.thumbnail(1)
-    with pytest.raises(WeightsError, match=r"picture of its stored cell 1 is no JPEG"):
+    with pytest.raises(WeightsError, match=r"thumbnail of the stored cell 1 is no JPEG"):
         stored.joined(stored)
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"ends": np.array([5, 3], np.int64)}, "where each picture ends"),
-        ({"ends": np.array([-5, 3], np.int64)}, "where each picture ends"),
-        ({"ends": np.array([2**63 - 1, -(2**63)], np.int64)}, "where each picture ends"),
-        ({"ends": np.array([0, MOST_BYTES + 1], np.int64)}, "where each picture ends"),
-        ({"ends": np.array([0, 10], np.float64)}, "where each picture ends"),
+        ({"ends": np.array([5, 3], np.int64)}, "wrong offsets of its thumbnails"),
+        ({"ends": np.array([-5, 3], np.int64)}, "wrong offsets of its thumbnails"),
+        ({"ends": np.array([2**63 - 1, -(2**63)], np.int64)}, "wrong offsets of its thumbnails"),
+        ({"ends": np.array([0, MOST_BYTES + 1], np.int64)}, "wrong offsets of its thumbnails"),
+        ({"ends": np.array([0, 10], np.float64)}, "wrong offsets of its thumbnails"),
         ({"ends": np.zeros(3, np.int64)}, "does not fit"),
         ({"bytes": np.zeros(2 * MOST_BYTES + 1, np.uint8)}, "does not fit"),
-        ({"bytes": np.zeros(0, np.int8), "ends": np.zeros(2, np.int64)}, "where each picture ends"),
+        ({"bytes": np.zeros(0, np.int8), "ends": np.zeros(2, np.int64)}, "wrong offsets of its thumbnails"),
         ({"bytes": np.zeros((2, 2), np.uint8)}, "broken"),
     ],
 )

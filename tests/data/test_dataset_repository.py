@@ -73,7 +73,7 @@ def test_the_splits_hold_every_image_once_with_its_bytes(publish):
         np.testing.assert_array_equal(np.asarray(found[row["file"]]), np.asarray(row["image"]))
 
 
-def test_hand_masks_are_left_out(publish):
+def test_annotated_masks_are_omitted(publish):
     splits, _, _ = publish(cells(5))
     assert splits["train"].features == FEATURES
     assert {mask for split in splits.values() for mask in split["mask"]} == {None}

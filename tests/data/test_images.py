@@ -146,7 +146,9 @@ def test_a_wrong_suffix_does_not_matter(tmp_path, photo):
 def test_what_is_no_image_is_refused_with_its_name_and_the_remedy(tmp_path, content):
     path = tmp_path / "virus.png"
     path.write_bytes(content)
-    with pytest.raises(ImageError, match=r"virus\.png is not an image of a known format\. Give a JPEG"):
+    with pytest.raises(
+        ImageError, match=r"virus\.png is not an image of a known format\. Convert it to one of BMP, GIF, JPEG"
+    ):
         read_image(path)
 
 

@@ -9,7 +9,18 @@ from datasets import Dataset, DatasetDict
 from PIL import Image
 
 from bc_sam.config.labels import LABELS
-from bc_sam.data import FEATURES, load_cells, load_folder, load_rendered, save_parquet, sources
+from bc_sam.data import (
+    FEATURES,
+    load_acevedo20,
+    load_cells,
+    load_folder,
+    load_matek19,
+    load_rendered,
+    save_parquet,
+    sources,
+)
+from bc_sam.data.provenance import Provenance
+from bc_sam.data.sources import PUBLIC_DATASETS, PublicDataset, provenance_of
 from bc_sam.errors import DataError
 
 
@@ -80,6 +91,40 @@ class TestLayouts:
             for path in folder.rglob("*.png"):
                 archive.write(path, path.relative_to(tmp_path))
         assert rows(load_cells(f"lab={tmp_path / 'cells.zip'}")) == rows(load_cells(f"lab={folder}"))
+
+
+class TestPublicDatasets:
+    """Adding one is a loader and a line in the table."""
+
+    @pytest.fixture
+    def raabin(self, monkeypatch):
+        def load(folder, *, domain, masks=None):
+            return load_folder(folder, domain=domain, masks=masks, label_map={"neutro": "neutrophil_segmented"})
+
+        provenance = Provenance("Raabin-WBC", homepage="https://raabindata.com")
+        dataset = PublicDataset(provenance, lambda folder: (folder / "raabin.txt").exists(), load)
+        monkeypatch.setitem(PUBLIC_DATASETS, "raabin", dataset)
+        return dataset
+
+    def test_one_is_known_by_its_layout(self, raabin, write):
+        folder = write("neutro/1.png")
+        (folder / "raabin.txt").touch()
+        assert labels_by_file(load_cells(f"lab={folder}")) == {"neutro/1.png": "neutrophil_segmented"}
+
+    def test_one_can_be_named_whatever_its_layout(self, raabin, write):
+        dataset = load_cells(f"lab=raabin:{write('neutro/1.png')}")
+        assert labels_by_file(dataset) == {"neutro/1.png": "neutrophil_segmented"}
+        assert dataset["domain"][:] == ["lab"]
+
+    def test_its_provenance_is_known_from_its_homepage(self, raabin, write):
+        dataset = load_folder(write("monocyte/1.png"), domain="lab")
+        assert provenance_of(dataset) is None
+        dataset.info.homepage = "https://raabindata.com"
+        assert provenance_of(dataset) == raabin.provenance
+
+    def test_a_wrong_source_is_told_of_it(self, raabin):
+        with pytest.raises(DataError, match=r"bmec:FOLDER, raabin:FOLDER, or rendered"):
+            load_cells("lab=/gone")
 
 
 @pytest.mark.parametrize("spec", ["", "cells", "=cells", "lab="])
@@ -201,6 +246,8 @@ class TestHub:
         assert len(load_cells(f"lab={source}")) == 1
 
 
-@pytest.mark.parametrize(("folder", "n"), [("matek19", 230), ("acevedo20", 3060)])
-def test_real_layouts_are_recognised(real_data, folder, n):
-    assert len(load_cells(f"lab={real_data / folder}")) == n
+@pytest.mark.parametrize(("folder", "load"), [("matek19", load_matek19), ("acevedo20", load_acevedo20)])
+def test_real_layouts_are_recognised(real_data, folder, load):
+    dataset = load_cells(f"lab={real_data / folder}")
+    assert provenance_of(dataset) == PUBLIC_DATASETS[folder].provenance
+    assert dataset["file"][:] == load(real_data / folder)["file"][:]

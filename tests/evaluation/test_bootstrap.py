@@ -1,3 +1,7 @@
+"""An interval covers what chance in the held-out cells explains, and a verdict claims no more than that."""
+
+import warnings
+
 import numpy as np
 import pytest
 from example_evaluation import example_evaluation
@@ -5,13 +9,32 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from scipy.stats import binomtest
-from sklearn.metrics import f1_score
+from sklearn.metrics import balanced_accuracy_score, f1_score
 
 from bc_sam.config.model import BCSamConfig
-from bc_sam.evaluation.bootstrap import confusion_intervals, evaluation_intervals
+from bc_sam.evaluation.bootstrap import (
+    Comparison,
+    Interval,
+    compare,
+    confusion_intervals,
+    evaluation_intervals,
+    resample,
+)
 from bc_sam.models.card import render_card
 
+LABELS = ("w", "x", "y", "z")
 confusions = hnp.arrays(np.int64, st.integers(2, 5).map(lambda k: (k, k)), elements=st.integers(0, 12))
+
+
+def approx(value, low, high):
+    return Interval(*(pytest.approx(number, abs=1e-12) for number in (value, low, high)))
+
+
+def balanced_accuracy(true, predicted):
+    """scikit-learn's, which warns of predicted classes that have no cells."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        return balanced_accuracy_score(true, predicted)
 
 
 @settings(max_examples=40)
@@ -22,8 +45,7 @@ def test_the_figures_are_those_of_the_cells_and_lie_between_their_limits(confusi
     figures = confusion_intervals(confusion)
     present = np.unique(true)
     assert figures["accuracy"].value == pytest.approx((true == named).mean())
-    recalls = [(named[true == label] == label).mean() for label in present]
-    assert figures["balanced accuracy"].value == pytest.approx(np.mean(recalls))
+    assert figures["balanced accuracy"].value == pytest.approx(balanced_accuracy(true, named))
     assert figures["macro F1"].value == pytest.approx(f1_score(true, named, labels=present, average="macro"))
     for figure in figures.values():
         assert 0 <= figure.low <= figure.high <= 1
@@ -45,8 +67,115 @@ def test_more_cells_make_it_narrower():
 def test_a_card_tells_them_of_the_classifier_that_it_speaks_of():
     evaluation = example_evaluation(folds=1)
     found = evaluation_intervals(evaluation, "svm_rbf")
-    assert [(one.source, one.target) for one in found] == evaluation.directions
+    assert [(one.source, one.target) for one in found] == evaluation.domain_pairs
     config = BCSamConfig(base_inside=True, default_classifier="svm_rbf", classifiers={"svm_rbf": (0,)})
     card = render_card(config, evaluation)
     for one in found:
         assert str(one.figures["accuracy"]) in card
+
+
+def test_the_intervals_of_a_confusion_matrix_do_not_drift():
+    found = confusion_intervals(np.array([[8, 2, 0], [3, 7, 1], [0, 0, 0]]))
+    assert found["accuracy"] == approx(0.7142857142857143, 0.5238095238095238, 0.9047619047619048)
+    assert found["balanced accuracy"] == approx(0.7181818181818, 0.5227272727273, 0.9045454545455)
+    assert found["macro F1"] == approx(0.7309523809524, 0.5227272727273, 0.9045454545455)
+
+
+@given(hnp.arrays(np.int64, st.integers(1, 6), elements=st.integers(0, 50)), st.integers(0, 2**32 - 1))
+def test_a_draw_has_as_many_items_as_there_are_and_none_of_an_empty_category(counts, seed):
+    assume(counts.sum() > 0)
+    drawn = resample(counts, np.random.default_rng(seed))
+    assert (drawn.sum(axis=1) == counts.sum()).all()
+    assert not drawn[:, counts == 0].any()
+    assert drawn.mean(axis=0) == pytest.approx(counts, abs=1.5)
+
+
+def predictions(true, share_correct, random):
+    """Predictions of which about such a share is correct."""
+    wrong = (true + random.integers(1, 4, len(true))) % 4
+    return np.where(random.random(len(true)) < share_correct, true, wrong)
+
+
+class TestComparison:
+    @settings(max_examples=30)
+    @given(st.integers(2, 60), st.floats(0, 1), st.integers(0, 2**32 - 1))
+    def test_its_values_are_scikit_learns_and_lie_in_their_intervals(self, n, share, seed):
+        random = np.random.default_rng(seed)
+        true = random.integers(0, 4, n)
+        before, after = (predictions(true, share, random) for _ in range(2))
+        result = compare("rf", true, before, after, random.integers(0, 9, n), LABELS)
+        scores = [balanced_accuracy(true, predicted) for predicted in (before, after)]
+        assert [result.before.value, result.after.value] == pytest.approx(scores)
+        assert result.gain.value == pytest.approx(scores[1] - scores[0])
+        for interval in (result.before, result.after):
+            assert 0 <= interval.low <= interval.high <= 1
+        assert result.gain.low <= result.gain.high
+
+    def test_it_does_not_drift(self):
+        random = np.random.default_rng(0)
+        true = random.integers(0, 4, 60)
+        before = np.where(random.random(60) < 0.5, true, (true + 1) % 4)
+        after = np.where(random.random(60) < 0.8, true, (true + 1) % 4)
+        result = compare("rf", true, before, after, random.integers(0, 9, 60), LABELS)
+        assert result.before == approx(0.512468671679198, 0.41844511847801324, 0.6029842145191407)
+        assert result.after == approx(0.637593984962406, 0.5488091322055139, 0.7380600052521008)
+        assert result.gain == approx(0.12512531328320808, 0.02768647495229967, 0.21955506450071652)
+
+    def test_it_tells_cells_and_recall_of_each_class(self):
+        true = np.array([0, 0, 0, 0, 2, 2])
+        result = compare("rf", true, np.array([0, 0, 0, 1, 0, 0]), np.array([0, 0, 1, 1, 2, 0]), np.arange(6), LABELS)
+        assert result.per_class == {"w": (4, 0.75, 0.5), "y": (2, 0.0, 0.5)}
+
+    def test_the_gain_is_paired(self):
+        """Equal predictions gain exactly nothing, however uncertain each of the two scores is."""
+        random = np.random.default_rng(0)
+        true = random.integers(0, 4, 40)
+        predicted = predictions(true, 0.5, random)
+        result = compare("rf", true, predicted, predicted, np.arange(40) // 4, LABELS)
+        assert result.after.high - result.after.low > 0.1
+        assert (result.gain.value, result.gain.low, result.gain.high) == (0, 0, 0)
+
+    def test_cells_of_one_slide_that_go_together_make_the_interval_wider(self):
+        random = np.random.default_rng(1)
+        true = np.tile(np.arange(4), 100)
+        slide = np.repeat(np.arange(20), 20)
+        good = random.random(20) < 0.5
+        after = np.where(good[slide], true, (true + 1) % 4)
+        together = compare("rf", true, after, after, slide, LABELS).after
+        alone = compare("rf", true, after, after, np.arange(400), LABELS).after
+        assert together.high - together.low > 2 * (alone.high - alone.low)
+
+    def test_it_survives_a_file(self, tmp_path):
+        true = np.tile(np.arange(4), 20)
+        result = compare("rf", true, (true + 1) % 4, true, np.arange(80) // 4, LABELS)
+        result.save(tmp_path / "comparison.json")
+        assert Comparison.load(tmp_path / "comparison.json") == result
+
+
+class TestVerdict:
+    def test_a_large_gain_on_many_slides_is_certain_and_a_small_one_is_not(self):
+        random = np.random.default_rng(0)
+        true = np.tile(np.arange(4), 50)
+        slides = np.arange(200) // 5
+        before = predictions(true, 0.5, random)
+        much, little = predictions(true, 0.9, random), before.copy()
+        little[:3] = true[:3]
+        assert compare("rf", true, before, much, slides, LABELS).verdict == "The new model is better."
+        assert "not certain" in compare("rf", true, before, little, slides, LABELS).verdict
+        assert "WORSE" in compare("rf", true, much, before, slides, LABELS).verdict
+
+    def test_few_slides_cannot_tell_however_many_cells_they_have(self):
+        true = np.tile(np.arange(4), 50)
+        result = compare("rf", true, (true + 1) % 4, true, np.arange(200) // 60, LABELS)
+        assert "only 4 slides" in result.verdict
+
+    def test_a_single_slide_cannot_tell_at_all(self):
+        true = np.tile(np.arange(4), 50)
+        result = compare("rf", true, (true + 1) % 4, true, np.zeros(200), LABELS)
+        assert (result.gain.low, result.gain.high) == (-1, 1)
+        assert (result.after.low, result.after.high) == (0, 1)
+        assert "a single slide" in result.verdict
+
+    def test_few_cells_of_a_class_cannot_tell(self):
+        true = np.array([0] * 60 + [1] * 3)
+        assert "fewer than 10 x" in compare("rf", true, 1 - true, true, np.arange(63), LABELS).verdict

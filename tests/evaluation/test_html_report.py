@@ -72,7 +72,7 @@ def test_full_report_is_well_formed_and_complete(tmp_path: Path, evaluation: Eva
     figures |= {"confusion": evaluation_figures(evaluation, "rf")["confusion"]}
     page = written(tmp_path, evaluation, figures, command="bc-sam train --out run", data="two folders")
     alternatives = [image["alt"] for image in page.all("img")]
-    assert len(alternatives) == len(report.FIGURES) - 1 + len(evaluation.directions)
+    assert len(alternatives) == len(report.FIGURES) - 1 + len(evaluation.domain_pairs)
     assert all(alternatives)
     assert any("rf: trained on matek19, tested on acevedo20" in alt for alt in alternatives if alt)
     assert len(page.all("figcaption")) == len(page.all("figure")) == len(report.FIGURES)

@@ -1,11 +1,13 @@
+import warnings
 from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn import metrics
+from sklearn.calibration import calibration_curve
 
 from bc_sam.config.arguments import ClassifierArguments
 from bc_sam.errors import DataError
@@ -48,8 +50,10 @@ class TestScore:
         result = score(sure_of(predicted), true, np.arange(4), NAMES, **IDENTITY)
         assert result.n_test == len(true)
         assert result.accuracy == pytest.approx(metrics.accuracy_score(true, predicted))
-        recall = metrics.recall_score(true, predicted, labels=present, average="macro", zero_division=0)
-        assert result.balanced_accuracy == pytest.approx(recall)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of predicted classes without cells
+            balanced = metrics.balanced_accuracy_score(true, predicted)
+        assert result.balanced_accuracy == pytest.approx(balanced)
         f1 = metrics.f1_score(true, predicted, labels=present, average="macro", zero_division=0)
         assert result.macro_f1 == pytest.approx(f1)
         assert result.common_accuracy == result.accuracy
@@ -166,24 +170,26 @@ class TestDice:
     @settings(max_examples=50)
     @given(hnp.arrays(bool, (2, 3, 4, 5)))
     def test_it_is_the_share_of_overlap_and_symmetric(self, masks):
-        predicted, hand = masks
-        for value, a, b in zip(dice(predicted, hand), predicted, hand, strict=True):
+        predicted, annotated = masks
+        for value, a, b in zip(dice(predicted, annotated), predicted, annotated, strict=True):
             expected = metrics.f1_score(a.ravel(), b.ravel(), zero_division=1)
             assert value == pytest.approx(expected)
-        assert np.array_equal(dice(predicted, hand), dice(hand, predicted))
-        assert (dice(hand, hand) == 1).all()
+        assert np.array_equal(dice(predicted, annotated), dice(annotated, predicted))
+        assert (dice(annotated, annotated) == 1).all()
 
     @pytest.mark.parametrize("n", [0, 1, 600])
     def test_that_of_many_rows_is_taken_part_by_part(self, n):
-        predicted, hand = np.random.default_rng(0).random((2, 700, 4, 5)) > 0.5
+        predicted, annotated = np.random.default_rng(0).random((2, 700, 4, 5)) > 0.5
         rows = np.random.default_rng(1).permutation(700)[:n]
-        assert np.array_equal(dice_of_rows(predicted, hand.astype(np.uint8), rows), dice(predicted[rows], hand[rows]))
+        assert np.array_equal(
+            dice_of_rows(predicted, annotated.astype(np.uint8), rows), dice(predicted[rows], annotated[rows])
+        )
 
     def test_it_is_summarised_for_each_domain_that_has_cells(self):
-        hand = np.ones((3, 2, 2), dtype=bool)
-        predicted = hand.copy()
+        annotated = np.ones((3, 2, 2), dtype=bool)
+        predicted = annotated.copy()
         predicted[1, 0] = False
-        values = dice(predicted, hand)
+        values = dice(predicted, annotated)
         results = dice_by_domain(values, np.array([2, 2, 0]), ("a", "b", "c"), fold=4)
         assert [(r.domain, r.fold, r.n) for r in results] == [("a", 4, 1), ("c", 4, 2)]
         assert results[1].mean == pytest.approx((1 + 2 / 3) / 2)
@@ -206,6 +212,15 @@ class TestReliability:
             assert 0 <= right <= 1
         named_right = sum(n * right for n, _, right in bins)
         assert named_right == pytest.approx((values.argmax(axis=1) == true).sum())
+
+    @given(probabilities, st.integers(0, 2**32 - 1))
+    def test_bins_with_cells_are_those_of_scikit_learn(self, values, seed):
+        confidence = values.max(axis=1)
+        assume((np.abs(10 * confidence - np.round(10 * confidence)) > 1e-6).all())  # it puts edges in the lower bin
+        true = np.random.default_rng(seed).integers(0, 4, len(values))
+        accuracies, confidences = calibration_curve(values.argmax(axis=1) == true, confidence, n_bins=10)
+        bins = [(mean, accuracy) for n, mean, accuracy in reliability(values, true) if n]
+        np.testing.assert_allclose(bins, np.column_stack([confidences, accuracies]))
 
     @given(probabilities, probabilities, st.integers(0, 2**32 - 1))
     def test_folds_pooled_are_one_large_fold(self, first, second, seed):

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 from bc_sam.config.labels import LABELS
 from bc_sam.errors import DataError
 from bc_sam.evaluation import plots
-from bc_sam.evaluation.plots.style import EMPTY, MARKERS
+from bc_sam.evaluation.plots.style import EMPTY
 
 
 def texts(figure: Figure) -> list[str]:
@@ -81,7 +81,10 @@ def test_latent_map_shows_each_group_once_by_class_and_by_laboratory() -> None:
 
 
 def test_latent_map_tells_the_13_classes_apart_without_colour() -> None:
-    assert len(set(MARKERS)) >= len(LABELS)
+    labels = np.arange(13)
+    figure = plots.latent_map(np.zeros((13, 2)), labels, np.zeros(13, int), LABELS, DOMAINS)
+    by_class = figure.axes[0].collections
+    assert len({group.get_paths()[0].vertices.tobytes() for group in by_class}) == len(by_class) == 13
 
 
 def test_latent_map_leaves_out_classes_without_cells() -> None:
@@ -95,10 +98,10 @@ def disc(size: int, radius: float) -> np.ndarray:
 
 
 def test_mask_overlays_outline_both_masks_with_different_lines() -> None:
-    predicted, hand = np.stack([disc(32, 8)] * 5), np.stack([disc(32, 10)] * 5)
-    figure = plots.mask_overlays(cells(5), predicted, hand, list("abcde"))
+    predicted, annotated = np.stack([disc(32, 8)] * 5), np.stack([disc(32, 10)] * 5)
+    figure = plots.mask_overlays(cells(5), predicted, annotated, list("abcde"))
     assert len(figure.axes) == 5
-    assert legend_names(figure) == ["predicted", "drawn by hand"]
+    assert legend_names(figure) == ["predicted", "annotated"]
     outer, inner = (outline.get_paths()[0].vertices for outline in reversed(figure.axes[0].collections))
     assert np.ptp(outer, axis=0) == pytest.approx([20, 20], abs=1)
     assert np.ptp(inner, axis=0) == pytest.approx([16, 16], abs=1)
@@ -188,8 +191,8 @@ def test_evaluation_figures_hold_one_confusion_matrix_for_each_direction() -> No
     evaluation = example_evaluation(folds=2)
     figures = plots.evaluation_figures(evaluation, "ann")
     titles = [figure.get_suptitle() for figure in figures["confusion"]]
-    assert titles == [f"ann: trained on {source}, tested on {target}" for source, target in evaluation.directions]
-    for figure, direction in zip(figures["confusion"], evaluation.directions, strict=True):
+    assert titles == [f"ann: trained on {source}, tested on {target}" for source, target in evaluation.domain_pairs]
+    for figure, direction in zip(figures["confusion"], evaluation.domain_pairs, strict=True):
         matrix = evaluation.confusion("ann", *direction)
         assert {str(count) for count in matrix[matrix > 0]} <= set(texts(figure))
 
@@ -215,9 +218,9 @@ def test_drawing_leaves_matplotlib_as_it_was() -> None:
 
 def test_a_reliability_diagram_has_a_panel_a_direction_and_every_cell_is_counted() -> None:
     evaluation = example_evaluation()
-    figure = plots.reliability_diagram(evaluation, "rf", evaluation.directions)
+    figure = plots.reliability_diagram(evaluation, "rf", evaluation.domain_pairs)
     assert figure is not None
-    for axes, direction in zip(figure.axes, evaluation.directions, strict=True):
+    for axes, direction in zip(figure.axes, evaluation.domain_pairs, strict=True):
         cells, _, right = evaluation.reliability("rf", *direction).T
         assert [bar.get_height() for bar in axes.patches] == pytest.approx(100 * right[cells > 0])
         counted = sum(int(text.get_text()) for text in axes.texts)
@@ -230,7 +233,7 @@ def test_counts_of_many_cells_stay_apart() -> None:
     evaluation = example_evaluation(folds=1, classifiers=("rf",))
     many = [(12_345, i / 10 + 0.05, 0.5) for i in range(10)]
     evaluation = replace(evaluation, pairs=[replace(pair, reliability=many) for pair in evaluation.pairs])
-    figure = plots.reliability_diagram(evaluation, "rf", evaluation.directions)
+    figure = plots.reliability_diagram(evaluation, "rf", evaluation.domain_pairs)
     assert figure is not None
     assert set(texts(figure)) == {"12k"}
     draw(figure)
@@ -240,17 +243,17 @@ def test_counts_of_many_cells_stay_apart() -> None:
 
 def test_a_direction_without_confidences_has_no_panel() -> None:
     evaluation = example_evaluation(folds=1)
-    source, target = evaluation.directions[0]
+    source, target = evaluation.domain_pairs[0]
     pairs = [
         replace(p, reliability=[] if (p.source, p.target) == (source, target) else p.reliability)
         for p in evaluation.pairs
     ]
-    figure = plots.reliability_diagram(replace(evaluation, pairs=pairs), "rf", evaluation.directions)
+    figure = plots.reliability_diagram(replace(evaluation, pairs=pairs), "rf", evaluation.domain_pairs)
     assert figure is not None
-    assert len(figure.axes) == len(evaluation.directions) - 1
+    assert len(figure.axes) == len(evaluation.domain_pairs) - 1
 
 
 def test_without_confidences_there_is_no_reliability_diagram() -> None:
     evaluation = example_evaluation()
     old = replace(evaluation, pairs=[replace(pair, reliability=[]) for pair in evaluation.pairs])
-    assert plots.reliability_diagram(old, "rf", old.directions) is None
+    assert plots.reliability_diagram(old, "rf", old.domain_pairs) is None

@@ -83,7 +83,7 @@ def test_classifiers_and_directions_keep_the_order_of_measurement():
         pair("svm", "b", "a"), pair("rf", "b", "a"), pair("svm", ALL, "a"), pair("rf", "a", "b"), pair("svm", "b", "a")
     )
     assert results.classifiers == ["svm", "rf"]
-    assert results.directions == [("b", "a"), (ALL, "a"), ("a", "b")]
+    assert results.domain_pairs == [("b", "a"), (ALL, "a"), ("a", "b")]
 
 
 def test_selection_finds_one_result_a_fold():

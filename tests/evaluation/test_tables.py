@@ -10,15 +10,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bc_sam.errors import ConfigError, DataError
+from bc_sam.evaluation.bootstrap import Comparison, Interval
 from bc_sam.evaluation.results import Evaluation, PairResult
 from bc_sam.evaluation.tables import (
     METRICS,
     SHOWN,
     Score,
+    align,
     best_classifier,
     calibration_errors,
     cross_domain_table,
     footnotes,
+    render_comparisons,
     render_markdown,
     render_text,
 )
@@ -42,7 +45,7 @@ def test_every_cell_is_the_mean_and_deviation_of_the_evaluation(evaluation: Eval
     table = cross_domain_table(evaluation, metric)
     assert [row.classifier for row in table.rows] == evaluation.classifiers
     for row in table.rows:
-        for direction, score in zip(table.directions, row.scores, strict=True):
+        for direction, score in zip(table.domain_pairs, row.scores, strict=True):
             mean, std = evaluation.mean_std(row.classifier, *direction, metric)
             assert str(score) == f"{100 * mean:.1f} ± {100 * std:.1f}"
 
@@ -132,7 +135,7 @@ def test_footnotes_name_protocol_folds_seed_and_missing_classes(evaluation: Eval
 
 def test_calibration_errors_are_those_of_the_evaluation(evaluation: Evaluation) -> None:
     table = calibration_errors(evaluation)
-    assert [(source, target) for source, target, _ in table] == evaluation.directions
+    assert [(source, target) for source, target, _ in table] == evaluation.domain_pairs
     block = next(block for block in render_text(evaluation).split("\n\n") if block.startswith("Calibration error"))
     for (source, target, errors), line in zip(table, block.splitlines()[2:], strict=True):
         expected = [evaluation.calibration_error(name, source, target) for name in evaluation.classifiers]
@@ -166,3 +169,38 @@ def test_an_empty_evaluation_is_refused() -> None:
 def test_a_column_without_any_score_has_no_best() -> None:
     table = cross_domain_table(evaluation_of(pair("rf", "A", "A", 0, math.nan)))
     assert np.isnan(table.best).all()
+
+
+def comparison(classifier, per_class=None):
+    interval = Interval(0.5, 0.25, 0.75)
+    return Comparison(classifier, interval, interval, Interval(0, -0.5, 0.5), 80, 20, per_class or {"x": (80, 0.5, 1)})
+
+
+def test_comparisons_read_as_a_table_of_scores_and_of_the_default_classifiers_recalls():
+    text = render_comparisons([comparison("ann", {"y": (1, 0, 0)}), comparison("rf")], "rf")
+    assert text.splitlines() == [
+        "Balanced accuracy on 80 held-out cells of 20 slides, % (95 % confidence interval)",
+        "                  before                after                 gain",
+        "ann  50.0 (25.0 to 75.0)  50.0 (25.0 to 75.0)  0.0 (-50.0 to 50.0)",
+        "rf   50.0 (25.0 to 75.0)  50.0 (25.0 to 75.0)  0.0 (-50.0 to 50.0)",
+        "",
+        "rf: recall, %",
+        "   cells  before  after",
+        "x     80    50.0  100.0",
+        "",
+        f"rf: {comparison('rf').verdict}",
+    ]
+
+
+@given(st.lists(st.lists(st.text("ab[/]µ%", min_size=1, max_size=9), min_size=3, max_size=3), min_size=1, max_size=5))
+def test_cells_are_aligned_as_they_are_whatever_they_hold(lines):
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    expected = [
+        "  ".join([first.ljust(widths[0]), second.rjust(widths[1]), third.rjust(widths[2])]).rstrip()
+        for first, second, third in lines
+    ]
+    assert align(lines).splitlines() == expected
+
+
+def test_a_table_wider_than_any_terminal_is_not_cut():
+    assert align([["a" * 200, "b" * 200]]) == "a" * 200 + "  " + "b" * 200

@@ -81,7 +81,7 @@ def test_the_table_says_what_may_be_concluded(options, run_bc_sam, tmp_path, cap
     assert run_bc_sam(*options, "--out", tmp_path / "run", "--labels-per-class", 3) == 0
     out = capsys.readouterr().out
     assert "12 of them with a label" in out
-    assert "Too little was held out to tell" in out
+    assert "Too few held-out cells to tell" in out
 
 
 def test_without_labels_the_classifiers_stay_as_they_are(options, run_bc_sam, run_folder, tmp_path):

@@ -42,8 +42,8 @@ class TestTrain:
     def test_measures_each_classifier_in_every_direction(self, run_folder):
         evaluation = Evaluation.load(run_folder / "evaluation.json")
         sources, targets = ("north", "south", "all"), ("north", "south")
-        assert set(evaluation.directions) == {(source, target) for source in sources for target in targets}
-        assert len(evaluation.pairs) == 6 * len(evaluation.directions)
+        assert set(evaluation.domain_pairs) == {(source, target) for source in sources for target in targets}
+        assert len(evaluation.pairs) == 6 * len(evaluation.domain_pairs)
         assert {timing.stage for timing in evaluation.timings} == {
             "stage 1: masks",
             "features",
@@ -162,7 +162,7 @@ class TestEvaluate:
         assert "±" in table
         evaluation = Evaluation.load(tmp_path / "figures.json")
         assert {pair.fold for pair in evaluation.pairs} == {0, 1, 2}
-        for source, target in evaluation.directions:
+        for source, target in evaluation.domain_pairs:
             tested = sum(pair.n_test for pair in evaluation.select("rf", source, target))
             assert tested == 6 * len(LABELS)  # each cell of the target once, by a model that never saw it
 

@@ -74,7 +74,7 @@ class TestMetadata:
     def test_the_hub_reads_every_figure_of_the_default_classifier(self, card):
         data = ModelCard(card).data
         assert data.model_name == "bc-sam"
-        assert len(data.eval_results) == len(EVALUATION.directions) * len(METRICS)
+        assert len(data.eval_results) == len(EVALUATION.domain_pairs) * len(METRICS)
         for result in data.eval_results:
             measure, of, classifier = result.metric_name.split()
             assert (of, classifier) == ("of", "svm_rbf")

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from safetensors.numpy import load_file
 from small_model import IMAGE_SIZE, small_sam
 
 from bc_sam.config.model import BCSamConfig
@@ -88,12 +89,13 @@ def test_an_interrupted_extraction_goes_on_where_it_stopped(sam, cells, tmp_path
 def test_a_damaged_shard_alone_is_computed_again(sam, cells, tmp_path, encoded):
     before = extract(sam, cells, tmp_path).maps[:]
     shard = sorted(tmp_path.iterdir())[0]
+    held = len(load_file(shard)["digests"])
     content = bytearray(shard.read_bytes())
     content[-1] ^= 1
     shard.write_bytes(content)
     encoded.clear()
     assert np.array_equal(extract(sam, cells, tmp_path).maps[:], before)
-    assert sum(encoded) in (2, 5)
+    assert sum(encoded) == held < 12
 
 
 @pytest.mark.parametrize("change", ["weights", "number format", "mean of the pixels"])

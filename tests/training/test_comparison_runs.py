@@ -65,7 +65,7 @@ def test_a_network_has_one_row_and_bc_sam_one_for_each_classifier(evaluations):
     joined = join(evaluations)
     assert joined.classifiers == ["slca", "bc-sam rf", "bc-sam ann"]
     own = evaluations["bc-sam"]
-    assert joined.mean_std("bc-sam ann", *own.directions[0]) == own.mean_std("ann", *own.directions[0])
+    assert joined.mean_std("bc-sam ann", *own.domain_pairs[0]) == own.mean_std("ann", *own.domain_pairs[0])
     assert "method" not in joined.environment
 
 

@@ -1,5 +1,6 @@
 import errno
 import os
+import pickle
 import resource
 from pathlib import Path
 
@@ -34,21 +35,40 @@ def test_only_the_rows_that_count_are_seen(tmp_path):
         array[3]
 
 
-def test_reading_all_of_a_large_array_takes_little_memory(tmp_path):
-    rows, width = 64, 2**20
-    array = create_array(tmp_path / "a.npy", np.uint8, (rows, width))
-    for row in range(rows):
-        array.write(row, np.ones((1, width), np.uint8))
-    if not STATM.exists():
-        pytest.skip("This system does not tell how much memory is in use.")
-    pages = resident_pages()
-    assert sum(int(array[row].sum()) for row in range(rows)) == rows * width
-    grown = (resident_pages() - pages) * resource.getpagesize()
-    assert grown < rows * width / 4
+class TestWhyNotNumpysOwnMap:
+    """What `DiskArray` is there for; where NumPy's map does as well, it can go."""
+
+    ROWS, WIDTH = 64, 2**20
+
+    @pytest.fixture
+    def array(self, tmp_path):
+        array = create_array(tmp_path / "a.npy", np.uint8, (self.ROWS, self.WIDTH))
+        for row in range(self.ROWS):
+            array.write(row, np.ones((1, self.WIDTH), np.uint8))
+        return array
+
+    def grown(self, array):
+        """Bytes by which the memory of this process grows while all rows are read."""
+        if not STATM.exists():
+            pytest.skip("This system does not tell how much memory is in use.")
+        pages = resident_pages()
+        assert sum(int(array[row].sum()) for row in range(self.ROWS)) == self.ROWS * self.WIDTH
+        return (resident_pages() - pages) * resource.getpagesize()
+
+    def test_what_was_read_does_not_stay_in_memory(self, array):
+        whole = self.ROWS * self.WIDTH
+        assert self.grown(array) < whole / 4
+        assert self.grown(np.lib.format.open_memmap(array.path, "r")) > whole * 3 / 4
+
+    def test_a_pickle_holds_the_path_and_not_the_array(self, array):
+        content = pickle.dumps(array)
+        assert len(content) < 1000
+        assert pickle.loads(content)[3].tolist() == array[3].tolist()
+        assert len(pickle.dumps(np.lib.format.open_memmap(array.path, "r"))) > self.ROWS * self.WIDTH
 
 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="Room cannot be reserved on this system.")
-def test_a_full_disk_is_said_before_anything_is_computed(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported_before_anything_is_computed(tmp_path, monkeypatch):
     def full(*args):
         raise OSError(errno.ENOSPC, "No space left on device")
 

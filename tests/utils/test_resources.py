@@ -1,14 +1,12 @@
 import time
+from pathlib import Path
 
 import numpy as np
-import psutil
 import pytest
 
 from bc_sam.utils.resources import measure
 
-
-def resident_mib():
-    return psutil.Process().memory_info().rss / 2**20
+MIB = 2**17  # numbers of eight bytes
 
 
 def test_seconds_are_those_of_the_block():
@@ -18,19 +16,21 @@ def test_seconds_are_those_of_the_block():
     assert 0.1 <= cost.seconds <= time.perf_counter() - start
 
 
-def test_memory_that_the_block_gave_back_is_seen():
-    before = resident_mib()
+def peak_of(mib):
+    """The peak of a block that fills so much memory, and gives it back at once."""
     with measure() as cost:
-        block = np.ones(80 * 2**17)  # 80 MiB
-        time.sleep(0.2)
-        del block
-    assert cost.peak_memory_mib > before + 60
+        np.ones(mib * MIB)
+    return cost.peak_memory_mib
 
 
-def test_the_shortest_block_has_a_memory():
-    with measure() as cost:
-        pass
-    assert cost.peak_memory_mib == pytest.approx(resident_mib(), rel=0.2)
+def test_memory_that_the_block_gave_back_is_counted():
+    assert peak_of(80) - peak_of(0) == pytest.approx(80, abs=10)
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="The peak cannot be reset on this system.")
+def test_the_peak_of_one_block_is_not_that_of_an_earlier_one():
+    large = peak_of(200)
+    assert peak_of(20) == pytest.approx(large - 180, abs=15)
 
 
 def fail_after(seconds):
@@ -42,3 +42,4 @@ def test_a_block_that_fails_is_measured_and_its_error_goes_on():
     with pytest.raises(ValueError, match="broken"), measure() as cost:
         fail_after(0.01)
     assert cost.seconds >= 0.01
+    assert cost.peak_memory_mib > 0

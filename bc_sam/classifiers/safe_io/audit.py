@@ -1,4 +1,4 @@
-"""What a skops file would build, looked at before skops builds anything of it."""
+"""Audits what a skops file would build, before skops builds any of it."""
 
 import json
 import math
@@ -18,8 +18,8 @@ _MAX_SCHEMA_BYTES = 32 * 2**20
 _LISTED = 8  # names in an error message
 
 
-def audit(archive: zipfile.ZipFile, allowed: Collection[str]) -> list[dict[str, Any]]:
-    """Checks that all of a skops file is of known types, and that it takes no more memory than it has bytes.
+def audit(archive: zipfile.ZipFile, allowed: Collection[str], *, max_bytes: int = _MAX_BYTES) -> list[dict[str, Any]]:
+    """Checks that a skops file holds known types only, and that it takes no more memory than it has bytes.
 
     Skops lets a file name every estimator of scikit-learn, every function of numpy and more. Here a file may hold
     what is on a list, and nothing else.
@@ -28,6 +28,7 @@ def audit(archive: zipfile.ZipFile, allowed: Collection[str]) -> list[dict[str, 
         archive: The file, opened by its path.
         allowed: The types that it may hold, each with the name that skops has for its way of building it, as in
             ``"ObjectNode:sklearn.svm._classes.SVC"``.
+        max_bytes: Most bytes that it may unpack to.
 
     Returns:
         The nodes of its schema, each of which skops turns into one object.
@@ -36,7 +37,7 @@ def audit(archive: zipfile.ZipFile, allowed: Collection[str]) -> list[dict[str, 
         UntrustedFileError: If it holds a type that is not on the list, or is a zip bomb.
         ValueError: If it is damaged; other built-in errors too.
     """
-    if unpacked_size(archive, UntrustedFileError) > _MAX_BYTES:
+    if unpacked_size(archive, UntrustedFileError) > max_bytes:
         raise UntrustedFileError(f"{archive.filename} is larger than any classifier. Do not use it.")
     if archive.getinfo(_SCHEMA).file_size > _MAX_SCHEMA_BYTES:
         raise UntrustedFileError(f"{archive.filename} has a schema larger than any classifier's. Do not use it.")
@@ -48,8 +49,8 @@ def audit(archive: zipfile.ZipFile, allowed: Collection[str]) -> list[dict[str, 
     if foreign:
         listed = ", ".join(sorted(name[:120] for name in foreign)[:_LISTED])
         raise UntrustedFileError(
-            f"{archive.filename} holds types that its classifier has no need of, and was not loaded. "
-            f"Do not use this file; refit the classifier from data that you trust. Types: {listed!r}."
+            f"{archive.filename} holds types that its classifier does not need, and was not loaded. "
+            f"Do not use this file; refit the classifier on data that you trust. Types: {listed!r}."
         )
     _check_members(archive, nodes)
     return nodes

@@ -64,9 +64,11 @@ def _read(path: Path, kind: ClassifierKind, n_features: int | None, n_classes: i
     with zipfile.ZipFile(path) as archive:
         nodes = audit(archive, kind.types)
         if kind.read is not None:
-            return kind.read(archive, nodes, n_features, n_classes)
-    estimator = skops_io.load(path, trusted=trusted_types(kind))
-    return estimator.set_params(**kind.settings)
+            estimator = kind.read(archive, nodes, n_features, n_classes)
+        else:
+            estimator = skops_io.load(path, trusted=trusted_types(kind))
+    # Before it is used, also by its check: a file must not choose the number of threads.
+    return estimator.set_params(**kind.settings) if kind.settings else estimator
 
 
 def trusted_types(kind: ClassifierKind) -> list[str]:

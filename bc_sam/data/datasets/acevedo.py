@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from datasets import Dataset, DatasetInfo
 
-from bc_sam.data.cells import FEATURES, build_dataset, find_coded_cells
+from bc_sam.data.cells import FEATURES, build_dataset, find_coded_cells, most_have_code
 from bc_sam.data.datasets.archives import as_folder
 from bc_sam.data.provenance import Provenance
 
@@ -82,6 +82,11 @@ def load_acevedo20(source: str | Path, *, masks: str | Path | None = None, domai
         features=FEATURES, license=ACEVEDO20.licence, homepage=ACEVEDO20.homepage, citation=ACEVEDO20.bibtex
     )
     return build_dataset(root, cells, domain=domain, masks=masks, left_out=left_out, info=info)
+
+
+def looks_like_acevedo20(folder: Path) -> bool:
+    """Whether most images in a folder have one of its prefixes."""
+    return most_have_code(folder, acevedo20_code, ACEVEDO20_CODES)
 
 
 def acevedo20_code(file: Path) -> str:

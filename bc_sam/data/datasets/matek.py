@@ -6,7 +6,7 @@ from types import MappingProxyType
 
 from datasets import Dataset, DatasetInfo
 
-from bc_sam.data.cells import FEATURES, build_dataset, find_coded_cells
+from bc_sam.data.cells import FEATURES, build_dataset, find_coded_cells, most_have_code
 from bc_sam.data.datasets.archives import as_folder
 from bc_sam.data.provenance import Provenance
 from bc_sam.errors import DataError
@@ -89,6 +89,12 @@ def load_matek19(source: str | Path, *, masks: str | Path | None = None, domain:
     cells, left_out = find_coded_cells(root, matek19_code, MATEK19_CODES)
     info = DatasetInfo(features=FEATURES, license=MATEK19.licence, homepage=MATEK19.homepage, citation=MATEK19.bibtex)
     return build_dataset(root, cells, domain=domain, masks=masks, left_out=left_out, info=info)
+
+
+def looks_like_matek19(folder: Path) -> bool:
+    """Whether most images below the code folders in a folder lie in one of those."""
+    root = find_code_folders(folder)
+    return root is not None and most_have_code(root, matek19_code, MATEK19_CODES)
 
 
 def matek19_code(file: Path) -> str:

@@ -14,17 +14,17 @@ from bc_sam.evaluation.plots.style import BODY, INK, MUTED, SMALL, WIDTH, check_
 def mask_overlays(
     images: np.ndarray,
     predicted: np.ndarray,
-    hand: np.ndarray | None,
+    annotated: np.ndarray | None,
     titles: Sequence[str],
     *,
     title: str = "Cell masks",
 ) -> Figure:
-    """Draws the outline of each predicted mask (solid) and hand mask (dashed) on its image.
+    """Draws the outline of each predicted mask (solid) and annotated mask (dashed) on its image.
 
     Args:
         images: Images (n, S, S, 3), uint8 or float 0..1.
         predicted: Predicted masks (n, S, S), bool.
-        hand: Hand masks (n, S, S), bool, or ``None`` where there are none.
+        annotated: Annotated masks (n, S, S), bool; or ``None`` for predicted ones alone.
         titles: A line or two above each image.
         title: Title of the whole.
 
@@ -34,12 +34,13 @@ def mask_overlays(
     Raises:
         DataError: If there is no image or the arguments differ in length.
     """
-    check_same_length(images=images, predicted=predicted, titles=titles, **({} if hand is None else {"hand": hand}))
+    optional = {} if annotated is None else {"annotated": annotated}
+    check_same_length(images=images, predicted=predicted, titles=titles, **optional)
     figure, tiles = _tiles(title, titles, columns=4)
     legend = []
     for name, masks, colour, line in (
         ("predicted", predicted, "#ffd400", "-"),
-        ("drawn by hand", hand, "white", "--"),
+        ("annotated", annotated, "white", "--"),
     ):
         if masks is not None:
             for axes, mask in zip(tiles[:, 0], masks, strict=True):

@@ -29,7 +29,7 @@ def evaluation_figures(evaluation: Evaluation, classifier: str) -> dict[str, lis
 
     Args:
         evaluation: What was measured.
-        classifier: The classifier whose confusion matrices are drawn, one for each direction.
+        classifier: The classifier whose confusion matrices are drawn, one for each pair of domains.
     """
     matrices = [
         confusion_matrix(
@@ -37,9 +37,9 @@ def evaluation_figures(evaluation: Evaluation, classifier: str) -> dict[str, lis
             evaluation.labels,
             f"{classifier}: trained on {source}, tested on {target}",
         )
-        for source, target in evaluation.directions
+        for source, target in evaluation.domain_pairs
     ]
-    diagram = reliability_diagram(evaluation, classifier, evaluation.directions)
+    diagram = reliability_diagram(evaluation, classifier, evaluation.domain_pairs)
     figures = {"cross_domain": [cross_domain_bars(evaluation)], "confusion": matrices}
     return figures if diagram is None else {**figures, "calibration": [diagram]}
 
@@ -47,7 +47,7 @@ def evaluation_figures(evaluation: Evaluation, classifier: str) -> dict[str, lis
 def confusion_matrix(matrix: np.ndarray, labels: Sequence[str], title: str) -> Figure:
     """Draws the counts of a confusion matrix, coloured by their share of the row.
 
-    Cells named right are blue, mistakes orange. Beside each row stand its number of cells and its recall. A zero is
+    Correct cells are blue, errors orange. Beside each row stand its number of cells and its recall. A zero is
     left blank, and a row without cells is grey.
 
     Args:
@@ -84,8 +84,8 @@ def confusion_matrix(matrix: np.ndarray, labels: Sequence[str], title: str) -> F
 
 def _colour_matrix(axes: Axes, share: np.ndarray, cells: np.ndarray) -> None:
     """Fills the matrix: the diagonal in blues, the rest in oranges, rows without cells in grey."""
-    right = np.eye(len(share), dtype=bool)
-    for mask, colours in ((~right, "Blues"), (right, "Oranges")):
+    correct = np.eye(len(share), dtype=bool)
+    for mask, colours in ((~correct, "Blues"), (correct, "Oranges")):
         axes.imshow(np.ma.masked_array(share, mask | (share == 0)), cmap=colours, vmin=0, vmax=1.1, aspect="auto")
     for row in np.flatnonzero(cells == 0):
         axes.axhspan(row - 0.5, row + 0.5, color=EMPTY)
@@ -124,7 +124,7 @@ def cross_domain_bars(evaluation: Evaluation, metric: str = "accuracy") -> Figur
 
     Returns:
         A figure with one axes for each source. The line on a bar is one standard deviation over the folds, up and
-        down; a direction measured in a single fold has none.
+        down; a pair of domains measured in a single fold has none.
 
     Raises:
         DataError: If nothing was measured.
@@ -132,7 +132,7 @@ def cross_domain_bars(evaluation: Evaluation, metric: str = "accuracy") -> Figur
     if not evaluation.pairs:
         raise DataError("The evaluation holds no results to draw; run at least one fold.")
     panels: dict[str, list[str]] = {}
-    for source, target in evaluation.directions:
+    for source, target in evaluation.domain_pairs:
         panels.setdefault(source, []).append(target)
     figure = new_figure(f"{readable(metric).capitalize()}, percent", height=3.7)
     widths = [len(targets) for targets in panels.values()]
@@ -168,25 +168,25 @@ def _group_bars(axes: Axes, evaluation: Evaluation, metric: str, source: str, ta
 
 
 def reliability_diagram(
-    evaluation: Evaluation, classifier: str, directions: Sequence[tuple[str, str]]
+    evaluation: Evaluation, classifier: str, domain_pairs: Sequence[tuple[str, str]]
 ) -> Figure | None:
-    """Draws how often a classifier is right when it says that it is so sure; on the diagonal it keeps its word.
+    """Draws accuracy against confidence; a perfectly calibrated classifier lies on the diagonal.
 
     Args:
         evaluation: What was measured.
         classifier: The classifier.
-        directions: The (source, target) pairs to draw; one without known confidences is left out.
+        domain_pairs: The pairs of domains to draw; one without known confidences is omitted.
 
     Returns:
-        A figure with one axes for each direction. Above each bar stands its number of cells, and a line leads from
-        the share named right to the confidence. ``None`` where no confidence is known.
+        A figure with one axes for each pair of domains. Above each bar stands its number of cells, and a line leads
+        from the accuracy to the confidence. ``None`` where no confidence is known.
     """
-    known = [(pair, bins) for pair in directions if (bins := evaluation.reliability(classifier, *pair)).any()]
+    known = [(pair, bins) for pair in domain_pairs if (bins := evaluation.reliability(classifier, *pair)).any()]
     if not known:
         return None
     columns = 3
     rows = -(-len(known) // columns)
-    figure = new_figure(f"Is {classifier} right as often as it is sure?", height=0.8 + 3.1 * rows)
+    figure = new_figure(f"Calibration of {classifier}", height=0.8 + 3.1 * rows)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, ((source, target), bins) in zip(grid, known, strict=False):
         error = evaluation.calibration_error(classifier, source, target)
@@ -203,15 +203,15 @@ def reliability_diagram(
 def _reliability_bars(axes: Axes, bins: np.ndarray) -> None:
     """Draws a bar for each part of the confidence, and how far the confidence lies from it."""
     full = bins[:, 0] > 0
-    cells, confidence, right = bins[full, 0], 100 * bins[full, 1], 100 * bins[full, 2]
+    cells, confidence, accuracy = bins[full, 0], 100 * bins[full, 1], 100 * bins[full, 2]
     width = 100 / len(bins)
     middles = (np.flatnonzero(full) + 0.5) * width
-    axes.bar(middles, right, 0.86 * width, color=PALETTE[5], label="named right")
+    axes.bar(middles, accuracy, 0.86 * width, color=PALETTE[5], label="accuracy")
     axes.plot([0, 100], [0, 100], color=MUTED, linewidth=1, linestyle="--")
-    axes.vlines(confidence, right, confidence, color=PALETTE[1], linewidth=1.6)
+    axes.vlines(confidence, accuracy, confidence, color=PALETTE[1], linewidth=1.6)
     axes.plot(confidence, confidence, "o", markersize=3.5, color=PALETTE[1], label="confidence")
     for middle, n in zip(middles, cells, strict=True):
         count = f"{n:.0f}" if n < 10_000 else f"{n / 1000:.0f}k"  # five digits would touch their neighbours
         axes.text(middle, 103, count, ha="center", fontsize=SMALL - 2, color=INK)
     axes.set(xlim=(0, 100), ylim=(0, 108), xticks=range(0, 101, 20), yticks=range(0, 101, 20))
-    calm(axes, xlabel="confidence, percent", ylabel="named right, percent")
+    calm(axes, xlabel="confidence, percent", ylabel="accuracy, percent")

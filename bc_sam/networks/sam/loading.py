@@ -1,7 +1,7 @@
 """Loads a Segment Anything model from any source, at any image size."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 from transformers import SamConfig, SamMaskDecoderConfig, SamModel, SamPromptEncoderConfig, SamVisionConfig
 
@@ -10,7 +10,7 @@ from bc_sam.networks.sam.attention import use_fused_bias_attention
 from bc_sam.networks.sam.resizing import patch_grid, resize_sam
 from bc_sam.networks.sam.safe_folder import load_sam_folder
 from bc_sam.networks.sam.segment_anything import read_torch_file, sam_from_original
-from bc_sam.utils.hub import download_snapshot, is_hub_id
+from bc_sam.utils.hub import SnapshotOptions, download_snapshot, is_hub_id
 from bc_sam.utils.torch_utils import seeded
 
 _FILES = ("config.json", "model*.safetensors", "model.safetensors.index.json")
@@ -20,12 +20,8 @@ def load_sam(
     source: str | Path,
     *,
     image_size: int = 224,
-    revision: str | None = None,
-    token: str | bool | None = None,
-    cache_dir: str | Path | None = None,
-    local_files_only: bool = False,
-    force_download: bool = False,
     seed: int = 0,
+    **options: Unpack[SnapshotOptions],
 ) -> SamModel:
     """Loads a `SamModel` and resizes it to `image_size`; every weight comes from the source or it is an error.
 
@@ -33,13 +29,9 @@ def load_sam(
         source: Hub id such as ``"facebook/sam-vit-base"``; a folder with ``config.json`` and
             ``model.safetensors``; a ``.pth`` checkpoint of the original `segment_anything`; or ``"tiny"`` for a new
             small model with random weights (a folder of that name is ``"./tiny"``).
-        image_size: Side of the square that the model shall see, pixels; a multiple of its patch size.
-        revision: Branch, tag or commit on the Hub.
-        token: Hub token; ``True`` takes the stored one.
-        cache_dir: Folder of the Hub's cache.
-        local_files_only: Do not ask the Hub, take what the cache holds.
-        force_download: Download again what the cache holds.
+        image_size: Side of the square that the model sees, pixels; a multiple of its patch size.
         seed: Seed of the random weights of ``"tiny"``; the global generators stay as they are.
+        **options: ``revision``, ``token`` and others for the Hub; see `bc_sam.utils.hub.SnapshotOptions`.
 
     Returns:
         The model in eval mode, float32.
@@ -65,30 +57,23 @@ def load_sam(
     elif not is_hub_id(source):
         raise WeightsError(f"There is no file or folder {source}. Give a path that exists, a Hub id, or 'tiny'.")
     else:
-        options: dict[str, Any] = {
-            "token": token,
-            "cache_dir": cache_dir,
-            "local_files_only": local_files_only,
-            "force_download": force_download,
-        }
-        return load_hub_sam(str(source), image_size=image_size, revision=revision, **options)
+        return load_hub_sam(str(source), image_size=image_size, **options)
     return resize_sam(sam, image_size)
 
 
-def load_hub_sam(repo_id: str, *, image_size: int = 224, revision: str | None = None, **options: Any) -> SamModel:
+def load_hub_sam(repo_id: str, *, image_size: int = 224, **options: Unpack[SnapshotOptions]) -> SamModel:
     """Loads a SAM from the Hub, also where a folder of the same name lies here; see `load_sam`.
 
     Args:
         repo_id: Hub id.
-        image_size: Side of the square that the model shall see, pixels.
-        revision: Branch, tag or commit.
-        **options: As for `bc_sam.utils.hub.download_snapshot`.
+        image_size: Side of the square that the model sees, pixels.
+        **options: See `bc_sam.utils.hub.SnapshotOptions`.
 
     Raises:
         HubError: If there is no such repository or revision, or the Hub cannot be reached.
         WeightsError: If it does not fill the model exactly.
     """
-    folder = download_snapshot(repo_id, _FILES, revision=revision, **options)
+    folder = download_snapshot(repo_id, _FILES, **options)
     sam = load_sam_folder(folder, repo_id)
     sam.config._commit_hash = folder.name  # where transformers keeps it, for a caller who pins the base
     return resize_sam(sam, image_size)

@@ -2,10 +2,11 @@
 
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader
 
 from bc_sam.classifiers.kinds import KINDS
 from bc_sam.space.views.pictures import jpeg_uri
+from bc_sam.utils.templates import html_templates
 
 
 def render(template: str, **values: Any) -> str:
@@ -43,13 +44,7 @@ def percent(share: float) -> str:
 
 
 def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("bc_sam.space", "assets"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = html_templates(PackageLoader("bc_sam.space", "assets"))
     environment.filters |= {"plain": plain, "percent": percent, "jpeg_uri": jpeg_uri}
     return environment
 

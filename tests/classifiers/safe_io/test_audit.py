@@ -176,23 +176,22 @@ class TestTrees:
 
 
 class TestBombs:
-    def audit_members(self, tmp_path, members, compression=zipfile.ZIP_DEFLATED, declared=None):
+    def audit_members(self, tmp_path, members, compression=zipfile.ZIP_DEFLATED, declared=None, **limits):
         with zipfile.ZipFile(tmp_path / "some.skops", "w", compression) as archive:
             for name, content in members.items():
                 archive.writestr(name, content)
             for member in archive.infolist():
                 member.file_size = declared or member.file_size
         with zipfile.ZipFile(tmp_path / "some.skops") as archive:
-            return audit(archive, KINDS["logistic"].types)
+            return audit(archive, KINDS["logistic"].types, **limits)
 
     def test_a_file_that_would_grow_to_gigabytes_is_refused_unread(self, tmp_path):
         with pytest.raises(UntrustedFileError, match=r"some\.skops would grow from .* Do not trust it"):
             self.audit_members(tmp_path, {"schema.json": b"{}"}, declared=2**40)
 
-    def test_a_file_larger_than_any_classifier_is_refused(self, tmp_path, monkeypatch):
-        monkeypatch.setattr("bc_sam.classifiers.safe_io.audit._MAX_BYTES", 10)
+    def test_a_file_larger_than_any_classifier_is_refused(self, tmp_path):
         with pytest.raises(UntrustedFileError, match=r"some\.skops is larger than any classifier"):
-            self.audit_members(tmp_path, {"schema.json": b"{}", "a.npy": bytes(20)})
+            self.audit_members(tmp_path, {"schema.json": b"{}", "a.npy": bytes(20)}, max_bytes=10)
 
     def test_a_schema_larger_than_any_is_refused_unparsed(self, tmp_path):
         with pytest.raises(UntrustedFileError, match="schema larger than any"):

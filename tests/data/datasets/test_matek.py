@@ -1,5 +1,7 @@
 """`load_matek19` on small archives in the real layout, and on the real images."""
 
+import csv
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ from PIL import Image
 from bc_sam.config.labels import LABELS
 from bc_sam.data import FEATURES, load_matek19
 from bc_sam.data.datasets.matek import MATEK19_CODES
-from bc_sam.data.images import read_image
+from bc_sam.data.images import find_images, read_image
 from bc_sam.errors import DataError
 
 
@@ -76,9 +78,14 @@ def test_other_files_of_the_archive_are_ignored(archive):
 
 def test_real_images(real_data):
     dataset = load_matek19(real_data / "matek19", masks=real_data / "masks" / "pairs.csv")
-    assert dataset.info.description == "matek19: 230 cells; left out: PMB 13."
-    assert set(names(dataset)) == set(LABELS)
-    assert sum(mask is not None for mask in dataset.data.column("mask").to_pylist()) == 144
+    codes = Counter(path.parent.name for path in find_images(real_data / "matek19"))
+    left_out = codes.pop("PMB")
+    assert dataset.info.description == f"matek19: {codes.total()} cells; left out: PMB {left_out}."
+    assert Counter(names(dataset)) == sum((Counter({MATEK19_CODES[code]: n}) for code, n in codes.items()), Counter())
+    with (real_data / "masks" / "pairs.csv").open() as file:
+        masked = [Path(row["image"]) for row in csv.DictReader(file) if row["image"].startswith("matek19/")]
+    expected = sum(MATEK19_CODES[path.parent.name] is not None for path in masked)
+    assert sum(mask is not None for mask in dataset.data.column("mask").to_pylist()) == expected > 0
     undecoded = dataset.cast_column("image", ImageFeature(decode=False))
     assert {read_image(image).mode for image in undecoded["image"][::20]} == {"RGB"}
 

@@ -234,6 +234,5 @@ class TestHub:
             "revision": "v1",
             "token": "secret",
             "cache_dir": "cache",
-            "local_files_only": False,
             "force_download": True,
         }
