@@ -20,7 +20,7 @@ from bc_sam.data.cells import require_labels
 from bc_sam.data.mask_quality import mask_problem
 from bc_sam.data.splits import assign_folds
 from bc_sam.errors import BCSamError, DataError
-from bc_sam.evaluation.comparison import Comparison
+from bc_sam.evaluation.bootstrap import Comparison
 from bc_sam.models.auto import load_model
 from bc_sam.models.bc_sam import BCSam
 from bc_sam.networks.autoencoder import CrossDomainAutoencoder

@@ -11,7 +11,7 @@ from bc_sam.classifiers.reference_latents import ReferenceLatents
 from bc_sam.config.arguments import AdaptationArguments
 from bc_sam.config.model import BCSamConfig
 from bc_sam.data.store import CellTable
-from bc_sam.evaluation.comparison import Comparison, compare
+from bc_sam.evaluation.bootstrap import Comparison, compare
 from bc_sam.evaluation.metrics import score
 from bc_sam.evaluation.results import ALL, Evaluation
 from bc_sam.models.bc_sam import BCSam
