@@ -108,9 +108,7 @@ def test_of_new_cells_alone_the_classifiers_know_only_their_classes(options, run
         assert {model.labels[i] for i in classifier.classes} == set(OURS.values())
 
 
-def test_restricted_to_the_labels_that_can_occur_it_predicts_no_others(
-    options, run_bc_sam, hospital, tmp_path, capsys
-):
+def test_restricted_to_labels_that_can_occur_it_predicts_no_others(options, run_bc_sam, hospital, tmp_path, capsys):
     assert run_bc_sam(*options, "--out", tmp_path / "run", "--labels", ",".join(OURS.values())) == 0
     assert "restrict it to these" not in capsys.readouterr().out
     model = BCSam.from_pretrained(tmp_path / "run")
