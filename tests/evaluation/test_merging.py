@@ -1,5 +1,7 @@
 """Kinds of cells that one side of a test does not tell apart count as one."""
 
+from typing import ClassVar
+
 import numpy as np
 import pytest
 
@@ -42,7 +44,7 @@ def test_merging_keeps_the_sum_of_probabilities():
 
 
 class TestScore:
-    IDENTITY = {"classifier": "rf", "source": "others", "target": "south", "fold": 0, "n_train": 9}
+    IDENTITY: ClassVar = {"classifier": "rf", "source": "others", "target": "south", "fold": 0, "n_train": 9}
 
     @staticmethod
     def probabilities(**shares):

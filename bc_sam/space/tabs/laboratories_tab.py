@@ -34,15 +34,13 @@ def render_laboratories(loaded: LoadedModel, view: CellView | None = None, slide
     """Returns the map with a visitor's cells, and the table, as HTML."""
     own = [*_own_cells(view, slide)]
     evaluation = loaded.model.evaluation
-    measured = evaluation is not None and bool(evaluation.pairs)
+    measured = evaluation if evaluation is not None and evaluation.pairs else None
     return render(
         "laboratories.html",
         **_maps(loaded, own[:_OWN]),
         more=max(0, len(own) - _OWN),
-        tables=[cross_domain_table(evaluation, metric) for metric in shown_metrics(evaluation)]
-        if evaluation and measured
-        else [],
-        notes=footnotes(evaluation) if evaluation and measured else [],
+        tables=[cross_domain_table(measured, metric) for metric in shown_metrics(measured)] if measured else [],
+        notes=footnotes(measured) if measured else [],
     )
 
 
