@@ -84,7 +84,8 @@ def run_all(
         own = folder / re.sub(r"\W+", "-", name)
         shared = str(folder / "work")
         experiment = Experiment.create(own, replace(config, shared=shared, arguments=arguments))
-        for fold in range(arguments.folds if all_folds else 1):
+        every = all_folds or arguments.protocol == "leave-one-out"
+        for fold in range(experiment.n_folds if every else 1):
             experiment.run_fold(fold)
         evaluations[name] = experiment.evaluation()
         if experiment.accelerator.is_main_process:
