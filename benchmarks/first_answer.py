@@ -1,9 +1,10 @@
-"""From the shell to the first label: python benchmarks/first_answer.py MODEL CELL."""
+"""Time from the shell to the first label: python benchmarks/first_answer.py MODEL CELL."""
 
 import argparse
 import os
 import subprocess
 import sys
+from functools import partial
 
 from timing import alternate, machine, print_table, spread
 
@@ -12,7 +13,7 @@ IMPORT = "import bc_sam"
 
 
 def main() -> None:
-    """Starts each command several times, in turn, and prints a table of the seconds to its first line, or its end."""
+    """Runs each command several times, interleaved, and prints a table of the seconds to its first line or exit."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model")
     parser.add_argument("cell")
@@ -24,15 +25,14 @@ def main() -> None:
         "import bc_sam": [sys.executable, "-c", IMPORT],
         "bc-sam predict CELL --model MODEL": predict,
     }
-    ways = {name: lambda command=command: start(command) for name, command in commands.items()}
-    seconds = alternate(ways, options.rounds)
+    seconds = alternate({name: partial(start, command) for name, command in commands.items()}, options.rounds)
     print(machine())
     print_table(("command", "seconds, median (range)"), ((name, spread(v, 1, 2)) for name, v in seconds.items()))
 
 
 def start(command: list[str]) -> None:
-    """Runs a command until it has printed its first line, or to its end where it prints nothing."""
-    unbuffered = os.environ | {"PYTHONUNBUFFERED": "1"}  # as in a terminal, where each line appears at once
+    """Runs a command until it prints its first line, or until it exits if it prints nothing."""
+    unbuffered = os.environ | {"PYTHONUNBUFFERED": "1"}  # as in a terminal, which is line-buffered
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=unbuffered) as process:
         if process.stdout and process.stdout.readline():
             process.kill()
