@@ -43,7 +43,7 @@ def new_network(
         WeightsError: If a backbone is not found, or its tensors do not match.
 
     Example:
-        >>> from bc_sam.config.network import network_arguments
+        >>> from bc_sam.config.presets import network_arguments
         >>> config, network = new_network("resnet", network_arguments("resnet", "tiny"), (0, 3))
         >>> network.head.out_features
         2
