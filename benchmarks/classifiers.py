@@ -1,4 +1,4 @@
-"""Fitting every classifier on 17,000 latents, and predicting: python benchmarks/classifiers.py."""
+"""Time to fit every classifier on 17,000 embeddings, and to predict: python benchmarks/classifiers.py."""
 
 import argparse
 import time
@@ -12,31 +12,31 @@ from bc_sam.config.labels import LABELS
 
 
 def main() -> None:
-    """Times all classifiers on made-up latents and prints a table."""
+    """Times all classifiers on synthetic embeddings and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cells", type=int, default=17_000)
     parser.add_argument("--predict", type=int, default=1_000_000)
     options = parser.parse_args()
-    latents, labels = draw(options.cells, seed=0)
-    unseen, _ = draw(options.predict, seed=1)
+    latents, labels = sample(options.cells, seed=0)
+    test_latents, _ = sample(options.predict, seed=1)
     rows = []
     for name in KINDS:
         start = time.perf_counter()
         classifier = LatentClassifier.fit(name, latents, labels, len(LABELS))
         fitted = time.perf_counter()
-        classifier.predict_proba(unseen)
+        classifier.predict_proba(test_latents)
         rows.append((name, f"{fitted - start:.1f}", f"{time.perf_counter() - fitted:.1f}"))
-    print(f"{machine()}")
-    cells = f"fitting {options.cells:,} cells, s", f"predicting {options.predict:,} cells, s"
-    print_table(("classifier", *cells), rows)
+    print(machine())
+    columns = f"fit, {options.cells:,} cells, s", f"predict, {options.predict:,} cells, s"
+    print_table(("classifier", *columns), rows)
 
 
-def draw(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Latents (n, 50), not negative, of 13 classes that overlap, and their labels."""
-    random = np.random.default_rng(seed)
-    labels = random.integers(0, len(LABELS), n)
+def sample(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Returns non-negative latents (n, 50) of 13 overlapping classes, and their labels."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, len(LABELS), n)
     centres = np.random.default_rng(7).standard_normal((len(LABELS), 50))
-    noise = random.standard_normal((n, 50))
+    noise = rng.standard_normal((n, 50))
     return np.maximum(centres[labels] + 1.5 * noise, 0).astype(np.float32), labels
 
 

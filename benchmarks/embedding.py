@@ -1,14 +1,14 @@
-"""From image files to latents on disk, in several ways: python benchmarks/embedding.py [CELLS].
+"""Time from image files to embeddings on disk: python benchmarks/embedding.py [CELLS].
 
-- original: one image at a time, float32, the library's eager attention, LoRA beside the weights;
+- original: batch size 1, float32, transformers' eager attention, LoRA unmerged;
 - bc_sam: `BCSam.embed`;
-- bc_sam, compiled: the same after `BCSam.compile`, as jobs of many thousand images have it;
-- bc_sam, of decoded images: the same as `BCSam.embed`, of pixels that are in memory;
-- reading alone: files to pixels and nothing else, which `BCSam.embed` does beside the encoder;
-- products alone: the encoder's matrix products and nothing else, on numbers in memory, in bc_sam's number format.
+- bc_sam, compiled: the same after `BCSam.compile`, as in jobs of many thousand images;
+- bc_sam, from decoded images: as `BCSam.embed`, from pixels in memory;
+- reading only: decoding of the files, which `BCSam.embed` overlaps with the encoder;
+- matrix products only: the encoder's matrix products on tensors in memory, in bc_sam's dtype.
 
-CELLS is a folder of images; by default 64 rendered cells, half of them JPEG, half TIFF. Give the peak of your device,
-from its data sheet, to see what share of it is used.
+CELLS is a folder of images; by default 64 rendered cells, half JPEG, half TIFF. Pass the peak of your device, from its
+data sheet, to get its utilization.
 """
 
 import argparse
@@ -33,14 +33,14 @@ from bc_sam.networks.sam.encoding import encode, normalise
 
 
 def main() -> None:
-    """Times the ways and prints a table."""
+    """Times the variants and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("cells", nargs="?", type=Path, help="folder of images; rendered ones by default")
     parser.add_argument("--base", choices=("vit-b", "tiny"), default="vit-b", help="with random weights")
     parser.add_argument("--images", type=int, default=64)
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--peak", type=float, help="peak of the device in this number format, TFLOP/s")
+    parser.add_argument("--peak", type=float, help="peak of the device at this precision, TFLOP/s")
     options = parser.parse_args()
     model, compiled, plain = (random_model(options.base, precision) for precision in ("auto", "auto", "no"))
     size = options.batch_size or default_batch_size(model.device)
@@ -49,84 +49,84 @@ def main() -> None:
         files = choose_files(options.cells or write_cells(Path(folder, "cells"), options.images), options.images)
         out = Path(folder, "latents.npy")
         batches = [batch.pixels for batch in decoded_batches(files, 224, size)]
-        ways = {
+        variants = {
             "original": lambda: np.save(out, embed_as_original(plain, files)),
             "bc_sam": lambda: np.save(out, model.embed(files, batch_size=size)),
             "bc_sam, compiled": lambda: np.save(out, compiled.embed(files, batch_size=size)),
-            "bc_sam, of decoded images": lambda: np.save(out, embed_decoded(model, batches)),
-            "reading alone": lambda: read_alone(files, size),
-            "products alone": lambda: multiply_alone(model, len(files), size),
+            "bc_sam, from decoded images": lambda: np.save(out, embed_decoded(model, batches)),
+            "reading only": lambda: read_only(files, size),
+            "matrix products only": lambda: multiply_only(model, len(files), size),
         }
-        seconds = alternate(ways, options.rounds)
-    kinds = ", ".join(sorted({file.suffix for file in files}))
+        seconds = alternate(variants, options.rounds)
+    suffixes = ", ".join(sorted({file.suffix for file in files}))
     dtype = next(model.sam.vision_encoder.parameters()).dtype
     encoder = count_tflops(lambda: encode_pixels(model.sam, model.config, np.zeros((1, 224, 224, 3), np.uint8)))
-    work = dict.fromkeys(ways, encoder)
-    work |= {"reading alone": 0.0, "products alone": count_tflops(lambda: multiply_alone(model, 1, 1))}
+    tflop = dict.fromkeys(variants, encoder)
+    tflop |= {"reading only": 0.0, "matrix products only": count_tflops(lambda: multiply_only(model, 1, 1))}
     print(
-        f"{len(files)} files ({kinds}), base {options.base}, batches of {size}, {dtype}, {1000 * encoder:.1f} GFLOP "
-        f"an image. {machine()}"
+        f"{len(files)} files ({suffixes}), base {options.base}, batch size {size}, {dtype}, {1000 * encoder:.1f} "
+        f"GFLOP per image. {machine()}"
     )
     rates = {name: len(files) / statistics.median(values) for name, values in seconds.items()}
     print_table(
         (
-            "way",
-            "ms an image, median (range)",
-            "images a second",
+            "",
+            "ms per image, median (range)",
+            "images per second",
             "TFLOP/s",
             *(["of the peak"] if options.peak else []),
-            "times as fast as the original",
-            "of the products'",
+            "speed-up",
+            "relative to the matrix products",
         ),
         (
             (
                 name,
                 spread(values, len(files) / 1000),
                 f"{rates[name]:.1f}",
-                *encoding_rate(rates[name] * work[name], options.peak),
+                *rate_columns(rates[name] * tflop[name], options.peak),
                 ratio(seconds["original"], values),
-                ratio(values, seconds["products alone"]),
+                ratio(values, seconds["matrix products only"]),
             )
             for name, values in seconds.items()
         ),
     )
 
 
-def encoding_rate(rate: float, peak: float | None) -> list[str]:
-    """The columns of TFLOP/s, and of their share of the peak where that is known; empty for what computes nothing."""
-    known = [f"{rate:.2f}", *([f"{rate / peak:.0%}"] if peak else [])]
-    return known if rate else [""] * len(known)
+def rate_columns(rate: float, peak: float | None) -> list[str]:
+    """Returns the columns for TFLOP/s and, if the peak is given, utilization; empty if nothing is computed."""
+    columns = [f"{rate:.2f}", *([f"{rate / peak:.0%}"] if peak else [])]
+    return columns if rate else [""] * len(columns)
 
 
 def count_tflops(compute: Callable[[], object]) -> float:
-    """Operations of some work, as PyTorch counts them, in millions of millions."""
+    """Returns the number of floating-point operations of a call, as counted by PyTorch, in TFLOP."""
     with FlopCounterMode(display=False) as counter:
         compute()
     return counter.get_total_flops() / 1e12
 
 
 def write_cells(folder: Path, n: int) -> Path:
-    """Writes rendered cells, as JPEG and as TIFF with an alpha channel in turn, 400 pixels wide."""
+    """Writes rendered cells of 400 px, alternating JPEG and TIFF with an alpha channel."""
     folder.mkdir()
     cells = load_rendered("munich", cells_per_class=-(-n // 13))
-    for number, image in enumerate(cells["image"][:n]):
+    for index, image in enumerate(cells["image"][:n]):
         larger = image.resize((400, 400))
-        if number % 2:
-            larger.save(folder / f"{number}.jpg", quality=95)
+        if index % 2:
+            larger.save(folder / f"{index}.jpg", quality=95)
         else:
-            larger.convert("RGBA").save(folder / f"{number}.tiff")
+            larger.convert("RGBA").save(folder / f"{index}.tiff")
     return folder
 
 
 def choose_files(folder: Path, n: int) -> list[Path]:
-    """Picks images evenly from a folder."""
+    """Returns at most n evenly spaced images of a folder."""
     files = find_images(folder)
     return [files[i] for i in np.linspace(0, len(files) - 1, min(n, len(files))).astype(int)]
 
 
 @torch.inference_mode()
 def embed_as_original(model: BCSam, files: Sequence[Path]) -> np.ndarray:
-    """One image at a time through the adapter as it was trained."""
+    """Embeds one image at a time with the unmerged adapter."""
     sam = with_library_attention(model.adapter, eager=True).to(model.device)
     latents = []
     for file in files:
@@ -138,19 +138,19 @@ def embed_as_original(model: BCSam, files: Sequence[Path]) -> np.ndarray:
 
 
 def embed_decoded(model: BCSam, batches: Sequence[np.ndarray]) -> np.ndarray:
-    """Embeddings of pixels (B, 224, 224, 3) uint8."""
+    """Embeds batches of pixels (B, 224, 224, 3) uint8."""
     return np.concatenate([model.observe(pixels, Parts.EMBEDDINGS).embeddings for pixels in batches])
 
 
-def read_alone(files: Sequence[Path], batch_size: int) -> None:
+def read_only(files: Sequence[Path], batch_size: int) -> None:
     """Decodes the files as `BCSam.embed` does."""
     for _ in decoded_batches(files, 224, batch_size):
         pass
 
 
 @torch.inference_mode()
-def multiply_alone(model: BCSam, n: int, batch_size: int) -> None:
-    """The matrix products of the encoder's blocks for n images, from and to memory that is there already."""
+def multiply_only(model: BCSam, n: int, batch_size: int) -> None:
+    """Computes the matrix products of the encoder's blocks for n images, on preallocated inputs."""
     blocks = model.sam.vision_encoder.layers
     weight = blocks[0].mlp.lin1.weight
     width, heads, tokens = weight.shape[1], blocks[0].attn.num_attention_heads, 196

@@ -39,8 +39,8 @@ def main() -> None:
 
 
 def start(command: list[str]) -> None:
-    """Runs a command until it has printed its first line, or to its end where it prints nothing."""
-    unbuffered = os.environ | {"PYTHONUNBUFFERED": "1"}  # as in a terminal, where each line appears at once
+    """Runs a command until it prints its first line, or until it exits if it prints nothing."""
+    unbuffered = os.environ | {"PYTHONUNBUFFERED": "1"}  # as in a terminal, which is line-buffered
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, env=unbuffered) as process:
         if process.stdout and process.stdout.readline():
             process.kill()

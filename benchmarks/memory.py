@@ -1,8 +1,7 @@
 """Peak memory of each step for few and for many cells: python benchmarks/memory.py.
 
-Renders cells of two laboratories, makes as many files of them as asked for, each with other pixels, and takes every
-step in a process of its own: reading and features, the autoencoder's training, prediction from files. The base is
-`tiny`.
+Renders cells, writes the requested number of distinct image files, and runs every step in its own process: decoding,
+features, training of the autoencoder, embedding of files. The base is `tiny`.
 """
 
 import argparse
@@ -33,15 +32,15 @@ from bc_sam.training.steps.train_autoencoder import AutoencoderStep
 
 
 def main() -> None:
-    """Takes the steps and prints a table."""
+    """Runs the steps and prints a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, nargs="+", default=[1_000, 20_000])
     options = parser.parse_args()
     steps: dict[str, Callable[[Path], None]] = {
-        "decode": decode,
+        "decoding": decode,
         "features": extract,
         "stage 2, one epoch": train,
-        "predict from files": predict,
+        "embedding of files": embed,
     }
     peaks: dict[str, list[str]] = {name: [] for name in steps}
     with tempfile.TemporaryDirectory() as folder:
@@ -52,35 +51,35 @@ def main() -> None:
                 with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as pool:
                     mib, seconds = pool.submit(measure, step, work).result()
                 peaks[name].append(f"{mib:.0f} ({1000 * seconds / n:.1f})")
-    print(f"Peak memory of the process in MiB (ms a cell). {machine()}")
-    print_table(("step", *(f"{n:,} cells" for n in options.cells)), ((name, *found) for name, found in peaks.items()))
+    print(f"Peak memory of the process in MiB (ms per cell). {machine()}")
+    print_table(("step", *(f"{n:,} cells" for n in options.cells)), ((name, *texts) for name, texts in peaks.items()))
 
 
 def measure(step: Callable[[Path], None], work: Path) -> tuple[float, float]:
-    """Peak memory, MiB, with pages of files that are mapped; and seconds."""
+    """Returns the peak memory in MiB, including memory-mapped pages, and the seconds."""
     start = time.perf_counter()
     step(work)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10, time.perf_counter() - start
 
 
 def write_cells(folder: Path, n: int) -> None:
-    """Writes n JPEG files of a few rendered cells, each shifted by another number of pixels."""
-    drawn = [(LABELS[c["label"]], np.asarray(c["image"])) for c in load_rendered("munich", cells_per_class=4)]
-    for number in range(n):
-        label, pixels = drawn[number % len(drawn)]
-        path = folder / label / f"{number}.jpg"
+    """Writes n distinct JPEG files: a few rendered cells, each shifted by a different offset."""
+    rendered = [(LABELS[c["label"]], np.asarray(c["image"])) for c in load_rendered("munich", cells_per_class=4)]
+    for index in range(n):
+        label, pixels = rendered[index % len(rendered)]
+        path = folder / label / f"{index}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
-        down, right = divmod(number // len(drawn), 30)
+        down, right = divmod(index // len(rendered), 30)
         Image.fromarray(np.roll(pixels, (down, right), axis=(0, 1))).save(path, quality=92)
 
 
 def decode(work: Path) -> None:
-    """Every file to pixels on disk."""
+    """Decodes every file to pixels on disk."""
     store_cells([load_folder(work / "cells", domain="cells")], work / "store")
 
 
 def extract(work: Path) -> None:
-    """Every cell to its features on disk."""
+    """Computes the features of every cell on disk."""
     accelerator, precision = start_accelerator(TrainingArguments(), work)
     sam = inference_sam(random_sam("tiny"), accelerator.device, precision)
     extract_features(
@@ -99,8 +98,8 @@ def train(work: Path) -> None:
     fit_step(step, replace(arguments, epochs=1).schedule(), accelerator, seed)
 
 
-def predict(work: Path) -> None:
-    """Latents of every file."""
+def embed(work: Path) -> None:
+    """Embeds every file."""
     model = random_model("tiny", "auto")
     files = sorted((work / "cells").rglob("*.jpg"))
     model.embed(files)

@@ -1,4 +1,4 @@
-"""Whole models with random weights, which are as fast as trained ones."""
+"""Complete models with random weights, which are as fast as trained ones."""
 
 import numpy as np
 import torch
@@ -15,12 +15,12 @@ from bc_sam.networks.throughput import vit_b
 
 
 def random_sam(base: str) -> SamModel:
-    """Returns ``"vit-b"`` or ``"tiny"`` at 224 px."""
+    """Returns the SAM ``"vit-b"`` or ``"tiny"`` at 224 px."""
     return vit_b() if base == "vit-b" else load_sam("tiny")
 
 
 def random_model(base: str, precision: Precision) -> BCSam:
-    """Returns a model without classifiers, whose LoRA is not zero."""
+    """Returns a model without classifiers and with a non-zero LoRA."""
     sam = random_sam(base)
     config = BCSamConfig(feature_channels=feature_shape(sam)[0])
     adapter = add_lora(sam)
@@ -34,12 +34,12 @@ def random_model(base: str, precision: Precision) -> BCSam:
 
 
 def with_library_attention(sam: torch.nn.Module, *, eager: bool) -> torch.nn.Module:
-    """Lets the encoder of a SAM, plain or with LoRA, attend as the library does, in place."""
+    """Switches the encoder of a SAM, with or without LoRA, to transformers' attention, in place."""
     for block in sam.vision_encoder.layers:
         block.attn.__class__ = SamVisionAttention if eager else SamVisionSdpaAttention
     return sam
 
 
 def random_pixels(n: int, seed: int = 0) -> np.ndarray:
-    """Returns (n, 224, 224, 3) uint8."""
+    """Returns random images (n, 224, 224, 3) uint8."""
     return np.random.default_rng(seed).integers(0, 256, (n, 224, 224, 3), np.uint8)

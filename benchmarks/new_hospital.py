@@ -1,7 +1,7 @@
-"""How many labels a new hospital needs: python benchmarks/new_hospital.py MODEL NAME=DIR [options].
+"""Accuracy in a new laboratory by number of labels: python benchmarks/new_hospital.py MODEL NAME=DIR [options].
 
-Adapts a model once for each seed, each time with other slides held out, and fits the classifiers with no labels, with
-5, 10 and 20 of each class, and with all. Prints balanced accuracy on the held-out slides.
+Adapts a model once per seed, each time with other slides held out, and fits the classifiers without labels, with 5, 10
+and 20 labels per class, and with all. Prints the balanced accuracy on the held-out slides.
 """
 
 import argparse
@@ -20,27 +20,27 @@ LEARN_FROM = ("both", "new")
 
 
 def main() -> None:
-    """Runs the adaptations and prints a Markdown table for each way of fitting."""
+    """Runs the adaptations and prints a Markdown table per training set of the classifiers."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", help="model folder or Hub id")
     parser.add_argument("data", help="NAME=SOURCE, as for bc-sam adapt")
-    parser.add_argument("--group-pattern", help="regular expression for the slide in a file's name")
+    parser.add_argument("--group-pattern", help="regular expression that extracts the slide from a file name")
     parser.add_argument("--map", action="append", default=[], metavar="FOLDER=CLASS")
-    parser.add_argument("--labels", default="", help="labels that can occur there, separated by commas")
+    parser.add_argument("--labels", default="", help="labels that can occur there, comma-separated")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("runs/new_hospital"))
     options = parser.parse_args()
     scores: dict[tuple[str, str, str], list[float]] = {}
     for seed in range(options.seeds):
-        for *place, value in measure(options, seed):
-            scores.setdefault(tuple(place), []).append(value)
+        for *key, value in measure(options, seed):
+            scores.setdefault(tuple(key), []).append(value)
     for learn_from in LEARN_FROM:
         print(f"\nClassifiers fitted on {learn_from}: balanced accuracy, %, {options.seeds} seeds\n")
-        print_table({tuple(place): values for (kind, *place), values in scores.items() if kind == learn_from})
+        print_table({tuple(key): values for (source, *key), values in scores.items() if source == learn_from})
 
 
 def measure(options: argparse.Namespace, seed: int) -> Iterator[tuple[str, str, str, float]]:
-    """Way of fitting, classifier, column and balanced accuracy, of one adaptation."""
+    """Yields the training set, classifier, column and balanced accuracy of one adaptation."""
     arguments = AdaptationArguments(allowed_labels=tuple(options.labels.split(",")) if options.labels else ())
     config = AdaptationConfig(
         model=options.model,
@@ -51,18 +51,18 @@ def measure(options: argparse.Namespace, seed: int) -> Iterator[tuple[str, str, 
     )
     adaptation = Adaptation.create(options.out / f"seed-{seed}", config)
     adaptation.run()
-    for learn_from, most in itertools.product(LEARN_FROM, LABELS_PER_CLASS):
-        refitted = replace(config.arguments, labels_per_class=most, learn_from=learn_from)
-        column = "no labels" if most == 0 else "all" if most is None else f"{most} a class"
+    for learn_from, n_labels in itertools.product(LEARN_FROM, LABELS_PER_CLASS):
+        refitted = replace(config.arguments, labels_per_class=n_labels, learn_from=learn_from)
+        column = "no labels" if n_labels == 0 else "all" if n_labels is None else f"{n_labels} per class"
         for comparison in adaptation.compare(refitted):
             yield learn_from, comparison.classifier, column, comparison.after.value
-            if most == 0:
+            if n_labels == 0:
                 yield learn_from, comparison.classifier, "before", comparison.before.value
 
 
 def print_table(scores: dict[tuple[str, ...], list[float]]) -> None:
     """Prints mean and standard deviation over the seeds."""
-    columns = ["before", "no labels", "5 a class", "10 a class", "20 a class", "all"]
+    columns = ["before", "no labels", "5 per class", "10 per class", "20 per class", "all"]
     print("| classifier | " + " | ".join(columns) + " |")
     print("|:--|" + "--:|" * len(columns))
     for classifier in dict.fromkeys(name for name, _ in scores):

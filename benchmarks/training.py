@@ -1,7 +1,7 @@
-"""Steps of stages 1 and 2, ours beside the straightforward way: python benchmarks/training.py.
+"""Training steps of stages 1 and 2, compared with a plain implementation: python benchmarks/training.py.
 
-Straightforward is what one writes first: float32; in stage 1 the library's eager attention; in stage 2 the framework's
-transposed convolutions, a depthwise convolution for SSIM, and targets cut out anew in each step.
+The plain implementation uses float32; in stage 1 transformers' eager attention; in stage 2 PyTorch's transposed
+convolutions, a depthwise convolution for SSIM, and targets that are cropped again in each step.
 """
 
 import argparse
@@ -29,7 +29,7 @@ from bc_sam.training.steps.losses import autoencoder_loss, linear_mmd, segmentat
 from bc_sam.training.steps.train_segmentation import CellSegmenter
 from bc_sam.utils.malloc import reuse_freed_memory
 
-#: The optimizer of a model, and what computes the loss of a step.
+#: The optimizer of a model, and a function that computes the loss of a step.
 Step = tuple[torch.optim.Optimizer, Callable[[], torch.Tensor]]
 _step: Step
 
@@ -39,8 +39,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--base", choices=("vit-b", "tiny"), default="vit-b", help="with random weights")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--masks", type=int, default=32, help="images in a step of stage 1")
-    parser.add_argument("--cells", type=int, default=128, help="cells in a step of stage 2")
+    parser.add_argument("--masks", type=int, default=32, help="batch size of stage 1")
+    parser.add_argument("--cells", type=int, default=128, help="batch size of stage 2")
     options = parser.parse_args()
     rows: list[tuple[str, ...]] = []
     for stage, prepare, n in (
@@ -48,30 +48,30 @@ def main() -> None:
         ("2: autoencoder", autoencoder_step, options.cells),
     ):
         rows += time_stage(stage, prepare, options.base, n, options.rounds)
-    print(f"Base {options.base}; {options.masks} images and {options.cells} cells a step. {machine()}")
-    print_table(("step", "ms a cell, median (range)", "times as fast", "losses, step by step", "peak, MiB"), rows)
+    print(f"Base {options.base}; {options.masks} images and {options.cells} cells per step. {machine()}")
+    print_table(("step", "ms per cell, median (range)", "speed-up", "losses by step", "peak memory, MiB"), rows)
 
 
 def time_stage(stage: str, prepare: Callable[..., Step], base: str, n: int, rounds: int) -> list[tuple[str, ...]]:
-    """Takes steps of both ways in turn, each in a process of its own, since memory is handled differently in each."""
+    """Interleaves steps of both implementations, each in its own process, since they manage memory differently."""
     context = multiprocessing.get_context("spawn")
     with ExitStack() as stack:
         pools = {
             name: stack.enter_context(ProcessPoolExecutor(1, context, start_process, (prepare, base, n, plain)))
-            for name, plain in (("straightforward", True), ("bc_sam", False))
+            for name, plain in (("plain", True), ("bc_sam", False))
         }
         losses: dict[str, list[float]] = {name: [] for name in pools}
 
-        def take(name: str) -> None:
-            losses[name].append(pools[name].submit(take_step).result())
+        def run(name: str) -> None:
+            losses[name].append(pools[name].submit(run_step).result())
 
-        seconds = alternate({name: partial(take, name) for name in pools}, rounds)
+        seconds = alternate({name: partial(run, name) for name in pools}, rounds)
         peaks = {name: pool.submit(peak_memory).result() for name, pool in pools.items()}
     return [
         (
             f"{stage}, {name}",
             spread(seconds[name], n / 1000),
-            ratio(seconds["straightforward"], seconds[name]),
+            ratio(seconds["plain"], seconds[name]),
             " ".join(f"{loss:.4f}" for loss in losses[name]),
             f"{peaks[name]:,.0f}",
         )
@@ -80,15 +80,15 @@ def time_stage(stage: str, prepare: Callable[..., Step], base: str, n: int, roun
 
 
 def start_process(prepare: Callable[..., Step], base: str, n: int, plain: bool) -> None:
-    """Makes the step that this process takes whenever it is asked to."""
+    """Prepares the step that this process runs."""
     global _step
     if not plain and not torch.cuda.is_available():
-        reuse_freed_memory(large_blocks=True)  # as Accelerate's start in bc_sam does
+        reuse_freed_memory(large_blocks=True)  # as in bc_sam's start_accelerator
     _step = prepare(base, n, plain)
 
 
-def take_step() -> float:
-    """Takes a step and returns its loss."""
+def run_step() -> float:
+    """Runs a training step and returns its loss."""
     optimizer, loss_of = _step
     loss = loss_of()
     loss.backward()
@@ -98,19 +98,19 @@ def take_step() -> float:
 
 
 def peak_memory() -> float:
-    """Peak of this process, MiB."""
+    """Returns the peak memory of this process in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
 
 def in_half(model: nn.Module, device: torch.device) -> nn.Module:
-    """Lets a model compute in half precision where the device is good at it, as Accelerate does."""
+    """Enables autocast to half precision where the device is fast at it, as Accelerate does."""
     half = dtype_of("auto", device)
     model.forward = torch.autocast(device.type, dtype=half, enabled=half != torch.float32)(model.forward)
     return model
 
 
 def segmentation_step(base: str, n: int, plain: bool) -> Step:
-    """A step of stage 1; the weights and images are always the same."""
+    """Returns a step of stage 1 with fixed weights and images."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     images = torch.randn(n, 3, 224, 224, generator=torch.Generator().manual_seed(0)).to(device)
     masks = (torch.rand(n, 56, 56, generator=torch.Generator().manual_seed(0)) > 0.5).float().to(device)
@@ -125,7 +125,7 @@ def segmentation_step(base: str, n: int, plain: bool) -> Step:
 
 
 def autoencoder_step(base: str, n: int, plain: bool) -> Step:
-    """A step of stage 2; the weights, features and cells are always the same."""
+    """Returns a step of stage 2 with fixed weights, features and cells."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     shape = feature_shape(random_sam(base))
     maps = torch.randn(n, *shape, generator=torch.Generator().manual_seed(0)).to(device)
@@ -148,17 +148,17 @@ def autoencoder_step(base: str, n: int, plain: bool) -> Step:
         in_half(model.to(memory_format=torch.channels_last), device)
 
     def loss() -> torch.Tensor:
-        wanted = targets() if plain else stored
-        latents, cells = (part.float() for part in model(maps))
+        target = targets() if plain else stored
+        latents, cells = (output.float() for output in model(maps))
         if plain:
-            return 1 - depthwise_ssim(cells, wanted) + 5 * linear_mmd(latents, domains)
-        return autoencoder_loss(cells, wanted, latents, domains)
+            return 1 - depthwise_ssim(cells, target) + 5 * linear_mmd(latents, domains)
+        return autoencoder_loss(cells, target, latents, domains)
 
     return optimizer, loss
 
 
 def depthwise_ssim(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    """SSIM as its usual implementations compute it."""
+    """Returns SSIM computed with depthwise convolutions, as in common implementations."""
     offsets = torch.arange(11, device=a.device) - 5
     line = torch.exp(-(offsets**2) / (2 * 1.5**2))
     line = line / line.sum()
@@ -171,8 +171,8 @@ def depthwise_ssim(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     var_a, var_b = blur(a * a) - mean_a**2, blur(b * b) - mean_b**2
     cov = blur(a * b) - mean_a * mean_b
     c1, c2 = 0.01**2, 0.03**2
-    similar = ((2 * mean_a * mean_b + c1) * (2 * cov + c2)) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
-    return similar.mean()
+    ssim = ((2 * mean_a * mean_b + c1) * (2 * cov + c2)) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
+    return ssim.mean()
 
 
 if __name__ == "__main__":

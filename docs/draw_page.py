@@ -1,4 +1,4 @@
-"""Takes the screenshot of the page in new_hospital.md, of rendered cells: python docs/draw_page.py MODEL."""
+"""Takes the screenshot of the page with rendered cells in new_hospital.md: python docs/draw_page.py MODEL."""
 
 import io
 import shutil
@@ -19,7 +19,7 @@ HERE = Path(__file__).parent
 
 
 def main(source: str) -> None:
-    """Serves the page, drops cells on it as a visitor would, and keeps what is seen."""
+    """Serves the page, uploads cells as a visitor would, and saves a screenshot."""
     settings = PageSettings()
     with tempfile.TemporaryDirectory() as cells, UploadFolder(600), sync_playwright() as driver:
         write_rendered(Path(cells) / "new", ("munich", "tehran"), cells_per_class=4, seed=5)
@@ -34,17 +34,17 @@ def main(source: str) -> None:
             sorted(path for path in (Path(cells) / "new").rglob("*.png") if "masks" not in path.parts)
         )
         page.locator("#cells tbody tr").first.wait_for()
-        keep(page, "page_slide.jpg", 1200)
+        save_screenshot(page, "page_slide.jpg", 1200)
         browser.close()
         served.close()
 
 
-def keep(page: Page, name: str, height: int) -> None:
-    """Takes the upper part of the page, as JPEG so that the file is small."""
+def save_screenshot(page: Page, name: str, height: int) -> None:
+    """Saves the top of the page, as JPEG to keep the file small."""
     page.wait_for_timeout(800)
-    with Image.open(io.BytesIO(page.screenshot(full_page=True))) as picture:
-        upper = picture.convert("RGB").crop((0, 0, picture.width, min(height, picture.height)))
-    upper.save(HERE / name, quality=80, optimize=True)
+    with Image.open(io.BytesIO(page.screenshot(full_page=True))) as image:
+        top = image.convert("RGB").crop((0, 0, image.width, min(height, image.height)))
+    top.save(HERE / name, quality=80, optimize=True)
 
 
 if __name__ == "__main__":

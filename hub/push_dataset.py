@@ -17,14 +17,14 @@ CARDS = Path(__file__).parent
 
 
 def main() -> None:
-    """Reads the arguments, writes the repository, and pushes it unless told not to."""
+    """Writes the repository and pushes it, unless it is a dry run."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("name", choices=DATASETS, help="which data set")
-    parser.add_argument("source", type=Path, help="its folder, or the zip as downloaded")
-    parser.add_argument("repo_id", help="OWNER/NAME on the Hub; made if it does not exist")
+    parser.add_argument("source", type=Path, help="folder of the data set, or the downloaded zip")
+    parser.add_argument("repo_id", help="OWNER/NAME on the Hub; created if it does not exist")
     parser.add_argument("--private", action="store_true", help="make a new repository private")
     parser.add_argument("--revision", help="branch to push to")
-    parser.add_argument("--create-pr", action="store_true", help="propose it as a pull request")
+    parser.add_argument("--create-pr", action="store_true", help="open a pull request")
     parser.add_argument("--dry-run", type=Path, metavar="DIR", help="only write the repository into this new folder")
     options = parser.parse_args()
     load, codes = DATASETS[options.name]

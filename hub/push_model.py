@@ -1,4 +1,4 @@
-"""Publishes a model and shows that it arrived whole: python hub/push_model.py runs/mine OWNER/NAME."""
+"""Publishes a model and verifies the upload: python hub/push_model.py runs/mine OWNER/NAME."""
 
 import argparse
 import sys
@@ -11,14 +11,14 @@ from bc_sam.data import load_rendered
 
 
 def main() -> None:
-    """Pushes, loads what was pushed into an empty cache, and compares what the two say of a few rendered cells."""
+    """Pushes a model, downloads it into an empty cache, and compares the predictions of both on rendered cells."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("model", help="model folder or run folder")
-    parser.add_argument("repo_id", help="OWNER/NAME on the Hub; made if it does not exist")
+    parser.add_argument("repo_id", help="OWNER/NAME on the Hub; created if it does not exist")
     parser.add_argument("--private", action="store_true", help="make a new repository private")
     parser.add_argument("--revision", help="branch to push to")
-    parser.add_argument("--create-pr", action="store_true", help="propose it as a pull request")
-    parser.add_argument("--include-base", action="store_true", help="also push a base that is on the Hub already")
+    parser.add_argument("--create-pr", action="store_true", help="open a pull request")
+    parser.add_argument("--include-base", action="store_true", help="include the base even if it is on the Hub")
     options = parser.parse_args()
     model = BCSam.from_pretrained(options.model)
     commit = model.push_to_hub(
@@ -34,9 +34,9 @@ def main() -> None:
         revision = commit.pr_revision or commit.oid
         pushed = BCSam.from_pretrained(options.repo_id, revision=revision, cache_dir=cache)
         difference = np.abs(pushed.predict_proba(cells) - model.predict_proba(cells)).max()
-    print(f"Loaded again: probabilities differ by at most {difference:.1g}.")
+    print(f"Downloaded and compared: probabilities differ by at most {difference:.1g}.")
     if difference > 1e-4:
-        sys.exit("What was pushed is not what was trained. Take it down.")
+        sys.exit("The pushed model differs from the local one. Take it down.")
 
 
 if __name__ == "__main__":

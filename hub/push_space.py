@@ -1,4 +1,4 @@
-"""Publishes the Space, with the package as it is here: python hub/push_space.py MODEL OWNER/NAME."""
+"""Publishes the Space with the package of this checkout: python hub/push_space.py MODEL OWNER/NAME."""
 
 import argparse
 import shutil
@@ -14,21 +14,20 @@ from bc_sam.utils.hub import EMBEDDED_FOLDER, EMBEDDED_MODEL
 
 ROOT = Path(__file__).parents[1]
 
-#: The files of the Space; a push removes older ones of these names.
+#: Files of the Space; a push deletes older files that match these patterns.
 SPACE_FILES = ("README.md", "LICENSE", "app.py", "requirements.txt", "bc_sam/*", "bc_sam-*", "model/*")
 
 
 def main() -> None:
-    """Gathers the page, the package and the model, and pushes them in one commit."""
+    """Assembles the page, the package and the model, and pushes them in one commit."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument(
         "model",
-        help="model folder or run folder, to put inside; a Hub id, to load it from there; or bc-sam-tiny, the model "
-        "inside the package",
+        help="model folder or run folder to include; Hub id to load from; or bc-sam-tiny, the model in the package",
     )
-    parser.add_argument("repo_id", help="OWNER/NAME of the Space on the Hub; made if it does not exist")
+    parser.add_argument("repo_id", help="OWNER/NAME of the Space on the Hub; created if it does not exist")
     parser.add_argument("--private", action="store_true", help="make a new Space private")
-    parser.add_argument("--create-pr", action="store_true", help="propose it as a pull request")
+    parser.add_argument("--create-pr", action="store_true", help="open a pull request")
     parser.add_argument("--dry-run", type=Path, metavar="DIR", help="only write the Space into this new folder")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
@@ -42,13 +41,13 @@ def main() -> None:
 
 
 def gather(folder: Path, source: str) -> None:
-    """Puts together what the Space needs: no index has the package, so its source lies beside the page."""
-    model = load_model(source)  # a page whose model does not load is not published
+    """Assembles the files of the Space. The package is not on PyPI, so its source is included."""
+    model = load_model(source)  # fail before publishing a page whose model does not load
     shutil.copytree(ROOT / "space", folder, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
-    left_out = ("__pycache__",) if source == EMBEDDED_MODEL else ("__pycache__", EMBEDDED_FOLDER.name)
-    shutil.copytree(ROOT / "bc_sam", folder / "bc_sam", ignore=shutil.ignore_patterns(*left_out))
+    excluded = ("__pycache__",) if source == EMBEDDED_MODEL else ("__pycache__", EMBEDDED_FOLDER.name)
+    shutil.copytree(ROOT / "bc_sam", folder / "bc_sam", ignore=shutil.ignore_patterns(*excluded))
     shutil.copy(ROOT / "LICENSE", folder)
-    metadata = folder / f"bc_sam-{__version__}.dist-info" / "METADATA"  # the package asks it for its version
+    metadata = folder / f"bc_sam-{__version__}.dist-info" / "METADATA"  # the package reads its version from here
     metadata.parent.mkdir()
     metadata.write_text(f"Metadata-Version: 2.1\nName: bc_sam\nVersion: {__version__}\n", encoding="utf-8")
     if Path(source).is_dir():

@@ -1,9 +1,9 @@
-"""Trains bc-sam-tiny, the model inside the package, from nothing: python hub/train_tiny.py --help.
+"""Trains bc-sam-tiny, the model in the package, from scratch: python hub/train_tiny.py --help.
 
-A new small SAM first learns to see cells, by their classes, their masks and a teacher
-(`bc_sam.training.steps.pretrain`); then come the three stages, as for any base.
-Fold 0 of both data sets is in none of it; a tenth of the rest chooses the
-best epochs.
+A small SAM is first pretrained on cells, with their classes, their masks and
+a teacher (`bc_sam.training.steps.pretrain`); then the three stages follow, as
+for any base. Fold 0 of both data sets is held out from all of it; a tenth of
+the rest is used to select the best epochs.
 """
 
 import argparse
@@ -30,21 +30,21 @@ from bc_sam.training.steps.pretrain import pretrain
 from bc_sam.training.steps.train_labels import LabelledViews
 from bc_sam.utils.hub import EMBEDDED_FOLDER
 
-#: The fold that is kept out.
+#: The held-out fold.
 FOLD = 0
 
-#: Rendered cells of each class, each of its own laboratory, to learn to see from.
+#: Rendered cells per class for pretraining, each from its own simulated laboratory.
 RENDERED = 100
 
 
 def main() -> None:
-    """Trains the base, then the three stages on it; measures, and writes the model."""
+    """Pretrains the base, trains the three stages on it, evaluates, and writes the model."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--matek19", required=True, help="folder or zip of Matek-19")
     parser.add_argument("--acevedo20", required=True, help="folder or zip of Acevedo-20")
-    parser.add_argument("--masks", required=True, help="CSV that ties images to hand masks")
-    parser.add_argument("--out", type=Path, required=True, help="run folder; a run that was stopped goes on")
-    parser.add_argument("--embed", action="store_true", help="put the model into the package when it is done")
+    parser.add_argument("--masks", required=True, help="CSV that pairs images with annotated masks")
+    parser.add_argument("--out", type=Path, required=True, help="run folder; an interrupted run is resumed")
+    parser.add_argument("--embed", action="store_true", help="write the finished model into the package")
     options = parser.parse_args()
     logging.basicConfig(format="%(message)s")
     logging.getLogger("bc_sam").setLevel("INFO")
@@ -61,31 +61,30 @@ def main() -> None:
 
 
 def arguments(base: str) -> TrainingArguments:
-    """The numbers of the three stages: those of the preset, on a base that has seen cells."""
+    """Returns the arguments of the three stages: the preset, adjusted to a base pretrained on cells."""
     tiny = preset("tiny")
     return replace(
         tiny,
         base=base,
         validation=0.1,
-        keep_pictures=True,  # both data sets are open
+        keep_pictures=True,  # both data sets are public
         segmentation=replace(tiny.segmentation, train_encoder=False, epochs=12, learning_rate=1e-4),
         autoencoder=replace(tiny.autoencoder, feature_weight=1.0, pixel_weight=10.0, batch_size=32, epochs=24),
         classifiers=replace(
             tiny.classifiers,
-            default="logistic",  # the best calibrated
+            default="logistic",  # best calibrated
             rendered=40,
         ),
     )
 
 
 def train_base(experiment: Experiment, folder: Path) -> None:
-    """Lets a new small SAM learn to see the cells that are in neither the tested fold nor the validation."""
-    learned = np.flatnonzero(experiment.folds != FOLD)
-    rows, validation = experiment.split_validation(learned)
+    """Pretrains a small SAM on the cells outside the test fold, with the validation cells held out."""
+    rows, validation = experiment.split_validation(np.flatnonzero(experiment.folds != FOLD))
     seed = experiment.training.seed
     sam = load_sam("tiny", seed=seed)
     work = experiment.folder / "work" / "base"
-    numbers = PretrainingArguments()
+    pretraining = PretrainingArguments()
     rendered = store_cells(
         [load_rendered(ANYWHERE, cells_per_class=RENDERED, seed=seed)], work / "rendered", experiment.cells.image_size
     )
@@ -94,19 +93,19 @@ def train_base(experiment: Experiment, folder: Path) -> None:
         rows,
         rendered,
         validation,
-        numbers,
+        pretraining,
         experiment.accelerator,
         new_model_config(sam, experiment.cells, rows, experiment.labels, experiment.training),
         seed,
     )
-    # A longer later part leaves what came before it as it is.
-    known = {
-        "teacher": replace(numbers, window_epochs=0, epochs=0),
-        "window": replace(numbers, epochs=0),
-        "whole": numbers,
+    # Changing the length of a later phase keeps the checkpoints of the earlier ones valid.
+    phases = {
+        "teacher": replace(pretraining, window_epochs=0, epochs=0),
+        "window": replace(pretraining, epochs=0),
+        "whole": pretraining,
     }
     cells = experiment.cells.table.key, rendered.table.key
-    teacher, window, whole = (Checkpoints(work / part, repr((own, cells))) for part, own in known.items())
+    teacher, window, whole = (Checkpoints(work / name, repr((phase, cells))) for name, phase in phases.items())
     sam, _ = pretrain(sam, views, checkpoints=(teacher, window, whole))
     sam.save_pretrained(folder)
 

@@ -1,1 +1,1 @@
-"""Classifiers on embeddings: how they are fitted, what they learned from, how far a new cell lies from it."""
+"""Classifiers on embeddings, their reference embeddings, and out-of-distribution scores."""

@@ -1,4 +1,4 @@
-"""Fits the classical classifiers that name a cell from its embedding, and gives all of them one interface."""
+"""Fits classical classifiers on embeddings and gives them a common interface."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Self
@@ -12,17 +12,17 @@ from bc_sam.errors import ConfigError, DataError
 class LatentClassifier:
     """A classifier on embeddings whose probabilities always have one column per label of the model.
 
-    A class that the training cells lack has probability 0. The wrapped classifier sees consecutive integers, on which
-    XGBoost insists; `classes` maps them to labels.
+    Labels without training cells have probability 0. The wrapped classifier is fitted on consecutive integers, as
+    XGBoost requires; `classes` maps them to labels.
 
     Args:
         estimator: A fitted scikit-learn classifier on embeddings (n, d), whose classes are 0..k-1.
-        classes: Index of the label that each of its classes stands for, ascending, int64 (k,).
+        classes: Label index of each class, ascending, int64 (k,).
         n_labels: Number of labels of the model.
         file: Content of the file that it was loaded from, if any; saving the model writes it back unchanged.
 
     Attributes:
-        allowed_labels: Those of `classes` that it may predict, int64 (m,); all of them unless `restrict_labels` was
+        allowed_labels: The subset of `classes` that may be predicted, int64 (m,); all unless `restrict_labels` was
             called.
     """
 
@@ -37,17 +37,17 @@ class LatentClassifier:
     def fit(cls, name: str, latents: np.ndarray, labels: np.ndarray, n_labels: int, seed: int = 1234) -> Self:
         """Fits a classifier.
 
-        The only cell of a class is used twice, since calibration and early stopping set cells aside.
+        The single cell of a class is duplicated, since calibration and early stopping hold out cells.
 
         Args:
             name: A key of `bc_sam.classifiers.kinds.KINDS`.
             latents: Embeddings (n, d), float.
             labels: (n,) integers in 0..n_labels-1.
             n_labels: Number of labels of the model.
-            seed: Seed of the classifier's random number generators.
+            seed: Seed of the classifier.
 
         Raises:
-            ConfigError: If there is no such classifier.
+            ConfigError: If the name is unknown.
             DataError: If there are fewer than two classes.
             BCSamError: If the classifier needs a package that is not installed.
 
@@ -61,24 +61,26 @@ class LatentClassifier:
         kind.require_installed()
         classes, encoded, counts = np.unique(labels, return_inverse=True, return_counts=True)
         if len(classes) < 2:
-            raise DataError(f"{name} needs labelled cells of at least two classes, but got {len(classes)}. Add more.")
+            raise DataError(
+                f"{name} needs labelled cells of at least two classes, but got {len(classes)}. Label more cells."
+            )
         rows = np.repeat(np.arange(len(encoded)), np.where(counts[encoded] == 1, 2, 1))
         estimator = kind.build(seed, np.maximum(counts, 2))
         estimator.fit(np.asarray(latents, dtype=np.float32)[rows], encoded[rows])
         return cls(estimator, classes, n_labels)
 
     def restrict_labels(self, labels: Collection[int]) -> None:
-        """Restricts predictions to the labels that can occur; their probabilities are renormalized.
+        """Restricts predictions to the given labels and renormalises their probabilities.
 
         Args:
-            labels: Indices of the labels. Those that it has not learned are ignored.
+            labels: Label indices. Labels that the classifier was not trained on are ignored.
 
         Raises:
-            ConfigError: If it has learned none of them.
+            ConfigError: If it was trained on none of them.
         """
         allowed = np.intersect1d(self.classes, list(labels))
         if not len(allowed):
-            raise ConfigError("The classifier has learned none of the allowed labels.")
+            raise ConfigError("The classifier was trained on none of the allowed labels. Allow a label that it knows.")
         self.allowed_labels = allowed
 
     def predict_proba(self, latents: np.ndarray) -> np.ndarray:
@@ -89,7 +91,7 @@ class LatentClassifier:
         return restrict_probabilities(probabilities, self.allowed_labels)
 
     def learned_proba(self, latents: np.ndarray) -> np.ndarray:
-        """Returns what `predict_proba` returns without any restriction of the labels."""
+        """Returns probabilities (n, n_labels), float32, ignoring any restriction of the labels."""
         latents = np.asarray(latents, dtype=np.float32)
         probabilities = np.zeros((len(latents), self.n_labels), dtype=np.float32)
         if len(latents):
@@ -102,14 +104,14 @@ class LatentClassifier:
 
 
 def restrict_probabilities(probabilities: np.ndarray, allowed_labels: np.ndarray) -> np.ndarray:
-    """Conditions probabilities on the cell being of one of the allowed labels.
+    """Conditions probabilities on the allowed labels.
 
     Args:
-        probabilities: (..., n_labels), each row of sum 1.
-        allowed_labels: Indices of the labels (m,).
+        probabilities: (..., n_labels); rows sum to 1.
+        allowed_labels: Label indices (m,).
 
     Returns:
-        (..., n_labels), each row of sum 1. Where no allowed label has any probability, all are equally probable.
+        (..., n_labels); rows sum to 1. If all allowed labels have probability 0, the result is uniform over them.
 
     Example:
         >>> restrict_probabilities(np.array([0.5, 0.375, 0.125]), np.array([1, 2])).tolist()
@@ -130,15 +132,15 @@ def fit_classifiers(
 def restrict_classifiers(
     classifiers: Mapping[str, LatentClassifier], labels: Sequence[str], allowed_labels: Collection[str]
 ) -> None:
-    """Restricts several classifiers to the labels that can occur; see `LatentClassifier.restrict_labels`.
+    """Restricts several classifiers to the allowed labels; see `LatentClassifier.restrict_labels`.
 
     Args:
         classifiers: Changed in place.
         labels: Label names, in the order of the probability columns.
-        allowed_labels: Some of them; empty for all.
+        allowed_labels: A subset of `labels`; empty allows all.
 
     Raises:
-        ConfigError: If a classifier has learned none of them.
+        ConfigError: If a classifier was trained on none of them.
     """
     for classifier in classifiers.values():
         classifier.restrict_labels([labels.index(label) for label in allowed_labels or labels])

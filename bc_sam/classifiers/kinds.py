@@ -1,7 +1,7 @@
-"""The registry of classifiers. Adding a kind of classifier is adding one entry to `KINDS`.
+"""The registry of classifiers. To add a kind of classifier, add one entry to `KINDS`.
 
-An entry says how a classifier is built, what its file may hold, how a loaded one is checked, which optional package it
-needs and what people call it. Fitting, saving, loading, the model card and the web page read all of that from here.
+An entry defines how a classifier is built, which types its file may hold, how a loaded one is validated, which
+optional package it needs, and its display name. Fitting, saving, loading, the model card and the web page all use it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,21 +33,21 @@ from bc_sam.errors import BCSamError, ConfigError
 
 @dataclass(frozen=True)
 class ClassifierKind:
-    """Everything the package knows about one kind of classifier.
+    """One kind of classifier.
 
     Attributes:
-        display_name: Its name for people, such as ``"Random forest"``.
-        build: Returns an unfitted scikit-learn classifier, given a seed and the number of training cells of each
-            class, (k,) int64, none of which is below 2.
-        types: Every type that a saved classifier may hold, named as `bc_sam.classifiers.safe_io.audit.audit` does:
-            ``"<skops node>:<module>.<class>"``. A file that holds any other type is refused before anything is built.
-            The error names the type; so this list can be found for a new kind.
-        check: Raises `ValueError` unless a loaded classifier, given with its numbers of features and classes, has the
-            shapes and indices that compiled code takes for granted. It runs before the classifier is first used.
+        display_name: Human-readable name, such as ``"Random forest"``.
+        build: Returns an unfitted scikit-learn classifier, given a seed and the number of training cells per class,
+            (k,) int64, each at least 2.
+        types: Every type that a saved classifier may hold, named as in `bc_sam.classifiers.safe_io.audit.audit`:
+            ``"<skops node>:<module>.<class>"``. A file with any other type is refused before anything is built; the
+            error lists the types, which helps to compile this list for a new kind.
+        check: Raises `ValueError` unless a loaded classifier, given its numbers of features and classes, has the
+            shapes and indices that compiled code relies on. It runs before the classifier is first used.
         read: Builds the classifier from an audited archive and its schema nodes, given the numbers of features and
             classes (``None`` for any). By default skops builds it from `types`.
-        settings: Parameters set on every loaded classifier before it is checked, whatever its file says.
-        package: Optional dependency: the name of the package, and of the extra of bc_sam that installs it.
+        settings: Parameters set on every loaded classifier before it is checked, overriding its file.
+        package: Optional dependency: the name of the package and of the bc_sam extra that installs it.
     """
 
     display_name: str
@@ -60,12 +60,12 @@ class ClassifierKind:
 
     @property
     def is_installed(self) -> bool:
-        """Whether its optional dependency, if it has one, is installed."""
+        """Whether its optional dependency, if any, is installed."""
         return self.package is None or find_spec(self.package) is not None
 
     @property
     def how_to_install(self) -> str:
-        """What to type to install its optional dependency."""
+        """The command that installs its optional dependency."""
         return f"pip install 'bc_sam[{self.package}]'"
 
     def require_installed(self) -> None:
@@ -75,7 +75,7 @@ class ClassifierKind:
             BCSamError: If it is not.
         """
         if not self.is_installed:
-            raise BCSamError(f"{self.display_name} is not installed: {self.how_to_install}.")
+            raise BCSamError(f"{self.display_name} is not installed. Run: {self.how_to_install}")
 
 
 def _build_forest(seed: int, counts: np.ndarray) -> ClassifierMixin:
@@ -96,19 +96,19 @@ def _build_xgboost(seed: int, counts: np.ndarray) -> ClassifierMixin:
 
 
 def _build_neural_network(seed: int, counts: np.ndarray) -> ClassifierMixin:
-    # Early stopping holds out a stratified tenth of the cells, which must have room for every class.
+    # Early stopping holds out a stratified tenth of the cells, which must include every class.
     early_stopping = counts.sum() >= 10 * len(counts)
     network = MLPClassifier(max_iter=1000, early_stopping=bool(early_stopping), random_state=seed)
     return make_pipeline(StandardScaler(), network)
 
 
 def _build_logistic_regression(seed: int, counts: np.ndarray) -> ClassifierMixin:
-    # A tenth of scikit-learn's default C does as well within a laboratory, and better across laboratories: with
-    # bc-sam-tiny, 52 instead of 43 % from Acevedo-20 to Matek-19, and 71 instead of 69 % the other way.
+    # A tenth of scikit-learn's default C is as accurate within a laboratory and more accurate across laboratories:
+    # with bc-sam-tiny, 52 instead of 43 % from Acevedo-20 to Matek-19, and 71 instead of 69 % the other way.
     return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000, random_state=seed))
 
 
-#: Types without behaviour, of which every file holds some.
+#: Plain data types, found in every file.
 PLAIN_TYPES = (
     "DictNode:builtins.dict",
     "JsonNode:builtins.str",
@@ -142,7 +142,7 @@ def _svm(display_name: str, kernel: str) -> ClassifierKind:
     )
 
 
-#: Every kind of classifier, by the name that configs, files and the command line use (BC-SAM, section 2.3).
+#: Every kind of classifier, by its name in configs, files and on the command line (BC-SAM, section 2.3).
 KINDS: dict[str, ClassifierKind] = {
     "rf": ClassifierKind(
         "Random forest",
@@ -156,8 +156,8 @@ KINDS: dict[str, ClassifierKind] = {
             "TreeNode:sklearn.tree._tree.Tree",
         ),
         check=check_forest,
-        # A file must not choose the number of threads. One thread answers the batches of a stream three times as fast
-        # as several (benchmarks/README.md); for a million embeddings use `with joblib.parallel_config(n_jobs=-1)`.
+        # A file must not choose the number of threads. On small batches one thread is three times as fast as several
+        # (benchmarks/README.md); for a million embeddings use `with joblib.parallel_config(n_jobs=-1)`.
         settings={"n_jobs": None, "verbose": 0},
     ),
     "svm_poly": _svm("SVM, polynomial", "poly"),
@@ -170,7 +170,7 @@ KINDS: dict[str, ClassifierKind] = {
             "ObjectNode:xgboost.core.Booster",
             "ObjectNode:xgboost.sklearn.XGBClassifier",
         ),
-        # `read_booster` checks every index before XGBoost, which follows some while it loads, sees the model.
+        # `read_booster` checks every index before XGBoost, which dereferences some on loading, gets the model.
         check=lambda estimator, n_features, n_classes: None,
         read=read_booster,
         package="xgboost",
@@ -198,15 +198,15 @@ KINDS: dict[str, ClassifierKind] = {
 
 
 def kind_of(name: str) -> ClassifierKind:
-    """Looks up a kind of classifier.
+    """Returns a kind of classifier by name.
 
     Raises:
-        ConfigError: If there is none of that name; the message lists those that there are.
+        ConfigError: If the name is unknown; the message lists the known ones.
 
     Example:
         >>> kind_of("rf").display_name
         'Random forest'
     """
     if name not in KINDS:
-        raise ConfigError(f"There is no classifier {name!r}; choose from {', '.join(KINDS)}.")
+        raise ConfigError(f"Unknown classifier {name!r}; choose from {', '.join(KINDS)}.")
     return KINDS[name]

@@ -1,4 +1,4 @@
-"""The last layer of a network as a classifier on its embeddings."""
+"""The classification head of a network as a classifier on its embeddings."""
 
 from collections.abc import Sequence
 
@@ -8,21 +8,21 @@ from bc_sam.classifiers.fitting import LatentClassifier
 
 
 class _Softmax:
-    """A linear layer with a softmax, with the part of scikit-learn's interface that `LatentClassifier` uses."""
+    """A linear layer with softmax, with the part of scikit-learn's interface that `LatentClassifier` uses."""
 
     def __init__(self, weight: np.ndarray, bias: np.ndarray) -> None:
         self.weight, self.bias = weight, bias
 
     def predict_proba(self, latents: np.ndarray) -> np.ndarray:
         """Returns probabilities (n, k), float32, for embeddings (n, d)."""
-        # Row by row: a matrix product would round differently for different numbers of rows.
+        # einsum rather than a matrix product, whose rounding depends on the number of rows.
         logits = np.einsum("nd,kd->nk", latents, self.weight, dtype=np.float64) + self.bias
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True))
         return (exponentials / exponentials.sum(axis=1, keepdims=True)).astype(np.float32)
 
 
 def head_classifier(weight: np.ndarray, bias: np.ndarray, classes: Sequence[int], n_labels: int) -> LatentClassifier:
-    """Wraps the last layer of a network as a classifier on the inputs of that layer, the network's embeddings.
+    """Wraps the head of a network as a classifier on its input, the network's embeddings.
 
     Args:
         weight: (k, d) float64.

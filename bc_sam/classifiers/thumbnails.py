@@ -1,4 +1,4 @@
-"""Thumbnails of stored cells, shown as a cell's most similar ones. They may come from an untrusted file."""
+"""Thumbnails of the reference cells, displayed as the nearest neighbours of a cell. The file may be untrusted."""
 
 import io
 from collections.abc import Sequence
@@ -11,20 +11,20 @@ from safetensors.numpy import save_file
 
 from bc_sam.errors import WeightsError
 
-#: Side of a new thumbnail, and the longest side that one from a file may have, in pixels.
-SIDE, MOST_SIDE = 48, 64
+#: Side of a new thumbnail, and the longest side allowed for one from a file, in pixels.
+SIDE, MAX_SIDE = 48, 64
 
-#: Most bytes of a thumbnail. That of a real cell has about 1,100, that of pure noise 2,000.
-MOST_BYTES = 8192
+#: Maximum size of a thumbnail in bytes. A real cell takes about 1,100, pure noise 2,000.
+MAX_BYTES = 8192
 
-# Share of an image's side that is kept: the window that holds the cell in images of single cells.
-_MIDDLE = 9 / 14
+# Share of the image's side that is kept: the window that contains the cell in single-cell images.
+_CROP = 9 / 14
 
-_AGAIN = "Download or save the model again."
+_REMEDY = "Download or save the model again."
 
 
 def draw_thumbnail(pixels: np.ndarray) -> bytes:
-    """Returns a thumbnail of the middle of an image, which holds the cell.
+    """Returns a thumbnail of the centre of an image, which contains the cell.
 
     Args:
         pixels: (S, S, 3) uint8, RGB.
@@ -33,11 +33,11 @@ def draw_thumbnail(pixels: np.ndarray) -> bytes:
         A JPEG of `SIDE` x `SIDE` pixels without metadata.
 
     Example:
-        >>> len(draw_thumbnail(np.full((224, 224, 3), 200, np.uint8))) < MOST_BYTES
+        >>> len(draw_thumbnail(np.full((224, 224, 3), 200, np.uint8))) < MAX_BYTES
         True
     """
     side = len(pixels)
-    edge = round(side * (1 - _MIDDLE) / 2)
+    edge = round(side * (1 - _CROP) / 2)
     box = edge, edge, side - edge, side - edge
     small = Image.fromarray(pixels).resize((SIDE, SIDE), Image.Resampling.LANCZOS, box=box)
     file = io.BytesIO()
@@ -46,57 +46,57 @@ def draw_thumbnail(pixels: np.ndarray) -> bytes:
 
 
 def save_thumbnails(thumbnails: Sequence[bytes], path: Path) -> None:
-    """Writes thumbnails as safetensors: their bytes one after the other, and the offset at which each ends.
+    """Writes thumbnails as safetensors: their concatenated bytes and the end offset of each.
 
     Args:
-        thumbnails: One for each stored cell, empty if it has none.
-        path: File to write.
+        thumbnails: One per reference cell, empty for cells without one.
+        path: Output file.
     """
     ends = np.cumsum([len(thumbnail) for thumbnail in thumbnails], dtype=np.int64)
     save_file({"bytes": np.frombuffer(b"".join(thumbnails), np.uint8), "ends": ends}, path)
 
 
 def load_thumbnails(path: Path, count: int) -> tuple[bytes, ...]:
-    """Reads what `save_thumbnails` wrote. Sizes are checked before anything is read.
+    """Loads thumbnails written by `save_thumbnails`. Sizes are checked before anything is read.
 
-    The JPEGs themselves are not checked here; call `require_small_jpeg` before one is shown.
+    The JPEGs themselves are not validated here; call `require_small_jpeg` before displaying one.
 
     Args:
         path: The file.
         count: Expected number of thumbnails.
 
     Raises:
-        WeightsError: If the file is damaged or too large, or does not fit.
+        WeightsError: If the file is damaged, too large, or has another number of thumbnails.
     """
     try:
         with safe_open(path, framework="numpy") as file:
             (total,), (n,) = (file.get_slice(name).get_shape() for name in ("bytes", "ends"))
-            if n != count or total > MOST_BYTES * count:
-                raise WeightsError(f"{path} does not fit the {count} cells that the model stores. {_AGAIN}")
+            if n != count or total > MAX_BYTES * count:
+                raise WeightsError(f"{path} does not fit the {count} reference cells of the model. {_REMEDY}")
             content, ends = file.get_tensor("bytes"), file.get_tensor("ends")
     except (OSError, SafetensorError, ValueError, TypeError) as error:
-        raise WeightsError(f"{path} is broken ({error}). {_AGAIN}") from error
+        raise WeightsError(f"{path} is damaged ({error}). {_REMEDY}") from error
     sizes = np.diff(ends, prepend=0) if ends.dtype == np.int64 else np.array([-1])
-    if content.dtype != np.uint8 or (sizes < 0).any() or (sizes > MOST_BYTES).any() or sizes.sum() != total:
-        raise WeightsError(f"{path} has wrong offsets of its thumbnails. {_AGAIN}")
+    if content.dtype != np.uint8 or (sizes < 0).any() or (sizes > MAX_BYTES).any() or sizes.sum() != total:
+        raise WeightsError(f"{path} has invalid thumbnail offsets. {_REMEDY}")
     return tuple(content[end - size : end].tobytes() for end, size in zip(ends, sizes, strict=True))
 
 
 def require_small_jpeg(content: bytes, row: int) -> bytes:
-    """Checks a stored thumbnail before it is shown, and returns it.
+    """Validates a stored thumbnail before it is displayed, and returns it.
 
-    This is done on demand: a model has thousands, and shows a few.
+    This is done on demand: a model has thousands of thumbnails and displays few.
 
     Args:
         content: The thumbnail; empty if there is none.
         row: Row of its cell, for the error message.
 
     Raises:
-        WeightsError: If it is no JPEG of at most `MOST_SIDE` pixels a side.
+        WeightsError: If it is not a JPEG of at most `MAX_SIDE` pixels a side.
     """
     if content and not _is_small_jpeg(content):
         raise WeightsError(
-            f"The thumbnail of the stored cell {row} is no JPEG of at most {MOST_SIDE} pixels. {_AGAIN}"
+            f"The thumbnail of reference cell {row} is not a JPEG of at most {MAX_SIDE} pixels. {_REMEDY}"
         )
     return content
 
@@ -104,7 +104,7 @@ def require_small_jpeg(content: bytes, row: int) -> bytes:
 def _is_small_jpeg(content: bytes) -> bool:
     try:
         with Image.open(io.BytesIO(content), formats=["JPEG"]) as image:
-            if max(image.size) > MOST_SIDE:
+            if max(image.size) > MAX_SIDE:
                 return False
             image.load()
             return True

@@ -1,1 +1,1 @@
-"""Figures: how they are computed, stored, tabulated and drawn."""
+"""Evaluation: metrics, confidence intervals, results, tables, plots and reports."""

@@ -1,4 +1,4 @@
-"""95 % bootstrap confidence intervals: of a classifier's scores, and of the gain of one model over another."""
+"""95 % bootstrap confidence intervals of a classifier's metrics and of the gain of one model over another."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,13 +11,13 @@ from bc_sam.utils.json_config import JsonConfig
 _DRAWS = 2_000
 _QUANTILES = (0.025, 0.975)
 
-#: With fewer held-out slides, or fewer held-out cells of any class, a comparison has no verdict.
+#: With fewer held-out slides, or fewer held-out cells of any class, a comparison is inconclusive.
 FEW_SLIDES, FEW_CELLS = 5, 10
 
 
 @dataclass(frozen=True)
 class Interval(JsonConfig):
-    """An estimate and its 95 % bootstrap confidence interval, as shares.
+    """An estimate and its 95 % bootstrap confidence interval, as fractions; printed in percent.
 
     Example:
         >>> str(Interval(0.9, 0.84, 0.96))
@@ -32,21 +32,21 @@ class Interval(JsonConfig):
         return f"{100 * self.value:.1f} ({100 * self.low:.1f} to {100 * self.high:.1f})"
 
 
-def resample(counts: np.ndarray, random: np.random.Generator) -> np.ndarray:
-    """Draws as many items as there are, with replacement, 2,000 times.
+def resample(counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Draws 2,000 bootstrap samples, each of as many items as there are.
 
     Args:
-        counts: Number of items of each category, (k,), of positive sum.
-        random: Source of the draws.
+        counts: Number of items per category, (k,), with a positive sum.
+        rng: Random generator.
 
     Returns:
-        Number of drawn items of each category, (2000, k) int64.
+        Number of drawn items per category, (2000, k) int64.
 
     Example:
         >>> resample(np.array([3, 0, 1]), np.random.default_rng(0)).sum(axis=1)[:3].tolist()
         [4, 4, 4]
     """
-    return random.multinomial(counts.sum(), counts / counts.sum(), size=_DRAWS)
+    return rng.multinomial(counts.sum(), counts / counts.sum(), size=_DRAWS)
 
 
 def percentile_interval(value: float, draws: np.ndarray) -> Interval:
@@ -54,7 +54,7 @@ def percentile_interval(value: float, draws: np.ndarray) -> Interval:
 
     Args:
         value: The estimate on all items.
-        draws: The estimate on each resampled set of items, (n,).
+        draws: The estimate on each bootstrap sample, (n,).
     """
     low, high = np.quantile(draws, _QUANTILES)
     return Interval(float(value), float(low), float(high))
@@ -62,59 +62,58 @@ def percentile_interval(value: float, draws: np.ndarray) -> Interval:
 
 @dataclass(frozen=True)
 class PairIntervals:
-    """The scores of one classifier on one pair of domains.
+    """The metrics of one classifier on one pair of domains.
 
     Attributes:
         source: Domain that it was trained on.
         target: Domain that it was tested on.
-        cells: Test cells of all folds.
-        figures: Intervals of ``"accuracy"``, ``"balanced accuracy"`` and ``"macro F1"``.
+        cells: Number of test cells of all folds.
+        metrics: Intervals of ``"accuracy"``, ``"balanced accuracy"`` and ``"macro F1"``.
     """
 
     source: str
     target: str
     cells: int
-    figures: Mapping[str, Interval]
+    metrics: Mapping[str, Interval]
 
 
 def evaluation_intervals(evaluation: Evaluation, classifier: str) -> list[PairIntervals]:
-    """Returns the intervals of a classifier on every pair of domains, all folds taken together.
+    """Returns the intervals of a classifier on every pair of domains, pooled over the folds.
 
-    They account for the choice of the test cells alone. Other slides, another stain or another training run would add
-    variation that they do not cover.
+    They cover the sampling of the test cells only, not the variation between slides, stains or training runs.
     """
-    found = []
+    intervals = []
     for source, target in evaluation.domain_pairs:
         confusion = np.asarray(evaluation.confusion(classifier, source, target))
-        found.append(PairIntervals(source, target, int(confusion.sum()), confusion_intervals(confusion)))
-    return found
+        intervals.append(PairIntervals(source, target, int(confusion.sum()), confusion_intervals(confusion)))
+    return intervals
 
 
 def confusion_intervals(confusion: np.ndarray, seed: int = 0) -> dict[str, Interval]:
-    """Returns the intervals of the scores of a confusion matrix, by a bootstrap stratified by true class.
+    """Returns the intervals of the metrics of a confusion matrix, by a bootstrap stratified by true class.
 
     Args:
         confusion: Counts (k, k), rows true and columns predicted.
-        seed: Seed of the draws.
+        seed: Seed of the bootstrap.
 
     Returns:
-        Intervals of ``"accuracy"``, ``"balanced accuracy"`` and ``"macro F1"``; means over classes are over those
+        Intervals of ``"accuracy"``, ``"balanced accuracy"`` and ``"macro F1"``; macro averages are over the classes
         that have test cells.
 
     Example:
         >>> str(confusion_intervals(np.array([[90, 10], [0, 0]]))["accuracy"])
         '90.0 (84.0 to 96.0)'
     """
-    random = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed)
     present = confusion.sum(axis=1) > 0
-    draws = np.zeros((_DRAWS, *confusion.shape), np.int64)
-    draws[:, present] = np.stack([resample(row, random) for row in confusion[present]], axis=1)
-    measured, drawn = _scores(confusion[None]), _scores(draws)
-    return {name: percentile_interval(values[0], drawn[name]) for name, values in measured.items()}
+    samples = np.zeros((_DRAWS, *confusion.shape), np.int64)
+    samples[:, present] = np.stack([resample(row, rng) for row in confusion[present]], axis=1)
+    estimates, draws = _metrics(confusion[None]), _metrics(samples)
+    return {name: percentile_interval(values[0], draws[name]) for name, values in estimates.items()}
 
 
-def _scores(confusions: np.ndarray) -> dict[str, np.ndarray]:
-    """Scores (n,) of confusion matrices (n, k, k); means are over the classes that have test cells."""
+def _metrics(confusions: np.ndarray) -> dict[str, np.ndarray]:
+    """Returns metrics (n,) of confusion matrices (n, k, k), averaged over the classes that have test cells."""
     correct = np.diagonal(confusions, axis1=1, axis2=2)
     true, predicted = confusions.sum(axis=2), confusions.sum(axis=1)
     present = true[0] > 0
@@ -132,13 +131,13 @@ class Comparison(JsonConfig):
     """One classifier before and after adaptation, on the same held-out cells.
 
     Attributes:
-        classifier: Its name.
+        classifier: Name of the classifier.
         before: Balanced accuracy before.
         after: Balanced accuracy after.
-        gain: Difference of the two, paired by cell.
+        gain: Their difference, paired by cell.
         cells: Number of held-out cells.
-        slides: Number of slides, or other independent groups, that they come from.
-        per_class: For each class its number of held-out cells, and its recall before and after.
+        slides: Number of slides, or other independent groups, of the cells.
+        per_class: Number of held-out cells of each class, and its recall before and after.
     """
 
     classifier: str
@@ -151,18 +150,18 @@ class Comparison(JsonConfig):
 
     @property
     def verdict(self) -> str:
-        """What the comparison allows to conclude, in words."""
+        """The conclusion in words."""
         rare = [name for name, (n, _, _) in self.per_class.items() if n < FEW_CELLS]
         if self.slides < FEW_SLIDES or rare:
             few_slides = self.slides < FEW_SLIDES
             slides = "a single slide" if self.slides == 1 else f"only {self.slides} slides"
-            why = slides if few_slides else f"fewer than {FEW_CELLS} {', '.join(rare)}"
-            return f"Too few held-out cells to tell ({why}). Label more cells, from other slides."
+            reason = slides if few_slides else f"fewer than {FEW_CELLS} {', '.join(rare)}"
+            return f"Too few held-out cells to tell ({reason}). Label more cells, from other slides."
         if self.gain.low > 0:
             return "The new model is better."
         if self.gain.high < 0:
             return "The new model is WORSE. Keep the old one."
-        return "It is not certain that the new model is better: the gain may be chance. Label more cells."
+        return "It is not certain that the new model is better: the gain may be due to chance. Label more cells."
 
 
 def compare(
@@ -176,17 +175,17 @@ def compare(
 ) -> Comparison:
     """Compares two sets of predictions for the same cells by balanced accuracy.
 
-    Whole slides are resampled, since the cells of one slide resemble each other. A single slide says nothing about the
-    next, so its intervals span every possible value.
+    Whole slides are resampled, since the cells of one slide are correlated. A single slide carries no information
+    about others, so its intervals span the whole range.
 
     Args:
-        classifier: Its name.
+        classifier: Name of the classifier.
         true: (n,) label index.
         before: (n,) predicted label index.
         after: (n,) predicted label index.
-        groups: (n,) number of the slide of each cell.
+        groups: (n,) slide index of each cell.
         labels: Class names.
-        seed: Seed of the draws.
+        seed: Seed of the bootstrap.
 
     Example:
         >>> true = np.array([0, 1] * 10)
@@ -196,11 +195,11 @@ def compare(
     """
     slides, slide = np.unique(groups, return_inverse=True)
     classes, label = np.unique(true, return_inverse=True)
-    table = (len(slides), len(classes))
-    cells = _counts(slide, label, np.ones(len(true)), table)
-    correct = [_counts(slide, label, predicted == true, table) for predicted in (before, after)]
+    shape = (len(slides), len(classes))
+    cells = _counts(slide, label, np.ones(len(true)), shape)
+    correct = [_counts(slide, label, predicted == true, shape) for predicted in (before, after)]
     old, new, gain = _paired_intervals(cells, correct[0], correct[1], np.random.default_rng(seed))
-    recalls = [part.sum(0) / cells.sum(0) for part in correct]
+    recalls = [counts.sum(0) / cells.sum(0) for counts in correct]
     return Comparison(
         classifier=classifier,
         before=old,
@@ -209,28 +208,28 @@ def compare(
         cells=len(true),
         slides=len(slides),
         per_class={
-            labels[index]: (int(n), float(first), float(second))
-            for index, n, first, second in zip(classes, cells.sum(0), *recalls, strict=True)
+            labels[index]: (int(n), float(recall_before), float(recall_after))
+            for index, n, recall_before, recall_after in zip(classes, cells.sum(0), *recalls, strict=True)
         },
     )
 
 
 def _paired_intervals(
-    cells: np.ndarray, before: np.ndarray, after: np.ndarray, random: np.random.Generator
+    cells: np.ndarray, before: np.ndarray, after: np.ndarray, rng: np.random.Generator
 ) -> tuple[Interval, Interval, Interval]:
-    """Intervals of balanced accuracy before and after, and of the gain.
+    """Returns the intervals of balanced accuracy before and after, and of the gain.
 
     Args:
-        cells: Number of cells of each slide and class, (s, k).
-        before: How many of them were correct before, (s, k).
-        after: How many of them were correct after, (s, k).
-        random: Source of the draws; each draw of slides serves all three.
+        cells: Number of cells per slide and class, (s, k).
+        before: Number of correct ones before, (s, k).
+        after: Number of correct ones after, (s, k).
+        rng: Random generator; the three intervals share the same bootstrap samples.
     """
-    old, new = (float(_balanced(cells.sum(0)[None], part.sum(0)[None])[0]) for part in (before, after))
+    old, new = (float(_balanced_accuracy(cells.sum(0)[None], counts.sum(0)[None])[0]) for counts in (before, after))
     if len(cells) == 1:
         return Interval(old, 0.0, 1.0), Interval(new, 0.0, 1.0), Interval(new - old, -1.0, 1.0)
-    drawn = resample(np.ones(len(cells), np.int64), random)
-    old_draws, new_draws = (_balanced(drawn @ cells, drawn @ part) for part in (before, after))
+    weights = resample(np.ones(len(cells), np.int64), rng)
+    old_draws, new_draws = (_balanced_accuracy(weights @ cells, weights @ counts) for counts in (before, after))
     return (
         percentile_interval(old, old_draws),
         percentile_interval(new, new_draws),
@@ -239,14 +238,14 @@ def _paired_intervals(
 
 
 def _counts(slide: np.ndarray, label: np.ndarray, weight: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Sums a weight over the cells of each slide and class."""
+    """Sums weights by slide and class."""
     table = np.zeros(shape)
     np.add.at(table, (slide, label), weight)
     return table
 
 
-def _balanced(cells: np.ndarray, correct: np.ndarray) -> np.ndarray:
-    """Mean recall over the classes that a draw holds, for each draw."""
-    held = cells > 0
-    recall = np.where(held, correct / np.maximum(cells, 1), 0)
-    return recall.sum(axis=1) / held.sum(axis=1)
+def _balanced_accuracy(cells: np.ndarray, correct: np.ndarray) -> np.ndarray:
+    """Returns the mean recall (n,) over the classes present in each row of counts (n, k)."""
+    present = cells > 0
+    recall = np.where(present, correct / np.maximum(cells, 1), 0)
+    return recall.sum(axis=1) / present.sum(axis=1)

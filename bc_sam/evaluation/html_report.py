@@ -1,4 +1,4 @@
-"""One page that shows all of a run: what was measured, how sure it is, and pictures to judge it by."""
+"""The self-contained HTML report of a run: metrics, calibration and figures."""
 
 import base64
 import io
@@ -16,7 +16,7 @@ from bc_sam.evaluation.results import ALL, Evaluation, StageTiming, pool_dice
 from bc_sam.evaluation.tables import best_classifier, calibration_errors, cross_domain_table, footnotes, shown_metrics
 from bc_sam.utils.templates import html_templates
 
-#: The figures that a report has a place for, in the order of its sections.
+#: Names of the figures of a report, in the order of its sections.
 FIGURES = (
     "cross_domain",
     "confusion",
@@ -39,22 +39,22 @@ def write_report(
     facts: Mapping[str, str],
     classifier: str | None = None,
 ) -> None:
-    """Writes one HTML page that needs nothing else: no network, no script, images inside.
+    """Writes a self-contained HTML page: no network access, no scripts, embedded images.
 
-    An existing report is replaced in one step, or left as it was if anything fails.
+    An existing report is replaced atomically, or left unchanged if anything fails.
 
     Args:
-        path: The file to write; its folder is made if need be.
-        evaluation: What was measured.
-        figures: A figure or several under each name of `FIGURES`; a missing one is left out.
+        path: Output file; its folder is created if missing.
+        evaluation: The results.
+        figures: One or several figures under each name of `FIGURES`; sections without figures are omitted.
         title: Heading of the page.
-        facts: What was run, by name, beside the evaluation's environment, such as ``{"base": "tiny"}``. The command
-            line under ``"command"`` goes to the section on how to reproduce the run.
-        classifier: The classifier of the numbers at the top; the best of the table if not given.
+        facts: Facts about the run in addition to the evaluation's environment, such as ``{"base": "tiny"}``. The
+            command line under ``"command"`` goes to the section on reproducing the run.
+        classifier: The classifier of the headline; the best one by default.
 
     Raises:
-        ConfigError: If there is no place for a figure's name.
-        DataError: If nothing was measured.
+        ConfigError: If the name of a figure is unknown.
+        DataError: If the evaluation has no results.
         OSError: If the file cannot be written.
 
     Example:
@@ -64,7 +64,7 @@ def write_report(
     """
     unknown = sorted(set(figures) - set(FIGURES))
     if unknown:
-        raise ConfigError(f"A report has no place for the figures {unknown}; name them as one of {list(FIGURES)}.")
+        raise ConfigError(f"Unknown figures {unknown}; choose from {list(FIGURES)}.")
     page = _template().render(
         title=title,
         evaluation=evaluation,
@@ -76,9 +76,9 @@ def write_report(
         calibration=calibration_errors(evaluation),
         dice=pool_dice(evaluation.dice),
         timings=_costs(evaluation.timings),
-        figures={name: _pictures(figure) for name, figure in figures.items()},
+        figures={name: _embed(figure) for name, figure in figures.items()},
     )
-    _replace(Path(path), page)
+    _write_atomically(Path(path), page)
 
 
 def _template() -> Template:
@@ -87,55 +87,57 @@ def _template() -> Template:
     return environment.get_template("report.html")
 
 
-def _pictures(figures: Figure | list[Figure]) -> list[dict[str, Any]]:
+def _embed(figures: Figure | list[Figure]) -> list[dict[str, Any]]:
     """Returns each figure as a data URI, with its title and its size in CSS pixels."""
-    pictures = []
+    images = []
     for figure in figures if isinstance(figures, list) else [figures]:
         png = io.BytesIO()
         figure.savefig(png, format="png", metadata={"Software": None})
         width, height = (round(100 * inches) for inches in figure.get_size_inches())
         uri = "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
         name = " ".join(figure.get_suptitle().replace(r"\$", "$").split())
-        pictures.append({"uri": uri, "name": name, "width": width, "height": height})
-    return pictures
+        images.append({"uri": uri, "name": name, "width": width, "height": height})
+    return images
 
 
 def _headline(evaluation: Evaluation, classifier: str) -> list[tuple[str, str]]:
-    """The few numbers that a reader wants first, each with what it is."""
-    numbers = []
+    """Returns the key results, each with its description."""
+    results = []
     pairs = [pair for pair in evaluation.domain_pairs if pair.source != ALL]
-    for own, place in ((True, "in the laboratory it was trained on"), (False, "in a laboratory new to it")):
+    for same, where in ((True, "in the laboratory it was trained on"), (False, "in a laboratory new to it")):
         scores = [
-            evaluation.mean_std(classifier, source, target)[0] for source, target in pairs if (source == target) == own
+            evaluation.mean_std(classifier, source, target)[0]
+            for source, target in pairs
+            if (source == target) == same
         ]
         if scores:
-            numbers.append((f"{100 * np.mean(scores):.1f} %", f"accuracy of {classifier} {place}"))
-    return numbers + [
+            results.append((f"{100 * np.mean(scores):.1f} %", f"accuracy of {classifier} {where}"))
+    return results + [
         (f"{dice['mean']:.3f}", f"Dice of the cell masks, {dice['domain']}") for dice in pool_dice(evaluation.dice)
     ]
 
 
 def _costs(timings: Sequence[StageTiming]) -> list[dict[str, Any]]:
-    """Sums each stage over its folds: mean and total seconds, highest memory (MiB)."""
+    """Returns each stage's mean and total seconds and peak memory (MiB) over the folds."""
     costs = []
     for stage in dict.fromkeys(timing.stage for timing in timings):
-        own = [timing for timing in timings if timing.stage == stage]
-        total = sum(timing.seconds for timing in own)
-        peak = max(timing.peak_memory_mib for timing in own)
-        costs.append({"stage": stage, "folds": len(own), "mean": total / len(own), "total": total, "peak": peak})
+        folds = [timing for timing in timings if timing.stage == stage]
+        total = sum(timing.seconds for timing in folds)
+        peak = max(timing.peak_memory_mib for timing in folds)
+        costs.append({"stage": stage, "folds": len(folds), "mean": total / len(folds), "total": total, "peak": peak})
     return costs
 
 
 def _duration(seconds: float) -> str:
-    """Writes seconds as people say them, such as ``8.3 s``, ``4 min 05 s`` or ``2 h 10 min``."""
+    """Formats seconds for humans, such as ``8.3 s``, ``4 min 05 s`` or ``2 h 10 min``."""
     if round(seconds, 1) < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
 
 
-def _replace(path: Path, text: str) -> None:
-    """Writes a file in full beside its place, then moves it there, so that no reader ever sees half of it."""
+def _write_atomically(path: Path, text: str) -> None:
+    """Writes a temporary file in the same folder and renames it, so that no reader ever sees a partial file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:

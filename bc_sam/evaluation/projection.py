@@ -1,4 +1,4 @@
-"""Latents laid out on a plane, so that they can be drawn."""
+"""Projects latents to two dimensions for plotting."""
 
 import numpy as np
 
@@ -9,9 +9,9 @@ TSNE_LIMIT = 3000
 
 
 def project(latents: np.ndarray) -> tuple[np.ndarray, str]:
-    """Lays latents out on a plane: t-SNE after PCA for up to 3,000 cells, the first two axes of PCA for more.
+    """Projects latents to two dimensions: t-SNE after PCA for up to 3,000 cells, PCA alone for more.
 
-    The same latents always give the same points.
+    The projection is deterministic.
 
     Args:
         latents: Latents (n, d), finite.
@@ -20,7 +20,7 @@ def project(latents: np.ndarray) -> tuple[np.ndarray, str]:
         Points (n, 2), float32, and the name of the method, ``"t-SNE"`` or ``"PCA"``.
 
     Raises:
-        DataError: If the latents are no finite table with at least one row.
+        DataError: If the latents are not a finite, non-empty two-dimensional array.
 
     Example:
         >>> points, method = project(np.random.default_rng(0).normal(size=(40, 50)))
@@ -32,15 +32,15 @@ def project(latents: np.ndarray) -> tuple[np.ndarray, str]:
 
     latents = np.asarray(latents, dtype=np.float32)
     if latents.ndim != 2 or not latents.size or not np.isfinite(latents).all():
-        raise DataError(f"The latents of shape {latents.shape} cannot be drawn: give finite numbers (cells, latent).")
-    n, width = latents.shape
-    # Latents that are all alike come from a collapsed autoencoder; scikit-learn's t-SNE crashes on them.
+        raise DataError(f"Cannot project latents of shape {latents.shape}. Pass finite values of shape (cells, dim).")
+    n, dim = latents.shape
+    # A collapsed autoencoder gives identical latents, on which scikit-learn's t-SNE crashes.
     if (latents == latents[0]).all():
         return np.zeros((n, 2), dtype=np.float32), "PCA"
-    # With five cells or fewer there is no neighbourhood that t-SNE could keep.
-    if n <= 5 or n > TSNE_LIMIT or width == 1:
-        points = PCA(min(2, n, width), random_state=0).fit_transform(latents)
+    # With five cells or fewer there are no neighbourhoods for t-SNE to preserve.
+    if n <= 5 or n > TSNE_LIMIT or dim == 1:
+        points = PCA(min(2, n, dim), random_state=0).fit_transform(latents)
         return np.pad(points, ((0, 0), (0, 2 - points.shape[1]))), "PCA"
-    reduced = PCA(min(50, n, width), random_state=0).fit_transform(latents)
+    reduced = PCA(min(50, n, dim), random_state=0).fit_transform(latents)
     embedding = TSNE(perplexity=min(30.0, n / 4), init="pca", random_state=0)
     return embedding.fit_transform(reduced).astype(np.float32), "t-SNE"

@@ -1,4 +1,4 @@
-"""The results of an evaluation as plain data: saved as JSON, read by the tables, the plots and the report."""
+"""The results of an evaluation as plain data: saved as JSON, used by the tables, the plots and the report."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ import numpy as np
 from bc_sam.errors import ConfigError
 from bc_sam.utils.json_config import JsonConfig
 
-#: The source that stands for all domains together.
+#: The source name for training on all domains together.
 ALL = "all"
 
 #: The source that stands for all domains but the one that is held out.
@@ -17,42 +17,42 @@ OTHERS = "others"
 
 
 class DomainPair(NamedTuple):
-    """What a classifier was trained on, a domain or `ALL`, and the domain that it was tested on."""
+    """The domain that a classifier was trained on, or `ALL`, and the domain that it was tested on."""
 
     source: str
     target: str
 
 
-#: Equal parts that the confidence, 0..1, is cut into to be compared with the accuracy.
+#: Number of equal confidence bins of a reliability diagram.
 CONFIDENCE_BINS = 10
 
 
 @dataclass(frozen=True)
 class PairResult(JsonConfig):
-    """One classifier, trained on one domain (or on all) and tested on another, in one fold.
+    """The metrics of one classifier, trained on one domain (or all) and tested on one, in one fold.
 
     Attributes:
         classifier: Name of the classifier, such as ``"rf"``.
-        source: Domain that the classifier was trained on; ``"all"`` for all of them together.
+        source: Domain that it was trained on; ``"all"`` for all of them together.
         target: Domain that it was tested on.
-        fold: Number of the fold that was held out, from 0.
-        n_train: Training cells.
-        n_test: Test cells.
-        accuracy: Share of correct test cells, 0..1. A class that the source lacks counts as wrong, as in the paper.
+        fold: Index of the held-out fold.
+        n_train: Number of training cells.
+        n_test: Number of test cells.
+        accuracy: Accuracy, 0..1. Cells of a class that the source lacks count as wrong, as in the paper.
         balanced_accuracy: Mean recall over the classes present in the test cells, 0..1.
         macro_f1: Mean F1 over the classes present in the test cells, 0..1.
-        common_accuracy: Accuracy on the test cells whose class the source has, 0..1.
-        confusion: Counts, rows true and columns predicted, both in the order of the evaluation's labels.
-        missing: Classes present in the test cells that the source never showed.
-        reliability: For each tenth of the confidence, which is the probability of the predicted class, 0..1: the
-            number of cells, their mean confidence and their accuracy. Empty in files of older versions.
-        restricted: Balanced accuracy, 0..1, when predictions are restricted to the classes that the test cells have,
-            as if it were known what can occur; ``None`` in files of older versions.
-        merged: Labels that were counted as another one, since the training cells or the test cells do not tell them
-            apart; see `bc_sam.evaluation.merging`.
+        common_accuracy: Accuracy on the test cells whose class is present in the source, 0..1.
+        confusion: Counts, rows true and columns predicted, in the order of the evaluation's labels.
+        missing: Classes present in the test cells but not in the source.
+        reliability: Number of cells, mean confidence and accuracy of each of ten confidence bins; the confidence is
+            the probability of the predicted class. Empty in files of older versions.
+        restricted: Balanced accuracy, 0..1, when predictions are restricted to the classes present in the test cells,
+            as if it were known which can occur; ``None`` in files of older versions.
+        merged: Labels counted as another one, since the training cells or the test cells do not tell them apart; see
+            `bc_sam.evaluation.merging`.
 
     Raises:
-        ConfigError: If the reliability has neither ten parts nor none.
+        ConfigError: If the reliability has a number of bins other than ten or none.
     """
 
     classifier: str
@@ -73,13 +73,13 @@ class PairResult(JsonConfig):
 
     def __post_init__(self) -> None:
         if len(self.reliability) not in (0, CONFIDENCE_BINS):
-            parts = len(self.reliability)
-            raise ConfigError(f"reliability has {parts} parts instead of {CONFIDENCE_BINS}. Measure the model again.")
+            bins = len(self.reliability)
+            raise ConfigError(f"reliability has {bins} bins instead of {CONFIDENCE_BINS}. Evaluate the model again.")
 
 
 @dataclass(frozen=True)
 class DiceResult(JsonConfig):
-    """Whole-cell Dice (0..1) of one domain in one fold, on annotated masks of held-out cells."""
+    """Whole-cell Dice (0..1) of one domain in one fold, on the annotated masks of held-out cells."""
 
     domain: str
     fold: int
@@ -100,21 +100,21 @@ class StageTiming(JsonConfig):
 
 @dataclass(frozen=True)
 class Evaluation(JsonConfig):
-    """Everything that one run measured.
+    """All results of one run.
 
     Attributes:
-        protocol: ``"strict"`` (the test fold is in no stage), ``"paper"`` (stages 1 and 2 see every image) or
-            ``"leave-one-out"`` (the tested laboratory is in no stage); ``"external"`` for a finished model on given
-            cells.
+        protocol: ``"strict"`` (the test fold takes part in no stage), ``"paper"`` (stages 1 and 2 see every image),
+            ``"leave-one-out"`` (the test laboratory takes part in no stage), ``"adapted"`` (held-out slides of the
+            laboratory adapted to) or ``"external"`` (a finished model on new cells).
         labels: Class names, in the order of the confusion matrices.
-        domains: Names of the data sets.
+        domains: Domain names.
         seed: Seed of the folds and of the training.
-        n_folds: Number of folds that the data were cut into, or of laboratories to hold out in turn.
-        pairs: One result for each classifier, source, target and measured fold.
+        n_folds: Number of folds of the split, or of laboratories to leave out in turn.
+        pairs: One result per classifier, source, target and evaluated fold.
         dice: Segmentation quality.
         timings: Cost of each stage.
-        counts: Images of each class in each domain, ``counts[domain][label]``.
-        notes: What a reader must know: images that could not be read, classes that a domain lacks.
+        counts: Number of images, ``counts[domain][label]``.
+        notes: Caveats for the reader, such as unreadable images and missing classes.
         environment: Versions, processor, base model.
     """
 
@@ -132,12 +132,12 @@ class Evaluation(JsonConfig):
 
     @property
     def classifiers(self) -> list[str]:
-        """Names of the classifiers, in the order in which they were measured."""
+        """Names of the classifiers, in evaluation order."""
         return list(dict.fromkeys(pair.classifier for pair in self.pairs))
 
     @property
     def domain_pairs(self) -> list[DomainPair]:
-        """The pairs of domains, in the order in which they were measured."""
+        """The pairs of domains, in evaluation order."""
         return list(dict.fromkeys(DomainPair(pair.source, pair.target) for pair in self.pairs))
 
     def select(self, classifier: str, source: str, target: str) -> list[PairResult]:
@@ -146,7 +146,7 @@ class Evaluation(JsonConfig):
         return [pair for pair in self.pairs if (pair.classifier, pair.source, pair.target) == key]
 
     def mean_std(self, classifier: str, source: str, target: str, metric: str = "accuracy") -> tuple[float, float]:
-        """Mean and standard deviation over the folds of one metric; the deviation of a single fold is NaN."""
+        """Returns mean and standard deviation of a metric over the folds; the deviation of a single fold is NaN."""
         values = [getattr(pair, metric) for pair in self.select(classifier, source, target)]
         values = [value for value in values if value is not None]
         if not values:
@@ -154,17 +154,17 @@ class Evaluation(JsonConfig):
         return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
 
     def confusion(self, classifier: str, source: str, target: str) -> np.ndarray:
-        """Confusion matrix (labels, labels), int64, summed over the folds; rows true, columns predicted."""
+        """Returns the confusion matrix (k, k), int64, summed over the folds; rows true, columns predicted."""
         total = np.zeros((len(self.labels), len(self.labels)), dtype=np.int64)
         for pair in self.select(classifier, source, target):
             total += np.asarray(pair.confusion, dtype=np.int64)
         return total
 
     def reliability(self, classifier: str, source: str, target: str) -> np.ndarray:
-        """Number of cells, mean confidence and accuracy in each tenth of the confidence, pooled over the folds.
+        """Returns number of cells, mean confidence and accuracy of each confidence bin, pooled over the folds.
 
         Returns:
-            (10, 3) float64; zeros where a tenth has no cell. Where nothing is known, all of them are zeros.
+            (10, 3) float64; zeros for empty bins, and for all bins if the file has no reliability.
         """
         folds = [pair.reliability for pair in self.select(classifier, source, target) if pair.reliability]
         bins = np.array(folds, dtype=np.float64).reshape(-1, CONFIDENCE_BINS, 3)
@@ -173,9 +173,9 @@ class Evaluation(JsonConfig):
         return np.hstack([cells, sums / np.maximum(cells, 1)])
 
     def calibration_error(self, classifier: str, source: str, target: str) -> float:
-        """Expected calibration error, 0..1: mean distance of confidence from accuracy, weighted by cells.
+        """Returns the expected calibration error, 0..1: the mean gap between confidence and accuracy over cells.
 
-        NaN without any confidences. See Guo et al., "On Calibration of Modern Neural Networks", 2017, section 2.
+        NaN without reliability. See Guo et al., "On Calibration of Modern Neural Networks", 2017, section 2.
         """
         cells, confidence, accuracy = self.reliability(classifier, source, target).T
         return float((cells * np.abs(confidence - accuracy)).sum() / cells.sum()) if cells.sum() else float("nan")
@@ -192,19 +192,19 @@ class Evaluation(JsonConfig):
         """Yields (source, target, classes) for each pair of domains whose target has classes that the source lacks."""
         for source, target in self.domain_pairs:
             pairs = [p for p in self.pairs if (p.source, p.target) == (source, target)]
-            lacking = [name for name in self.labels if any(name in pair.missing for pair in pairs)]
-            if lacking:
-                yield source, target, lacking
+            classes = [name for name in self.labels if any(name in pair.missing for pair in pairs)]
+            if classes:
+                yield source, target, classes
 
 
 def pool_dice(results: Sequence[DiceResult]) -> list[dict[str, Any]]:
-    """Pools the folds of each domain: mean and standard deviation over all their images."""
+    """Returns the mean and standard deviation over the images of all folds, by domain."""
     pooled = []
     for domain in dict.fromkeys(result.domain for result in results):
-        own = [result for result in results if result.domain == domain]
-        n = [result.n for result in own]
-        means = np.array([result.mean for result in own])
+        folds = [result for result in results if result.domain == domain]
+        n = [result.n for result in folds]
+        means = np.array([result.mean for result in folds])
         mean = np.average(means, weights=n)
-        variance = np.average(np.array([result.std for result in own]) ** 2 + (means - mean) ** 2, weights=n)
+        variance = np.average(np.array([result.std for result in folds]) ** 2 + (means - mean) ** 2, weights=n)
         pooled.append({"domain": domain, "images": sum(n), "mean": float(mean), "std": float(np.sqrt(variance))})
     return pooled

@@ -1,4 +1,4 @@
-"""The cross-domain table: every classifier in every direction, for a terminal, a model card or a web page."""
+"""The cross-domain table: every classifier on every pair of domains, for the terminal, model cards and web pages."""
 
 import io
 import math
@@ -16,31 +16,31 @@ from bc_sam.evaluation.bootstrap import Comparison
 from bc_sam.evaluation.results import ALL, DomainPair, Evaluation
 from bc_sam.utils.markdown import markdown_cell
 
-#: The metrics of `bc_sam.evaluation.results.PairResult`, with the heading of each.
+#: The metrics of `bc_sam.evaluation.results.PairResult` and their headings.
 METRICS = {
     "accuracy": "Accuracy",
     "balanced_accuracy": "Balanced accuracy",
     "macro_f1": "Macro F1",
-    "common_accuracy": "Accuracy on the classes that the source has",
+    "common_accuracy": "Accuracy on the classes present in the source",
     "restricted": "Balanced accuracy, restricted to the classes that occur",
 }
 
-#: Those that every rendering shows.
-SHOWN = ("accuracy", "balanced_accuracy", "macro_f1")
-# Wider than any table: rich would otherwise cut columns to fit the terminal, or to 80 characters where there is none.
+#: The metrics in every rendering.
+MAIN_METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
+# Wider than any table: rich would otherwise truncate columns to the terminal, or to 80 characters without one.
 _ANY_WIDTH = 10_000
 
 PROTOCOLS = {
-    "strict": "Protocol strict: the tested fold is in no stage of the training.",
-    "adapted": "Adapted to the laboratory, and tested on slides of it that nothing learned from.",
-    "leave-one-out": "Protocol leave-one-out: the tested laboratory is in no stage of the training.",
-    "paper": "Protocol paper: stages 1 and 2 saw every image without its label, those of the tested fold too.",
+    "strict": "Protocol strict: the test fold takes part in no stage of the training.",
+    "adapted": "Adapted to the laboratory and tested on held-out slides of it.",
+    "leave-one-out": "Protocol leave-one-out: the test laboratory takes part in no stage of the training.",
+    "paper": "Protocol paper: stages 1 and 2 see every image without its label, including the test fold.",
 }
 
 
 @dataclass(frozen=True)
 class Score:
-    """Mean and standard deviation of a metric over the folds, 0..1; NaN where there is none."""
+    """Mean and standard deviation of a metric over the folds, 0..1; NaN if undefined."""
 
     mean: float
     std: float = math.nan
@@ -50,18 +50,18 @@ class Score:
 
     @property
     def percent(self) -> str:
-        """The mean in percent; a dash where there is none."""
+        """The mean in percent; a dash if undefined."""
         return "-" if math.isnan(self.mean) else f"{100 * self.mean:.1f}"
 
     @property
     def spread(self) -> str:
-        """The standard deviation in percent after a plus-minus sign; empty for a single fold, which has none."""
+        """The standard deviation in percent after a plus-minus sign; empty for a single fold."""
         return "" if math.isnan(self.std) else f"± {100 * self.std:.1f}"
 
 
 @dataclass(frozen=True)
 class Row:
-    """One classifier's line: a score for each direction, and the mean over the directions."""
+    """One classifier's row: a score per pair of domains, and the mean over the pairs."""
 
     classifier: str
     scores: tuple[Score, ...]
@@ -69,19 +69,19 @@ class Row:
 
     @property
     def cells(self) -> list[str]:
-        """The line as text, from the classifier to the mean."""
+        """The cells of the row as text, from the classifier to the mean."""
         return [self.classifier, *map(str, self.scores), str(self.mean)]
 
 
 @dataclass(frozen=True)
 class CrossDomainTable:
-    """One metric of every classifier in every direction.
+    """One metric of every classifier on every pair of domains.
 
     Attributes:
         metric: Attribute of `bc_sam.evaluation.results.PairResult`.
-        title: Its heading.
-        domain_pairs: The pairs of domains of the columns.
-        rows: One for each classifier.
+        title: Heading of the table.
+        domain_pairs: The pair of domains of each column.
+        rows: One row per classifier.
     """
 
     metric: str
@@ -91,29 +91,29 @@ class CrossDomainTable:
 
     @property
     def sources(self) -> list[tuple[str, int]]:
-        """Each source with the number of neighbouring columns that it heads."""
+        """Each source with the number of adjacent columns under it."""
         return [(source, len(list(group))) for source, group in groupby(source for source, _ in self.domain_pairs)]
 
     @property
     def best(self) -> list[float]:
-        """The highest mean of each column, the last of them over the directions; NaN for an empty column."""
+        """The highest score of each column, including the column of means; NaN for an empty column."""
         columns = zip(*([*row.scores, row.mean] for row in self.rows), strict=True)
         return [max((s.mean for s in scores if not math.isnan(s.mean)), default=math.nan) for scores in columns]
 
 
 def cross_domain_table(evaluation: Evaluation, metric: str = "accuracy") -> CrossDomainTable:
-    """Lays out one metric: a row for each classifier, a column for each direction.
+    """Tabulates one metric: a row per classifier, a column per pair of domains.
 
-    The last column is the mean over the directions that have one source, as in Table 1 of BC-SAM; training on all
-    domains together stands apart, unless there is nothing else. A classifier that lacks a direction has no mean.
+    The last column is the mean over the pairs with a single source, as in Table 1 of BC-SAM; training on all domains
+    together is excluded from it, unless there is nothing else. A classifier with a missing pair has no mean.
 
     Args:
-        evaluation: What was measured.
+        evaluation: The results.
         metric: A metric of `bc_sam.evaluation.results.PairResult`.
 
     Raises:
-        DataError: If nothing was measured.
-        ConfigError: If there is no such metric.
+        DataError: If the evaluation has no results.
+        ConfigError: If the metric is unknown.
 
     Example:
         >>> from bc_sam.evaluation.results import PairResult
@@ -123,34 +123,34 @@ def cross_domain_table(evaluation: Evaluation, metric: str = "accuracy") -> Cros
         '50.0'
     """
     if metric not in METRICS:
-        raise ConfigError(f"There is no metric {metric!r}; choose one of {list(METRICS)}.")
+        raise ConfigError(f"Unknown metric {metric!r}; choose one of {list(METRICS)}.")
     if not evaluation.pairs:
-        raise DataError("The evaluation holds no results; run at least one fold.")
+        raise DataError("The evaluation has no results. Run at least one fold.")
     pairs = tuple(evaluation.domain_pairs)
     single = [source != ALL for source, _ in pairs]
     rows = []
     for classifier in evaluation.classifiers:
         scores = tuple(Score(*evaluation.mean_std(classifier, *pair, metric)) for pair in pairs)
-        averaged = [score.mean for score, alone in zip(scores, single, strict=True) if alone or not any(single)]
-        rows.append(Row(classifier, scores, Score(float(np.mean(averaged)))))
+        means = [score.mean for score, included in zip(scores, single, strict=True) if included or not any(single)]
+        rows.append(Row(classifier, scores, Score(float(np.mean(means)))))
     return CrossDomainTable(metric, METRICS[metric], pairs, tuple(rows))
 
 
 def best_classifier(evaluation: Evaluation) -> str:
-    """Returns the classifier with the highest mean accuracy over the directions.
+    """Returns the classifier with the highest mean accuracy over the pairs of domains.
 
     Args:
-        evaluation: What was measured.
+        evaluation: The results.
 
     Raises:
-        DataError: If nothing was measured.
+        DataError: If the evaluation has no results.
     """
     rows = cross_domain_table(evaluation).rows
     return max(rows, key=lambda row: -1.0 if math.isnan(row.mean.mean) else row.mean.mean).classifier
 
 
 def calibration_errors(evaluation: Evaluation) -> list[tuple[str, str, list[str]]]:
-    """Returns source, target and the calibration error of each classifier, for the directions where one is known."""
+    """Returns source, target and each classifier's calibration error, for the pairs of domains that have any."""
     table = []
     for source, target in evaluation.domain_pairs:
         errors = [evaluation.calibration_error(name, source, target) for name in evaluation.classifiers]
@@ -161,15 +161,15 @@ def calibration_errors(evaluation: Evaluation) -> list[tuple[str, str, list[str]
 
 def shown_metrics(evaluation: Evaluation) -> tuple[str, ...]:
     """Returns the metrics that tables show: with laboratories left out, also the one restricted to what occurs."""
-    return (*SHOWN, "restricted") if evaluation.protocol == "leave-one-out" else SHOWN
+    return (*MAIN_METRICS, "restricted") if evaluation.protocol == "leave-one-out" else MAIN_METRICS
 
 
 def footnotes(evaluation: Evaluation) -> list[str]:
-    """Returns what a reader of the table must know: protocol, folds, seed, mean, and the classes a source lacks."""
+    """Returns the footnotes of the table: protocol, folds, seed, averaging, and the classes that a source lacks."""
     notes = [PROTOCOLS.get(evaluation.protocol, f"Protocol {evaluation.protocol}."), _folds_note(evaluation)]
-    notes.append("Balanced accuracy and macro F1 are means over the classes that the test cells have.")
+    notes.append("Balanced accuracy and macro F1 are means over the classes present in the test cells.")
     if len({source == ALL for source, _ in evaluation.domain_pairs}) == 2:
-        notes.append(f"The mean is over the directions with one source; '{ALL}' is training on every domain together.")
+        notes.append(f"The mean is over the directions with a single source; '{ALL}' is trained on all laboratories.")
     for source, target, kinds in evaluation.merged():
         notes.append(f"{source} → {target}: {kinds}, since one side does not tell them apart.")
     for source, target, classes in evaluation.missing():
@@ -183,18 +183,18 @@ def _folds_note(evaluation: Evaluation) -> str:
         return f"Percent; {len(folds)} of {evaluation.n_folds} laboratories left out; seed {evaluation.seed}."
     measured = f"{len(folds)} of {evaluation.n_folds} folds"
     if len(folds) == 1:
-        return f"Percent; n = 1 fold ({measured} measured), so without a spread; seed {evaluation.seed}."
+        return f"Percent; n = 1 fold ({measured} evaluated), so no standard deviation; seed {evaluation.seed}."
     return f"Percent, mean ± standard deviation over {measured}; seed {evaluation.seed}."
 
 
 def render_text(evaluation: Evaluation) -> str:
-    """Returns the cross-domain table for a terminal: aligned blocks of the metrics and calibration, and the footnotes.
+    """Returns the cross-domain tables for a terminal: metrics, calibration and footnotes as aligned plain text.
 
     Args:
-        evaluation: What was measured.
+        evaluation: The results.
 
     Raises:
-        DataError: If nothing was measured.
+        DataError: If the evaluation has no results.
     """
     blocks = []
     for table in (cross_domain_table(evaluation, metric) for metric in shown_metrics(evaluation)):
@@ -205,19 +205,22 @@ def render_text(evaluation: Evaluation) -> str:
         ]
         blocks.append(f"{table.title}, %\n{align(lines)}")
     if errors := calibration_errors(evaluation):
-        lines = [["direction", *evaluation.classifiers], *([f"{a} → {b}", *texts] for a, b, texts in errors)]
-        blocks.append(f"Calibration error: mean distance of confidence from accuracy, 0 to 1\n{align(lines)}")
+        lines = [
+            ["trained on → tested on", *evaluation.classifiers],
+            *([f"{a} → {b}", *texts] for a, b, texts in errors),
+        ]
+        blocks.append(f"Expected calibration error, 0 to 1\n{align(lines)}")
     notes = "\n".join(footnotes(evaluation))
     return "\n\n".join([*blocks, notes]) + "\n"
 
 
 def align(lines: Sequence[Sequence[str]]) -> str:
-    """Lays lines of cells out in columns: the first aligned left, the others, which are numbers, right.
+    """Aligns lines of cells in columns: the first to the left, the others, which are numeric, to the right.
 
-    The result is plain text of whatever width it takes, so that it can be written to a file or piped.
+    The result is plain text of any width, so that it can be written to a file or piped.
 
     Args:
-        lines: Equally long lines of cells.
+        lines: Lines with the same number of cells.
 
     Example:
         >>> print(align([["", "cells"], ["basophil", "3"]]))
@@ -236,20 +239,20 @@ def align(lines: Sequence[Sequence[str]]) -> str:
 
 
 def render_markdown(evaluation: Evaluation) -> str:
-    """Returns the cross-domain table for a model card: a Markdown table for each metric, and the footnotes.
+    """Returns the cross-domain tables for a model card: a Markdown table per metric, and the footnotes.
 
     Args:
-        evaluation: What was measured.
+        evaluation: The results.
 
     Raises:
-        DataError: If nothing was measured.
+        DataError: If the evaluation has no results.
     """
     blocks = []
     for table in (cross_domain_table(evaluation, metric) for metric in shown_metrics(evaluation)):
-        heads = ["classifier", *(f"{source} → {target}" for source, target in table.domain_pairs), "mean"]
+        header = ["classifier", *(f"{source} → {target}" for source, target in table.domain_pairs), "mean"]
         lines = [
-            _markdown_line(heads),
-            "|:--|" + "--:|" * (len(heads) - 1),
+            _markdown_line(header),
+            "|:--|" + "--:|" * (len(header) - 1),
             *(_markdown_line(row.cells) for row in table.rows),
         ]
         blocks.append(f"**{table.title}, %**\n\n" + "\n".join(lines))
@@ -262,13 +265,13 @@ def _markdown_line(cells: Iterable[str]) -> str:
 
 
 def render_comparisons(comparisons: Sequence[Comparison], default: str) -> str:
-    """Returns the comparison of each classifier before and after, and the recalls and verdict of the default one.
+    """Returns each classifier's comparison before and after, and the recalls and verdict of the default one.
 
     Args:
-        comparisons: One for each classifier.
-        default: Name of the classifier that the model uses unless told otherwise.
+        comparisons: One per classifier.
+        default: Name of the model's default classifier.
     """
-    shown = next(c for c in comparisons if c.classifier == default)
+    main = next(c for c in comparisons if c.classifier == default)
     scores = align(
         [
             ["", "before", "after", "gain"],
@@ -278,10 +281,10 @@ def render_comparisons(comparisons: Sequence[Comparison], default: str) -> str:
     recalls = align(
         [
             ["", "cells", "before", "after"],
-            *([name, f"{n}", f"{100 * a:.1f}", f"{100 * b:.1f}"] for name, (n, a, b) in shown.per_class.items()),
+            *([name, f"{n}", f"{100 * a:.1f}", f"{100 * b:.1f}"] for name, (n, a, b) in main.per_class.items()),
         ]
     )
     return (
-        f"Balanced accuracy on {shown.cells} held-out cells of {shown.slides} slides, % (95 % confidence interval)\n"
-        f"{scores}\n\n{default}: recall, %\n{recalls}\n\n{default}: {shown.verdict}"
+        f"Balanced accuracy on {main.cells} held-out cells of {main.slides} slides, % (95 % confidence interval)\n"
+        f"{scores}\n\n{default}: recall, %\n{recalls}\n\n{default}: {main.verdict}"
     )

@@ -1,1 +1,1 @@
-"""Torch networks, and what they compute from cells."""
+"""Torch networks and the features that they compute from cells."""

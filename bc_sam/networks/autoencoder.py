@@ -1,4 +1,4 @@
-"""The cross-domain autoencoder: SAM's feature map in, 50 numbers and the reconstructed cell out."""
+"""The cross-domain autoencoder: maps SAM features to a 50-dimensional latent and a reconstructed cell."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -14,17 +14,17 @@ from bc_sam.config.base import PAPER_DECODER_CHANNELS
 from bc_sam.errors import WeightsError
 from bc_sam.utils.torch_utils import require_match, seeded
 
-#: Kernel size and stride of the decoder's transposed convolutions: 1 pixel grows to 5, 12, 14, 31, 63, 127, 128.
-_DECODER_STEPS = ((5, 1), (4, 2), (3, 1), (5, 2), (3, 2), (3, 2), (2, 1))
+#: Kernel size and stride of the decoder's transposed convolutions: 1 px grows to 5, 12, 14, 31, 63, 127 and 128 px.
+_DECODER_LAYERS = ((5, 1), (4, 2), (3, 1), (5, 2), (3, 2), (3, 2), (2, 1))
 
 
 class PhasedConvTranspose2d(nn.ConvTranspose2d):
-    """A transposed convolution that processors compute several times faster; the numbers are the same.
+    """A transposed convolution with the same output as PyTorch's, several times faster on CPUs.
 
-    With stride 1 it is an ordinary convolution with the kernel turned round. With stride 2, each output pixel of one
-    parity of row and column sees every other tap of the kernel: an ordinary convolution with one small kernel for each
-    of the four parities, whose outputs are then interleaved. PyTorch's own kernel for processors takes up to ten times
-    as long in bf16; GPUs have a good one, which stays in use there.
+    With stride 1 it is an ordinary convolution with a flipped kernel. With stride 2, output pixels of one row and
+    column parity depend on every other kernel tap only, so each of the four parities is an ordinary convolution with a
+    smaller kernel, and the four outputs are interleaved. PyTorch's CPU kernel takes up to ten times as long in bf16;
+    its GPU kernel is fast and is used there.
     """
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:
@@ -32,37 +32,41 @@ class PhasedConvTranspose2d(nn.ConvTranspose2d):
         stride = self.stride[0]
         if x.device.type != "cpu" or stride > 2 or self.bias is None:
             return super().forward(x, output_size)
-        inner, outer, kernel, _ = self.weight.shape
-        if kernel == stride == 1:  # as a plain product: the library's convolution is slow for very few channels
+        in_channels, out_channels, kernel, _ = self.weight.shape
+        if kernel == stride == 1:  # a matrix product: PyTorch's convolution is slow for very few channels
             return (x.permute(0, 2, 3, 1) @ self.weight[..., 0, 0] + self.bias).permute(0, 3, 1, 2)
         taps = -(-kernel // stride)
-        beyond = stride * taps - kernel
-        phases = F.pad(self.weight, (0, beyond, 0, beyond)).view(inner, outer, taps, stride, taps, stride).flip(2, 4)
-        phases = phases.permute(3, 5, 1, 0, 2, 4).reshape(stride**2 * outer, inner, taps, taps)
-        parts = F.conv2d(x, phases, self.bias.repeat(stride**2), padding=taps - 1)
-        return parts if stride == 1 else self._interleave(parts, *(2 * side - 2 + kernel for side in x.shape[-2:]))
+        excess = stride * taps - kernel
+        padded = F.pad(self.weight, (0, excess, 0, excess))
+        phases = padded.view(in_channels, out_channels, taps, stride, taps, stride).flip(2, 4)
+        phases = phases.permute(3, 5, 1, 0, 2, 4).reshape(stride**2 * out_channels, in_channels, taps, taps)
+        outputs = F.conv2d(x, phases, self.bias.repeat(stride**2), padding=taps - 1)
+        if stride == 1:
+            return outputs
+        return self._interleave(outputs, *(2 * side - 2 + kernel for side in x.shape[-2:]))
 
     @staticmethod
-    def _interleave(parts: Tensor, height: int, width: int) -> Tensor:
-        """Returns (B, out, height, width) of parts (B, 4 out, h, w): rows of even and odd, columns likewise.
+    def _interleave(phases: Tensor, height: int, width: int) -> Tensor:
+        """Returns (B, out, height, width), interleaving even and odd rows and columns of phases (B, 4 out, h, w).
 
-        Channels come last in memory, before and after: batch norm is ten times slower on a layout of neither kind.
+        Input and output are channels-last: batch norm is ten times slower on a layout that is neither
+        channels-first nor channels-last.
         """
-        rows, columns = parts.shape[-2:]
-        apart = parts.permute(0, 2, 3, 1).unflatten(3, (2, 2, -1))
-        woven = apart.transpose(2, 3).reshape(len(parts), 2 * rows, 2 * columns, -1)
-        return woven[:, :height, :width].contiguous().permute(0, 3, 1, 2)
+        rows, columns = phases.shape[-2:]
+        split = phases.permute(0, 2, 3, 1).unflatten(3, (2, 2, -1))
+        interleaved = split.transpose(2, 3).reshape(len(phases), 2 * rows, 2 * columns, -1)
+        return interleaved[:, :height, :width].contiguous().permute(0, 3, 1, 2)
 
 
 class CrossDomainAutoencoder(nn.Module):
-    """Squeezes an encoder's feature map to a latent that still draws the cell (BC-SAM, section 2.2).
+    """Compresses a feature map into a latent from which the cell can be reconstructed (BC-SAM, section 2.2).
 
-    The tensors keep the names of the original's, so its weights load without renaming.
+    Parameter names match the original implementation, so its weights load without renaming.
 
     Args:
         feature_channels: Channels of the feature map, 768 for SAM ViT-B.
-        latent_dim: Numbers that a cell is squeezed to.
-        decoder_channels: Widths of the seven transposed convolutions before the last one.
+        latent_dim: Dimension of the latent.
+        decoder_channels: Output channels of the seven transposed convolutions before the last one.
 
     Example:
         >>> import torch
@@ -91,18 +95,18 @@ class CrossDomainAutoencoder(nn.Module):
             nn.ReLU(),
             nn.AdaptiveAvgPool2d(1),
         )
-        steps: list[nn.Module] = []
-        widths = (latent_dim, *decoder_channels)
-        for (inner, outer), (kernel, stride) in zip(pairwise(widths), _DECODER_STEPS, strict=True):
-            steps += [PhasedConvTranspose2d(inner, outer, kernel, stride), nn.BatchNorm2d(outer), nn.ReLU()]
-        self.decoder = nn.Sequential(*steps, PhasedConvTranspose2d(widths[-1], 3, kernel_size=1), nn.Sigmoid())
+        layers: list[nn.Module] = []
+        channels = (latent_dim, *decoder_channels)
+        for (n_in, n_out), (kernel, stride) in zip(pairwise(channels), _DECODER_LAYERS, strict=True):
+            layers += [PhasedConvTranspose2d(n_in, n_out, kernel, stride), nn.BatchNorm2d(n_out), nn.ReLU()]
+        self.decoder = nn.Sequential(*layers, PhasedConvTranspose2d(channels[-1], 3, kernel_size=1), nn.Sigmoid())
 
     def encode(self, features: Tensor) -> Tensor:
-        """Returns the latents (B, latent_dim), not negative, of feature maps (B, feature_channels, H, W)."""
+        """Returns non-negative latents (B, latent_dim) of feature maps (B, feature_channels, H, W)."""
         return self.encoder(features).flatten(1)
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Returns the cells (B, 3, 128, 128), RGB in 0..1, that latents (B, latent_dim) stand for."""
+        """Returns reconstructed cells (B, 3, 128, 128), RGB in 0..1, of latents (B, latent_dim)."""
         return self.decoder(latents[:, :, None, None])
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
@@ -127,25 +131,25 @@ def save_autoencoder(model: CrossDomainAutoencoder, path: Path) -> None:
 def load_autoencoder(
     path: Path, feature_channels: int, latent_dim: int, decoder_channels: Sequence[int]
 ) -> CrossDomainAutoencoder:
-    """Reads what `save_autoencoder` wrote; every tensor must be there, and no other.
+    """Loads an autoencoder written by `save_autoencoder`; the tensors must match exactly.
 
     Args:
         path: A safetensors file.
         feature_channels: As for `CrossDomainAutoencoder`.
-        latent_dim: Likewise.
-        decoder_channels: Likewise.
+        latent_dim: As for `CrossDomainAutoencoder`.
+        decoder_channels: As for `CrossDomainAutoencoder`.
 
     Returns:
-        The model in eval mode.
+        The model in eval mode, float32.
 
     Raises:
-        WeightsError: If the file is missing or broken, or a tensor is missing, unexpected or misshapen.
+        WeightsError: If the file is missing or damaged, or a tensor is missing, unexpected or of the wrong shape.
     """
     try:
         state = {name: _to_float32(tensor) for name, tensor in load_file(path).items()}
     except (OSError, SafetensorError) as error:
-        raise WeightsError(f"{path} is missing or broken ({error}). Download or save the model again.") from error
-    with torch.device("meta"):  # sizes that a stranger chose take no memory before the file has shown that it fits
+        raise WeightsError(f"{path} is missing or damaged ({error}). Download or save the model again.") from error
+    with torch.device("meta"):  # an untrusted config must not allocate memory before the file is known to match it
         model = CrossDomainAutoencoder(feature_channels, latent_dim, decoder_channels)
     require_match(model.state_dict(), state, str(path))
     model.load_state_dict(state, assign=True)
@@ -153,5 +157,5 @@ def load_autoencoder(
 
 
 def _to_float32(tensor: Tensor) -> Tensor:
-    """Numbers of any precision become float32; counts stay."""
+    """Converts floating-point tensors to float32; integer counters keep their dtype."""
     return tensor.float() if tensor.is_floating_point() else tensor

@@ -1,6 +1,6 @@
-"""Image backbones of transformers: a picture in, a map of features out. New small ones, or trained ones of the Hub.
+"""Image backbones from transformers that return feature maps: small untrained ones, or pretrained ones from the Hub.
 
-Of a folder, and of the Hub, only sizes and tensors are read, as of a SAM (`bc_sam.networks.sam.safe_folder`).
+Only sizes and tensors are read from a checkpoint, as for SAM (`bc_sam.networks.sam.safe_folder`).
 """
 
 from pathlib import Path
@@ -29,7 +29,7 @@ _CLASSES = {
 }
 _FILES = ("config.json", "model.safetensors")
 
-# Stages of 32, 64 and 128 channels, which end at a 16th of the image's side.
+# Three stages of 32, 64 and 128 channels; the output stride is 16.
 _TINY: dict[str, dict[str, Any]] = {
     "resnet": {"embedding_size": 32, "hidden_sizes": (32, 64, 128), "depths": (2, 2, 2), "layer_type": "basic"},
     "regnet": {
@@ -47,13 +47,13 @@ _TINY: dict[str, dict[str, Any]] = {
 
 
 class Backbone(nn.Module):
-    """A backbone of any family as a map from images to features, with new weights.
+    """A randomly initialized backbone of any family that returns a feature map.
 
     Args:
-        config: Its family and sizes.
+        config: Family and sizes.
 
     Attributes:
-        channels: Channels of its features.
+        channels: Channels of the feature map.
 
     Example:
         >>> backbone = Backbone(tiny_backbone("resnet"))
@@ -67,44 +67,44 @@ class Backbone(nn.Module):
         self.model: Any = _model_class(config.family)(_sizes_of(config))
         sizes = self.model.config
         self.channels: int = getattr(sizes, "hidden_size", None) or sizes.hidden_sizes[-1]
-        if config.family.startswith("convnext"):  # it follows the pooling, which is left to the networks here
+        if config.family.startswith("convnext"):  # applied after the pooling, which is not used here
             self.model.layernorm.requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns the last features (B, C, h, w) of normalised images (B, 3, S, S)."""
+        """Returns the last feature map (B, C, h, w) of normalised images (B, 3, S, S)."""
         features = self.model(images).last_hidden_state
         if features.ndim == 4:
             return features
-        side = round(features.shape[1] ** 0.5)  # Swin lays its places out in a row
+        side = round(features.shape[1] ** 0.5)  # Swin returns a sequence (B, h w, C)
         return features.transpose(1, 2).unflatten(2, (side, side))
 
 
 def tiny_backbone(family: str) -> BackboneConfig:
-    """Returns the sizes of a small backbone of a family.
+    """Returns the config of a small backbone.
 
     Raises:
-        ConfigError: If there is no such family.
+        ConfigError: If the family is unknown.
     """
     if family not in _TINY:
-        raise ConfigError(f"There is no small backbone tiny:{family}; choose of {', '.join(_TINY)}.")
+        raise ConfigError(f"Unknown backbone family in tiny:{family}. Choose one of {', '.join(_TINY)}.")
     return BackboneConfig(family, _TINY[family])
 
 
 def load_backbone(source: str, *, seed: int = 0) -> Backbone:
-    """Loads a backbone; every weight comes from the source or it is an error.
+    """Loads a backbone; the checkpoint must match it exactly.
 
     Args:
-        source: Hub id or folder of an image classifier, or ``"tiny:FAMILY"`` for a small one with new weights.
-        seed: Seed of new weights.
+        source: Hub id or folder of an image classifier, or ``"tiny:FAMILY"`` for a small one with random weights.
+        seed: Seed of random weights.
 
     Returns:
         The backbone, trainable, float32.
 
     Raises:
-        ConfigError: If its family is not among `BACKBONE_SIZES`, or its sizes are out of range.
-        WeightsError: If the source is not found, or does not fill the backbone exactly.
-        UntrustedFileError: If it has no safetensors.
-        HubError: If the Hub lacks it or cannot be reached.
+        ConfigError: If its family is not in `BACKBONE_SIZES`, or its sizes are out of range.
+        WeightsError: If the source is not found, or its tensors do not match the backbone.
+        UntrustedFileError: If it has no safetensors file.
+        HubError: If the repository does not exist or the Hub cannot be reached.
 
     Example:
         >>> load_backbone("tiny:swinv2").channels
@@ -117,11 +117,11 @@ def load_backbone(source: str, *, seed: int = 0) -> Backbone:
     folder = Path(source)
     if not folder.is_dir():
         if not is_hub_id(source):
-            raise WeightsError(f"There is no folder {source}. Give a Hub id, a folder that exists, or tiny:resnet.")
+            raise WeightsError(f"There is no folder {source}. Pass a Hub id, an existing folder, or tiny:resnet.")
         folder = download_snapshot(source, _FILES)
     config = _read_config(folder, source)
     backbone = Backbone(config)
-    backbone.model = _filled(backbone.model, _read_tensors(folder, source), source)
+    backbone.model = _load_weights(backbone.model, _read_tensors(folder, source), source)
     return backbone
 
 
@@ -135,46 +135,50 @@ def _sizes_of(config: BackboneConfig) -> Any:
     try:
         return kind(**sizes)
     except (ValueError, TypeError, StrictDataclassError) as error:
-        raise ConfigError(f"These are no sizes of a {config.family} backbone: {error}") from error
+        raise ConfigError(f"Invalid sizes for a {config.family} backbone: {error}") from error
 
 
 def _read_config(folder: Path, source: str) -> BackboneConfig:
-    """Reads the sizes of a model of transformers; what else its config says is left unread."""
-    found = read_json(folder / "config.json")
-    family = found.get("model_type") if isinstance(found, dict) else None
+    """Reads the sizes from a transformers config and ignores every other field."""
+    content = read_json(folder / "config.json")
+    family = content.get("model_type") if isinstance(content, dict) else None
     if family not in BACKBONE_SIZES:
-        raise ConfigError(f"{source} is a model of type {family!r}. Choose one of {', '.join(BACKBONE_SIZES)}.")
-    sizes = {name: found[name] for name in BACKBONE_SIZES[family] if found.get(name) is not None}
+        raise ConfigError(
+            f"{source} has the unsupported model type {family!r}. Choose one of {', '.join(BACKBONE_SIZES)}."
+        )
+    sizes = {name: content[name] for name in BACKBONE_SIZES[family] if content.get(name) is not None}
     return BackboneConfig.from_dict({"family": family, "sizes": sizes}, where=source)
 
 
 def _read_tensors(folder: Path, source: str) -> dict[str, Tensor]:
     path = folder / "model.safetensors"
     if not path.is_file():
-        raise UntrustedFileError(f"{source} has no model.safetensors, and other formats are not opened. Convert it.")
+        raise UntrustedFileError(
+            f"{source} has no model.safetensors, and other formats are not opened. Convert it to safetensors."
+        )
     try:
         return {name: t.float() if t.is_floating_point() else t for name, t in load_file(path).items()}
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"{path} cannot be read: {error}. Download it again.") from error
 
 
-def _filled(model: Any, tensors: dict[str, Tensor], source: str) -> Any:
-    """The same model with weights from a checkpoint, whose head is left away."""
-    kept = {name: tensor for name, tensor in tensors.items() if not name.startswith("classifier.")}
-    # It knows by what other names older checkpoints call a tensor. Given tensors, it opens no file.
-    filled, report = type(model).from_pretrained(None, config=model.config, state_dict=kept, output_loading_info=True)
-    unexpected = {name for name in report["unexpected_keys"] if not _is_table(name)}
+def _load_weights(model: Any, tensors: dict[str, Tensor], source: str) -> Any:
+    """Returns the model with the checkpoint's weights; the checkpoint's classification head is dropped."""
+    body = {name: tensor for name, tensor in tensors.items() if not name.startswith("classifier.")}
+    # from_pretrained knows the tensor names of older checkpoints. Given a state dict, it opens no file.
+    loaded, report = type(model).from_pretrained(None, config=model.config, state_dict=body, output_loading_info=True)
+    unexpected = {name for name in report["unexpected_keys"] if not _is_derived(name)}
     misshapen = {str(item[0]) for item in report["mismatched_keys"]}
     missing = {name for name in report["missing_keys"] if not name.endswith("num_batches_tracked")}
     require_complete(source, missing, unexpected, misshapen)
-    return filled.train()
+    return loaded.train()
 
 
-def _is_table(name: str) -> bool:
-    """Whether a tensor of a Swin is no weight: it follows from the sizes, and older versions saved it."""
+def _is_derived(name: str) -> bool:
+    """Whether a Swin tensor is a lookup table computed from the sizes, which older versions saved with the weights."""
     return name.endswith(("relative_position_index", "relative_coords_table", "attn_mask"))
 
 
 def pooled(features: Tensor) -> Tensor:
-    """Returns the mean (B, C) of features (B, C, h, w) over their places."""
+    """Returns the spatial mean (B, C) of a feature map (B, C, h, w)."""
     return torch.mean(features, dim=(2, 3))

@@ -1,4 +1,4 @@
-"""Features on disk: shards that processes write side by side, each found by the pixels and the encoder it is of."""
+"""Features on disk: shards written in parallel by several processes, looked up by pixel digest and encoder."""
 
 import logging
 import os
@@ -16,7 +16,7 @@ from bc_sam.errors import BCSamError
 
 logger = logging.getLogger(__name__)
 
-#: Cells in a shard: 100 MB of features of SAM ViT-B at 224 px, and what a killed process may lose.
+#: Cells per shard: 100 MB of SAM ViT-B features at 224 px, and the most that a killed process can lose.
 SHARD_CELLS = 256
 
 _DIGESTS = "digests"
@@ -24,22 +24,22 @@ _ENCODER, _CHECKSUM = "encoder", "crc32"
 
 
 class FeatureStore:
-    """The features that one encoder gives of some cells.
+    """The features of a set of cells, computed by one encoder.
 
     Args:
-        folder: Holds the shards.
+        folder: Folder of the shards.
         digests: (n,) uint64, `bc_sam.data.store.CellTable.digests` of the cells.
-        encoder: Fingerprint of the encoder; shards of another one are passed over. ``None`` for whichever one has
-            left its shards there last.
+        encoder: Fingerprint of the encoder; shards of other encoders are ignored. ``None`` accepts the shards of any
+            encoder.
 
     Attributes:
-        key: Changes with the encoder and with the cells.
+        key: Identifies the encoder and the cells.
         maps: (n, C, h, w) float16, the encoder's last hidden state before the neck.
         masks: (n, S, S) bool, predicted.
         targets: (n, 128, 128, 3) uint8, the predicted cell on grey.
 
     Raises:
-        BCSamError: If the features of a cell are not there.
+        BCSamError: If the features of a cell are missing.
     """
 
     def __init__(self, folder: Path, digests: np.ndarray, encoder: str | None = None) -> None:
@@ -47,8 +47,8 @@ class FeatureStore:
         paths, shards, rows = _locate(folder, digests, encoder)
         if (rows < 0).any():
             raise BCSamError(
-                f"{folder} lacks the features of {(rows < 0).sum()} cells. Give the training command again: it "
-                "computes what is missing."
+                f"{folder} lacks the features of {(rows < 0).sum()} cells. Run the training command again to compute "
+                "them."
             )
         self.maps, self.masks, self.targets = (
             ShardedArray(paths, shards, rows, name) for name in ("maps", "masks", "targets")
@@ -56,14 +56,14 @@ class FeatureStore:
 
 
 class ShardedArray:
-    """An array (n, ...) whose rows lie in shards. As of a NumPy array, an index gives a row or several, copied.
+    """An array (n, ...) stored in shards. Indexing works as in NumPy along the first axis and returns a copy.
 
-    No shard stays mapped into memory, so what is in use does not grow with what has been read.
+    No shard stays memory-mapped, so memory use does not grow with the rows read.
 
     Args:
         paths: The shards.
-        shards: (n,) the shard that holds each row.
-        rows: (n,) its place there.
+        shards: (n,) index of the shard that holds each row.
+        rows: (n,) index of the row within its shard.
         name: Name of the tensor in the shards.
     """
 
@@ -80,39 +80,39 @@ class ShardedArray:
         if isinstance(index, int | np.integer):
             with safe_open(self.paths[self.shards[index]], "np") as file:
                 return file.get_slice(self.name)[int(self.rows[index])]
-        chosen = np.arange(len(self))[index]
+        selected = np.arange(len(self))[index]
         first = self[0]
-        found = np.empty((len(chosen), *first.shape), first.dtype)
-        shards = self.shards[chosen]
+        values = np.empty((len(selected), *first.shape), first.dtype)
+        shards = self.shards[selected]
         for shard in np.unique(shards):
             with safe_open(self.paths[shard], "np") as file:
                 tensor = file.get_slice(self.name)
-                for place in np.flatnonzero(shards == shard):
-                    found[place] = tensor[int(self.rows[chosen[place]])]
-        return found
+                for position in np.flatnonzero(shards == shard):
+                    values[position] = tensor[int(self.rows[selected[position]])]
+        return values
 
 
 def missing_cells(folder: Path, digests: np.ndarray, encoder: str) -> np.ndarray:
-    """Returns the cells whose features are not in a folder, as indices into `digests`; of copies only the first."""
+    """Returns the indices into `digests` of cells without stored features; of duplicates only the first."""
     _, _, rows = _locate(folder, digests, encoder)
     first = np.unique(digests, return_index=True)[1]
     return np.sort(first[rows[first] < 0])
 
 
 def write_shard(folder: Path, encoder: str, digests: np.ndarray, features: Mapping[str, np.ndarray]) -> None:
-    """Writes the features of some cells; the file appears whole or not at all.
+    """Writes the features of a batch of cells atomically.
 
     Args:
-        folder: Where to; made if missing.
+        folder: Output folder; created if missing.
         encoder: Fingerprint of the encoder.
         digests: (n,) uint64 of the cells, at most `SHARD_CELLS`.
         features: The tensors of `FeatureStore`, (n, ...) each.
 
     Raises:
-        BCSamError: If the disk has no room for it.
+        BCSamError: If the disk is full or the folder cannot be written.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    # safetensors writes the bytes as they lie, whatever order an array says that they have.
+    # safetensors writes an array's raw buffer and ignores its strides.
     tensors = {name: np.ascontiguousarray(values) for name, values in {_DIGESTS: digests, **features}.items()}
     path = folder / f"{encoder[:8]}-{zlib.crc32(digests.tobytes()):08x}.safetensors"
     part = path.with_suffix(".part")
@@ -123,25 +123,25 @@ def write_shard(folder: Path, encoder: str, digests: np.ndarray, features: Mappi
         part.unlink(missing_ok=True)
         free = shutil.disk_usage(folder).free / 2**30
         raise BCSamError(
-            f"The features cannot be written to {folder}, which has {free:.1f} GiB free ({error}). Free some room, or "
-            "choose another folder; what is finished is kept."
+            f"Cannot write features to {folder}, which has {free:.1f} GiB free ({error}). Free disk space or choose "
+            "another folder; finished shards are kept."
         ) from error
 
 
 def remove_unfit_shards(folder: Path, encoder: str) -> None:
-    """Removes the shards of other encoders, which nothing will ask for again, and those that are damaged."""
+    """Removes damaged shards, unfinished files, and the shards of other encoders, which are no longer needed."""
     for part in folder.glob("*.part"):
         part.unlink()
     for path in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(path, "np") as file:
-                said = file.metadata() or {}
-            stale, whole = said.get(_ENCODER) != encoder, _checksum(load_file(path)) == said.get(_CHECKSUM)
+                metadata = file.metadata() or {}
+            stale, intact = metadata.get(_ENCODER) != encoder, _checksum(load_file(path)) == metadata.get(_CHECKSUM)
         except (OSError, SafetensorError):
-            stale, whole = False, False
-        if not whole and not stale:
-            logger.warning("%s is damaged; its features are computed again.", path)
-        if stale or not whole:
+            stale, intact = False, False
+        if not intact and not stale:
+            logger.warning("%s is damaged; its features will be recomputed.", path)
+        if stale or not intact:
             path.unlink()
 
 
@@ -153,22 +153,22 @@ def _checksum(tensors: Mapping[str, np.ndarray]) -> str:
 
 
 def _locate(folder: Path, digests: np.ndarray, encoder: str | None) -> tuple[list[Path], np.ndarray, np.ndarray]:
-    """The shards of an encoder, and for each cell its shard and its place there, -1 where there is none."""
+    """Returns an encoder's shards, and for each cell the indices of its shard and of its row there, -1 if missing."""
     paths: list[Path] = []
-    shards, rows, known = [], [], []
-    for path, own in _shards(folder, encoder):
-        shards.append(np.full(len(own), len(paths)))
-        rows.append(np.arange(len(own)))
-        known.append(own)
+    shards, rows, stored = [], [], []
+    for path, shard_digests in _shards(folder, encoder):
+        shards.append(np.full(len(shard_digests), len(paths)))
+        rows.append(np.arange(len(shard_digests)))
+        stored.append(shard_digests)
         paths.append(path)
     if not paths:
         return [], np.full(len(digests), -1), np.full(len(digests), -1)
-    order = np.argsort(np.concatenate(known))
-    ascending = np.concatenate(known)[order]
-    place = np.minimum(np.searchsorted(ascending, digests), len(ascending) - 1)
-    there = ascending[place] == digests
-    shard, row = (np.concatenate(parts)[order][place] for parts in (shards, rows))
-    return paths, np.where(there, shard, -1), np.where(there, row, -1)
+    order = np.argsort(np.concatenate(stored))
+    ascending = np.concatenate(stored)[order]
+    index = np.minimum(np.searchsorted(ascending, digests), len(ascending) - 1)
+    found = ascending[index] == digests
+    shard, row = (np.concatenate(parts)[order][index] for parts in (shards, rows))
+    return paths, np.where(found, shard, -1), np.where(found, row, -1)
 
 
 def _shards(folder: Path, encoder: str | None) -> Iterator[tuple[Path, np.ndarray]]:

@@ -1,4 +1,4 @@
-"""What stage 1 sees in every cell, computed once: feature maps, masks, and the cells cut out."""
+"""Stage 1 features, computed once per cell: feature maps, masks, and cropped cells."""
 
 import hashlib
 from pathlib import Path
@@ -30,46 +30,46 @@ from bc_sam.networks.sam.lora import merge
 from bc_sam.utils.malloc import return_freed_memory, reuse_freed_memory
 from bc_sam.utils.torch_utils import frozen_copy
 
-if TYPE_CHECKING:  # their packages are of training, which predicting does without
+if TYPE_CHECKING:  # needs the training extra, which inference does not install
     from accelerate import Accelerator
 
     from bc_sam.data.store import CellStore
 
 
 def default_batch_size(device: torch.device) -> int:
-    """Returns the images a step that suit a device; ``bc-sam bench`` measures what suits it best."""
+    """Returns a reasonable batch size for a device; ``bc-sam bench`` measures the best one."""
     return 16 if device.type == "cpu" else 64
 
 
 def inference_sam(sam: SamModel | PeftModel, device: str | torch.device, precision: Precision = "no") -> SamModel:
-    """Returns a copy of a SAM that is ready to encode: merged, frozen, on its device, in its number format.
+    """Returns a copy of a SAM for inference: merged, frozen, on its device, at its precision.
 
-    What neither the LoRA nor the number format changes it shares with the original, not to be trained further.
+    Tensors that neither the merge nor the cast changes are shared with the original; do not train it further.
 
     Args:
-        sam: A SAM, plain or with its adapter.
-        device: Where to compute.
-        precision: Number format of the encoder's weights; the mask decoder, which costs little, keeps float32.
+        sam: A SAM, with or without a LoRA adapter.
+        device: Device to compute on.
+        precision: Precision of the encoder's weights; the mask decoder is cheap and stays float32.
     """
     if torch.device(device).type == "cpu":
         reuse_freed_memory()
     merged = merge(sam) if isinstance(sam, PeftModel) else frozen_copy(sam)
-    merged.to(device)  # type: ignore[arg-type]  # the library types it as taking no argument
+    merged.to(device)  # type: ignore[arg-type]  # transformers' annotation lacks the argument
     merged.vision_encoder.to(dtype_of(precision, torch.device(device)))  # type: ignore[arg-type]
     return merged
 
 
 @torch.inference_mode()
 def encode_pixels(sam: SamModel, config: BCSamConfig, pixels: np.ndarray) -> Tensor:
-    """Runs SAM's encoder on a batch of pixels.
+    """Runs SAM's encoder on a batch of images.
 
     Args:
-        sam: What `inference_sam` returned.
-        config: Gives the pixels' mean and deviation.
+        sam: A model from `inference_sam`.
+        config: Mean and standard deviation of the pixels.
         pixels: (B, S, S, 3) uint8, RGB.
 
     Returns:
-        Feature maps (B, C, h, w) on SAM's device, in the encoder's number format.
+        Feature maps (B, C, h, w) on SAM's device, in the encoder's dtype.
     """
     images = normalise(torch.tensor(pixels, device=sam.device), config.image_mean, config.image_std)
     return encode(sam, images.to(sam.vision_encoder.patch_embed.projection.weight.dtype))
@@ -77,13 +77,13 @@ def encode_pixels(sam: SamModel, config: BCSamConfig, pixels: np.ndarray) -> Ten
 
 @torch.inference_mode()
 def predict_foreground(sam: SamModel, config: BCSamConfig, features: Tensor) -> np.ndarray:
-    """Returns what belongs to cells in each image, every component of the mask: (B, S, S) bool."""
+    """Returns the predicted foreground of each image, with all its components: (B, S, S) bool."""
     logits = cell_logits(sam, features, mask_tokens=config.mask_tokens)
     return (upsample_logits(logits, config.image_size) > 0).cpu().numpy()
 
 
 def predict_masks(sam: SamModel, config: BCSamConfig, features: Tensor) -> np.ndarray:
-    """Returns the cell in each image, the largest component of its mask: (B, S, S) bool, all false if empty."""
+    """Returns the cell mask of each image, the largest component of its foreground: (B, S, S) bool, maybe empty."""
     return largest_components(predict_foreground(sam, config, features))
 
 
@@ -101,21 +101,21 @@ def extract_features(
     accelerator: "Accelerator",
     batch_size: int | None = None,
 ) -> FeatureStore:
-    """Computes the features of all cells that this very encoder has not left there already.
+    """Computes the features that are not yet stored for this encoder.
 
     Args:
-        sam: What `inference_sam` returned.
-        config: Gives the pixels' mean and deviation and how to read the mask.
+        sam: A model from `inference_sam`.
+        config: Mean and standard deviation of the pixels, and the mask tokens.
         cells: The images.
-        folder: Where the shards go; damaged ones are computed again, those of other encoders removed.
-        accelerator: The processes, which share the cells.
-        batch_size: Images a step; by default what suits the device.
+        folder: Folder of the shards; damaged ones are recomputed, those of other encoders removed.
+        accelerator: The processes that share the work.
+        batch_size: Images per batch; `default_batch_size` by default.
 
     Returns:
         The opened store.
 
     Raises:
-        BCSamError: If the disk has no room.
+        BCSamError: If the disk is full or the folder cannot be written.
     """
     encoder = _fingerprint_encoder(sam, config)
     if accelerator.is_main_process:
@@ -126,10 +126,10 @@ def extract_features(
     if len(missing) >= WORTH_COMPILING * accelerator.num_processes:
         compile_blocks(sam, batch_size)
     shards = [missing[start : start + SHARD_CELLS] for start in range(0, len(missing), SHARD_CELLS)]
-    accelerator.wait_for_everyone()  # until all have seen what is missing
-    own = shards[accelerator.process_index :: accelerator.num_processes]
+    accelerator.wait_for_everyone()  # no process may write before every process has listed what is missing
+    own_shards = shards[accelerator.process_index :: accelerator.num_processes]
     with tqdm(total=len(missing), desc="Features", unit="cell", disable=not accelerator.is_main_process) as bar:
-        for rows in own:
+        for rows in own_shards:
             features = _shard_features(sam, config, cells, rows, batch_size)
             write_shard(folder, encoder, cells.digests[rows], features)
             del features
@@ -142,15 +142,15 @@ def extract_features(
 def _shard_features(
     sam: SamModel, config: BCSamConfig, cells: "CellStore", rows: np.ndarray, batch_size: int
 ) -> dict[str, np.ndarray]:
-    """Features of some cells."""
+    """Computes the tensors of one shard."""
     maps, masks, targets = [], [], list[np.ndarray]()
     for start in range(0, len(rows), batch_size):
         pixels = cells.pixels[rows[start : start + batch_size]]
         features = encode_pixels(sam, config, pixels)
-        outlines = predict_masks(sam, config, features)
-        targets += [cell_target(*cell) for cell in zip(pixels, outlines, strict=True)]
+        cell_masks = predict_masks(sam, config, features)
+        targets += [cell_target(*cell) for cell in zip(pixels, cell_masks, strict=True)]
         maps.append(features.half().cpu().numpy())
-        masks.append(outlines)
+        masks.append(cell_masks)
     return {
         "maps": np.concatenate(maps),
         "masks": np.concatenate(masks),
@@ -159,13 +159,13 @@ def _shard_features(
 
 
 def _fingerprint_encoder(sam: SamModel, config: BCSamConfig) -> str:
-    """Names all that decides the features of given pixels, beside the code."""
-    said = repr((fingerprint_weights(sam), config.image_mean, config.image_std, config.mask_tokens))
-    return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()
+    """Hashes everything but the code that determines the features of given pixels."""
+    settings = repr((fingerprint_weights(sam), config.image_mean, config.image_std, config.mask_tokens))
+    return hashlib.blake2b(settings.encode(), digest_size=16).hexdigest()
 
 
 def fingerprint_weights(model: nn.Module) -> str:
-    """Returns a hash of every tensor of a model, by name and type."""
+    """Returns a hash of the names, dtypes and values of all tensors of a model."""
     digest = hashlib.blake2b(digest_size=16)
     for name, tensor in sorted(model.state_dict().items()):
         digest.update(f"{name} {tensor.dtype}".encode())

@@ -1,4 +1,4 @@
-"""Which number format a device computes in fast."""
+"""Chooses the precision that a device computes fast in."""
 
 import torch
 
@@ -9,10 +9,10 @@ _DTYPES: dict[str, Precision] = {"auto": "auto", "float32": "no", "bfloat16": "b
 
 
 def precision_of(dtype: str | torch.dtype) -> Precision:
-    """Returns the number format of matrix products that a dtype stands for.
+    """Returns the mixed-precision setting for a dtype.
 
     Raises:
-        ConfigError: If it is none of ``"auto"``, ``"float32"``, ``"bfloat16"``, ``"float16"`` and torch's dtypes.
+        ConfigError: If it is not ``"auto"``, ``"float32"``, ``"bfloat16"``, ``"float16"`` or the torch dtype of one.
 
     Example:
         >>> precision_of(torch.bfloat16)
@@ -20,31 +20,31 @@ def precision_of(dtype: str | torch.dtype) -> Precision:
     """
     name = str(dtype).removeprefix("torch.")
     if name not in _DTYPES:
-        raise ConfigError(f"There is no dtype {name!r} here; choose one of {', '.join(_DTYPES)}.")
+        raise ConfigError(f"Unsupported dtype {name!r}. Choose one of {', '.join(_DTYPES)}.")
     return _DTYPES[name]
 
 
 def resolve_precision(precision: Precision, device: torch.device) -> Precision:
-    """Turns ``"auto"`` into bf16 where the device has matrix units for it, else into full precision.
+    """Resolves ``"auto"`` to half precision where the device has matrix units for it, else to full precision.
 
     Args:
         precision: ``"auto"``, ``"no"``, ``"bf16"`` or ``"fp16"``.
-        device: The device that computes.
+        device: Device to compute on.
 
     Returns:
-        Anything but ``"auto"``.
+        ``"no"``, ``"bf16"`` or ``"fp16"``.
     """
     if precision != "auto":
         return precision
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
-    # A processor without bf16 instructions emulates it, which is slower than float32.
+    # A CPU without bf16 instructions emulates them, which is slower than float32.
     fast = ("avx512_bf16", "amx_bf16")
     return "bf16" if device.type == "cpu" and any(map(torch.cpu.get_capabilities().get, fast)) else "no"
 
 
 def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:
-    """Returns the type of the weights of a model that computes at `precision` on `device`.
+    """Returns the weight dtype of a model that computes at `precision` on `device`.
 
     Example:
         >>> dtype_of("bf16", torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""The shape-aware network (Wang et al., Applied Intelligence 2023, arXiv 2212.13695): the image and the shape."""
+"""The shape-aware network (Wang et al., Applied Intelligence 2023, arXiv 2212.13695): fuses image and mask."""
 
 import torch
 from torch import Tensor, nn
@@ -6,16 +6,16 @@ from torch.nn import functional as F
 
 from bc_sam.networks.backbones import Backbone, pooled
 
-#: Values that each backbone ends in; as many as the classes of ImageNet, whose classifiers the original took whole.
+#: Outputs of each branch, as many as ImageNet has classes: the original uses whole ImageNet classifiers.
 VALUES = 1000
 
 _HIDDEN, _ATTENTION, _DROPOUT = (512, 256), 256, 0.4
 
 
 class ShapeAttention(nn.Module):
-    """Weights for the image's values, from those of the shape: ``sigmoid(W2 ReLU(W1 s + b1) + b2)``, 1000→256→1000.
+    """Gates for the image branch, computed from the mask branch: ``sigmoid(W2 ReLU(W1 s + b1) + b2)``, 1000→256→1000.
 
-    As in the original's code, weights are drawn with a deviation of 0.01 and biases are zero.
+    As in the original code, weights are initialized with a standard deviation of 0.01 and biases with zero.
 
     Example:
         >>> ShapeAttention()(torch.zeros(2, 1000)).unique().tolist()
@@ -28,34 +28,34 @@ class ShapeAttention(nn.Module):
         self.excite = _linear(_ATTENTION, VALUES)
 
     def forward(self, shape: Tensor) -> Tensor:
-        """Returns weights (B, 1000), 0..1, from the values of the shape (B, 1000)."""
+        """Returns gates (B, 1000), 0..1, from the outputs (B, 1000) of the mask branch."""
         return torch.sigmoid(self.excite(F.relu(self.squeeze(shape))))
 
 
 class ShapeAwareNetwork(nn.Module):
-    """Names a cell by its image and its shape.
+    """Classifies a cell by its image and its mask.
 
-    With ``v`` the 1,000 values of the image and ``s`` those of the mask::
+    With ``v`` the 1,000 outputs of the image branch and ``s`` those of the mask branch::
 
         a = ShapeAttention(s) . v
         logits = W3 d(ReLU(W2 d(ReLU(W1 [v, s, a]))))      3000 → 512 → 256 → classes; d is dropout of 0.4
 
-    The ablations of the paper: without attention ``[v, s]``, without mask ``v`` alone. The mask, 0 or 1, is the
-    brightness of a grey picture that is normalised as an image is.
+    The ablations of the paper: without attention ``[v, s]``, without mask ``v`` alone. The mask, 0 or 1, is fed to its
+    backbone as a normalised grey image.
 
-    The original's backbones are Swin-B and VGG-19 with batch norm, whole, with their 1,000 outputs. Here they end in
-    new linear layers of as many. transformers has no VGG. The nearest that it has is ResNet-34, the residual twin of
-    the plain network that He et al. derived from VGG-19. SAM's own encoder may take the place of the image's backbone:
-    frozen, its features averaged over places, with a linear layer to the values.
+    The original backbones are Swin-B and VGG-19 with batch norm, including their 1,000 ImageNet outputs. Here each
+    backbone ends in a new linear layer of that width. transformers has no VGG; the closest is ResNet-34, the residual
+    counterpart of the plain network that He et al. derived from VGG-19. SAM's frozen encoder may replace the image
+    backbone: its features are averaged over positions and passed to the linear layer.
 
     Args:
-        image: Backbone of the image, or the channels of the features of SAM in its place.
-        mask: Backbone of the mask; ``None`` leaves it out.
-        n_classes: Classes that it tells apart.
-        attention: Whether it has shape attention.
+        image: Image backbone, or the number of SAM feature channels to use SAM's encoder instead.
+        mask: Mask backbone; ``None`` drops the mask branch.
+        n_classes: Number of classes.
+        attention: Whether to use shape attention.
 
     Attributes:
-        head: The last layer, from what `embed` returns to a logit for each class.
+        head: The classification head, from the output of `embed` to logits.
     """
 
     def __init__(self, image: Backbone | int, mask: Backbone | None, n_classes: int, *, attention: bool) -> None:
@@ -72,12 +72,12 @@ class ShapeAwareNetwork(nn.Module):
         self.head = _linear(_HIDDEN[1], n_classes)
 
     def embed(self, images: Tensor, maps: Tensor, masks: Tensor) -> Tensor:
-        """Returns what the last layer sees, (B, 256).
+        """Returns the embedding (B, 256), the input of the head.
 
         Args:
-            images: (B, 3, S, S), normalised; not looked at where SAM's encoder takes the place of the backbone.
-            maps: (B, C_s, h_s, w_s) features of SAM; looked at there alone.
-            masks: (B, S, S), 0 or 1; not looked at where the mask is left out.
+            images: (B, 3, S, S), normalised; unused if SAM's encoder replaces the image backbone.
+            maps: (B, C_s, h_s, w_s) SAM features; used only in that case.
+            masks: (B, S, S), 0 or 1; unused without a mask branch.
         """
         values = self.image_values(pooled(self._features(images, maps)))
         parts = [values]
@@ -94,10 +94,10 @@ class ShapeAwareNetwork(nn.Module):
         return self.head(self.embed(images, maps, masks))
 
     def attention_maps(self, images: Tensor, maps: Tensor, masks: Tensor) -> Tensor | None:
-        """Returns where the values come from that the shape lets through, (B, h, w), 0 or more; ``None`` without.
+        """Returns each position's contribution to the gated outputs, (B, h, w), >= 0; ``None`` without attention.
 
-        The attention itself has no places. But each value is a mean over places, of a linear layer of the features
-        there; so this is, at each place, the sum of what it gives to the attended values, where that is positive.
+        The attention itself is not spatial. But each image output is a linear layer of the features, averaged over
+        positions, so this is the positive part of the summed contributions of a position to the gated outputs.
         """
         if self.attention is None:
             return None
@@ -110,7 +110,7 @@ class ShapeAwareNetwork(nn.Module):
     def _shape(self, masks: Tensor) -> Tensor:
         assert self.mask is not None
         assert self.mask_values is not None
-        grey = (masks[:, None] - 0.5) / 0.25  # -2 and 2, about the range of a normalised image
+        grey = (masks[:, None] - 0.5) / 0.25  # -2 and 2, roughly the range of a normalised image
         return self.mask_values(pooled(self.mask(grey.expand(-1, 3, -1, -1))))
 
 

@@ -1,4 +1,4 @@
-"""SLCA (Gu et al., arXiv 2505.06217): a frozen SAM tells an image classifier which channels matter where."""
+"""SLCA (Gu et al., arXiv 2505.06217): channel attention from a frozen SAM for an image classifier."""
 
 import torch
 from torch import Tensor, nn
@@ -10,32 +10,31 @@ from bc_sam.networks.backbones import Backbone, pooled
 class SpatialChannelAttention(nn.Module):
     """Spatially localised channel attention.
 
-    Squeeze-and-excitation gives each channel one weight for the whole image. Here each channel has one at each place
-    of a small grid. As implemented, for SAM's features ``S`` of shape (C_s, h_s, w_s) and a backbone's features ``F``
-    of shape (C, h, w)::
+    Squeeze-and-excitation weights each channel once per image; here each channel has one weight per cell of a small
+    grid. As implemented, for SAM features ``S`` of shape (C_s, h_s, w_s) and backbone features ``F`` of shape
+    (C, h, w)::
 
         Z = LocalAvgPool(S)          (C_s, g, g)    means over the cells of a g x g grid
         U = ReLU(W1 * Z + b1)        (C/r, g, g)    1 x 1 convolution
         A = sigmoid(W2 * U + b2)     (C, g, g)      1 x 1 convolution
         A' = resize(A)               (C, h, w)      bilinear
-        F' = F . A'                  (C, h, w)      product of elements
+        F' = F . A'                  (C, h, w)      elementwise product
 
-    The publication gives the idea: a frozen encoder, local average pooling in the place of the global one, two 1 x 1
-    convolutions with ReLU and sigmoid, weights that are resized and multiplied. It leaves open, or we could not read
-    in it, and here was chosen:
+    The publication specifies a frozen encoder, local instead of global average pooling, two 1 x 1 convolutions with
+    ReLU and sigmoid, and resized multiplicative weights. It leaves open, or does not state clearly, and we chose:
 
-    - the grid: 4 x 4 (`grid`), and the reduction: 16 (`reduction`), that of squeeze-and-excitation;
-    - which features of SAM: those before the neck, as for BC-SAM, so that both see the same;
-    - which features of the classifier: its last ones, since every backbone has them;
-    - how C_s becomes C: by the second convolution; and the resizing: bilinear;
-    - the start: W2 and b2 are zero, so every weight begins at 1/2 and the classifier, which is trained already, sees
-      its own features at half their size until the module has learned something.
+    - the grid, 4 x 4 (`grid`), and the reduction, 16 as in squeeze-and-excitation (`reduction`);
+    - the SAM features: before the neck, as for BC-SAM, so that both systems use the same ones;
+    - the classifier features: the last feature map, which every backbone has;
+    - the second convolution maps C_s to C, and resizing is bilinear;
+    - initialization: W2 and b2 are zero, so every weight starts at 1/2 and the pretrained classifier sees its own
+      features at half scale until the module has learned something.
 
     Args:
         sam_channels: C_s.
         channels: C.
         grid: g.
-        reduction: r; the hidden channels are at least one.
+        reduction: r; there is at least one hidden channel.
 
     Example:
         >>> attention = SpatialChannelAttention(256, 128, grid=4, reduction=4)
@@ -52,24 +51,24 @@ class SpatialChannelAttention(nn.Module):
             nn.init.zeros_(parameter)
 
     def forward(self, maps: Tensor, size: tuple[int, int]) -> Tensor:
-        """Returns weights (B, C, *size), 0..1, from features of SAM (B, C_s, h_s, w_s)."""
-        places = F.adaptive_avg_pool2d(maps, self.grid)
-        weights = torch.sigmoid(self.excite(F.relu(self.squeeze(places))))
+        """Returns weights (B, C, *size), 0..1, from SAM features (B, C_s, h_s, w_s)."""
+        local_means = F.adaptive_avg_pool2d(maps, self.grid)
+        weights = torch.sigmoid(self.excite(F.relu(self.squeeze(local_means))))
         return F.interpolate(weights, size=size, mode="bilinear", align_corners=False)
 
 
 class ImageClassifier(nn.Module):
-    """An ordinary image classifier, whose last features SLCA may weigh: backbone, mean over places, linear layer.
+    """An image classifier, optionally with SLCA: backbone, global average pooling, linear layer.
 
-    Without the module it is the plain fine-tuned network.
+    Without SLCA it is the plain fine-tuned network.
 
     Args:
-        backbone: The backbone, trained with the rest.
-        n_classes: Classes that it tells apart.
-        attention: The module, or ``None``.
+        backbone: The backbone, fine-tuned with the rest.
+        n_classes: Number of classes.
+        attention: The SLCA module, or ``None``.
 
     Attributes:
-        head: The last layer, from what `embed` returns to a logit for each class.
+        head: The classification head, from the output of `embed` to logits.
     """
 
     def __init__(self, backbone: Backbone, n_classes: int, attention: SpatialChannelAttention | None = None) -> None:
@@ -79,12 +78,12 @@ class ImageClassifier(nn.Module):
         self.head = nn.Linear(backbone.channels, n_classes)
 
     def embed(self, images: Tensor, maps: Tensor, masks: Tensor) -> Tensor:
-        """Returns what the last layer sees, (B, C).
+        """Returns the embedding (B, C), the input of the head.
 
         Args:
             images: (B, 3, S, S), normalised.
-            maps: (B, C_s, h_s, w_s) features of SAM; not looked at without the module.
-            masks: Not looked at.
+            maps: (B, C_s, h_s, w_s) SAM features; unused without SLCA.
+            masks: Unused.
         """
         features = self.backbone(images)
         if self.attention is not None:
@@ -96,7 +95,7 @@ class ImageClassifier(nn.Module):
         return self.head(self.embed(images, maps, masks))
 
     def attention_maps(self, images: Tensor, maps: Tensor, masks: Tensor) -> Tensor | None:
-        """Returns the mean weight over the channels at each place, (B, h, w), 0..1; ``None`` without the module."""
+        """Returns the mean weight over the channels at each position, (B, h, w), 0..1; ``None`` without SLCA."""
         if self.attention is None:
             return None
         return self.attention(maps, maps.shape[-2:]).mean(dim=1)

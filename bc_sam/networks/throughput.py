@@ -1,4 +1,4 @@
-"""Measures how fast this machine encodes cells, for each number format and batch size."""
+"""Measures this machine's encoder throughput for each dtype and batch size."""
 
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -23,12 +23,12 @@ _NAMES = {"no": "float32", "bf16": "bfloat16", "fp16": "float16"}
 
 @dataclass(frozen=True)
 class Rate:
-    """What was measured of one number format and one batch size.
+    """The throughput of one dtype and batch size.
 
     Attributes:
-        dtype: Number format, as `BCSam.from_pretrained` takes it.
-        batch_size: Images a step.
-        images_per_second: Images that the encoder took in a second.
+        dtype: As for `BCSam.from_pretrained`.
+        batch_size: Images per batch.
+        images_per_second: Encoder throughput.
     """
 
     dtype: str
@@ -37,9 +37,10 @@ class Rate:
 
 
 def vit_b() -> SamModel:
-    """Returns SAM ViT-B at 224 px with random weights of the size of trained ones, and as fast.
+    """Returns SAM ViT-B at 224 px with random weights of realistic scale.
 
-    The library's own are a billion times smaller, and processors are slow at numbers as small as their products.
+    The default initialization of transformers is a billion times smaller, and CPUs are slow at the denormal products
+    of such weights.
     """
     config = SamConfig(vision_config={"initializer_range": 0.02})
     with seeded(0):
@@ -54,18 +55,17 @@ def measure_rates(
     sizes: Sequence[int] = _SIZES,
     timer: Callable[[SamModel, BCSamConfig, np.ndarray, float], float] | None = None,
 ) -> Iterator[Rate]:
-    """Measures SAM's encoder on images in memory, for each number format that suits the device.
+    """Measures SAM's encoder on images in memory, for each dtype that suits the device.
 
-    Batch sizes are tried in ascending order, until memory runs out or one is less than nine tenths as fast as the best
-    before it.
+    Batch sizes are tried in ascending order until memory runs out or throughput drops below 90 % of the best so far.
 
     Args:
-        sam: The model, plain.
-        device: Where to compute.
-        seconds: Time to spend on each, after one warm-up step.
+        sam: The model, without an adapter.
+        device: Device to compute on.
+        seconds: Time budget per measurement in seconds, after one warm-up batch.
         sizes: Batch sizes, ascending.
-        timer: Returns the seconds of a step, given the model, its config, the pixels (B, S, S, 3) and the time to
-            spend; by default the median of the steps that fit into that time.
+        timer: Returns the seconds per batch, given the model, its config, the pixels (B, S, S, 3) and the time budget;
+            by default the median of the batches that fit the budget.
 
     Yields:
         The rates, as they are measured.
@@ -88,23 +88,23 @@ def measure_rates(
 
 
 def _seconds(sam: SamModel, config: BCSamConfig, pixels: np.ndarray, budget: float) -> float:
-    """Median seconds of a step."""
+    """Returns the median seconds per batch."""
     encode_pixels(sam, config, pixels)
-    taken: list[float] = []
-    while sum(taken) < budget or len(taken) < 3:
+    durations: list[float] = []
+    while sum(durations) < budget or len(durations) < 3:
         start = time.perf_counter()
-        encode_pixels(sam, config, pixels)[0, 0, 0, 0].item()  # reading a number waits for the device
-        taken.append(time.perf_counter() - start)
-    return float(np.median(taken))
+        encode_pixels(sam, config, pixels)[0, 0, 0, 0].item()  # synchronizes with the device
+        durations.append(time.perf_counter() - start)
+    return float(np.median(durations))
 
 
 def render_advice(rates: Sequence[Rate]) -> str:
-    """Recommends, in words, the smallest batch that is within a twentieth of the fastest."""
+    """Returns a recommendation: the smallest batch size within 5 % of the best throughput."""
     fastest = max(rate.images_per_second for rate in rates)
     best = min((r for r in rates if r.images_per_second >= 0.95 * fastest), key=lambda r: r.batch_size)
     hours = 1e6 / best.images_per_second / 3600
     return (
-        f'Best here: dtype="{best.dtype}", batch_size={best.batch_size}; on the command line --dtype {best.dtype} '
+        f'Recommended: dtype="{best.dtype}", batch_size={best.batch_size}; on the command line --dtype {best.dtype} '
         f"--batch-size {best.batch_size}.\n1,000 cells take {1000 / best.images_per_second:.0f} s, a million "
-        f"{hours:.1f} h, beside reading the files."
+        f"{hours:.1f} h, not counting reading the files."
     )

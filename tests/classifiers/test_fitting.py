@@ -21,7 +21,7 @@ N = len(LABELS)
     counts=st.dictionaries(st.integers(0, N - 1), st.integers(1, 8), min_size=2),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_probabilities_cover_all_labels_whatever_classes_were_seen(name, counts, seed):
+def test_probabilities_have_a_column_per_label_for_any_training_classes(name, counts, seed):
     labels = np.repeat(list(counts), list(counts.values()))
     random = np.random.default_rng(seed)
     classifier = LatentClassifier.fit(name, random.standard_normal((len(labels), 4)), labels, N)
@@ -32,13 +32,13 @@ def test_probabilities_cover_all_labels_whatever_classes_were_seen(name, counts,
     assert probabilities.min() >= 0
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
     assert classifier.classes.tolist() == sorted(counts)
-    unseen = np.setdiff1d(np.arange(N), classifier.classes)
-    assert (probabilities[:, unseen] == 0).all()
+    untrained = np.setdiff1d(np.arange(N), classifier.classes)
+    assert (probabilities[:, untrained] == 0).all()
     assert np.array_equal(classifier.predict(latents), probabilities.argmax(axis=1))
 
 
 @kinds
-def test_it_learns_what_can_be_told_apart(fitted_classifiers, labelled_latents, name):
+def test_it_learns_separable_classes(fitted_classifiers, labelled_latents, name):
     latents, labels = labelled_latents
     frequent = np.isin(labels, (0, 2, 3))
     predicted = fitted_classifiers[name].predict(latents[frequent])
@@ -54,7 +54,7 @@ def test_the_same_seed_gives_the_same_classifier(fitted_classifiers, labelled_la
 
 
 @kinds
-def test_a_round_trip_through_a_file_changes_nothing(fitted_classifiers, labelled_latents, tmp_path, name):
+def test_saving_and_loading_round_trips(fitted_classifiers, labelled_latents, tmp_path, name):
     fitted = fitted_classifiers[name]
     save_estimator(fitted.estimator, tmp_path / "classifier.skops")
     loaded = LatentClassifier(load_estimator(tmp_path / "classifier.skops", name), fitted.classes, fitted.n_labels)
@@ -65,7 +65,7 @@ def test_a_round_trip_through_a_file_changes_nothing(fitted_classifiers, labelle
     st.lists(st.floats(0, 1, width=32), min_size=N, max_size=N).filter(lambda row: sum(row) > 0.1),
     st.sets(st.integers(0, N - 1), min_size=1),
 )
-def test_a_restriction_keeps_the_order_of_the_labels(row, allowed):
+def test_a_restriction_keeps_the_ranking_of_the_allowed_labels(row, allowed):
     before = np.array(row, np.float32)
     after = restrict_probabilities(before, np.array(sorted(allowed)))
     assert after.sum() == pytest.approx(1, abs=1e-5)
@@ -76,33 +76,33 @@ def test_a_restriction_keeps_the_order_of_the_labels(row, allowed):
 
 
 @kinds
-def test_restricted_labels_share_all_of_the_probability(labelled_latents, name):
+def test_a_restriction_renormalises_the_probabilities_and_can_be_lifted(labelled_latents, name):
     latents, labels = labelled_latents
     classifier = LatentClassifier.fit(name, latents, labels, N)
     before = classifier.predict_proba(latents)
-    some = classifier.classes[:2].tolist()
-    classifier.restrict_labels([*some, *(set(range(N)) - set(classifier.classes.tolist()))])
-    np.testing.assert_allclose(classifier.predict_proba(latents), restrict_probabilities(before, np.array(some)))
+    allowed = classifier.classes[:2].tolist()
+    classifier.restrict_labels([*allowed, *(set(range(N)) - set(classifier.classes.tolist()))])
+    np.testing.assert_allclose(classifier.predict_proba(latents), restrict_probabilities(before, np.array(allowed)))
     assert classifier.predict_proba(np.empty((0, 8))).shape == (0, N)
     classifier.restrict_labels(range(N))
     np.testing.assert_array_equal(classifier.predict_proba(latents), before)
 
 
-def test_a_restriction_to_labels_that_were_not_learned_is_an_error(labelled_latents):
+def test_a_restriction_to_untrained_labels_is_an_error(labelled_latents):
     latents, labels = labelled_latents
     classifier = LatentClassifier.fit("logistic", latents[labels < 3], labels[labels < 3], N)
-    with pytest.raises(ConfigError, match="has learned none"):
+    with pytest.raises(ConfigError, match="trained on none"):
         classifier.restrict_labels([5])
 
 
 @kinds
-def test_no_latents_give_no_predictions(fitted_classifiers, name):
+def test_empty_input_gives_empty_predictions(fitted_classifiers, name):
     assert fitted_classifiers[name].predict_proba(np.empty((0, 8))).shape == (0, N)
     assert fitted_classifiers[name].predict(np.empty((0, 8))).shape == (0,)
 
 
 @kinds
-def test_one_class_cannot_be_learned(name):
+def test_a_single_class_is_an_error(name):
     with pytest.raises(DataError, match=f"{name} needs labelled cells of at least two classes, but got 1"):
         LatentClassifier.fit(name, np.zeros((5, 3)), np.full(5, 4), N)
 
@@ -112,11 +112,11 @@ def test_an_unknown_name_is_an_error_that_lists_the_known_ones():
         LatentClassifier.fit("knn", np.zeros((4, 2)), np.array([0, 0, 1, 1]), N)
 
 
-def test_without_xgboost_the_error_says_how_to_install_it(monkeypatch, labelled_latents):
+def test_without_xgboost_the_error_gives_the_install_command(monkeypatch, labelled_latents):
     monkeypatch.setitem(sys.modules, "xgboost", None)
     with pytest.raises(BCSamError, match=r"pip install 'bc_sam\[xgboost\]'"):
         LatentClassifier.fit("xgboost", *labelled_latents, N)
 
 
-def test_several_are_fitted_in_the_order_asked_for(labelled_latents):
+def test_several_are_fitted_in_the_given_order(labelled_latents):
     assert list(fit_classifiers(("logistic", "rf"), *labelled_latents, N)) == ["logistic", "rf"]

@@ -1,4 +1,4 @@
-"""A kind of classifier is one entry of the registry: with it, a model fits, saves, loads and predicts."""
+"""One registry entry is enough for a model to fit, save, load and predict with a new kind of classifier."""
 
 import pickle
 import sys
@@ -36,7 +36,7 @@ NAIVE_BAYES = ClassifierKind(
 
 @pytest.fixture
 def naive_bayes(monkeypatch):
-    """Registers a seventh kind; that entry is all that a new classifier takes."""
+    """Registers a seventh kind."""
     monkeypatch.setitem(KINDS, "naive_bayes", NAIVE_BAYES)
 
 
@@ -48,7 +48,7 @@ def saved(naive_bayes, labelled_latents, tmp_path):
 
 
 class TestSeventhKind:
-    def test_a_model_with_it_is_saved_loaded_and_predicts_the_same(self, naive_bayes, tmp_path):
+    def test_a_model_with_it_round_trips(self, naive_bayes, tmp_path):
         model = small_model(classifiers=("naive_bayes", "logistic"))
         cells = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
         model.save_pretrained(tmp_path / "model")
@@ -74,20 +74,20 @@ class TestSeventhKind:
             atol=1e-6,
         )
 
-    def test_the_page_calls_it_by_its_display_name(self, naive_bayes):
+    def test_the_page_uses_its_display_name(self, naive_bayes):
         assert plain("naive_bayes") == "Naive Bayes"
 
-    def test_its_check_decides_what_loads(self, saved):
+    def test_its_check_is_applied_on_loading(self, saved):
         assert load_estimator(saved, "naive_bayes", n_features=8).n_features_in_ == 8
-        with pytest.raises(WeightsError, match="fitted on embeddings of another length"):
+        with pytest.raises(WeightsError, match="fitted on embeddings of another dimension"):
             load_estimator(saved, "naive_bayes", n_features=9)
 
-    def test_its_types_decide_what_loads(self, saved, monkeypatch):
+    def test_only_its_types_are_loaded(self, saved, monkeypatch):
         monkeypatch.setitem(KINDS, "naive_bayes", replace(NAIVE_BAYES, types=PLAIN_TYPES))
         with pytest.raises(UntrustedFileError, match=r"NdArrayNode:numpy\.ndarray"):
             load_estimator(saved, "naive_bayes")
 
-    def test_a_file_cannot_name_a_type_of_another_kind(self, saved, tmp_path):
+    def test_a_file_cannot_use_a_type_of_another_kind(self, saved, tmp_path):
         def pose_as_regression(members):
             members["schema.json"].update(__class__="LogisticRegression", __module__="sklearn.linear_model._logistic")
 
@@ -95,7 +95,7 @@ class TestSeventhKind:
         with pytest.raises(UntrustedFileError, match="LogisticRegression"):
             load_estimator(path, "naive_bayes")
 
-    def test_without_its_entry_its_files_stay_closed(self, saved, monkeypatch):
+    def test_without_its_entry_its_files_are_refused(self, saved, monkeypatch):
         monkeypatch.delitem(KINDS, "naive_bayes")
         with pytest.raises(UntrustedFileError, match="'naive_bayes'"):
             load_estimator(saved, "naive_bayes")
@@ -107,20 +107,20 @@ def test_an_unknown_kind_is_an_error_that_lists_the_known_ones():
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_display_names_are_distinct_words_for_people(name):
+def test_display_names_are_distinct_and_differ_from_the_keys(name):
     others = {kind.display_name for other, kind in KINDS.items() if other != name}
     assert KINDS[name].display_name not in others | {name}
 
 
 class TestOptionalPackage:
-    def test_a_kind_without_one_is_always_installed(self):
+    def test_a_kind_without_one_is_always_available(self):
         assert KINDS["rf"].is_installed
         KINDS["rf"].require_installed()
 
-    def test_a_missing_one_is_named_with_how_to_install_it(self, monkeypatch):
+    def test_a_missing_one_is_named_with_its_install_command(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "xgboost", None)
         assert not KINDS["xgboost"].is_installed
-        with pytest.raises(BCSamError, match=r"XGBoost is not installed: pip install 'bc_sam\[xgboost\]'"):
+        with pytest.raises(BCSamError, match=r"XGBoost is not installed\. Run: pip install 'bc_sam\[xgboost\]'"):
             KINDS["xgboost"].require_installed()
 
 
@@ -131,6 +131,6 @@ def test_settings_override_those_of_the_file(fitted_classifiers, tmp_path, monke
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_building_is_repeatable(name):
+def test_building_is_deterministic(name):
     first, second = (KINDS[name].build(5, np.array([4, 4])) for _ in range(2))
     assert pickle.dumps(first.get_params(deep=False)) == pickle.dumps(second.get_params(deep=False))

@@ -1,4 +1,4 @@
-"""Reference latents: a fair sample, kept whole, that fits and checks classifiers."""
+"""Reference latents are a stratified sample that round-trips, and that refits and verifies classifiers."""
 
 import io
 from dataclasses import replace
@@ -28,7 +28,7 @@ def reference(labelled_latents, fitted_classifiers):
     st.integers(1, 5),
     st.integers(0, 9),
 )
-def test_of_each_class_of_each_domain_there_are_as_many_as_there_are_up_to_the_limit(cells, per_class, seed):
+def test_each_class_of_each_domain_is_sampled_up_to_the_limit(cells, per_class, seed):
     labels, domains = np.array(cells).T
     latents = np.arange(len(cells), dtype=np.float32)[:, None]
     sample = ReferenceLatents.sample(latents, labels, domains, per_class=per_class, seed=seed)
@@ -41,7 +41,7 @@ def test_of_each_class_of_each_domain_there_are_as_many_as_there_are_up_to_the_l
         assert kept == min(per_class, cells.count(cell))
 
 
-def test_it_comes_back_from_disk_as_it_was(reference, tmp_path):
+def test_saving_and_loading_round_trips(reference, tmp_path):
     reference.save(tmp_path / "reference.safetensors")
     loaded = ReferenceLatents.load(tmp_path / "reference.safetensors", **SIZES)
     for name in ("latents", "labels", "domains"):
@@ -50,51 +50,54 @@ def test_it_comes_back_from_disk_as_it_was(reference, tmp_path):
 
 
 def grey(row):
-    """The image of a cell, whose grey tells its row."""
+    """The image of a cell, whose grey value encodes its row."""
     return np.full((32, 32, 3), 40 * row, np.uint8)
 
 
-class TestPictures:
-    def test_there_are_none_unless_images_are_given(self, reference):
+class TestThumbnails:
+    def test_there_are_none_without_images(self, reference):
         assert reference.thumbnails == ()
         assert reference.thumbnail(0) == b""
         assert reference.n_thumbnails(("north", "south")) == {}
 
     @pytest.fixture
-    def pictured(self):
+    def with_thumbnails(self):
         latents = np.arange(6, dtype=np.float32)[:, None]
         return ReferenceLatents.sample(latents, np.zeros(6), np.arange(6) % 2, per_class=2, image=grey)
 
-    def test_each_cell_that_is_drawn_has_its_own(self, pictured):
-        assert len(pictured.thumbnails) == 4
-        for row, (latent,) in enumerate(pictured.latents):
-            shown = np.asarray(Image.open(io.BytesIO(pictured.thumbnail(row)))).mean()
-            assert shown == pytest.approx(40 * latent, abs=2)
+    def test_each_sampled_cell_has_its_own(self, with_thumbnails):
+        assert len(with_thumbnails.thumbnails) == 4
+        for row, (latent,) in enumerate(with_thumbnails.latents):
+            mean = np.asarray(Image.open(io.BytesIO(with_thumbnails.thumbnail(row)))).mean()
+            assert mean == pytest.approx(40 * latent, abs=2)
 
-    def test_they_go_with_their_cells(self, pictured):
-        assert pictured.subset(np.array([3, 1])).thumbnails == (pictured.thumbnails[3], pictured.thumbnails[1])
-        assert pictured.remember({}).thumbnails == pictured.thumbnails
+    def test_they_follow_their_cells(self, with_thumbnails):
+        assert with_thumbnails.subset(np.array([3, 1])).thumbnails == (
+            with_thumbnails.thumbnails[3],
+            with_thumbnails.thumbnails[1],
+        )
+        assert with_thumbnails.remember({}).thumbnails == with_thumbnails.thumbnails
 
-    def test_cells_with_and_without_can_be_joined(self, pictured):
-        without = replace(pictured, thumbnails=(), domains=pictured.domains + 2)
-        joined = pictured.joined(without)
-        np.testing.assert_array_equal(joined.latents, np.concatenate([pictured.latents] * 2))
-        assert joined.thumbnails == (*pictured.thumbnails, *[b""] * 4)
+    def test_cells_with_and_without_can_be_joined(self, with_thumbnails):
+        without = replace(with_thumbnails, thumbnails=(), domains=with_thumbnails.domains + 2)
+        joined = with_thumbnails.joined(without)
+        np.testing.assert_array_equal(joined.latents, np.concatenate([with_thumbnails.latents] * 2))
+        assert joined.thumbnails == (*with_thumbnails.thumbnails, *[b""] * 4)
         assert joined.n_thumbnails(("north", "south", "east")) == {"north": 2, "south": 2}
-        assert without.joined(pictured).thumbnail(4) == pictured.thumbnail(0)
+        assert without.joined(with_thumbnails).thumbnail(4) == with_thumbnails.thumbnail(0)
         assert without.joined(without).thumbnails == ()
 
 
-def test_classifiers_that_say_the_same_have_no_difference(reference, fitted_classifiers):
+def test_unchanged_classifiers_have_no_difference(reference, fitted_classifiers):
     assert reference.differences(fitted_classifiers) == {}
 
 
-def test_a_classifier_that_says_something_else_is_named(reference, fitted_classifiers):
+def test_a_classifier_with_other_probabilities_is_named(reference, fitted_classifiers):
     swapped = {**fitted_classifiers, "rf": fitted_classifiers["logistic"]}
     assert list(reference.differences(swapped)) == ["rf"]
 
 
-def test_a_classifier_that_says_nothing_sensible_is_named(reference, fitted_classifiers):
+def test_a_classifier_that_returns_nan_is_named(reference, fitted_classifiers):
     class Broken:
         def learned_proba(self, latents):
             return np.full((len(latents), 13), np.nan, dtype=np.float32)
@@ -102,7 +105,7 @@ def test_a_classifier_that_says_nothing_sensible_is_named(reference, fitted_clas
     assert list(reference.differences({**fitted_classifiers, "ann": Broken()})) == ["ann"]
 
 
-def test_classifiers_fitted_again_know_the_same_classes(reference, labelled_latents):
+def test_refitted_classifiers_have_the_same_classes(reference, labelled_latents):
     fitted = reference.fit(("logistic", "rf"), 13)
     latents, labels = labelled_latents
     for classifier in fitted.values():
@@ -110,7 +113,7 @@ def test_classifiers_fitted_again_know_the_same_classes(reference, labelled_late
         assert (classifier.predict(latents) == labels).mean() > 0.9
 
 
-def test_without_labels_there_is_nothing_to_fit(reference):
+def test_refitting_without_labels_is_an_error(reference):
     with pytest.raises(DataError, match="no labelled reference embeddings"):
         replace(reference, labels=np.full_like(reference.labels, -1)).fit(("rf",), 13)
 
@@ -135,8 +138,8 @@ def test_a_file_that_does_not_fit_the_model_is_refused(reference, tmp_path, spoi
         ReferenceLatents.load(path, **SIZES)
 
 
-def test_a_broken_file_is_refused(tmp_path):
+def test_a_damaged_file_is_refused(tmp_path):
     path = tmp_path / "reference.safetensors"
     path.write_bytes(b"\xff" * 100)
-    with pytest.raises(WeightsError, match="broken"):
+    with pytest.raises(WeightsError, match="damaged"):
         ReferenceLatents.load(path, **SIZES)

@@ -1,4 +1,4 @@
-"""Small pictures of stored cells show the cell, come back as they were, and are not trusted unseen."""
+"""Thumbnails of reference cells contain the cell, round-trip, and are validated before they are displayed."""
 
 import io
 
@@ -10,7 +10,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from bc_sam.classifiers.reference_latents import ReferenceLatents
-from bc_sam.classifiers.thumbnails import MOST_BYTES, MOST_SIDE, SIDE, draw_thumbnail, load_thumbnails, save_thumbnails
+from bc_sam.classifiers.thumbnails import MAX_BYTES, MAX_SIDE, SIDE, draw_thumbnail, load_thumbnails, save_thumbnails
 from bc_sam.data.datasets.rendered import LABORATORIES, render_cell
 from bc_sam.errors import WeightsError
 
@@ -27,14 +27,14 @@ def jpeg(size, kind="JPEG"):
 
 
 def written(path, thumbnails, **changes):
-    """A file of such pictures, and with any part changed."""
+    """Writes a thumbnail file, optionally with some of its arrays replaced."""
     ends = np.cumsum([len(thumbnail) for thumbnail in thumbnails], dtype=np.int64)
     save_file({"bytes": np.frombuffer(b"".join(thumbnails), np.uint8), "ends": ends} | changes, path)
     return path
 
 
 @pytest.mark.parametrize("size", [64, 96, 224, 1024])
-def test_a_picture_shows_the_middle_where_the_cell_is(size):
+def test_a_thumbnail_contains_the_central_cell(size):
     image, mask = drawn(size=size)
     picture = Image.open(io.BytesIO(draw_thumbnail(image)))
     assert (picture.format, picture.size) == ("JPEG", (SIDE, SIDE))
@@ -45,7 +45,7 @@ def test_a_picture_shows_the_middle_where_the_cell_is(size):
     assert inside[edge : size - edge, edge : size - edge].sum() > 0.9 * inside.sum()
 
 
-def test_a_picture_holds_nothing_beside_its_pixels():
+def test_a_thumbnail_has_no_metadata():
     picture = Image.open(io.BytesIO(draw_thumbnail(drawn()[0])))
     assert set(picture.info) <= {"jfif", "jfif_version", "jfif_unit", "jfif_density"}
     assert not picture.getexif()
@@ -53,21 +53,21 @@ def test_a_picture_holds_nothing_beside_its_pixels():
 
 @settings(max_examples=20)
 @given(st.lists(st.one_of(st.just(b""), st.integers(0, 3).map(lambda seed: draw_thumbnail(drawn(seed, 64)[0])))))
-def test_pictures_come_back_as_they_were_with_gaps(tmp_path_factory, thumbnails):
+def test_saving_and_loading_round_trips_including_empty_ones(tmp_path_factory, thumbnails):
     path = tmp_path_factory.mktemp("pictures") / "thumbnails.safetensors"
     save_thumbnails(thumbnails, path)
     assert load_thumbnails(path, len(thumbnails)) == tuple(thumbnails)
 
 
-def test_even_pure_noise_is_within_the_limit():
+def test_even_pure_noise_is_within_the_size_limit():
     noise = np.random.default_rng(0).integers(0, 256, (75, 75, 3), dtype=np.uint8)
-    assert len(draw_thumbnail(noise)) < MOST_BYTES / 2
+    assert len(draw_thumbnail(noise)) < MAX_BYTES / 2
 
 
 @pytest.mark.parametrize(
     "content",
     [
-        jpeg((MOST_SIDE + 1, 8)),
+        jpeg((MAX_SIDE + 1, 8)),
         jpeg((2000, 1)),
         jpeg((8, 8), "PNG"),
         jpeg((8, 8), "GIF"),
@@ -77,45 +77,45 @@ def test_even_pure_noise_is_within_the_limit():
     ],
     ids=["large", "wide", "png", "gif", "cut off", "empty", "script"],
 )
-def test_what_is_no_small_jpeg_is_not_shown_and_its_cell_named(tmp_path, content):
+def test_anything_but_a_small_jpeg_is_refused_by_row(tmp_path, content):
     pictures = load_thumbnails(written(tmp_path / "thumbnails.safetensors", [jpeg((48, 48)), content, b""]), 3)
     stored = ReferenceLatents(np.zeros((3, 2)), np.zeros(3), np.zeros(3), thumbnails=pictures)
     assert stored.thumbnail(0) == jpeg((48, 48))
     assert stored.thumbnail(2) == b""
-    with pytest.raises(WeightsError, match=r"thumbnail of the stored cell 1 is no JPEG"):
+    with pytest.raises(WeightsError, match=r"thumbnail of reference cell 1 is not a JPEG"):
         stored.thumbnail(1)
-    with pytest.raises(WeightsError, match=r"thumbnail of the stored cell 1 is no JPEG"):
+    with pytest.raises(WeightsError, match=r"thumbnail of reference cell 1 is not a JPEG"):
         stored.joined(stored)
 
 
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"ends": np.array([5, 3], np.int64)}, "wrong offsets of its thumbnails"),
-        ({"ends": np.array([-5, 3], np.int64)}, "wrong offsets of its thumbnails"),
-        ({"ends": np.array([2**63 - 1, -(2**63)], np.int64)}, "wrong offsets of its thumbnails"),
-        ({"ends": np.array([0, MOST_BYTES + 1], np.int64)}, "wrong offsets of its thumbnails"),
-        ({"ends": np.array([0, 10], np.float64)}, "wrong offsets of its thumbnails"),
+        ({"ends": np.array([5, 3], np.int64)}, "invalid thumbnail offsets"),
+        ({"ends": np.array([-5, 3], np.int64)}, "invalid thumbnail offsets"),
+        ({"ends": np.array([2**63 - 1, -(2**63)], np.int64)}, "invalid thumbnail offsets"),
+        ({"ends": np.array([0, MAX_BYTES + 1], np.int64)}, "invalid thumbnail offsets"),
+        ({"ends": np.array([0, 10], np.float64)}, "invalid thumbnail offsets"),
         ({"ends": np.zeros(3, np.int64)}, "does not fit"),
-        ({"bytes": np.zeros(2 * MOST_BYTES + 1, np.uint8)}, "does not fit"),
-        ({"bytes": np.zeros(0, np.int8), "ends": np.zeros(2, np.int64)}, "wrong offsets of its thumbnails"),
-        ({"bytes": np.zeros((2, 2), np.uint8)}, "broken"),
+        ({"bytes": np.zeros(2 * MAX_BYTES + 1, np.uint8)}, "does not fit"),
+        ({"bytes": np.zeros(0, np.int8), "ends": np.zeros(2, np.int64)}, "invalid thumbnail offsets"),
+        ({"bytes": np.zeros((2, 2), np.uint8)}, "damaged"),
     ],
 )
-def test_a_file_that_does_not_add_up_is_refused(tmp_path, changes, words):
+def test_an_inconsistent_file_is_refused(tmp_path, changes, words):
     path = written(tmp_path / "thumbnails.safetensors", [jpeg((48, 48))] * 2, **changes)
     with pytest.raises(WeightsError, match=words):
         load_thumbnails(path, 2)
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff" * 100])
-def test_a_broken_file_is_refused(tmp_path, content):
+def test_a_damaged_file_is_refused(tmp_path, content):
     (tmp_path / "thumbnails.safetensors").write_bytes(content)
-    with pytest.raises(WeightsError, match="broken"):
+    with pytest.raises(WeightsError, match="damaged"):
         load_thumbnails(tmp_path / "thumbnails.safetensors", 2)
 
 
-def test_a_file_without_its_parts_is_refused(tmp_path):
+def test_a_file_with_a_missing_array_is_refused(tmp_path):
     save_file({"bytes": np.zeros(1, np.uint8)}, tmp_path / "thumbnails.safetensors")
-    with pytest.raises(WeightsError, match="broken"):
+    with pytest.raises(WeightsError, match="damaged"):
         load_thumbnails(tmp_path / "thumbnails.safetensors", 2)

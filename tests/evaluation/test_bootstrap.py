@@ -1,4 +1,4 @@
-"""An interval covers what chance in the held-out cells explains, and a verdict claims no more than that."""
+"""Intervals cover the sampling of the held-out cells, and verdicts claim no more than that."""
 
 import warnings
 
@@ -27,11 +27,11 @@ confusions = hnp.arrays(np.int64, st.integers(2, 5).map(lambda k: (k, k)), eleme
 
 
 def approx(value, low, high):
-    return Interval(*(pytest.approx(number, abs=1e-12) for number in (value, low, high)))
+    return Interval(*(pytest.approx(bound, abs=1e-12) for bound in (value, low, high)))
 
 
 def balanced_accuracy(true, predicted):
-    """scikit-learn's, which warns of predicted classes that have no cells."""
+    """scikit-learn's, without its warning about predicted classes without cells."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return balanced_accuracy_score(true, predicted)
@@ -39,50 +39,50 @@ def balanced_accuracy(true, predicted):
 
 @settings(max_examples=40)
 @given(confusions)
-def test_the_figures_are_those_of_the_cells_and_lie_between_their_limits(confusion):
+def test_the_metrics_match_scikit_learn_and_intervals_are_ordered(confusion):
     assume((confusion.sum(axis=1) > 0).sum() > 1)
-    true, named = (axis.repeat(confusion.ravel()) for axis in (i.ravel() for i in np.indices(confusion.shape)))
-    figures = confusion_intervals(confusion)
+    true, predicted = (axis.repeat(confusion.ravel()) for axis in (i.ravel() for i in np.indices(confusion.shape)))
+    intervals = confusion_intervals(confusion)
     present = np.unique(true)
-    assert figures["accuracy"].value == pytest.approx((true == named).mean())
-    assert figures["balanced accuracy"].value == pytest.approx(balanced_accuracy(true, named))
-    assert figures["macro F1"].value == pytest.approx(f1_score(true, named, labels=present, average="macro"))
-    for figure in figures.values():
-        assert 0 <= figure.low <= figure.high <= 1
+    assert intervals["accuracy"].value == pytest.approx((true == predicted).mean())
+    assert intervals["balanced accuracy"].value == pytest.approx(balanced_accuracy(true, predicted))
+    assert intervals["macro F1"].value == pytest.approx(f1_score(true, predicted, labels=present, average="macro"))
+    for interval in intervals.values():
+        assert 0 <= interval.low <= interval.high <= 1
 
 
-def test_with_one_class_it_agrees_with_the_exact_interval_of_a_share():
-    figure = confusion_intervals(np.array([[160, 40], [0, 0]]))["accuracy"]
+def test_with_one_class_it_matches_the_exact_binomial_interval():
+    interval = confusion_intervals(np.array([[160, 40], [0, 0]]))["accuracy"]
     exact = binomtest(160, 200).proportion_ci(0.95)
-    assert figure.low == pytest.approx(exact.low, abs=0.015)
-    assert figure.high == pytest.approx(exact.high, abs=0.015)
+    assert interval.low == pytest.approx(exact.low, abs=0.015)
+    assert interval.high == pytest.approx(exact.high, abs=0.015)
 
 
-def test_more_cells_make_it_narrower():
+def test_more_cells_give_a_narrower_interval():
     few, many = (confusion_intervals(n * np.array([[8, 2], [3, 7]]))["balanced accuracy"] for n in (1, 25))
     assert many.high - many.low < 0.3 * (few.high - few.low)
     assert few.value == many.value == pytest.approx(0.75)
 
 
-def test_a_card_tells_them_of_the_classifier_that_it_speaks_of():
+def test_a_card_has_the_intervals_of_its_default_classifier():
     evaluation = example_evaluation(folds=1)
-    found = evaluation_intervals(evaluation, "svm_rbf")
-    assert [(one.source, one.target) for one in found] == evaluation.domain_pairs
+    intervals = evaluation_intervals(evaluation, "svm_rbf")
+    assert [(pair.source, pair.target) for pair in intervals] == evaluation.domain_pairs
     config = BCSamConfig(base_inside=True, default_classifier="svm_rbf", classifiers={"svm_rbf": (0,)})
     card = render_card(config, evaluation)
-    for one in found:
-        assert str(one.figures["accuracy"]) in card
+    for pair in intervals:
+        assert str(pair.metrics["accuracy"]) in card
 
 
-def test_the_intervals_of_a_confusion_matrix_do_not_drift():
-    found = confusion_intervals(np.array([[8, 2, 0], [3, 7, 1], [0, 0, 0]]))
-    assert found["accuracy"] == approx(0.7142857142857143, 0.5238095238095238, 0.9047619047619048)
-    assert found["balanced accuracy"] == approx(0.7181818181818, 0.5227272727273, 0.9045454545455)
-    assert found["macro F1"] == approx(0.7309523809524, 0.5227272727273, 0.9045454545455)
+def test_the_intervals_of_a_confusion_matrix_are_reproducible():
+    intervals = confusion_intervals(np.array([[8, 2, 0], [3, 7, 1], [0, 0, 0]]))
+    assert intervals["accuracy"] == approx(0.7142857142857143, 0.5238095238095238, 0.9047619047619048)
+    assert intervals["balanced accuracy"] == approx(0.7181818181818, 0.5227272727273, 0.9045454545455)
+    assert intervals["macro F1"] == approx(0.7309523809524, 0.5227272727273, 0.9045454545455)
 
 
 @given(hnp.arrays(np.int64, st.integers(1, 6), elements=st.integers(0, 50)), st.integers(0, 2**32 - 1))
-def test_a_draw_has_as_many_items_as_there_are_and_none_of_an_empty_category(counts, seed):
+def test_a_bootstrap_sample_keeps_the_total_and_empty_categories(counts, seed):
     assume(counts.sum() > 0)
     drawn = resample(counts, np.random.default_rng(seed))
     assert (drawn.sum(axis=1) == counts.sum()).all()
@@ -91,7 +91,7 @@ def test_a_draw_has_as_many_items_as_there_are_and_none_of_an_empty_category(cou
 
 
 def predictions(true, share_correct, random):
-    """Predictions of which about such a share is correct."""
+    """Predictions with about this accuracy."""
     wrong = (true + random.integers(1, 4, len(true))) % 4
     return np.where(random.random(len(true)) < share_correct, true, wrong)
 
@@ -99,7 +99,7 @@ def predictions(true, share_correct, random):
 class TestComparison:
     @settings(max_examples=30)
     @given(st.integers(2, 60), st.floats(0, 1), st.integers(0, 2**32 - 1))
-    def test_its_values_are_scikit_learns_and_lie_in_their_intervals(self, n, share, seed):
+    def test_its_values_match_scikit_learn_and_intervals_are_ordered(self, n, share, seed):
         random = np.random.default_rng(seed)
         true = random.integers(0, 4, n)
         before, after = (predictions(true, share, random) for _ in range(2))
@@ -111,7 +111,7 @@ class TestComparison:
             assert 0 <= interval.low <= interval.high <= 1
         assert result.gain.low <= result.gain.high
 
-    def test_it_does_not_drift(self):
+    def test_it_is_reproducible(self):
         random = np.random.default_rng(0)
         true = random.integers(0, 4, 60)
         before = np.where(random.random(60) < 0.5, true, (true + 1) % 4)
@@ -121,13 +121,13 @@ class TestComparison:
         assert result.after == approx(0.637593984962406, 0.5488091322055139, 0.7380600052521008)
         assert result.gain == approx(0.12512531328320808, 0.02768647495229967, 0.21955506450071652)
 
-    def test_it_tells_cells_and_recall_of_each_class(self):
+    def test_it_has_the_cells_and_recall_of_each_class(self):
         true = np.array([0, 0, 0, 0, 2, 2])
         result = compare("rf", true, np.array([0, 0, 0, 1, 0, 0]), np.array([0, 0, 1, 1, 2, 0]), np.arange(6), LABELS)
         assert result.per_class == {"w": (4, 0.75, 0.5), "y": (2, 0.0, 0.5)}
 
     def test_the_gain_is_paired(self):
-        """Equal predictions gain exactly nothing, however uncertain each of the two scores is."""
+        """Equal predictions have a gain of exactly 0, however uncertain each score is."""
         random = np.random.default_rng(0)
         true = random.integers(0, 4, 40)
         predicted = predictions(true, 0.5, random)
@@ -135,7 +135,7 @@ class TestComparison:
         assert result.after.high - result.after.low > 0.1
         assert (result.gain.value, result.gain.low, result.gain.high) == (0, 0, 0)
 
-    def test_cells_of_one_slide_that_go_together_make_the_interval_wider(self):
+    def test_correlated_cells_of_a_slide_widen_the_interval(self):
         random = np.random.default_rng(1)
         true = np.tile(np.arange(4), 100)
         slide = np.repeat(np.arange(20), 20)
@@ -145,7 +145,7 @@ class TestComparison:
         alone = compare("rf", true, after, after, np.arange(400), LABELS).after
         assert together.high - together.low > 2 * (alone.high - alone.low)
 
-    def test_it_survives_a_file(self, tmp_path):
+    def test_it_round_trips_through_a_file(self, tmp_path):
         true = np.tile(np.arange(4), 20)
         result = compare("rf", true, (true + 1) % 4, true, np.arange(80) // 4, LABELS)
         result.save(tmp_path / "comparison.json")
@@ -153,29 +153,29 @@ class TestComparison:
 
 
 class TestVerdict:
-    def test_a_large_gain_on_many_slides_is_certain_and_a_small_one_is_not(self):
+    def test_a_large_gain_on_many_slides_is_conclusive_and_a_small_one_is_not(self):
         random = np.random.default_rng(0)
         true = np.tile(np.arange(4), 50)
         slides = np.arange(200) // 5
         before = predictions(true, 0.5, random)
-        much, little = predictions(true, 0.9, random), before.copy()
-        little[:3] = true[:3]
-        assert compare("rf", true, before, much, slides, LABELS).verdict == "The new model is better."
-        assert "not certain" in compare("rf", true, before, little, slides, LABELS).verdict
-        assert "WORSE" in compare("rf", true, much, before, slides, LABELS).verdict
+        much_better, slightly_better = predictions(true, 0.9, random), before.copy()
+        slightly_better[:3] = true[:3]
+        assert compare("rf", true, before, much_better, slides, LABELS).verdict == "The new model is better."
+        assert "not certain" in compare("rf", true, before, slightly_better, slides, LABELS).verdict
+        assert "WORSE" in compare("rf", true, much_better, before, slides, LABELS).verdict
 
-    def test_few_slides_cannot_tell_however_many_cells_they_have(self):
+    def test_few_slides_are_inconclusive_whatever_their_number_of_cells(self):
         true = np.tile(np.arange(4), 50)
         result = compare("rf", true, (true + 1) % 4, true, np.arange(200) // 60, LABELS)
         assert "only 4 slides" in result.verdict
 
-    def test_a_single_slide_cannot_tell_at_all(self):
+    def test_a_single_slide_is_inconclusive_with_an_unbounded_interval(self):
         true = np.tile(np.arange(4), 50)
         result = compare("rf", true, (true + 1) % 4, true, np.zeros(200), LABELS)
         assert (result.gain.low, result.gain.high) == (-1, 1)
         assert (result.after.low, result.after.high) == (0, 1)
         assert "a single slide" in result.verdict
 
-    def test_few_cells_of_a_class_cannot_tell(self):
+    def test_few_cells_of_a_class_are_inconclusive(self):
         true = np.array([0] * 60 + [1] * 3)
         assert "fewer than 10 x" in compare("rf", true, 1 - true, true, np.arange(63), LABELS).verdict

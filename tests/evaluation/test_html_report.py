@@ -1,4 +1,4 @@
-"""The report is one well-formed page that needs nothing else, says what was measured, and is never half written."""
+"""The report is a well-formed, self-contained page with all results, written atomically."""
 
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -13,14 +13,14 @@ from bc_sam.errors import ConfigError, DataError
 from bc_sam.evaluation import html_report as report
 from bc_sam.evaluation.plots import evaluation_figures
 from bc_sam.evaluation.results import DiceResult, Evaluation, StageTiming
-from bc_sam.evaluation.tables import SHOWN, calibration_errors, cross_domain_table
+from bc_sam.evaluation.tables import MAIN_METRICS, calibration_errors, cross_domain_table
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 HOSTILE = '<script>alert("x")</script>'
 
 
 class Page(HTMLParser):
-    """Collects the tags and the text, and checks that every tag is closed where it should be."""
+    """Collects tags and text, and checks that tags are properly nested and closed."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ def test_full_report_is_well_formed_and_complete(tmp_path: Path, evaluation: Eva
         assert expected in page.text
 
 
-def test_report_needs_nothing_from_outside(tmp_path: Path, evaluation: Evaluation) -> None:
+def test_report_is_self_contained(tmp_path: Path, evaluation: Evaluation) -> None:
     page = written(tmp_path, evaluation, {"latents": picture()})
     assert not page.all("script") + page.all("link") + page.all("iframe")
     for _, attributes in page.tags:
@@ -93,15 +93,15 @@ def test_report_needs_nothing_from_outside(tmp_path: Path, evaluation: Evaluatio
     assert "://" not in html
 
 
-def test_tables_hold_the_numbers_of_the_evaluation(tmp_path: Path, evaluation: Evaluation) -> None:
+def test_tables_have_the_values_of_the_evaluation(tmp_path: Path, evaluation: Evaluation) -> None:
     page = written(tmp_path, evaluation)
-    for metric in SHOWN:
+    for metric in MAIN_METRICS:
         for row in cross_domain_table(evaluation, metric).rows:
             line = " ".join([row.classifier, *map(str, row.scores), str(row.mean)])
             assert line in page.text
 
 
-def test_calibration_error_of_every_classifier_is_told(tmp_path: Path, evaluation: Evaluation) -> None:
+def test_calibration_error_of_every_classifier_is_included(tmp_path: Path, evaluation: Evaluation) -> None:
     page = written(tmp_path, evaluation)
     for source, target, errors in calibration_errors(evaluation):
         assert f"{source} → {target} {' '.join(errors)}" in page.text
@@ -110,7 +110,7 @@ def test_calibration_error_of_every_classifier_is_told(tmp_path: Path, evaluatio
 def test_best_of_each_column_is_marked(tmp_path: Path, evaluation: Evaluation) -> None:
     page = written(tmp_path, evaluation)
     best = [cell for cell in page.all("td") if "best" in (cell.get("class") or "").split()]
-    assert len(best) == sum(len(cross_domain_table(evaluation, metric).best) for metric in SHOWN)
+    assert len(best) == sum(len(cross_domain_table(evaluation, metric).best) for metric in MAIN_METRICS)
 
 
 def test_counts_name_the_classes_that_a_laboratory_lacks(tmp_path: Path, evaluation: Evaluation) -> None:
@@ -121,24 +121,24 @@ def test_counts_name_the_classes_that_a_laboratory_lacks(tmp_path: Path, evaluat
     assert "acevedo20 has no myeloblast, lymphocyte_atypical, smudge_cell" in page.text
 
 
-def test_single_fold_shows_no_spread(tmp_path: Path) -> None:
+def test_single_fold_has_no_standard_deviation(tmp_path: Path) -> None:
     page = written(tmp_path, replace(example_evaluation(folds=1), dice=[]))
     assert "±" not in page.text
     assert "n = 1 fold" in page.text
 
 
-def test_what_is_missing_is_absent(tmp_path: Path, evaluation: Evaluation) -> None:
+def test_sections_without_content_are_omitted(tmp_path: Path, evaluation: Evaluation) -> None:
     pairs = [replace(pair, reliability=[]) for pair in evaluation.pairs]
     bare = replace(evaluation, pairs=pairs, notes=[], counts={}, dice=[], timings=[], environment={})
     page = written(tmp_path, bare)
     assert not page.all("img")
     for heading in (
         "Cell masks",
-        "Mistakes",
+        "Errors",
         "Training",
         "Time and memory",
-        "How to reproduce",
-        "Images of each class",
+        "Reproducing the run",
+        "Images per class",
         "probabilities",
     ):
         assert heading not in page.text
@@ -162,12 +162,12 @@ def test_timings_are_summed_over_folds(tmp_path: Path, evaluation: Evaluation) -
     ("seconds", "text"),
     [(0, "0.0 s"), (59.94, "59.9 s"), (59.97, "1 min 00 s"), (245, "4 min 05 s"), (7800, "2 h 10 min")],
 )
-def test_durations_read_as_people_say_them(tmp_path: Path, evaluation: Evaluation, seconds: float, text: str) -> None:
+def test_durations_are_human_readable(tmp_path: Path, evaluation: Evaluation, seconds: float, text: str) -> None:
     page = written(tmp_path, replace(evaluation, timings=[StageTiming("features", 0, seconds, 1.0)]))
     assert f"features 1 {text} {text} 1 MiB" in page.text
 
 
-def test_headline_tells_of_the_named_classifier(tmp_path: Path, evaluation: Evaluation) -> None:
+def test_headline_is_for_the_given_classifier(tmp_path: Path, evaluation: Evaluation) -> None:
     report.write_report(tmp_path / "r.html", evaluation, {}, title="A run", facts={}, classifier="logistic")
     text = Page((tmp_path / "r.html").read_text(encoding="utf-8")).text
     new = [evaluation.mean_std("logistic", *pair)[0] for pair in (("matek19", "acevedo20"), ("acevedo20", "matek19"))]
@@ -204,11 +204,11 @@ def test_empty_evaluation_is_refused(tmp_path: Path, evaluation: Evaluation) -> 
         written(tmp_path, replace(evaluation, pairs=[]))
 
 
-def test_folder_of_the_report_is_made(tmp_path: Path, evaluation: Evaluation) -> None:
+def test_folder_of_the_report_is_created(tmp_path: Path, evaluation: Evaluation) -> None:
     written(tmp_path / "new" / "run", evaluation)
 
 
-def test_failing_write_leaves_the_old_report_and_no_litter(
+def test_failing_write_leaves_the_old_report_and_no_temporary_file(
     tmp_path: Path, evaluation: Evaluation, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "report.html"

@@ -18,21 +18,21 @@ LOGISTIC = ClassifierArguments(names=("logistic",), default="logistic")
 NAMES = ("w", "x", "y", "z")
 
 
-def sure_of(predicted):
-    """Probabilities that leave no doubt."""
+def one_hot(predicted):
+    """One-hot probabilities."""
     return np.eye(4)[predicted]
 
 
 class TestScore:
     @given(hnp.arrays(int, st.tuples(st.just(2), st.integers(1, 30)), elements=st.integers(0, 3)))
-    def test_its_numbers_are_those_of_scikit_learn(self, columns):
+    def test_its_metrics_match_scikit_learn(self, columns):
         true, predicted = columns
         present = np.unique(true)
-        result = score(sure_of(predicted), true, np.arange(4), NAMES, **IDENTITY)
+        result = score(one_hot(predicted), true, np.arange(4), NAMES, **IDENTITY)
         assert result.n_test == len(true)
         assert result.accuracy == pytest.approx(metrics.accuracy_score(true, predicted))
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)  # of predicted classes without cells
+            warnings.simplefilter("ignore", UserWarning)  # about predicted classes without cells
             balanced = metrics.balanced_accuracy_score(true, predicted)
         assert result.balanced_accuracy == pytest.approx(balanced)
         f1 = metrics.f1_score(true, predicted, labels=present, average="macro", zero_division=0)
@@ -43,21 +43,21 @@ class TestScore:
 
     def test_classes_that_the_source_lacks_are_named_and_count_as_wrong(self):
         true, predicted = np.array([0, 0, 1, 3]), np.array([0, 1, 1, 1])
-        result = score(sure_of(predicted), true, np.array([0, 1]), NAMES, **IDENTITY)
+        result = score(one_hot(predicted), true, np.array([0, 1]), NAMES, **IDENTITY)
         assert result.missing == ["z"]
         assert result.accuracy == 2 / 4
         assert result.balanced_accuracy == pytest.approx((1 / 2 + 1 + 0) / 3)
         assert result.common_accuracy == 2 / 3
 
-    def test_without_any_common_class_nothing_is_right(self):
-        result = score(sure_of(np.array([0, 0])), np.array([1, 2]), np.array([0]), NAMES, **IDENTITY)
+    def test_without_a_common_class_accuracy_is_zero(self):
+        result = score(one_hot(np.array([0, 0])), np.array([1, 2]), np.array([0]), NAMES, **IDENTITY)
         assert (result.accuracy, result.common_accuracy, result.missing) == (0, 0, ["x", "y"])
 
 
 class TestDice:
     @settings(max_examples=50)
     @given(hnp.arrays(bool, (2, 3, 4, 5)))
-    def test_it_is_the_share_of_overlap_and_symmetric(self, masks):
+    def test_it_matches_the_f1_score_and_is_symmetric(self, masks):
         predicted, annotated = masks
         for value, a, b in zip(dice(predicted, annotated), predicted, annotated, strict=True):
             expected = metrics.f1_score(a.ravel(), b.ravel(), zero_division=1)
@@ -66,14 +66,14 @@ class TestDice:
         assert (dice(annotated, annotated) == 1).all()
 
     @pytest.mark.parametrize("n", [0, 1, 600])
-    def test_that_of_many_rows_is_taken_part_by_part(self, n):
+    def test_it_is_the_same_when_computed_in_batches(self, n):
         predicted, annotated = np.random.default_rng(0).random((2, 700, 4, 5)) > 0.5
         rows = np.random.default_rng(1).permutation(700)[:n]
         assert np.array_equal(
             dice_of_rows(predicted, annotated.astype(np.uint8), rows), dice(predicted[rows], annotated[rows])
         )
 
-    def test_it_is_summarised_for_each_domain_that_has_cells(self):
+    def test_it_is_summarised_per_domain(self):
         annotated = np.ones((3, 2, 2), dtype=bool)
         predicted = annotated.copy()
         predicted[1, 0] = False
@@ -95,23 +95,23 @@ class TestReliability:
         true = np.random.default_rng(seed).integers(0, 4, len(values))
         bins = reliability(values, true)
         assert sum(n for n, _, _ in bins) == len(values)
-        for number, (n, confidence, right) in enumerate(bins):
-            assert n == 0 or number / 10 - 1e-9 <= confidence <= (number + 1) / 10 + 1e-9
-            assert 0 <= right <= 1
-        named_right = sum(n * right for n, _, right in bins)
-        assert named_right == pytest.approx((values.argmax(axis=1) == true).sum())
+        for index, (n, confidence, accuracy) in enumerate(bins):
+            assert n == 0 or index / 10 - 1e-9 <= confidence <= (index + 1) / 10 + 1e-9
+            assert 0 <= accuracy <= 1
+        n_correct = sum(n * accuracy for n, _, accuracy in bins)
+        assert n_correct == pytest.approx((values.argmax(axis=1) == true).sum())
 
     @given(probabilities, st.integers(0, 2**32 - 1))
-    def test_bins_with_cells_are_those_of_scikit_learn(self, values, seed):
+    def test_non_empty_bins_match_scikit_learn(self, values, seed):
         confidence = values.max(axis=1)
-        assume((np.abs(10 * confidence - np.round(10 * confidence)) > 1e-6).all())  # it puts edges in the lower bin
+        assume((np.abs(10 * confidence - np.round(10 * confidence)) > 1e-6).all())  # assigns edges to the lower bin
         true = np.random.default_rng(seed).integers(0, 4, len(values))
         accuracies, confidences = calibration_curve(values.argmax(axis=1) == true, confidence, n_bins=10)
         bins = [(mean, accuracy) for n, mean, accuracy in reliability(values, true) if n]
         np.testing.assert_allclose(bins, np.column_stack([confidences, accuracies]))
 
     @given(probabilities, probabilities, st.integers(0, 2**32 - 1))
-    def test_folds_pooled_are_one_large_fold(self, first, second, seed):
+    def test_pooled_folds_equal_one_large_fold(self, first, second, seed):
         values = np.concatenate([first, second])
         true = np.random.default_rng(seed).integers(0, 4, len(values))
         folds = evaluation_of((first, true[: len(first)]), (second, true[len(first) :]))
@@ -121,12 +121,12 @@ class TestReliability:
         assert error == pytest.approx(whole.calibration_error("rf", "a", "b"))
         assert 0 <= error <= 1
 
-    def test_a_tenth_without_cells_is_all_zeros(self):
+    def test_an_empty_bin_is_all_zeros(self):
         bins = reliability(np.array([[0.75, 0.25]]), np.array([0]))
         assert bins[7] == (1, 0.75, 1)
-        assert {part for number, part in enumerate(bins) if number != 7} == {(0, 0, 0)}
+        assert {values for index, values in enumerate(bins) if index != 7} == {(0, 0, 0)}
 
-    def test_probabilities_that_keep_their_word_have_no_error(self):
+    def test_calibrated_probabilities_have_a_small_error(self):
         random = np.random.default_rng(0)
         confidence = random.uniform(0.5, 1, 20_000)
         values = np.column_stack([confidence, 1 - confidence])
@@ -134,19 +134,19 @@ class TestReliability:
         assert evaluation_of((values, true)).calibration_error("rf", "a", "b") < 0.02
 
     @given(st.lists(st.sampled_from([(5, 0.6), (4, 0.75), (10, 0.9), (3, 1.0)]), min_size=1))
-    def test_groups_as_often_right_as_they_are_sure_have_none(self, groups):
-        confidence = np.repeat([sure for _, sure in groups], [n for n, _ in groups])
-        true = np.concatenate([np.arange(n) >= round(n * sure) for n, sure in groups]).astype(int)
+    def test_the_error_is_zero_where_accuracy_equals_confidence(self, groups):
+        confidence = np.repeat([value for _, value in groups], [n for n, _ in groups])
+        true = np.concatenate([np.arange(n) >= round(n * value) for n, value in groups]).astype(int)
         values = np.column_stack([confidence, 1 - confidence])
         assert evaluation_of((values, true)).calibration_error("rf", "a", "b") == pytest.approx(0)
 
-    def test_certainty_that_is_always_wrong_has_the_largest_error(self):
+    def test_always_confidently_wrong_has_an_error_of_one(self):
         wrong = np.eye(2)[[0, 0, 1]], np.array([1, 1, 0])
         assert evaluation_of(wrong).calibration_error("rf", "a", "b") == 1
 
 
 def evaluation_of(*folds):
-    """An evaluation of which each fold has the given probabilities and true labels."""
+    """An evaluation whose folds have the given probabilities and true labels."""
     pairs = [
         score(values, true, np.arange(4), NAMES, **IDENTITY | {"fold": i}) for i, (values, true) in enumerate(folds)
     ]

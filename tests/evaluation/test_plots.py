@@ -1,4 +1,4 @@
-"""The figures show what they are given: every count, every group, every outline; and they draw without a display."""
+"""The figures contain every count, group and outline that they are given, and need no display."""
 
 import io
 from dataclasses import replace
@@ -49,11 +49,11 @@ def test_confusion_matrix_prints_every_count_and_recall(matrix: np.ndarray) -> N
     assert sorted(printed) == sorted([*expected, "cells", "recall"])
 
 
-def test_confusion_matrix_colours_by_the_share_of_the_row() -> None:
+def test_confusion_matrix_colours_by_the_fraction_of_the_row() -> None:
     figure = plots.confusion_matrix(np.array([[3, 1], [0, 200]]), ["a", "b"], "title")
-    wrong, right = sorted((image.get_array() for image in figure.axes[0].images), key=lambda share: share.max())
+    wrong, correct = sorted((image.get_array() for image in figure.axes[0].images), key=lambda share: share.max())
     assert wrong.compressed() == pytest.approx([0.25])
-    assert right.compressed() == pytest.approx([0.75, 1.0])
+    assert correct.compressed() == pytest.approx([0.75, 1.0])
 
 
 def test_confusion_matrix_greys_a_row_without_cells() -> None:
@@ -68,7 +68,7 @@ def test_confusion_matrix_of_a_wrong_shape_is_refused() -> None:
         plots.confusion_matrix(np.zeros((2, 3), int), ["a", "b"], "rf")
 
 
-def test_latent_map_shows_each_group_once_by_class_and_by_laboratory() -> None:
+def test_latent_map_draws_each_group_once_by_class_and_by_domain() -> None:
     points = np.random.default_rng(0).normal(size=(52, 2))
     labels = np.arange(52) % 13
     labels[:4] = -1
@@ -80,16 +80,16 @@ def test_latent_map_shows_each_group_once_by_class_and_by_laboratory() -> None:
         assert sorted(map(tuple, drawn)) == sorted(map(tuple, points))
 
 
-def test_latent_map_tells_the_13_classes_apart_without_colour() -> None:
+def test_latent_map_distinguishes_the_13_classes_without_colour() -> None:
     labels = np.arange(13)
     figure = plots.latent_map(np.zeros((13, 2)), labels, np.zeros(13, int), LABELS, DOMAINS)
     by_class = figure.axes[0].collections
     assert len({group.get_paths()[0].vertices.tobytes() for group in by_class}) == len(by_class) == 13
 
 
-def test_latent_map_leaves_out_classes_without_cells() -> None:
-    figure = plots.latent_map(np.zeros((3, 2)), np.zeros(3, int), np.zeros(3, int), ["seen", "never"], ["A", "B"])
-    assert legend_names(figure) == ["seen", "A"]
+def test_latent_map_omits_classes_without_cells() -> None:
+    figure = plots.latent_map(np.zeros((3, 2)), np.zeros(3, int), np.zeros(3, int), ["present", "absent"], ["A", "B"])
+    assert legend_names(figure) == ["present", "A"]
 
 
 def disc(size: int, radius: float) -> np.ndarray:
@@ -97,7 +97,7 @@ def disc(size: int, radius: float) -> np.ndarray:
     return np.hypot(x, y) < radius
 
 
-def test_mask_overlays_outline_both_masks_with_different_lines() -> None:
+def test_mask_overlays_outline_both_masks_with_different_line_styles() -> None:
     predicted, annotated = np.stack([disc(32, 8)] * 5), np.stack([disc(32, 10)] * 5)
     figure = plots.mask_overlays(cells(5), predicted, annotated, list("abcde"))
     assert len(figure.axes) == 5
@@ -110,16 +110,16 @@ def test_mask_overlays_outline_both_masks_with_different_lines() -> None:
 
 
 @pytest.mark.parametrize(("mask", "outlines"), [(np.zeros((1, 8, 8), bool), 0), (np.ones((1, 8, 8), bool), 1)])
-def test_a_mask_that_is_empty_or_full_draws(mask: np.ndarray, outlines: int) -> None:
+def test_an_empty_or_full_mask_can_be_drawn(mask: np.ndarray, outlines: int) -> None:
     figure = plots.mask_overlays(cells(1, 8), mask, None, ["cell"])
     assert legend_names(figure) == ["predicted"]
     assert len(figure.axes[0].collections) == outlines
     assert draw(figure)
 
 
-def test_reconstructions_stand_below_their_targets() -> None:
-    targets, rebuilt = cells(7), cells(7)[::-1] / 255.0
-    figure = plots.reconstructions(targets, rebuilt, [f"cell {i}" for i in range(7)])
+def test_reconstructions_are_below_their_targets() -> None:
+    targets, reconstructed = cells(7), cells(7)[::-1] / 255.0
+    figure = plots.reconstructions(targets, reconstructed, [f"cell {i}" for i in range(7)])
     assert len(figure.axes) == 14
     by_title = {axes.get_title(): axes for axes in figure.axes if axes.get_title()}
     for i in range(7):
@@ -132,10 +132,10 @@ def test_reconstructions_stand_below_their_targets() -> None:
             and axes.get_subplotspec().colspan == spec.colspan
         )
         np.testing.assert_array_equal(above.images[0].get_array(), targets[i])
-        np.testing.assert_allclose(below.images[0].get_array(), rebuilt[i])
+        np.testing.assert_allclose(below.images[0].get_array(), reconstructed[i])
 
 
-def test_gallery_takes_images_of_different_sizes() -> None:
+def test_gallery_accepts_images_of_different_sizes() -> None:
     images = [cells(1, size)[0] for size in (16, 24, 40)]
     figure = plots.cell_gallery(images, ["monocyte → myelocyte"] * 3)
     assert [axes.images[0].get_array().shape for axes in figure.axes] == [image.shape for image in images]
@@ -143,12 +143,12 @@ def test_gallery_takes_images_of_different_sizes() -> None:
 
 
 @pytest.mark.parametrize("images", [cells(2), cells(0)])
-def test_tiles_without_their_titles_or_without_images_are_refused(images: np.ndarray) -> None:
+def test_a_gallery_without_images_or_with_missing_titles_is_refused(images: np.ndarray) -> None:
     with pytest.raises(DataError, match="titles"):
         plots.cell_gallery(list(images), ["one"] * bool(len(images)))
 
 
-def test_bars_are_the_means_and_their_lines_the_deviations() -> None:
+def test_bars_are_means_with_standard_deviations_as_error_bars() -> None:
     evaluation = example_evaluation(folds=3)
     figure = plots.cross_domain_bars(evaluation, "macro_f1")
     assert [axes.get_title(loc="left") for axes in figure.axes] == [f"trained on {s}" for s in (*DOMAINS, "all")]
@@ -162,14 +162,14 @@ def test_bars_are_the_means_and_their_lines_the_deviations() -> None:
             assert line[:, 1] == pytest.approx([100 * (mean - std), 100 * (mean + std)])
 
 
-def test_bars_of_a_single_fold_draw_without_lines() -> None:
+def test_bars_of_a_single_fold_have_no_error_bars() -> None:
     figure = plots.cross_domain_bars(example_evaluation(folds=1))
     container = next(c for c in figure.axes[0].containers if hasattr(c, "patches"))
     assert not any(len(segment) for segment in container.errorbar.lines[2][0].get_segments())
     assert draw(figure)
 
 
-def test_training_curves_have_a_panel_for_each_stage_and_kind() -> None:
+def test_training_curves_have_a_panel_per_stage_and_kind() -> None:
     history = {
         "segmentation": [{"epoch": 1, "loss": 0.9, "lr": 0.1}, {"epoch": 2, "loss": 0.5, "val_dice": 0.8}],
         "autoencoder": [{"loss": 0.7, "mmd_loss": 0.1}],
@@ -182,54 +182,54 @@ def test_training_curves_have_a_panel_for_each_stage_and_kind() -> None:
     np.testing.assert_array_equal(figure.axes[1].lines[0].get_xydata(), [[2, 0.8]])
 
 
-def test_training_curves_of_nothing_are_refused() -> None:
+def test_training_curves_without_loss_or_dice_are_refused() -> None:
     with pytest.raises(DataError, match="no loss"):
         plots.training_curves({"segmentation": [{"lr": 0.1}]})
 
 
-def test_evaluation_figures_hold_one_confusion_matrix_for_each_direction() -> None:
+def test_evaluation_figures_include_one_confusion_matrix_per_domain_pair() -> None:
     evaluation = example_evaluation(folds=2)
     figures = plots.evaluation_figures(evaluation, "ann")
     titles = [figure.get_suptitle() for figure in figures["confusion"]]
     assert titles == [f"ann: trained on {source}, tested on {target}" for source, target in evaluation.domain_pairs]
-    for figure, direction in zip(figures["confusion"], evaluation.domain_pairs, strict=True):
-        matrix = evaluation.confusion("ann", *direction)
+    for figure, domain_pair in zip(figures["confusion"], evaluation.domain_pairs, strict=True):
+        matrix = evaluation.confusion("ann", *domain_pair)
         assert {str(count) for count in matrix[matrix > 0]} <= set(texts(figure))
 
 
-def test_evaluation_figures_hold_the_calibration_where_it_is_known() -> None:
+def test_evaluation_figures_include_the_calibration_if_available() -> None:
     evaluation = example_evaluation(folds=1)
     old = replace(evaluation, pairs=[replace(pair, reliability=[]) for pair in evaluation.pairs])
     assert len(plots.evaluation_figures(evaluation, "ann")["calibration"]) == 1
     assert "calibration" not in plots.evaluation_figures(old, "ann")
 
 
-def test_dollar_signs_and_markup_in_names_draw_as_they_are() -> None:
+def test_dollar_signs_and_markup_in_names_are_drawn_literally() -> None:
     name = r"$\frac{ <script>"
     figure = plots.confusion_matrix(np.eye(2, dtype=int), [name, "$x$"], name)
     assert draw(figure)
 
 
-def test_drawing_leaves_matplotlib_as_it_was() -> None:
+def test_drawing_does_not_change_rcparams() -> None:
     before = dict(mpl.rcParams)
     draw(plots.cross_domain_bars(example_evaluation(folds=2)))
     assert dict(mpl.rcParams) == before
 
 
-def test_a_reliability_diagram_has_a_panel_a_direction_and_every_cell_is_counted() -> None:
+def test_a_reliability_diagram_has_a_panel_per_domain_pair_and_counts_every_cell() -> None:
     evaluation = example_evaluation()
     figure = plots.reliability_diagram(evaluation, "rf", evaluation.domain_pairs)
     assert figure is not None
-    for axes, direction in zip(figure.axes, evaluation.domain_pairs, strict=True):
-        cells, _, right = evaluation.reliability("rf", *direction).T
-        assert [bar.get_height() for bar in axes.patches] == pytest.approx(100 * right[cells > 0])
+    for axes, domain_pair in zip(figure.axes, evaluation.domain_pairs, strict=True):
+        cells, _, accuracy = evaluation.reliability("rf", *domain_pair).T
+        assert [bar.get_height() for bar in axes.patches] == pytest.approx(100 * accuracy[cells > 0])
         counted = sum(int(text.get_text()) for text in axes.texts)
-        assert counted == sum(pair.n_test for pair in evaluation.select("rf", *direction))
-        assert f"{evaluation.calibration_error('rf', *direction):.3f}" in axes.get_title(loc="left")
+        assert counted == sum(result.n_test for result in evaluation.select("rf", *domain_pair))
+        assert f"{evaluation.calibration_error('rf', *domain_pair):.3f}" in axes.get_title(loc="left")
     assert draw(figure)
 
 
-def test_counts_of_many_cells_stay_apart() -> None:
+def test_large_counts_do_not_overlap() -> None:
     evaluation = example_evaluation(folds=1, classifiers=("rf",))
     many = [(12_345, i / 10 + 0.05, 0.5) for i in range(10)]
     evaluation = replace(evaluation, pairs=[replace(pair, reliability=many) for pair in evaluation.pairs])
@@ -241,7 +241,7 @@ def test_counts_of_many_cells_stay_apart() -> None:
     assert all(left.x1 < right.x0 for left, right in pairwise(boxes))
 
 
-def test_a_direction_without_confidences_has_no_panel() -> None:
+def test_a_domain_pair_without_reliability_has_no_panel() -> None:
     evaluation = example_evaluation(folds=1)
     source, target = evaluation.domain_pairs[0]
     pairs = [
@@ -253,7 +253,7 @@ def test_a_direction_without_confidences_has_no_panel() -> None:
     assert len(figure.axes) == len(evaluation.domain_pairs) - 1
 
 
-def test_without_confidences_there_is_no_reliability_diagram() -> None:
+def test_without_reliability_there_is_no_diagram() -> None:
     evaluation = example_evaluation()
     old = replace(evaluation, pairs=[replace(pair, reliability=[]) for pair in evaluation.pairs])
     assert plots.reliability_diagram(old, "rf", old.domain_pairs) is None

@@ -41,7 +41,7 @@ def evaluation(*pairs, **more):
     return Evaluation("strict", ["x", "y"], ["a", "b"], seed=1, n_folds=2, pairs=list(pairs), **more)
 
 
-def test_it_survives_a_round_trip_through_a_file(tmp_path):
+def test_it_round_trips_through_a_file(tmp_path):
     results = evaluation(
         pair(missing=["y"], reliability=TENTHS),
         dice=[DiceResult("a", 0, 0.9, 0.1, 3)],
@@ -54,7 +54,7 @@ def test_it_survives_a_round_trip_through_a_file(tmp_path):
     assert Evaluation.load(tmp_path / "evaluation.json") == results
 
 
-def test_a_file_from_before_the_reliability_was_kept_still_loads(tmp_path):
+def test_an_older_file_without_reliability_loads(tmp_path):
     old = evaluation(pair()).to_dict()
     del old["pairs"][0]["reliability"]
     (tmp_path / "evaluation.json").write_text(json.dumps(old))
@@ -64,21 +64,21 @@ def test_a_file_from_before_the_reliability_was_kept_still_loads(tmp_path):
     assert math.isnan(results.calibration_error("rf", "a", "b"))
 
 
-def test_a_reliability_of_another_number_of_parts_is_refused(tmp_path):
+def test_a_reliability_with_another_number_of_bins_is_refused(tmp_path):
     broken = evaluation(pair(reliability=TENTHS)).to_dict()
     broken["pairs"][0]["reliability"].pop()
     (tmp_path / "evaluation.json").write_text(json.dumps(broken))
-    with pytest.raises(ConfigError, match=r"evaluation\.json: reliability has 9 parts instead of 10"):
+    with pytest.raises(ConfigError, match=r"evaluation\.json: reliability has 9 bins instead of 10"):
         Evaluation.load(tmp_path / "evaluation.json")
 
 
-def test_a_file_of_something_else_is_refused(tmp_path):
+def test_a_file_of_another_kind_is_refused(tmp_path):
     (tmp_path / "evaluation.json").write_text('{"protocol": "strict"}')
     with pytest.raises(ConfigError, match=r"evaluation\.json is not a valid Evaluation: labels"):
         Evaluation.load(tmp_path / "evaluation.json")
 
 
-def test_classifiers_and_directions_keep_the_order_of_measurement():
+def test_classifiers_and_domain_pairs_keep_the_evaluation_order():
     results = evaluation(
         pair("svm", "b", "a"), pair("rf", "b", "a"), pair("svm", ALL, "a"), pair("rf", "a", "b"), pair("svm", "b", "a")
     )
@@ -86,20 +86,20 @@ def test_classifiers_and_directions_keep_the_order_of_measurement():
     assert results.domain_pairs == [("b", "a"), (ALL, "a"), ("a", "b")]
 
 
-def test_selection_finds_one_result_a_fold():
+def test_selection_returns_one_result_per_fold():
     folds = [pair(fold=fold) for fold in range(3)]
     others = [pair("svm"), pair(source="b"), pair(target="a")]
     assert evaluation(*folds, *others).select("rf", "a", "b") == folds
 
 
-def test_mean_and_sample_deviation_over_the_folds():
+def test_mean_and_sample_standard_deviation_over_the_folds():
     results = evaluation(*(pair(fold=i, accuracy=value) for i, value in enumerate((0.2, 0.4, 0.9))))
     mean, std = results.mean_std("rf", "a", "b")
     assert (mean, std) == pytest.approx((0.5, np.std([0.2, 0.4, 0.9], ddof=1)))
     assert results.mean_std("rf", "a", "b", "macro_f1") == pytest.approx((mean / 4, std / 4))
 
 
-def test_one_fold_has_no_deviation_and_none_has_no_mean():
+def test_a_single_fold_has_no_deviation_and_no_fold_has_no_mean():
     results = evaluation(pair(accuracy=0.7))
     mean, std = results.mean_std("rf", "a", "b")
     assert mean == 0.7
@@ -113,7 +113,7 @@ def test_the_confusion_is_the_sum_over_the_folds():
     assert results.confusion("rf", "b", "a").tolist() == [[0, 0], [0, 0]]
 
 
-def test_the_reliability_is_pooled_over_the_folds_by_their_cells():
+def test_the_reliability_is_pooled_over_the_folds_weighted_by_cells():
     other = [(1, 0.05, 1.0), *[(0, 0.0, 0.0)] * 8, (6, 0.91, 0.5)]
     old = pair(fold=2)
     results = evaluation(
@@ -126,12 +126,12 @@ def test_the_reliability_is_pooled_over_the_folds_by_their_cells():
     assert bins[9] == pytest.approx([8, (2 * 0.95 + 6 * 0.91) / 8, (2 + 3) / 8])
 
 
-def test_the_calibration_error_is_the_distance_of_confidence_from_accuracy_weighted_by_cells():
+def test_the_calibration_error_is_the_mean_gap_weighted_by_cells():
     results = evaluation(pair(reliability=TENTHS))
     assert results.calibration_error("rf", "a", "b") == pytest.approx((2 * 0.05 + 4 * 0.5 + 2 * 0.05) / 8)
     assert math.isnan(results.calibration_error("svm", "a", "b"))
 
 
-def test_missing_classes_are_gathered_over_folds_in_the_order_of_the_labels():
+def test_missing_classes_are_merged_over_folds_in_label_order():
     results = evaluation(pair(fold=0, missing=["y"]), pair(fold=1, missing=["x"]), pair(target="a"))
     assert list(results.missing()) == [("a", "b", ["x", "y"])]

@@ -1,4 +1,4 @@
-"""The cross-domain table says what the evaluation holds, to the printed digit, and what it does not hold."""
+"""The cross-domain tables have exactly the values of the evaluation, and mark missing ones."""
 
 import math
 from dataclasses import replace
@@ -13,8 +13,8 @@ from bc_sam.errors import ConfigError, DataError
 from bc_sam.evaluation.bootstrap import Comparison, Interval
 from bc_sam.evaluation.results import Evaluation, PairResult
 from bc_sam.evaluation.tables import (
+    MAIN_METRICS,
     METRICS,
-    SHOWN,
     Score,
     align,
     best_classifier,
@@ -45,24 +45,24 @@ def test_every_cell_is_the_mean_and_deviation_of_the_evaluation(evaluation: Eval
     table = cross_domain_table(evaluation, metric)
     assert [row.classifier for row in table.rows] == evaluation.classifiers
     for row in table.rows:
-        for direction, score in zip(table.domain_pairs, row.scores, strict=True):
-            mean, std = evaluation.mean_std(row.classifier, *direction, metric)
+        for pair, score in zip(table.domain_pairs, row.scores, strict=True):
+            mean, std = evaluation.mean_std(row.classifier, *pair, metric)
             assert str(score) == f"{100 * mean:.1f} ± {100 * std:.1f}"
 
 
-def test_the_mean_is_over_the_directions_with_one_source() -> None:
+def test_the_mean_is_over_the_pairs_with_a_single_source() -> None:
     table = cross_domain_table(
         evaluation_of(pair("rf", "A", "A", 0, 0.9), pair("rf", "A", "B", 0, 0.5), pair("rf", "all", "B", 0, 1.0))
     )
     assert table.rows[0].mean.mean == pytest.approx(0.7)
 
 
-def test_the_mean_of_training_on_all_stands_where_there_is_nothing_else() -> None:
+def test_the_mean_is_over_training_on_all_if_there_is_nothing_else() -> None:
     table = cross_domain_table(evaluation_of(pair("rf", "all", "A", 0, 0.9), pair("rf", "all", "B", 0, 0.7)))
     assert table.rows[0].mean.mean == pytest.approx(0.8)
 
 
-def test_a_classifier_that_lacks_a_direction_has_a_dash_and_no_mean() -> None:
+def test_a_classifier_with_a_missing_pair_has_a_dash_and_no_mean() -> None:
     table = cross_domain_table(
         evaluation_of(pair("rf", "A", "A", 0, 0.9), pair("rf", "A", "B", 0, 0.5), pair("ann", "A", "A", 0, 1.0))
     )
@@ -71,7 +71,7 @@ def test_a_classifier_that_lacks_a_direction_has_a_dash_and_no_mean() -> None:
     assert table.best == [1.0, 0.5, pytest.approx(0.7)]
 
 
-def test_sources_head_as_many_columns_as_they_have_targets(evaluation: Evaluation) -> None:
+def test_sources_span_their_targets(evaluation: Evaluation) -> None:
     assert cross_domain_table(evaluation).sources == [("matek19", 2), ("acevedo20", 2), ("all", 2)]
 
 
@@ -93,24 +93,24 @@ def test_a_score_prints_percent(mean: float, std: float) -> None:
 
 
 @pytest.mark.parametrize("render", [render_text, render_markdown])
-def test_every_rendering_holds_every_number(evaluation: Evaluation, render) -> None:
+def test_every_rendering_has_every_value(evaluation: Evaluation, render) -> None:
     text = render(evaluation)
-    for metric in SHOWN:
+    for metric in MAIN_METRICS:
         table = cross_domain_table(evaluation, metric)
         assert f"{table.title}, %" in text
         for row in table.rows:
             line = next(line for line in text.split(table.title)[1].splitlines() if row.classifier in line)
-            numbers = line.replace("|", " ").replace(row.classifier, " ").replace("±", " ").split()
+            values = line.replace("|", " ").replace(row.classifier, " ").replace("±", " ").split()
             expected = " ".join(map(str, (*row.scores, row.mean))).replace("±", " ").split()
-            assert numbers == expected
+            assert values == expected
 
 
 def test_columns_of_the_terminal_table_are_aligned(evaluation: Evaluation) -> None:
-    for block in render_text(evaluation).split("\n\n")[: len(SHOWN)]:
+    for block in render_text(evaluation).split("\n\n")[: len(MAIN_METRICS)]:
         assert len({len(line) for line in block.splitlines()[2:]}) == 1
 
 
-def test_markdown_rows_have_as_many_cells_as_the_heading() -> None:
+def test_markdown_rows_have_as_many_cells_as_the_header() -> None:
     measured = evaluation_of(pair("a|b", "A\n<b>", "B", 0, 0.5))
     rows = [line for line in render_markdown(measured).splitlines() if line.startswith("|")]
     assert len({line.replace("\\|", "").count("|") for line in rows}) == 1
@@ -118,13 +118,13 @@ def test_markdown_rows_have_as_many_cells_as_the_heading() -> None:
 
 
 @pytest.mark.parametrize("render", [render_text, render_markdown])
-def test_a_single_fold_has_no_spread_and_says_so(render) -> None:
+def test_a_single_fold_has_no_standard_deviation_and_a_note(render) -> None:
     text = render(example_evaluation(folds=1))
     assert "±" not in text
-    assert "n = 1 fold (1 of 5 folds measured)" in text
+    assert "n = 1 fold (1 of 5 folds evaluated)" in text
 
 
-def test_footnotes_name_protocol_folds_seed_and_missing_classes(evaluation: Evaluation) -> None:
+def test_footnotes_include_protocol_folds_seed_and_missing_classes(evaluation: Evaluation) -> None:
     notes = "\n".join(footnotes(evaluation))
     assert "Protocol strict" in notes
     assert "5 of 5 folds" in notes
@@ -133,25 +133,26 @@ def test_footnotes_name_protocol_folds_seed_and_missing_classes(evaluation: Eval
     assert f"{DOMAINS[0]} →" not in notes
 
 
-def test_calibration_errors_are_those_of_the_evaluation(evaluation: Evaluation) -> None:
+def test_calibration_errors_match_the_evaluation(evaluation: Evaluation) -> None:
     table = calibration_errors(evaluation)
     assert [(source, target) for source, target, _ in table] == evaluation.domain_pairs
-    block = next(block for block in render_text(evaluation).split("\n\n") if block.startswith("Calibration error"))
+    block = next(block for block in render_text(evaluation).split("\n\n") if block.startswith("Expected calibration"))
     for (source, target, errors), line in zip(table, block.splitlines()[2:], strict=True):
         expected = [evaluation.calibration_error(name, source, target) for name in evaluation.classifiers]
         assert errors == [f"{error:.3f}" for error in expected]
         assert line.split() == [source, "→", target, *errors]
 
 
-def test_an_unknown_calibration_error_is_a_dash_and_a_direction_without_any_is_left_out() -> None:
-    sure = [*[(0, 0.0, 0.0)] * 9, (20, 1.0, 0.5)]
-    known = replace(pair("rf", "A", "A", 0, 0.5), reliability=sure)
+def test_an_unknown_calibration_error_is_a_dash_and_a_pair_without_any_is_omitted() -> None:
+    confident = [*[(0, 0.0, 0.0)] * 9, (20, 1.0, 0.5)]
+    known = replace(pair("rf", "A", "A", 0, 0.5), reliability=confident)
     measured = evaluation_of(known, pair("ann", "A", "A", 0, 0.5), pair("rf", "A", "B", 0, 0.5))
     assert calibration_errors(measured) == [("A", "A", ["0.500", "-"])]
-    assert "Calibration" not in render_text(evaluation_of(pair("rf", "A", "B", 0, 0.5)))
+    assert "calibration" in render_text(measured)
+    assert "calibration" not in render_text(evaluation_of(pair("rf", "A", "B", 0, 0.5)))
 
 
-def test_the_two_protocols_are_told_apart(evaluation: Evaluation) -> None:
+def test_a_footnote_explains_the_protocol(evaluation: Evaluation) -> None:
     assert "without its label" in footnotes(replace(evaluation, protocol="paper"))[0]
     assert "in no stage" in footnotes(evaluation)[0]
 
@@ -176,7 +177,7 @@ def comparison(classifier, per_class=None):
     return Comparison(classifier, interval, interval, Interval(0, -0.5, 0.5), 80, 20, per_class or {"x": (80, 0.5, 1)})
 
 
-def test_comparisons_read_as_a_table_of_scores_and_of_the_default_classifiers_recalls():
+def test_comparisons_are_a_table_of_scores_and_one_of_the_default_classifiers_recalls():
     text = render_comparisons([comparison("ann", {"y": (1, 0, 0)}), comparison("rf")], "rf")
     assert text.splitlines() == [
         "Balanced accuracy on 80 held-out cells of 20 slides, % (95 % confidence interval)",
@@ -193,7 +194,7 @@ def test_comparisons_read_as_a_table_of_scores_and_of_the_default_classifiers_re
 
 
 @given(st.lists(st.lists(st.text("ab[/]µ%", min_size=1, max_size=9), min_size=3, max_size=3), min_size=1, max_size=5))
-def test_cells_are_aligned_as_they_are_whatever_they_hold(lines):
+def test_cells_of_any_text_are_aligned_unchanged(lines):
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
     expected = [
         "  ".join([first.ljust(widths[0]), second.rjust(widths[1]), third.rjust(widths[2])]).rstrip()
@@ -202,5 +203,5 @@ def test_cells_are_aligned_as_they_are_whatever_they_hold(lines):
     assert align(lines).splitlines() == expected
 
 
-def test_a_table_wider_than_any_terminal_is_not_cut():
+def test_a_table_wider_than_any_terminal_is_not_truncated():
     assert align([["a" * 200, "b" * 200]]) == "a" * 200 + "  " + "b" * 200

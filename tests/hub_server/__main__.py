@@ -14,7 +14,7 @@ from hub_server.server import build
 
 
 def main() -> None:
-    """Serves until it is told to end."""
+    """Serves until it is stopped."""
     parser = argparse.ArgumentParser(prog="python -m hub_server")
     parser.add_argument("--root", type=Path, required=True, help="folder of the repositories")
     parser.add_argument("--port", type=int, default=0, help="port; 0 takes a free one")
@@ -25,7 +25,7 @@ def main() -> None:
     else:
         listening = socket.socket(fileno=options.fd)
         listening.listen()
-    os.environ.setdefault("HF_XET_CACHE", str(options.root / "client"))  # we are a client of ourselves: see xet.py
+    os.environ.setdefault("HF_XET_CACHE", str(options.root / "client"))  # the server is its own client, see xet.py
     endpoint = f"http://127.0.0.1:{listening.getsockname()[1]}"
     app = build(Hub(options.root, endpoint))
     print(f"READY {endpoint}", flush=True)
@@ -38,7 +38,7 @@ def main() -> None:
 
 
 def _end_with_parent(server: uvicorn.Server) -> None:
-    """Waits for the end of the input, which is the parent's farewell or its death."""
+    """Stops the server at the end of standard input, when the parent closes it or dies."""
     sys.stdin.read()
     server.should_exit = True
 

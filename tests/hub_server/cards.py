@@ -1,4 +1,4 @@
-"""The YAML at the head of a README."""
+"""The YAML front matter of a README."""
 
 import json
 import re
@@ -15,7 +15,7 @@ def front_matter(text: str) -> dict[str, Any]:
     """Returns the metadata of a card, empty if it has none.
 
     Raises:
-        HubError: If it is no YAML, or no mapping.
+        HubError: If it is not valid YAML or not a mapping.
     """
     found = re.match(r"\s*---[ \t]*\n(.*?)^---[ \t]*$", text, re.DOTALL | re.MULTILINE)
     if found is None:
@@ -31,7 +31,7 @@ def front_matter(text: str) -> dict[str, Any]:
 
 
 def problems(text: str, repo_type: str) -> tuple[list[str], list[str]]:
-    """What is wrong with a card, and what might be: errors and warnings."""
+    """Returns the errors and warnings for a card."""
     try:
         metadata = front_matter(text)
     except HubError as error:

@@ -1,4 +1,4 @@
-"""Routes of a commit: how the files shall be sent, and then the commit itself."""
+"""Routes of a commit: preupload and the commit itself."""
 
 import base64
 import fnmatch
@@ -27,7 +27,7 @@ LFS_BYTES = 10 * 2**20
 
 @router.post("/api/{kind:kind}/{repo_id:repo}/preupload/{revision:part}")
 async def preupload(request: Request, repo: Writable, revision: str) -> dict[str, Any]:
-    """Tells which files are large, which are ignored, and what is there already."""
+    """Returns which files are large, which are ignored, and which exist already."""
     body, tree = await request.json(), repo.tree(revision)
     lines = body.get("gitIgnore", repo.read_text(tree, ".gitignore")).splitlines()
     ignored = [line.strip().rstrip("/") for line in lines if line.strip() and not line.startswith("#")]
@@ -50,7 +50,7 @@ def _advise(file: dict[str, Any], tree: Tree, ignored: list[str]) -> dict[str, A
 async def commit(
     request: Request, hub: TheHub, user: Member, repo: Writable, revision: str, create_pr: bool = False
 ) -> dict[str, Any]:
-    """Makes a commit, on a branch or as a pull request: all of it or nothing."""
+    """Creates a commit atomically, on a branch or as a pull request."""
     lines = [json.loads(line) for line in (await request.body()).splitlines() if line.strip()]
     if not lines or lines[0].get("key") != "header" or not lines[0]["value"].get("summary"):
         raise HubError(400, "The first line must be a header with a summary")
@@ -74,7 +74,7 @@ async def commit(
 
 
 def _branch(repo: Repo, revision: str, expected_parent: str) -> tuple[str, str]:
-    """Finds the ref that the commit goes to, and its newest commit."""
+    """Returns the ref to commit to, and its latest commit."""
     for ref in (f"refs/heads/{revision}", revision):
         if ref in repo.refs:
             break
@@ -86,7 +86,7 @@ def _branch(repo: Repo, revision: str, expected_parent: str) -> tuple[str, str]:
 
 
 def _changed(hub: Hub, repo: Repo, tree: Tree, operations: list[dict[str, Any]]) -> Tree:
-    """Returns the tree after some operations."""
+    """Returns the tree after the operations."""
     tree = dict(tree)
     for operation in operations:
         kind, value = operation["key"], operation["value"]
@@ -107,7 +107,7 @@ def _changed(hub: Hub, repo: Repo, tree: Tree, operations: list[dict[str, Any]])
 
 
 def _large_file(hub: Hub, repo: Repo, path: str, oid: str, announced: int | None) -> Blob:
-    """The entry of a file whose content was sent before the commit."""
+    """Returns the entry of a file whose content was uploaded before the commit."""
     content = repo.object(oid)
     size = content.stat().st_size if content.is_file() else None
     if size is None or announced not in (None, size):
@@ -116,7 +116,7 @@ def _large_file(hub: Hub, repo: Repo, path: str, oid: str, announced: int | None
 
 
 def _remove(tree: Tree, kind: str, path: str) -> None:
-    """Takes a file, or all files of a folder, out of a tree."""
+    """Removes a file, or all files of a folder, from a tree."""
     found = [name for name in tree if (name == path if kind == "deletedFile" else name.startswith(f"{path}/"))]
     if not found:
         raise HubError(404, f"A file with this name doesn't exist: {path}", "EntryNotFound")

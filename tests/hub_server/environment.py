@@ -1,4 +1,4 @@
-"""What must be set in the environment of a process before it imports `huggingface_hub`, which reads it once."""
+"""The environment of client processes, which must be set before `huggingface_hub` is imported."""
 
 import os
 import re
@@ -13,7 +13,7 @@ _QUIET = {
     "GRADIO_ANALYTICS_ENABLED": "False",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "NO_PROXY": "127.0.0.1,localhost",
-    "HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "2",  # else it goes on for minutes where a test makes it fail
+    "HF_XET_CLIENT_RETRY_MAX_ATTEMPTS": "2",  # otherwise it retries for minutes on injected faults
     "HF_XET_CLIENT_RETRY_BASE_DELAY": "100ms",
 }
 
@@ -21,13 +21,13 @@ _QUIET = {
 def client_environment(
     endpoint: str, home: Path | str, token: str | None = None, *, xet: bool = True
 ) -> dict[str, str]:
-    """Returns this process's environment, less what a developer has set for the real Hub, plus what leads to ours.
+    """Returns this process's environment without settings for the real Hub and with those for this one.
 
     Args:
         endpoint: Address of the Hub.
-        home: Folder of caches and tokens, which must not be the developer's.
-        token: Token to be used where none is given.
-        xet: Whether large files go by Xet.
+        home: Folder of caches and tokens, separate from the developer's.
+        token: Default token.
+        xet: Whether to transfer large files with Xet.
     """
     inherited = {name: value for name, value in os.environ.items() if not _FOREIGN.match(name)}
     chosen = {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "0" if xet else "1"}

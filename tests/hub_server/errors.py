@@ -1,15 +1,15 @@
-"""The one exception of the Hub: what the client is told, and the header by which it knows the kind of error."""
+"""The exception of the Hub, with the response body and the header that identifies the kind of error."""
 
 from typing import Any
 
 
 class HubError(Exception):
-    """An answer other than success.
+    """An error response.
 
     Attributes:
         status: HTTP status.
-        body: JSON of the answer.
-        headers: ``X-Error-Code`` is what tells the client which of its exceptions to raise.
+        body: JSON body of the response.
+        headers: ``X-Error-Code`` determines which exception the client raises.
     """
 
     def __init__(self, status: int, message: str, code: str | None = None, **body: Any) -> None:

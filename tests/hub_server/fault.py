@@ -1,20 +1,20 @@
-"""What a test may demand to go wrong."""
+"""Faults that tests can inject."""
 
 from dataclasses import dataclass, field
 
 
 @dataclass
 class Fault:
-    """What goes wrong.
+    """An injected fault.
 
     Attributes:
-        match: Pattern that is searched in ``"METHOD /path"``, as the client sent it.
-        times: How many calls it befalls.
-        status: Answer this status, and do nothing.
-        headers: Headers of that answer.
+        match: Regular expression searched in ``"METHOD /path"`` as sent by the client.
+        times: Number of calls to affect.
+        status: Respond with this status without doing anything.
+        headers: Headers of that response.
         delay: Seconds to wait first.
-        trickle: Seconds to wait before each piece of the request's body.
-        cut: Do the work, then break the connection after that many bytes of the answer's body; 0 loses the answer.
+        trickle: Seconds to wait before each chunk of the request body.
+        cut: Handle the request, then drop the connection after this many bytes of the response body, possibly 0.
     """
 
     match: str

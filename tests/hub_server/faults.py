@@ -1,4 +1,4 @@
-"""A wrapper of the application: it remembers every call, and makes calls fail as a test demands."""
+"""A wrapper of the application that logs every call and injects faults."""
 
 import asyncio
 import re
@@ -15,16 +15,16 @@ from hub_server.fault import Fault
 
 router = APIRouter()
 _OWN = "/_test/"
-_TELEMETRY = "POST /_cas/v1/telemetry"  # hf_xet reports in the background, whenever it likes: no call of the test's
+_TELEMETRY = "POST /_cas/v1/telemetry"  # sent by hf_xet in the background, not by the test
 
 
 class FaultyHub:
-    """The application, with a log and with faults.
+    """The application with a request log and injected faults.
 
     Attributes:
         log: A record of each call: ``line``, ``host``, ``auth`` (whether a token was sent), ``range`` and ``status``;
-            that is 0 while there is no answer and -1 where the connection broke.
-        faults: The first one that matches and has not been used up is taken.
+            0 before the response and -1 after a broken connection.
+        faults: The first matching fault with calls left is applied.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -46,11 +46,11 @@ class FaultyHub:
                 return await JSONResponse({"error": "injected"}, fault.status, fault.headers)(scope, receive, send)
             await self.app(scope, _slowed(receive, fault.trickle), send)
         except (ConnectionResetError, ClientDisconnect):
-            record["status"] = -1  # returning without a full answer makes the server close the connection
+            record["status"] = -1  # returning without a full response closes the connection
         except asyncio.CancelledError:
             record["status"] = -1  # the server is being stopped
         except Exception:
-            traceback.print_exc()  # a mistake of ours, answered with 500
+            traceback.print_exc()  # a bug in this server, answered with 500
 
     def _next_fault(self, line: str) -> Fault:
         for fault in self.faults:
@@ -97,13 +97,13 @@ def _watched(send: Send, record: dict[str, Any], cut: int | None) -> Send:
 
 @router.get("/_test/log")
 async def read_log(request: Request) -> list[dict[str, Any]]:
-    """The calls since the log was last cleared."""
+    """Returns the calls since the log was last cleared."""
     return list(request.app.state.faulty.log)
 
 
 @router.delete("/_test/log")
 async def take_log(request: Request) -> list[dict[str, Any]]:
-    """The calls since the log was last cleared, and clears it."""
+    """Returns the calls since the log was last cleared, and clears it."""
     log = request.app.state.faulty.log
     calls = list(log)
     log.clear()

@@ -1,4 +1,4 @@
-"""Routes of a file's content: resolve, and behind it a storage of another origin, with addresses that are signed."""
+"""Routes of file contents: resolve, and the storage behind it on another origin, with signed URLs."""
 
 import hashlib
 import os
@@ -24,12 +24,12 @@ _STORAGE = "/_lfs/{kind:kind}/{repo_id:repo}"
 @router.api_route("/{repo_id:repo}/resolve/{revision:part}/{path:file}", methods=["GET", "HEAD"])
 @router.api_route("/{kind:kind}/{repo_id:repo}/resolve/{revision:part}/{path:file}", methods=["GET", "HEAD"])
 async def resolve(hub: TheHub, repo: Downloadable, revision: str, path: str) -> Response:
-    """Gives a small file, or the way to a large one."""
+    """Returns a small file, or redirects to a large one."""
     sha = repo.sha_of(revision)
     blob = repo.commit(sha).tree.get(path)
     if blob is None:
         error = HubError(404, "Entry not found", "EntryNotFound")
-        error.headers["X-Repo-Commit"] = sha  # the client remembers what a commit does not have
+        error.headers["X-Repo-Commit"] = sha  # the client caches missing entries by commit
         raise error
     headers = {"X-Repo-Commit": sha, "ETag": f'"{blob.etag}"'}
     if not blob.lfs:
@@ -43,7 +43,7 @@ async def resolve(hub: TheHub, repo: Downloadable, revision: str, path: str) -> 
 @router.post("/{repo_id:repo}.git/info/lfs/objects/batch")
 @router.post("/{kind:kind}/{repo_id:repo}.git/info/lfs/objects/batch")
 async def batch(request: Request, hub: TheHub, repo: Writable) -> JSONResponse:
-    """Tells where to send large files; those that are there already have nothing to do."""
+    """Returns upload URLs of large files; stored files need no action."""
     answer: list[dict[str, Any]] = []
     for wanted in (await request.json())["objects"]:
         oid, size = wanted["oid"], wanted["size"]
@@ -60,7 +60,7 @@ def _is_stored(repo: Repo, oid: str, size: int) -> bool:
 
 
 def _signed(request: Request, hub: Hub, operation: str) -> Repo:
-    """The repository of an address of the storage: the signature is all that it asks for."""
+    """Returns the repository of a storage URL, authorised by its signature only."""
     kind, repo_id, oid = (request.path_params[name] for name in ("kind", "repo_id", "oid"))
     expires = int(request.query_params.get("expires", 0))
     signature = hub.sign(operation, kind, repo_id, oid, expires)
@@ -71,14 +71,14 @@ def _signed(request: Request, hub: Hub, operation: str) -> Repo:
 
 @router.api_route(_STORAGE + "/download/{oid:sha}", methods=["GET", "HEAD"])
 async def download(request: Request, hub: TheHub, oid: str) -> FileResponse:
-    """Gives a large file, or a range of it."""
+    """Returns a large file, or a range of it."""
     file = _signed(request, hub, "download").object(oid)
     return FileResponse(file, headers={"ETag": f'"{oid}"'}, media_type="application/octet-stream")
 
 
 @router.put(_STORAGE + "/upload/{oid:sha}")
 async def upload(request: Request, hub: TheHub, oid: str) -> None:
-    """Takes a large file; one that breaks off, or is not what was announced, leaves nothing behind."""
+    """Stores a large file; interrupted uploads and wrong contents leave nothing behind."""
     file, digest = _signed(request, hub, "upload").object(oid), hashlib.sha256()
     partial = file.with_name(f".{secrets.token_hex(6)}")
     try:
@@ -95,7 +95,7 @@ async def upload(request: Request, hub: TheHub, oid: str) -> None:
 
 @router.post(_STORAGE + "/verify/{oid:sha}")
 async def verify(request: Request, hub: TheHub, oid: str) -> dict[str, Any]:
-    """Tells that a large file has arrived."""
+    """Confirms that a large file was uploaded."""
     if not _is_stored(_signed(request, hub, "verify"), oid, (await request.json())["size"]):
         raise HubError(404, "The object was not uploaded")
     return {}

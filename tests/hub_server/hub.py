@@ -1,4 +1,4 @@
-"""What all routes share: where things lie, and a key that signs what is given to clients and comes back."""
+"""The state shared by all routes, and the key that signs URLs and tokens."""
 
 import hmac
 import secrets
@@ -12,10 +12,10 @@ class Hub:
     """The state of the server.
 
     Attributes:
-        root: Folder of everything that is kept.
-        endpoint: The Hub's own address.
-        storage: Address of the storage behind it: the same server under another name, hence another origin, to which
-            no client may send its token.
+        root: Folder of all stored data.
+        endpoint: URL of the Hub.
+        storage: URL of the storage: the same server under another host name, and thus another origin, to which clients
+            must not send their token.
     """
 
     def __init__(self, root: Path, endpoint: str) -> None:
@@ -25,15 +25,15 @@ class Hub:
         self._key = secrets.token_bytes(16)
 
     def repo(self, kind: str, repo_id: str) -> Repo:
-        """A repository, which need not exist."""
+        """Returns a repository, which need not exist."""
         return Repo(self.root, kind, repo_id)
 
     def sign(self, *claims: object) -> str:
-        """A signature that only this process can give."""
+        """Returns a signature with this process's key."""
         return hmac.new(self._key, repr(claims).encode(), "sha256").hexdigest()
 
     def signed_url(self, repo: Repo, operation: str, sha256: str) -> str:
-        """An address of an object in the storage, good for an hour."""
+        """Returns a storage URL of an object, valid for an hour."""
         expires = int(time.time()) + 3600
         signature = self.sign(operation, repo.kind, repo.id, sha256, expires)
         path = f"_lfs/{repo.kind}/{repo.id}/{operation}/{sha256}"

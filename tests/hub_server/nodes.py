@@ -1,4 +1,4 @@
-"""How files and folders are described to clients."""
+"""Descriptions of files and folders for clients."""
 
 import json
 from typing import Any
@@ -7,12 +7,12 @@ from hub_server.storage import Tree, git_oid, lfs_pointer
 
 
 def folders_of(tree: Tree) -> set[str]:
-    """The folders of a tree: it lists only files."""
+    """Returns the folders of a tree, which lists only files."""
     return {path[:at] for path in tree for at, letter in enumerate(path) if letter == "/"}
 
 
 def describe(path: str, tree: Tree) -> dict[str, Any]:
-    """Describes a file or folder of a tree."""
+    """Returns the description of a file or folder."""
     blob = tree.get(path)
     if blob is None:
         inside = json.dumps(sorted((name, blob.oid) for name, blob in tree.items() if name.startswith(f"{path}/")))

@@ -1,4 +1,4 @@
-"""Routes of the repository as a whole: make, describe, change, delete; and who am I."""
+"""Routes of whole repositories: create, describe, change, delete; and whoami."""
 
 import hashlib
 import shutil
@@ -23,7 +23,7 @@ GIT_ATTRIBUTES = "".join(f"*.{end} filter=lfs diff=lfs merge=lfs -text\n" for en
 
 @router.get("/api/whoami-v2")
 async def whoami(user: Member) -> dict[str, Any]:
-    """Whose token it is."""
+    """Returns the user of the token."""
     return {
         "type": "user",
         "name": user.name,
@@ -34,7 +34,7 @@ async def whoami(user: Member) -> dict[str, Any]:
 
 @router.post("/api/validate-yaml")
 async def validate_yaml(body: JsonBody) -> JSONResponse:
-    """Whether a card may be pushed; the client asks before it uploads anything."""
+    """Validates a card, which the client requests before an upload."""
     errors, warnings = problems(body.get("content", ""), body.get("repoType", "model"))
     answer = {"errors": [{"message": text} for text in errors], "warnings": [{"message": text} for text in warnings]}
     return JSONResponse(answer, 400 if errors else 200)
@@ -42,7 +42,7 @@ async def validate_yaml(body: JsonBody) -> JSONResponse:
 
 @router.post("/api/repos/create")
 async def create(hub: TheHub, user: Member, body: JsonBody) -> dict[str, str]:
-    """Makes a repository with one commit."""
+    """Creates a repository with an initial commit."""
     kind, owner = body.get("type", "model") + "s", body.get("organization") or user.name
     if not (user.belongs_to(owner) and user.may_write):
         raise HubError(403, f'You don\'t have the rights to create a repository under the namespace "{owner}"')
@@ -61,7 +61,7 @@ async def create(hub: TheHub, user: Member, body: JsonBody) -> dict[str, str]:
 
 @router.delete("/api/repos/delete")
 async def delete(hub: TheHub, user: Member, body: JsonBody) -> None:
-    """Deletes a repository for good."""
+    """Deletes a repository permanently."""
     owner = body.get("organization") or user.name
     repo = visible(hub, user, body.get("type", "model") + "s", f"{owner}/{body['name']}")
     check_writable(repo, user)
@@ -79,7 +79,7 @@ async def settings(repo: Writable, body: JsonBody) -> None:
 @router.get("/api/{kind:kind}/{repo_id:repo}")
 @router.get("/api/{kind:kind}/{repo_id:repo}/revision/{revision:part}")
 async def info(request: Request, repo: Readable, revision: str = "main") -> dict[str, Any]:
-    """Describes a revision: its commit, its files, its card."""
+    """Returns the commit, files and card of a revision."""
     query = request.query_params
     described = _info(repo, repo.sha_of(revision), with_blobs="blobs" in query)
     wanted = query.getlist("expand")

@@ -1,4 +1,4 @@
-"""Routes of what a repository holds at a revision, and of the revisions themselves: trees, history, branches, tags."""
+"""Routes of revisions: trees, history, branches and tags."""
 
 import json
 from typing import Any
@@ -49,7 +49,7 @@ async def tree(
 
 @router.post("/api/{kind:kind}/{repo_id:repo}/paths-info/{revision:part}")
 async def paths_info(request: Request, repo: Readable, revision: str) -> list[dict[str, Any]]:
-    """Describes the files and folders that the client names and that exist."""
+    """Returns the descriptions of the requested files and folders that exist."""
     form = parse_qs((await request.body()).decode())
     files = repo.tree(revision)
     there = files.keys() | folders_of(files)
@@ -86,20 +86,20 @@ async def refs(repo: Readable) -> dict[str, list[dict[str, str]]]:
 
 @router.post("/api/{kind:kind}/{repo_id:repo}/branch/{name:part}")
 async def create_branch(request: Request, repo: Writable, name: str) -> None:
-    """Makes a branch."""
+    """Creates a branch."""
     body = json.loads(await request.body() or b"{}")
     _add_ref(repo, f"refs/heads/{name}", body.get("startingPoint") or "main")
 
 
 @router.post("/api/{kind:kind}/{repo_id:repo}/tag/{revision:part}")
 async def create_tag(request: Request, repo: Writable, revision: str) -> None:
-    """Gives a revision a name that stays."""
+    """Creates a tag."""
     _add_ref(repo, f"refs/tags/{(await request.json())['tag']}", revision)
 
 
 @router.delete("/api/{kind:kind}/{repo_id:repo}/branch/{name:part}")
 async def delete_branch(repo: Writable, name: str) -> None:
-    """Deletes a branch other than the main one."""
+    """Deletes a branch other than main."""
     if f"refs/heads/{name}" == MAIN:
         raise HubError(403, "Cannot delete the default branch")
     _remove_ref(repo, f"refs/heads/{name}")

@@ -1,4 +1,4 @@
-"""Who asks, and what they may do: dependencies of the routes."""
+"""Authentication and permissions, as dependencies of the routes."""
 
 from typing import Annotated
 
@@ -11,7 +11,7 @@ from hub_server.users import USERS, User
 
 
 async def the_hub(request: Request) -> Hub:
-    """The state of the server."""
+    """Returns the state of the server."""
     hub: Hub = request.app.state.hub
     return hub
 
@@ -20,7 +20,7 @@ TheHub = Annotated[Hub, Depends(the_hub)]
 
 
 async def visitor(request: Request) -> User | None:
-    """Who asks, if they say so."""
+    """Returns the authenticated user, or ``None``."""
     token = request.headers.get("authorization", "").removeprefix("Bearer ").strip()
     if token and token not in USERS:
         raise HubError(401, "Invalid credentials in Authorization header")
@@ -31,7 +31,7 @@ Visitor = Annotated[User | None, Depends(visitor)]
 
 
 async def member(user: Visitor) -> User:
-    """Who asks, and they must say so."""
+    """Returns the authenticated user, who is required."""
     if user is None:
         raise HubError(401, "Invalid username or password.")
     return user
@@ -41,10 +41,10 @@ Member = Annotated[User, Depends(member)]
 
 
 def visible(hub: Hub, user: User | None, kind: str, repo_id: str) -> Repo:
-    """Returns a repository if it exists and the user may know that it does.
+    """Returns a repository if it exists and is visible to the user.
 
     Raises:
-        HubError: If not; the answer is the same for both.
+        HubError: If not, with the same response in both cases.
     """
     repo = hub.repo(kind, repo_id)
     if not repo.exists or (repo.meta.private and not is_own(repo, user)):
@@ -53,12 +53,12 @@ def visible(hub: Hub, user: User | None, kind: str, repo_id: str) -> Repo:
 
 
 def is_own(repo: Repo, user: User | None) -> bool:
-    """Whether the repository belongs to the user or to an organisation of the user's."""
+    """Whether the repository belongs to the user or one of their organisations."""
     return user is not None and user.belongs_to(repo.owner)
 
 
 def check_writable(repo: Repo, user: User | None) -> None:
-    """Raises `HubError` where the user may not change the repository."""
+    """Raises `HubError` if the user may not write to the repository."""
     if user is None:
         raise HubError(401, "Invalid username or password.")
     if not (is_own(repo, user) and user.may_write):
@@ -66,13 +66,13 @@ def check_writable(repo: Repo, user: User | None) -> None:
 
 
 def check_open(repo: Repo, user: User | None) -> None:
-    """Raises `HubError` where the user has not been let through the repository's gate."""
+    """Raises `HubError` if the repository is gated and the user has no access."""
     if repo.meta.gated and not is_own(repo, user):
         raise HubError(403 if user else 401, f"Access to {repo.id} is restricted.", "GatedRepo")
 
 
 async def readable(request: Request, hub: TheHub, user: Visitor, repo_id: str) -> Repo:
-    """The repository of the address; its description may be read."""
+    """Returns the requested repository, whose metadata the user may read."""
     return visible(hub, user, request.path_params.get("kind", "models"), repo_id)
 
 
@@ -80,7 +80,7 @@ Readable = Annotated[Repo, Depends(readable)]
 
 
 async def downloadable(repo: Readable, user: Visitor) -> Repo:
-    """The repository of the address; its files may be read."""
+    """Returns the requested repository, whose files the user may read."""
     check_open(repo, user)
     return repo
 
@@ -89,7 +89,7 @@ Downloadable = Annotated[Repo, Depends(downloadable)]
 
 
 async def writable(repo: Readable, user: Visitor) -> Repo:
-    """The repository of the address; it may be changed."""
+    """Returns the requested repository, which the user may write to."""
     check_writable(repo, user)
     return repo
 

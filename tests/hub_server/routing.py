@@ -1,4 +1,4 @@
-"""The parts of an address, matched before %2F is decoded: a revision such as refs%2Fpr%2F1 is one part."""
+"""Path parameters, matched before %2F is decoded: a revision such as refs%2Fpr%2F1 is one parameter."""
 
 from typing import ClassVar
 from urllib.parse import unquote
@@ -24,14 +24,14 @@ class _Part(Convertor[str]):
 
 
 def hub_router() -> APIRouter:
-    """A router whose paths may have parts such as ``{kind:kind}``; see `PATTERNS`."""
+    """Returns a router whose paths may have parameters such as ``{kind:kind}``; see `PATTERNS`."""
     for name, pattern in PATTERNS.items():
         register_url_convertor(name, type(name, (_Part,), {"regex": pattern})())
     return APIRouter()
 
 
 class RawPaths:
-    """Hands the path on as the client wrote it."""
+    """Routes by the raw path as sent by the client."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app

@@ -1,4 +1,4 @@
-"""Starts the server as a process and steers it from a test."""
+"""Starts the server as a process and controls it from a test."""
 
 import json
 import subprocess
@@ -17,13 +17,13 @@ from hub_server.users import ALICE, BOB, CAROL
 
 
 class RunningHub:
-    """A Hub that answers.
+    """A running Hub.
 
     Attributes:
-        endpoint: Its address.
+        endpoint: Its URL.
         ALICE: Token of alice, a member of the organisation lab.
-        BOB: Token of bob, who belongs to nobody else.
-        CAROL: Token of carol, a member of lab, good for reading only.
+        BOB: Token of bob, who is in no organisation.
+        CAROL: Read-only token of carol, a member of lab.
     """
 
     ALICE, BOB, CAROL = ALICE, BOB, CAROL
@@ -32,16 +32,16 @@ class RunningHub:
         self.endpoint = endpoint
 
     def log(self, *, clear: bool = True) -> list[dict[str, Any]]:
-        """Returns the calls since the last time, oldest first; see `hub_server.faults.FaultyHub`."""
+        """Returns the calls since the log was last cleared, oldest first; see `hub_server.faults.FaultyHub`."""
         calls: list[dict[str, Any]] = self._call("DELETE" if clear else "GET", "/_test/log")
         return calls
 
     def fault(self, *faults: dict[str, Any]) -> None:
-        """Makes calls fail, in place of all earlier faults; each has the fields of `Fault`. With none, all is well."""
+        """Injects faults, given as the fields of `Fault`, in place of all earlier ones; without any, none remain."""
         self._call("PUT", "/_test/faults", [asdict(Fault(**fault)) for fault in faults])
 
     def env(self, home: Path | str, token: str | None = None, *, xet: bool = True) -> dict[str, str]:
-        """Returns the environment of a client that shall run in a process of its own."""
+        """Returns the environment of a client in a separate process."""
         return client_environment(self.endpoint, home, token, xet=xet)
 
     def _call(self, method: str, path: str, body: Any = None) -> Any:
@@ -54,21 +54,21 @@ class RunningHub:
 
 @contextmanager
 def running_hub(bound: socket, root: Path) -> Iterator[RunningHub]:
-    """Runs the Hub on a socket that is bound already, so that its address can be known before.
+    """Runs the Hub on an already bound socket, so that its URL can be known in advance.
 
     Args:
-        bound: Socket; the server's process listens on it.
+        bound: Socket that the server process listens on.
         root: Folder of the repositories.
 
     Raises:
-        RuntimeError: If it does not start; its own words are in the output.
+        RuntimeError: If it does not start; its error is on stderr.
     """
     command = [sys.executable, "-m", "hub_server", "--root", str(root), "--fd", str(bound.fileno())]
     tests = Path(__file__).parents[1]
     process = subprocess.Popen(
         command,
         cwd=tests,
-        stdin=subprocess.PIPE,  # its end is the server's
+        stdin=subprocess.PIPE,  # closing it stops the server
         stdout=subprocess.PIPE,
         text=True,
         pass_fds=[bound.fileno()],

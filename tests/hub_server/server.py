@@ -17,7 +17,7 @@ async def _answer(request: Request, error: Exception) -> JSONResponse:
 
 
 def build(hub: Hub) -> ASGIApp:
-    """Puts the routes together, and around them what tests need."""
+    """Returns the application with all routes, the request log and the faults."""
     app = FastAPI(openapi_url=None, redirect_slashes=False)
     app.add_exception_handler(HubError, _answer)
     for module in (repositories, revisions, commits, files, xet, faults):

@@ -1,4 +1,4 @@
-"""Keeps a whole test session on loopback: no test talks to the real Hub, or uses a developer's token or cache."""
+"""Keeps a test session on loopback: no test uses the real Hub, or a developer's token or cache."""
 
 import os
 import socket
@@ -12,13 +12,13 @@ from hub_server.running import RunningHub, running_hub
 
 
 class HubSession:
-    """An address, a home for caches and tokens, and the environment that leads there, from now on.
+    """A URL, a home for caches and tokens, and the environment that points to them.
 
-    Make it before anything imports `huggingface_hub`. The port is bound, and nobody listens until the Hub is wanted: a
-    test that asks the Hub without saying so is refused at once.
+    Create it before anything imports `huggingface_hub`. The port is bound but not listened on until the Hub is used,
+    so tests that call the Hub without its fixture are refused at once.
 
     Attributes:
-        endpoint: The address.
+        endpoint: URL of the Hub.
     """
 
     def __init__(self) -> None:
@@ -35,11 +35,11 @@ class HubSession:
         os.environ.update(environment)
 
     def hub(self) -> RunningHub:
-        """Returns the Hub, which is started when it is first asked for."""
+        """Returns the Hub, started on first use."""
         if self._hub is None:
             self._hub = self._kept.enter_context(running_hub(self._socket, self._folder / "repositories"))
         return self._hub
 
     def close(self) -> None:
-        """Stops the Hub and removes what was kept."""
+        """Stops the Hub and removes its data."""
         self._kept.close()

@@ -1,7 +1,7 @@
 """Repositories on disk: repos/<kind>/<owner>/<name>/{meta.json, refs.json, commits/<sha>.json, objects/<sha256>}.
 
-A commit holds its whole tree. Objects are written first, then the commit, then the ref, each by an atomic rename: a
-reader, or a crash, sees the old state or the new one. No locks: the server's one thread changes refs without awaiting.
+A commit stores its full tree. Objects are written first, then the commit, then the ref, each by an atomic rename, so
+readers and crashes see either state in full. No locks: the server's single thread changes refs without awaiting.
 """
 
 import hashlib
@@ -20,17 +20,17 @@ MAIN = "refs/heads/main"
 
 
 def git_oid(kind: str, data: bytes) -> str:
-    """The hash by which git knows an object."""
+    """Returns the git hash of an object."""
     return hashlib.sha1(f"{kind} {len(data)}\0".encode() + data).hexdigest()
 
 
 def lfs_pointer(sha256: str, size: int) -> bytes:
-    """The small text that stands in git for a large file."""
+    """Returns the git LFS pointer of a large file."""
     return f"version https://git-lfs.github.com/spec/v1\noid sha256:{sha256}\nsize {size}\n".encode()
 
 
 def write_atomic(path: Path, data: bytes) -> None:
-    """Replaces a file so that nobody ever sees half of it."""
+    """Replaces a file atomically."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{secrets.token_hex(6)}")
     partial.write_bytes(data)
@@ -42,11 +42,11 @@ class Blob:
     """A file of a tree.
 
     Attributes:
-        oid: Hash of git: of the content, or of the pointer to it.
-        size: Bytes of the content.
-        sha256: Of the content; its name in the store.
-        lfs: Whether git holds only a pointer.
-        xet: Hash of the file in Xet, if it came that way.
+        oid: Git hash of the content or of its LFS pointer.
+        size: Size of the content in bytes.
+        sha256: SHA-256 of the content, its name in the store.
+        lfs: Whether git stores only a pointer.
+        xet: Xet hash of the file, if it was uploaded with Xet.
     """
 
     oid: str
@@ -57,7 +57,7 @@ class Blob:
 
     @property
     def etag(self) -> str:
-        """The hash that clients name their cached copy by."""
+        """The hash that names the file in client caches."""
         return self.sha256 if self.lfs else self.oid
 
 
@@ -66,7 +66,7 @@ Tree = dict[str, Blob]
 
 @dataclass(frozen=True)
 class Commit:
-    """One state of a repository, and how it came about."""
+    """A commit with its full tree."""
 
     tree: Tree
     parent: str | None
@@ -77,13 +77,13 @@ class Commit:
 
     @classmethod
     def new(cls, tree: Tree, parent: str | None, title: str, message: str, author: str) -> Self:
-        """A commit made now."""
+        """Returns a commit with the current time."""
         return cls(tree, parent, title, message, author, datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z")
 
 
 @dataclass(frozen=True)
 class Meta:
-    """What the owner has set."""
+    """Settings of a repository."""
 
     created: str
     private: bool = False
@@ -92,7 +92,7 @@ class Meta:
 
 
 class Repo:
-    """A repository; whether it exists is another question.
+    """A repository, which need not exist.
 
     Attributes:
         kind: ``models``, ``datasets`` or ``spaces``.
@@ -108,12 +108,12 @@ class Repo:
 
     @property
     def path(self) -> str:
-        """Where it is on the web, below the endpoint."""
+        """Its path below the endpoint."""
         return self.id if self.kind == "models" else f"{self.kind}/{self.id}"
 
     @property
     def exists(self) -> bool:
-        """Whether it was made and not deleted since."""
+        """Whether it exists."""
         return (self.folder / "meta.json").exists()
 
     @property
@@ -135,7 +135,7 @@ class Repo:
         self._save("refs", refs)
 
     def sha_of(self, revision: str) -> str:
-        """Returns the commit that a branch, a tag, a ref or the beginning of a hash stands for.
+        """Resolves a branch, tag, ref or abbreviated hash to a commit hash.
 
         Raises:
             HubError: If there is none.
@@ -150,16 +150,16 @@ class Repo:
         raise HubError(404, f"Invalid rev id: {revision}", "RevisionNotFound")
 
     def commit(self, sha: str) -> Commit:
-        """Reads a commit."""
+        """Returns a commit."""
         content = self._load(f"commits/{sha}")
         return Commit(**content | {"tree": {path: Blob(**blob) for path, blob in content["tree"].items()}})
 
     def tree(self, revision: str) -> Tree:
-        """The files of a revision, by path."""
+        """Returns the files of a revision by path."""
         return self.commit(self.sha_of(revision)).tree
 
     def add_commit(self, ref: str, commit: Commit) -> str:
-        """Stores a commit, lets a ref stand for it and returns its hash."""
+        """Stores a commit, points a ref to it and returns its hash."""
         content = asdict(commit)
         sha = git_oid("commit", json.dumps([content, secrets.token_hex(8)]).encode())
         self._save(f"commits/{sha}", content)
@@ -167,7 +167,7 @@ class Repo:
         return sha
 
     def object(self, sha256: str) -> Path:
-        """Where the content of that hash is, or would be."""
+        """Returns the path of the content with this hash, which need not exist."""
         return self.folder / "objects" / (sha256 if re.fullmatch("[0-9a-f]{64}", sha256) else "no-such-object")
 
     def store(self, data: bytes) -> Blob:
@@ -177,7 +177,7 @@ class Repo:
         return Blob(git_oid("blob", data), len(data), sha256)
 
     def read_text(self, tree: Tree, path: str) -> str:
-        """The text of a file, empty if there is no such file."""
+        """Returns the text of a file, empty if it does not exist."""
         return self.object(tree[path].sha256).read_text("utf-8") if path in tree else ""
 
     def _load(self, name: str) -> Any:

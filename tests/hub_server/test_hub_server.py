@@ -1,4 +1,4 @@
-"""The Hub on loopback behaves to the real clients as the Hub does."""
+"""The Hub on loopback behaves like the real Hub to its clients."""
 
 import os
 import signal
@@ -55,7 +55,7 @@ def lines(calls):
 
 
 def ask(url, **headers):
-    """Asks as no client of the Hub does, and returns the status."""
+    """Sends a raw request and returns the status."""
     try:
         with urllib.request.urlopen(urllib.request.Request(url, headers=headers)) as answer:
             return answer.status
@@ -71,16 +71,16 @@ def answers(endpoint):
 
 
 class TestSession:
-    def test_every_process_is_led_to_loopback_and_to_a_home_of_its_own(self, hub):
+    def test_every_process_uses_loopback_and_its_own_home(self, hub):
         assert hub.endpoint == constants.ENDPOINT == os.environ["HF_ENDPOINT"]
         assert hub.endpoint.startswith("http://127.0.0.1:")
         assert "bc-sam-hub-" in constants.HF_HOME
         assert not {name for name in os.environ if name.lower().endswith("_proxy")} - {"NO_PROXY"}
 
-    def test_nobody_is_logged_in_who_does_not_ask_for_the_hub(self):
+    def test_no_token_is_set_by_default(self):
         assert "HF_TOKEN" not in os.environ
 
-    def test_before_it_is_wanted_a_call_is_refused_at_once_and_nothing_stays_behind(self):
+    def test_calls_before_first_use_are_refused_at_once_and_leave_nothing_behind(self):
         program = """
             import os, urllib.error, urllib.request
             from hub_server.session import HubSession
@@ -101,7 +101,7 @@ class TestSession:
         )
         assert done.stdout.split() == ["ConnectionRefusedError", "None", "True", "False"]
 
-    def test_the_hub_ends_with_the_process_that_started_it_however_that_ends(self, tmp_path):
+    def test_the_hub_stops_when_its_parent_is_killed(self, tmp_path):
         program = "from hub_server.session import HubSession; s = HubSession(); print(s.hub().endpoint); input()"
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "env": os.environ | {"TMPDIR": str(tmp_path)}}
         with subprocess.Popen([sys.executable, "-uc", program], cwd=TESTS, text=True, **pipes) as process:
@@ -115,31 +115,31 @@ class TestSession:
 
 
 class TestTransfer:
-    def test_files_come_back_as_they_went(self, hub, transfer, repo, tmp_path):
+    def test_files_round_trip(self, hub, transfer, repo, tmp_path):
         for name, content in (("notes/hello.txt", b"hello\n"), ("model.bin", LARGE)):
             assert Path(hf_hub_download(repo, name, cache_dir=tmp_path)).read_bytes() == content
         calls = lines(hub.log())
         assert any("/_cas/" in line for line in calls) == (transfer == "xet")
         assert any(line.startswith("PUT /_lfs/") for line in calls) == (transfer == "lfs")
 
-    def test_what_went_by_xet_comes_back_without_it(self, hub, repo, without_xet, tmp_path):
+    def test_xet_uploads_can_be_downloaded_without_xet(self, hub, repo, without_xet, tmp_path):
         hub.log()
         assert Path(hf_hub_download(repo, "model.bin", cache_dir=tmp_path)).read_bytes() == LARGE
         assert not [line for line in lines(hub.log()) if "/_cas/" in line]
 
-    def test_the_token_stays_with_the_hub(self, hub, repo, without_xet, tmp_path):
+    def test_the_token_is_not_sent_to_the_storage(self, hub, repo, without_xet, tmp_path):
         hub.log()
         hf_hub_download(repo, "model.bin", cache_dir=tmp_path)
         tokens = {(call["host"].partition(":")[0], call["auth"]) for call in hub.log()}
         assert tokens == {("127.0.0.1", True), ("localhost", False)}
 
-    def test_the_storage_wants_an_address_that_the_hub_has_signed(self, hub, repo):
+    def test_the_storage_requires_a_signed_url(self, hub, repo):
         address = get_hf_file_metadata(hf_hub_url(repo, "model.bin")).location
         assert ask(address) == 200
         assert ask(address, Range="bytes=0-9") == 206
         assert ask(address.partition("&signature=")[0]) == 403
 
-    def test_what_is_there_already_is_neither_sent_nor_committed_again(self, hub, transfer, api, repo, tmp_path):
+    def test_existing_files_are_neither_uploaded_nor_committed_again(self, hub, transfer, api, repo, tmp_path):
         (tmp_path / "model.bin").write_bytes(LARGE)
         hub.log()
         commit = api.upload_folder(repo_id=repo, folder_path=tmp_path)
@@ -148,7 +148,7 @@ class TestTransfer:
         assert not [line for line in lines(hub.log()) if "PUT" in line or "/xorbs" in line]
 
     @pytest.mark.parametrize("kind", ["model", "dataset", "space"])
-    def test_every_kind_of_repository(self, api, repo_id, kind, tmp_path):
+    def test_every_kind_of_repository_works(self, api, repo_id, kind, tmp_path):
         api.create_repo(repo_id, repo_type=kind, space_sdk="gradio" if kind == "space" else None)
         with pytest.raises(HfHubHTTPError, match="409"):
             api.create_repo(repo_id, repo_type=kind, space_sdk="gradio" if kind == "space" else None)
@@ -159,14 +159,14 @@ class TestTransfer:
         api.delete_repo(repo_id, repo_type=kind)
         assert not api.repo_exists(repo_id, repo_type=kind)
 
-    def test_a_part_of_a_file_can_be_read(self, hub, repo):
+    def test_a_range_of_a_file_can_be_read(self, hub, repo):
         with HfFileSystem().open(f"{repo}/model.bin") as file:
             file.seek(2**20)
             assert file.read(100) == LARGE[2**20 : 2**20 + 100]
 
 
 class TestRights:
-    def test_a_private_repository_is_hidden_from_strangers(self, hub, api, repo, tmp_path):
+    def test_a_private_repository_is_hidden_from_others(self, hub, api, repo, tmp_path):
         api.update_repo_settings(repo, private=True)
         for token, status in ((False, 401), (hub.BOB, 404)):
             hub.log()
@@ -174,7 +174,7 @@ class TestRights:
                 hf_hub_download(repo, "model.bin", token=token, cache_dir=tmp_path)
             assert {call["status"] for call in hub.log()} == {status}
 
-    def test_a_member_with_a_read_token_reads_only(self, hub, api, repo_id):
+    def test_a_read_token_cannot_write(self, hub, api, repo_id):
         repo_id = repo_id.replace("alice/", "lab/")
         api.create_repo(repo_id, private=True)
         carol = HfApi(token=hub.CAROL)
@@ -183,7 +183,7 @@ class TestRights:
         with pytest.raises(HfHubHTTPError, match="403"):
             carol.upload_file(path_or_fileobj=b"", path_in_repo="a.txt", repo_id=repo_id)
 
-    def test_a_gated_repository_is_described_but_not_given(self, hub, api, repo, tmp_path):
+    def test_a_gated_repository_is_visible_but_not_downloadable(self, hub, api, repo, tmp_path):
         api.update_repo_settings(repo, gated="manual")
         assert HfApi(token=hub.BOB).model_info(repo).gated == "manual"
         with pytest.raises(GatedRepoError):
@@ -195,7 +195,7 @@ class TestRights:
 
 
 class TestRevisions:
-    def test_what_is_not_there_is_said_to_be_missing(self, api, repo, tmp_path):
+    def test_missing_entries_raise_the_right_error(self, api, repo, tmp_path):
         with pytest.raises(RevisionNotFoundError):
             hf_hub_download(repo, "model.bin", revision="v9", cache_dir=tmp_path)
         with pytest.raises(RemoteEntryNotFoundError):
@@ -229,7 +229,7 @@ class TestRevisions:
             api.create_commit(repo, [second], commit_message="Second", parent_commit=parent)
         assert api.list_repo_commits(repo)[0].title == "First"
 
-    def test_commits_that_come_at_once_all_land(self, api, repo):
+    def test_concurrent_commits_all_succeed(self, api, repo):
         def push(number):
             return api.upload_file(path_or_fileobj=b"", path_in_repo=f"{number}.txt", repo_id=repo).oid
 
@@ -243,7 +243,7 @@ class TestRevisions:
         assert (folder.path, file.size, file.lfs.size) == ("notes", len(LARGE), len(LARGE))
         assert [entry.path for entry in api.list_repo_tree(repo, "notes")] == ["notes/hello.txt"]
 
-    def test_a_card_is_read_and_a_broken_one_refused(self, api, repo):
+    def test_a_card_is_parsed_and_an_invalid_one_refused(self, api, repo):
         metadata_update(repo, {"license": "apache-2.0", "library_name": "bc_sam"})
         assert api.model_info(repo).library_name == "bc_sam"
         with pytest.raises(ValueError, match="YAML"):
@@ -251,40 +251,38 @@ class TestRevisions:
 
 
 class TestFaults:
-    def test_a_status_is_answered_as_often_as_was_asked(self, hub, api, repo):
+    def test_a_status_fault_applies_the_given_number_of_times(self, hub, api, repo):
         hub.fault({"match": "POST .*/preupload", "status": 503, "times": 1})
         hub.log()
         api.upload_file(path_or_fileobj=b"1", path_in_repo="new.txt", repo_id=repo)
         assert [call["status"] for call in hub.log() if "preupload" in call["line"]] == [503, 200]
 
-    def test_a_delay_delays(self, hub, api):
+    def test_a_delay_fault_delays_the_response(self, hub, api):
         hub.fault({"match": "whoami", "delay": 0.3})
         start = time.monotonic()
         api.whoami()
         assert time.monotonic() - start >= 0.3
 
-    def test_an_answer_can_be_lost_though_the_work_is_done(self, hub, api, repo):
+    def test_a_response_can_be_lost_after_the_request_was_handled(self, hub, api, repo):
         hub.fault({"match": "POST .*/commit/", "cut": 0})
         with pytest.raises(httpx2.RemoteProtocolError):
             api.upload_file(path_or_fileobj=b"1", path_in_repo="new.txt", repo_id=repo)
         assert api.file_exists(repo, "new.txt")
 
-    def test_a_download_that_breaks_off_is_completed(self, hub, repo, without_xet, tmp_path):
+    def test_an_interrupted_download_is_resumed(self, hub, repo, without_xet, tmp_path):
         hub.fault({"match": "GET /_lfs", "cut": 1000})
         hub.log()
         assert Path(hf_hub_download(repo, "model.bin", cache_dir=tmp_path)).read_bytes() == LARGE
         assert next(call["status"] for call in hub.log() if "GET /_lfs" in call["line"]) == -1
 
-    def test_a_fault_that_nobody_knows_is_refused(self, hub):
+    def test_an_unknown_fault_is_refused(self, hub):
         with pytest.raises(TypeError, match="explode"):
             hub.fault({"match": ".", "explode": True})
 
 
 class TestProcesses:
     @pytest.mark.parametrize(("xet", "sending"), [(True, "POST /_cas/v1/xorbs"), (False, "PUT /_lfs")])
-    def test_an_upload_that_is_killed_changes_nothing_and_can_be_made_again(
-        self, hub, api, repo, xet, sending, tmp_path
-    ):
+    def test_a_killed_upload_changes_nothing_and_can_be_repeated(self, hub, api, repo, xet, sending, tmp_path):
         head, file = api.model_info(repo).sha, tmp_path / "new.bin"
         file.write_bytes(LARGE[::-1])
         options = {"path_or_fileobj": str(file), "path_in_repo": "new.bin", "repo_id": repo}

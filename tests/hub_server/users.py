@@ -1,4 +1,4 @@
-"""The users of the Hub, by their tokens."""
+"""The users of the Hub by token."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ ALICE, BOB, CAROL = "hf_alice", "hf_bob", "hf_carol"
 
 @dataclass(frozen=True)
 class User:
-    """Somebody with a token.
+    """A user with a token.
 
     Attributes:
-        name: Also the namespace of this user's own repositories.
-        organisations: Further namespaces that this user belongs to.
-        may_write: Whether the token allows more than reading.
+        name: User name, also the namespace of the user's repositories.
+        organisations: Organisations of the user.
+        may_write: Whether the token has write access.
     """
 
     name: str
@@ -20,7 +20,7 @@ class User:
     may_write: bool = True
 
     def belongs_to(self, namespace: str) -> bool:
-        """Whether repositories of a namespace are this user's own."""
+        """Whether a namespace is the user or one of their organisations."""
         return namespace == self.name or namespace in self.organisations
 
 

@@ -1,6 +1,6 @@
-"""Routes of Xet, the storage that the client uses by default: tokens for it, and a store of chunks.
+"""Routes of Xet, the client's default storage: tokens and a store of chunks.
 
-What arrives this way is also put together as a plain object of the repository, for clients without Xet.
+Uploads are also reassembled into plain objects of the repository for clients without Xet.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ _GOOD_FOR = 900
 
 
 def grant(hub: Hub, scope: str) -> tuple[str, int]:
-    """A token for the store and the time at which it expires."""
+    """Returns a token for the store and its expiry time."""
     expires = int(time.time()) + _GOOD_FOR
     return f"{scope}.{expires}.{hub.sign('xet', scope, expires)}", expires
 
@@ -51,26 +51,26 @@ def _save(hub: Hub, folder: str, name: str, content: Any) -> None:
 
 
 def hash_of(hub: Hub, sha256: str) -> str | None:
-    """The hash by which Xet knows a content, if it came that way."""
+    """Returns the Xet hash of a content, if it was uploaded with Xet."""
     known = _load(hub, "sha256", sha256)
     return str(known["hash"]) if known else None
 
 
 def download_headers(hub: Hub, repo: Repo, sha: str, xet_hash: str) -> dict[str, str]:
-    """Headers that tell a client of `resolve` that it may take the file from the store instead."""
+    """Returns the headers of `resolve` that offer the file in the store."""
     url = f"{hub.endpoint}/api/{repo.kind}/{repo.id}/xet-read-token/{sha}"
     return {"X-Xet-Hash": xet_hash, "X-Xet-Refresh-Route": url, "Link": f'<{url}>; rel="xet-auth"'}
 
 
 async def materialise(hub: Hub, repo: Repo, sha256: str) -> None:
-    """Makes a content of the store a plain object of a repository, if it is in the store and not there yet."""
+    """Reassembles a content of the store into a plain object of a repository, unless it exists."""
     known = _load(hub, "sha256", sha256) if re.fullmatch("[0-9a-f]{64}", sha256) else None
     if known and not repo.object(sha256).exists():
         await asyncio.to_thread(_rebuild, hub, known["hash"], known["size"], sha256, repo.object(sha256))
 
 
 def _rebuild(hub: Hub, xet_hash: str, size: int, sha256: str, target: Path) -> None:
-    """Downloads from ourselves: the client's own library knows how to unpack chunks."""
+    """Downloads from this server with the client library, which can unpack chunks."""
     from hf_xet import XetFileInfo, XetSession
 
     token, expires = grant(hub, "read")
@@ -86,14 +86,14 @@ def _rebuild(hub: Hub, xet_hash: str, size: int, sha256: str, target: Path) -> N
 
 @router.get("/api/{kind:kind}/{repo_id:repo}/xet-read-token/{revision:part}")
 async def read_token(hub: TheHub, user: Visitor, kind: str, repo_id: str, revision: str) -> JSONResponse:
-    """Lets a client read from the store."""
+    """Returns a token to read from the store."""
     check_open(visible(hub, user, kind, repo_id), user)
     return _token(hub, "read")
 
 
 @router.get("/api/{kind:kind}/{repo_id:repo}/xet-write-token/{revision:part}")
 async def write_token(hub: TheHub, user: Visitor, kind: str, repo_id: str, revision: str) -> JSONResponse:
-    """Lets a client write to the store."""
+    """Returns a token to write to the store."""
     check_writable(visible(hub, user, kind, repo_id), user)
     return _token(hub, "write")
 
@@ -107,7 +107,7 @@ def _token(hub: Hub, scope: str) -> JSONResponse:
 
 @router.post("/_cas/v1/xorbs/default/{oid:sha}")
 async def put_xorb(request: Request, hub: TheHub, oid: str) -> dict[str, bool]:
-    """Takes chunks of content."""
+    """Stores a xorb of chunks."""
     _check(request, hub, "write")
     data, file = await request.body(), hub.root / "xet" / "xorbs" / oid
     inserted = not file.exists()
@@ -119,7 +119,7 @@ async def put_xorb(request: Request, hub: TheHub, oid: str) -> dict[str, bool]:
 
 @router.post("/_cas/v1/shards")
 async def put_shard(request: Request, hub: TheHub) -> dict[str, int]:
-    """Takes descriptions of files."""
+    """Stores a shard of file descriptions."""
     _check(request, hub, "write")
     for file in read_shard(await request.body()):
         if any(_load(hub, "chunks", term.xorb) is None for term in file.terms):
@@ -133,7 +133,7 @@ async def put_shard(request: Request, hub: TheHub) -> dict[str, int]:
 
 @router.get("/_cas/v1/reconstructions/{oid:sha}")
 async def reconstruction(request: Request, hub: TheHub, oid: str) -> dict[str, Any]:
-    """Tells which ranges of which xorbs make up a file, or a range of it."""
+    """Returns the xorb ranges that make up a file, or a range of it."""
     _check(request, hub, "read")
     content = _load(hub, "files", oid)
     if content is None:
@@ -153,7 +153,7 @@ def _span(limits: tuple[int, int]) -> dict[str, int]:
 
 
 class _Piece(NamedTuple):
-    """What a client has to fetch of one xorb: chunks [start, stop), which lie in bytes [first, last] of it."""
+    """The part of a xorb that a client must fetch: chunks [start, stop) in bytes [first, last]."""
 
     xorb: str
     chunks: tuple[int, int]
@@ -162,7 +162,7 @@ class _Piece(NamedTuple):
 
 
 def _pieces(hub: Hub, terms: list[Term], first: int, last: int) -> tuple[int, list[_Piece]]:
-    """Finds the chunks that the bytes from `first` to `last` touch, and how far into the first of them they begin."""
+    """Returns the chunks that overlap bytes `first` to `last`, and the offset into the first chunk."""
     offset, pieces, at = 0, [], 0
     for term in terms:
         chunks = _load(hub, "chunks", term.xorb)
@@ -180,7 +180,7 @@ def _pieces(hub: Hub, terms: list[Term], first: int, last: int) -> tuple[int, li
 
 
 def _range(request: Request, size: int) -> tuple[int, int]:
-    """The first and the last byte that the client wants."""
+    """Returns the first and last requested byte."""
     found = re.fullmatch(r"bytes=(\d+)-(\d*)", request.headers.get("range", ""))
     first, last = (int(found[1]), min(int(found[2] or size), size - 1)) if found else (0, size - 1)
     if first > last and size:
@@ -190,5 +190,5 @@ def _range(request: Request, size: int) -> tuple[int, int]:
 
 @router.get("/_cas/xorb/{oid:sha}")
 async def get_xorb(hub: TheHub, oid: str) -> FileResponse:
-    """Gives a range of a xorb."""
+    """Returns a range of a xorb."""
     return FileResponse(hub.root / "xet" / "xorbs" / oid, media_type="application/octet-stream")

@@ -1,4 +1,4 @@
-"""How Xet packs an upload: xorbs hold chunks of content, shards tell which chunks make up which file."""
+"""The format of Xet uploads: xorbs hold chunks of content, shards map files to chunks."""
 
 import struct
 from typing import NamedTuple
@@ -10,7 +10,7 @@ _HAS_VERIFICATION, _HAS_SHA256 = 1 << 31, 1 << 30
 
 
 class Term(NamedTuple):
-    """A run of chunks of one xorb: part of a file."""
+    """A range of chunks of one xorb, part of a file."""
 
     xorb: str
     start: int
@@ -19,7 +19,7 @@ class Term(NamedTuple):
 
 
 class XetFile(NamedTuple):
-    """A file as a shard describes it."""
+    """A file described by a shard."""
 
     hash: str
     sha256: str | None
@@ -27,12 +27,12 @@ class XetFile(NamedTuple):
 
 
 def hash_text(raw: bytes) -> str:
-    """Writes a hash of 32 bytes as Xet does: four little-endian words of 64 bits."""
+    """Formats a 32-byte hash as in Xet, as four little-endian 64-bit words."""
     return "".join(f"{word:016x}" for word in struct.unpack("<4Q", raw))
 
 
 def read_shard(data: bytes) -> list[XetFile]:
-    """Reads the files of a shard."""
+    """Returns the files of a shard."""
     files, at = [], _ROW
     while data[at : at + 32] != _END_OF_FILES:
         name, flags, count = struct.unpack("<32sII", data[at : at + 40])
@@ -52,7 +52,7 @@ def _read_term(row: bytes) -> Term:
 
 
 def read_xorb(data: bytes) -> tuple[list[tuple[int, int]], int]:
-    """Reads where the chunks of a xorb begin and how large each is unpacked, and where the last one ends."""
+    """Returns the offset and unpacked size of each chunk of a xorb, and the end of the last one."""
     chunks, at = [], 0
     while at < len(data) and not data.startswith(_END_OF_CHUNKS, at):
         packed, unpacked = (int.from_bytes(data[at + i : at + i + 3], "little") for i in (1, 5))

@@ -76,7 +76,7 @@ def test_a_report_of_a_network_can_be_had(table, run_bc_sam, tmp_path):
     """Its other folds, under the protocol of the paper, in a run of its own that shares nothing."""
     out = tmp_path / "run"
     assert run_bc_sam("train", "--method", "slca", "--out", out, *OPTIONS, "--protocol", "paper") == 0
-    assert "Where it looks" in (out / "report.html").read_text()
+    assert "Attention maps" in (out / "report.html").read_text()
     pairs = Evaluation.load(out / "evaluation.json").pairs
     assert {pair.n_test for pair in pairs if (pair.source, pair.target) == ("north", "south")} == {78}
 

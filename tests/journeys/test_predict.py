@@ -279,5 +279,5 @@ class TestFromTheCommandLine:
     def test_bench_tells_the_batch_size_to_use(self, run_folder, run_bc_sam, capsys):
         assert run_bc_sam("bench", run_folder) == 0
         printed = capsys.readouterr().out
-        assert "Best here: dtype=" in printed
+        assert "Recommended: dtype=" in printed
         assert "bfloat16" in printed

@@ -16,7 +16,7 @@ NARROW = (8, 8, 8, 8, 8, 8, 8)
 
 @pytest.fixture(scope="module")
 def original():
-    """The autoencoder of the parity files; loading is strict, so every name and shape is the original's."""
+    """The autoencoder with the parity weights; loading is strict, so every name and shape matches the original."""
     model = CrossDomainAutoencoder()
     model.load_state_dict(parity_weights.state("autoencoder_original_keys.json"), strict=True)
     return model.eval()
@@ -28,12 +28,12 @@ def narrow():
     return CrossDomainAutoencoder(feature_channels=12, latent_dim=5, decoder_channels=NARROW)
 
 
-def test_the_state_dict_is_the_originals():
+def test_the_state_dict_matches_the_original():
     shapes = json.loads((parity_weights.PARITY / "autoencoder_original_keys.json").read_text())
     assert {key: list(tensor.shape) for key, tensor in CrossDomainAutoencoder().state_dict().items()} == shapes
 
 
-def test_latents_and_reconstructions_are_the_originals(original):
+def test_latents_and_reconstructions_match_the_original(original):
     expected = parity_weights.expected("autoencoder_expected.npz")
     features = np.random.RandomState(3).standard_normal((2, 768, 14, 14))
     with torch.inference_mode():
@@ -44,7 +44,7 @@ def test_latents_and_reconstructions_are_the_originals(original):
 
 @settings(max_examples=10)
 @given(st.integers(1, 3), st.integers(3, 16), st.integers(3, 16))
-def test_a_feature_map_of_any_size_becomes_a_latent_and_a_cell_of_128_pixels(n, height, width):
+def test_a_feature_map_of_any_size_gives_a_latent_and_a_cell_of_128_pixels(n, height, width):
     model = CrossDomainAutoencoder(feature_channels=12, latent_dim=5, decoder_channels=NARROW).eval()
     with torch.inference_mode():
         latents, cells = model(10 * torch.randn(n, 12, height, width))
@@ -63,7 +63,7 @@ def test_encoding_then_decoding_is_the_forward_pass(narrow):
     assert torch.equal(cells, narrow.decode(latents))
 
 
-def test_every_parameter_learns(narrow):
+def test_every_parameter_gets_a_gradient(narrow):
     latents, cells = narrow(torch.randn(4, 12, 14, 14))
     (latents.sum() + cells.square().sum()).backward()
     assert all(p.grad is not None and p.grad.isfinite().all() for p in narrow.parameters())
@@ -79,21 +79,21 @@ class TestPhasedConvTranspose2d:
         width=st.integers(1, 9),
         bias=st.booleans(),
     )
-    def test_output_and_gradients_are_those_of_a_transposed_convolution(self, kernel, stride, height, width, bias):
+    def test_output_and_gradients_match_a_transposed_convolution(self, kernel, stride, height, width, bias):
         phased = PhasedConvTranspose2d(3, 4, kernel, stride, bias=bias).double()
         plain = nn.ConvTranspose2d(3, 4, kernel, stride, bias=bias).double()
         plain.load_state_dict(phased.state_dict())
         images = torch.randn(2, 3, height, width, dtype=torch.float64)
-        seen = []
+        results = []
         for layer in (phased, plain):
             x = images.clone().requires_grad_()
             y = layer(x)
             y.square().sum().backward()
-            seen.append([y, x.grad, *(p.grad for p in layer.parameters())])
-        for ours, theirs in zip(*seen, strict=True):
+            results.append([y, x.grad, *(p.grad for p in layer.parameters())])
+        for ours, theirs in zip(*results, strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-9, atol=1e-9)
 
-    def test_it_is_the_same_in_the_memory_format_of_the_training(self, narrow):
+    def test_channels_last_gives_the_same_output(self, narrow):
         features = torch.randn(2, 12, 14, 14)
         channels_last = copy.deepcopy(narrow).eval().to(memory_format=torch.channels_last)
         torch.testing.assert_close(channels_last(features)[1], narrow.eval()(features)[1], rtol=1e-5, atol=1e-5)

@@ -36,7 +36,7 @@ def folder(classifier, tmp_path):
 
 
 @pytest.mark.parametrize("family", BACKBONE_SIZES)
-def test_every_family_makes_a_map_of_features(family):
+def test_every_family_returns_a_feature_map(family):
     backbone = load_backbone(f"tiny:{family}")
     features = backbone(torch.randn(2, 3, 64, 64))
     assert features.shape == (2, backbone.channels, 4, 4)
@@ -44,20 +44,20 @@ def test_every_family_makes_a_map_of_features(family):
 
 @pytest.mark.parametrize("family", BACKBONE_SIZES)
 def test_every_trained_parameter_gets_a_gradient(family):
-    """Else several processes would wait for it for ever."""
+    """Otherwise distributed training would hang waiting for it."""
     backbone = load_backbone(f"tiny:{family}").train()
     backbone(torch.randn(2, 3, 64, 64)).square().mean().backward()
-    lazy = [name for name, tensor in backbone.named_parameters() if tensor.requires_grad and tensor.grad is None]
-    assert not lazy
+    unused = [name for name, tensor in backbone.named_parameters() if tensor.requires_grad and tensor.grad is None]
+    assert not unused
 
 
-def test_new_weights_are_those_of_the_seed():
+def test_random_weights_are_determined_by_the_seed():
     one, same, other = (load_backbone("tiny:resnet", seed=seed).state_dict() for seed in (1, 1, 2))
     assert all(torch.equal(one[name], same[name]) for name in one)
     assert not all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_a_trained_one_computes_as_in_transformers(folder, classifier):
+def test_a_pretrained_backbone_matches_transformers(folder, classifier):
     images = torch.randn(2, 3, 32, 32)
     backbone = load_backbone(str(folder)).eval()
     body = getattr(classifier, classifier.base_model_prefix)
@@ -66,7 +66,7 @@ def test_a_trained_one_computes_as_in_transformers(folder, classifier):
         torch.testing.assert_close(pooled(backbone(images)), expected)
 
 
-def test_it_is_loaded_from_the_hub(hub, repo_id, classifier):
+def test_a_backbone_loads_from_the_hub(hub, repo_id, classifier):
     classifier.push_to_hub(repo_id)
     assert load_backbone(repo_id).config.family == classifier.config.model_type
 
@@ -83,13 +83,13 @@ def test_a_missing_tensor_is_an_error(folder):
         load_backbone(str(folder))
 
 
-def test_a_tensor_too_many_is_an_error(folder, classifier):
+def test_an_unexpected_tensor_is_an_error(folder, classifier):
     change(folder, lambda state: state.update({f"{classifier.base_model_prefix}.more.weight": torch.ones(2)}))
     with pytest.raises(WeightsError, match="unexpected"):
         load_backbone(str(folder))
 
 
-def test_a_tensor_of_another_shape_is_an_error(folder):
+def test_a_misshapen_tensor_is_an_error(folder):
     def widen(state):
         name = next(name for name in state if "encoder" in name and state[name].ndim == 1)
         state[name] = torch.ones(len(state[name]) + 1)
@@ -127,8 +127,8 @@ def test_a_hostile_config_is_refused(tmp_path, change):
         load_backbone(str(tmp_path))
 
 
-def test_nothing_but_sizes_is_read_of_a_config(folder, tmp_path_factory):
-    """Not the code that it names, nor a quantiser."""
+def test_only_sizes_are_read_from_a_config(folder, tmp_path_factory):
+    """Neither remote code nor quantization settings have any effect."""
     config = json.loads((folder / "config.json").read_text())
     config |= {"auto_map": {"AutoModel": "evil.Evil"}, "quantization_config": {"quant_method": "bitsandbytes"}}
     (folder / "config.json").write_text(json.dumps(config))
@@ -144,7 +144,7 @@ def test_an_unknown_source_says_what_to_do(source):
 
 def test_sizes_that_contradict_each_other_are_an_error():
     config = tiny_backbone("resnet")
-    with pytest.raises(ConfigError, match="no sizes"):
+    with pytest.raises(ConfigError, match="Invalid sizes"):
         Backbone(replace(config, sizes={**config.sizes, "layer_type": "x", "hidden_act": "relu"}))
 
 

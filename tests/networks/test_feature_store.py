@@ -12,7 +12,7 @@ ENCODER, OTHER = "a" * 32, "b" * 32
 
 
 def features_of(digests):
-    """Features that tell whose they are."""
+    """Features that encode the digest of their cell."""
     n = len(digests)
     values = np.asarray(digests, np.float64).reshape(n, 1, 1, 1)
     return {
@@ -32,19 +32,19 @@ def files(folder):
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_each_cell_gets_its_own_features_whatever_shard_they_lie_in(tmp_path):
+def test_each_cell_gets_its_own_features_from_any_shard(tmp_path):
     write(tmp_path, [5, 3, 8])
     write(tmp_path, [1, 9])
     wanted = np.array([9, 3, 3, 1, 8], np.uint64)
     store = FeatureStore(tmp_path, wanted, ENCODER)
     for name, expected in features_of(wanted).items():
-        found = getattr(store, name)
-        assert len(found) == 5
-        assert np.array_equal(found[:], expected)
-        assert found[0].dtype == expected.dtype
+        stored = getattr(store, name)
+        assert len(stored) == 5
+        assert np.array_equal(stored[:], expected)
+        assert stored[0].dtype == expected.dtype
 
 
-def test_how_an_array_lies_in_memory_changes_nothing(tmp_path):
+def test_non_contiguous_arrays_are_stored_correctly(tmp_path):
     digests = np.array([3, 5], np.uint64)
     targets = np.random.default_rng(0).integers(0, 255, (2, 4, 4, 3), np.uint8)
     channels_first = np.moveaxis(np.ascontiguousarray(np.moveaxis(targets, 3, 1)), 1, 3)
@@ -54,7 +54,7 @@ def test_how_an_array_lies_in_memory_changes_nothing(tmp_path):
 
 
 @given(st.lists(st.integers(0, 7)), st.integers(0, 7), st.integers(0, 8), st.lists(st.booleans(), min_size=8))
-def test_an_index_selects_as_in_an_array(tmp_path_factory, rows, row, stop, chosen):
+def test_indexing_matches_numpy(tmp_path_factory, rows, row, stop, chosen):
     folder = tmp_path_factory.mktemp("shards")
     digests = np.concatenate([write(folder, [7, 1, 4]), write(folder, [2, 0, 9, 5, 6])])
     maps, expected = FeatureStore(folder, digests, ENCODER).maps, features_of(digests)["maps"]
@@ -62,7 +62,7 @@ def test_an_index_selects_as_in_an_array(tmp_path_factory, rows, row, stop, chos
         assert np.array_equal(maps[index], expected[index])
 
 
-def test_what_is_missing_is_told_once_for_copies(tmp_path):
+def test_missing_cells_are_listed_once_per_duplicate(tmp_path):
     write(tmp_path, [5, 3])
     wanted = np.array([7, 5, 7, 2, 3], np.uint64)
     assert missing_cells(tmp_path, wanted, ENCODER).tolist() == [0, 3]
@@ -70,11 +70,11 @@ def test_what_is_missing_is_told_once_for_copies(tmp_path):
         FeatureStore(tmp_path, wanted, ENCODER)
 
 
-def test_where_nothing_was_written_all_is_missing(tmp_path):
+def test_all_cells_are_missing_from_an_absent_folder(tmp_path):
     assert missing_cells(tmp_path / "not yet", np.array([4, 2], np.uint64), ENCODER).tolist() == [0, 1]
 
 
-def test_features_of_another_encoder_are_not_taken_and_are_removed(tmp_path):
+def test_features_of_another_encoder_are_ignored_and_removed(tmp_path):
     digests = write(tmp_path, [5, 3], OTHER)
     assert len(missing_cells(tmp_path, digests, ENCODER)) == 2
     assert len(missing_cells(tmp_path, digests, OTHER)) == 0
@@ -83,7 +83,7 @@ def test_features_of_another_encoder_are_not_taken_and_are_removed(tmp_path):
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "emptied", "no safetensors"])
-def test_a_damaged_shard_is_found_and_the_others_stay(tmp_path, caplog, damage):
+def test_a_damaged_shard_is_removed_and_the_others_stay(tmp_path, caplog, damage):
     write(tmp_path, [1, 2])
     (good,) = files(tmp_path)
     write(tmp_path, [5, 3])
@@ -97,7 +97,7 @@ def test_a_damaged_shard_is_found_and_the_others_stay(tmp_path, caplog, damage):
     assert bad in caplog.text
 
 
-def test_a_file_that_was_being_written_is_removed(tmp_path):
+def test_a_partially_written_file_is_removed(tmp_path):
     write(tmp_path, [1])
     whole = files(tmp_path)
     (tmp_path / "x.part").write_bytes(b"half")
@@ -105,25 +105,25 @@ def test_a_file_that_was_being_written_is_removed(tmp_path):
     assert files(tmp_path) == whole
 
 
-def test_the_same_cells_make_the_same_file(tmp_path):
+def test_rewriting_the_same_cells_overwrites_their_file(tmp_path):
     write(tmp_path, [1, 2])
     before = files(tmp_path)
     write(tmp_path, [1, 2])
     assert files(tmp_path) == before
 
 
-def test_a_full_disk_is_an_error_that_leaves_no_half_file(tmp_path, monkeypatch):
+def test_a_full_disk_is_an_error_that_leaves_no_partial_file(tmp_path, monkeypatch):
     def full(tensors, path, metadata):
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("bc_sam.networks.feature_store.save_file", full)
-    with pytest.raises(BCSamError, match=r"GiB free .*No space left.*Free some room"):
+    with pytest.raises(BCSamError, match=r"GiB free .*No space left.*Free disk space"):
         write(tmp_path, [1])
     assert files(tmp_path) == []
 
 
-def test_the_key_tells_the_cells_and_the_encoder(tmp_path):
+def test_the_key_identifies_the_cells_and_the_encoder(tmp_path):
     both = write(tmp_path, [1, 2])
     write(tmp_path, [1, 2], OTHER)
     keys = [FeatureStore(tmp_path, d, e).key for d in (both, both[:1]) for e in (ENCODER, OTHER)]

@@ -21,7 +21,7 @@ CONFIG = BCSamConfig(image_size=IMAGE_SIZE, feature_channels=32)
 
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory):
-    """Thirteen cells, of which the last one is a copy of the first."""
+    """Thirteen cells, the last one a duplicate of the first."""
     dataset = load_rendered("munich", cells_per_class=1).select([*range(12), 0])
     return store_cells([dataset], tmp_path_factory.mktemp("cells"), IMAGE_SIZE)
 
@@ -49,7 +49,7 @@ def extract(sam, cells, folder, config=CONFIG):
     return extract_features(sam, config, cells, folder, accelerator=Accelerator(cpu=True), batch_size=2)
 
 
-def test_the_store_holds_what_the_encoder_gives_of_each_cell(sam, cells, tmp_path, encoded):
+def test_the_store_has_the_features_of_each_cell(sam, cells, tmp_path, encoded):
     store = extract(sam, cells, tmp_path)
     maps = encode_pixels(sam, CONFIG, cells.pixels[:])
     masks = predict_masks(sam, CONFIG, maps)
@@ -59,14 +59,14 @@ def test_the_store_holds_what_the_encoder_gives_of_each_cell(sam, cells, tmp_pat
         assert np.array_equal(store.targets[row], cell_target(cells.pixels[row], store.masks[row]))
 
 
-def test_each_image_is_encoded_once_copies_too(sam, cells, tmp_path, encoded):
+def test_each_image_is_encoded_once_including_duplicates(sam, cells, tmp_path, encoded):
     extract(sam, cells, tmp_path)
     assert sum(encoded) == 12
     extract(sam, cells, tmp_path)
     assert sum(encoded) == 12
 
 
-def test_an_interrupted_extraction_goes_on_where_it_stopped(sam, cells, tmp_path, encoded, monkeypatch):
+def test_an_interrupted_extraction_is_resumed(sam, cells, tmp_path, encoded, monkeypatch):
     write, written = features_module.write_shard, []
 
     def killed(*args):
@@ -86,31 +86,29 @@ def test_an_interrupted_extraction_goes_on_where_it_stopped(sam, cells, tmp_path
     assert np.array_equal(interrupted.maps[:], whole.maps[:])
 
 
-def test_a_damaged_shard_alone_is_computed_again(sam, cells, tmp_path, encoded):
+def test_only_a_damaged_shard_is_recomputed(sam, cells, tmp_path, encoded):
     before = extract(sam, cells, tmp_path).maps[:]
     shard = sorted(tmp_path.iterdir())[0]
-    held = len(load_file(shard)["digests"])
+    n_cells = len(load_file(shard)["digests"])
     content = bytearray(shard.read_bytes())
     content[-1] ^= 1
     shard.write_bytes(content)
     encoded.clear()
     assert np.array_equal(extract(sam, cells, tmp_path).maps[:], before)
-    assert sum(encoded) == held < 12
+    assert sum(encoded) == n_cells < 12
 
 
-@pytest.mark.parametrize("change", ["weights", "number format", "mean of the pixels"])
-def test_another_encoder_computes_all_anew(cells, sam, tmp_path, encoded, change):
+@pytest.mark.parametrize("change", ["weights", "dtype", "pixel mean"])
+def test_another_encoder_recomputes_everything(cells, sam, tmp_path, encoded, change):
     extract(sam, cells, tmp_path)
     encoded.clear()
-    config = replace(CONFIG, image_mean=(1.0, 2.0, 3.0)) if change == "mean of the pixels" else CONFIG
-    other = inference_sam(
-        small_sam(seed=int(change == "weights")), "cpu", "bf16" if change == "number format" else "no"
-    )
+    config = replace(CONFIG, image_mean=(1.0, 2.0, 3.0)) if change == "pixel mean" else CONFIG
+    other = inference_sam(small_sam(seed=int(change == "weights")), "cpu", "bf16" if change == "dtype" else "no")
     extract(other, cells, tmp_path, config)
     assert sum(encoded) == 12
 
 
-def test_the_encoder_alone_is_cast_and_what_it_was_made_of_stays(sam):
+def test_only_the_encoder_is_cast_and_the_original_is_unchanged(sam):
     adapter = add_lora(small_sam())
     ready = inference_sam(adapter, "cpu", "bf16")
     assert {p.dtype for p in ready.vision_encoder.parameters()} == {torch.bfloat16}
@@ -119,8 +117,8 @@ def test_the_encoder_alone_is_cast_and_what_it_was_made_of_stays(sam):
     assert not any(p.requires_grad for p in ready.parameters())
 
 
-def test_latents_do_not_depend_on_the_batches(sam, cells, tmp_path, encoded):
+def test_latents_do_not_depend_on_the_batch_size(sam, cells, tmp_path, encoded):
     store, autoencoder = extract(sam, cells, tmp_path), new_autoencoder(32, 4, (8,) * 7, seed=0).eval()
-    together, apart = (embed_features(autoencoder, store.maps, batch_size) for batch_size in (256, 4))
-    assert together.shape == (13, 4)
-    np.testing.assert_allclose(together, apart, atol=1e-5)
+    full, batched = (embed_features(autoencoder, store.maps, batch_size) for batch_size in (256, 4))
+    assert full.shape == (13, 4)
+    np.testing.assert_allclose(full, batched, atol=1e-5)

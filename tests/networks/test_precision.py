@@ -9,7 +9,7 @@ CPU, CUDA, MPS = map(torch.device, ("cpu", "cuda", "mps"))
 
 @pytest.mark.parametrize("device", [CPU, CUDA, MPS], ids=str)
 @pytest.mark.parametrize("precision", ["no", "bf16", "fp16"])
-def test_a_choice_is_kept_on_every_device(precision, device):
+def test_an_explicit_precision_is_kept_on_every_device(precision, device):
     assert resolve_precision(precision, device) == precision
 
 
@@ -22,23 +22,23 @@ def test_a_choice_is_kept_on_every_device(precision, device):
         ({}, "no"),
     ],
 )
-def test_auto_takes_bf16_on_a_processor_that_computes_in_it(monkeypatch, capabilities, expected):
+def test_auto_is_bf16_on_a_cpu_with_bf16_instructions(monkeypatch, capabilities, expected):
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
     assert resolve_precision("auto", CPU) == expected
 
 
 @pytest.mark.parametrize(("supported", "expected"), [(True, "bf16"), (False, "fp16")])
-def test_auto_takes_half_precision_on_a_gpu(monkeypatch, supported, expected):
+def test_auto_is_half_precision_on_a_gpu(monkeypatch, supported, expected):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: supported)
     assert resolve_precision("auto", CUDA) == expected
 
 
-def test_auto_computes_in_full_where_nothing_is_known():
+def test_auto_is_full_precision_on_other_devices():
     assert resolve_precision("auto", MPS) == "no"
 
 
 @pytest.mark.parametrize(("precision", "dtype"), [("no", torch.float32), ("bf16", torch.bfloat16)])
-def test_a_model_that_computes_in_a_precision_has_weights_of_its_type(precision, dtype):
+def test_a_precision_has_a_weight_dtype(precision, dtype):
     assert dtype_of(precision, CPU) == dtype
 
 
@@ -53,11 +53,11 @@ def test_a_model_that_computes_in_a_precision_has_weights_of_its_type(precision,
         ("auto", "auto"),
     ],
 )
-def test_a_dtype_may_be_given_as_text_or_as_torchs(dtype, expected):
+def test_a_dtype_may_be_a_string_or_a_torch_dtype(dtype, expected):
     assert precision_of(dtype) == expected
 
 
 @pytest.mark.parametrize("dtype", [torch.int8, "fast", ""])
-def test_a_dtype_that_makes_no_sense_here_is_refused(dtype):
-    with pytest.raises(ConfigError, match="choose one of"):
+def test_an_unsupported_dtype_is_refused(dtype):
+    with pytest.raises(ConfigError, match="Unsupported dtype"):
         precision_of(dtype)

@@ -9,7 +9,7 @@ IMAGES, MAPS = torch.randn(2, 3, 48, 48), torch.randn(2, 32, 4, 4)
 MASKS = (torch.rand(2, 48, 48) > 0.5).float()
 
 
-def test_the_attention_is_two_layers_of_the_published_widths():
+def test_the_attention_has_two_layers_of_the_published_widths():
     attention = ShapeAttention()
     assert (attention.squeeze.in_features, attention.squeeze.out_features) == (1000, 256)
     assert (attention.excite.in_features, attention.excite.out_features) == (256, 1000)
@@ -27,7 +27,7 @@ def test_the_attention_is_two_layers_of_the_published_widths():
         ("shape-aware on sam", 3000),
     ],
 )
-def test_the_fusion_takes_what_the_ablation_leaves(variant, width):
+def test_the_fusion_width_matches_the_ablation(variant, width):
     config, network = small_network(variant)
     assert [layer.in_features for layer in (network.fuse, network.narrow, network.head)] == [width, 512, 256]
     assert network(IMAGES, MAPS, MASKS).shape == (2, len(config.classes))
@@ -41,19 +41,19 @@ def test_the_fusion_takes_what_the_ablation_leaves(variant, width):
         ("shape-aware on sam", False, True, True),
     ],
 )
-def test_it_looks_at_what_it_should(variant, image, maps, mask):
+def test_the_embedding_depends_only_on_the_inputs_of_the_variant(variant, image, maps, mask):
     _, network = small_network(variant)
-    for layer in (network.fuse, network.narrow):  # as drawn, they would let little through
+    for layer in (network.fuse, network.narrow):  # the initial weights are too small for a visible effect
         torch.nn.init.normal_(layer.weight, std=0.1)
     before = network.embed(IMAGES, MAPS, MASKS)
-    looked = [
+    depends = [
         not torch.allclose(network.embed(*changed), before)
         for changed in ((IMAGES + 1, MAPS, MASKS), (IMAGES, MAPS + 1, MASKS), (IMAGES, MAPS, 1 - MASKS))
     ]
-    assert looked == [image, maps, mask]
+    assert depends == [image, maps, mask]
 
 
-def test_dropout_is_that_of_the_paper_and_only_in_training():
+def test_dropout_is_the_papers_and_active_only_in_training():
     _, network = small_network("shape-aware")
     assert network.dropout.p == 0.4
     assert torch.equal(network(IMAGES, MAPS, MASKS), network(IMAGES, MAPS, MASKS))
@@ -61,13 +61,13 @@ def test_dropout_is_that_of_the_paper_and_only_in_training():
     assert not torch.equal(network(IMAGES, MAPS, MASKS), network(IMAGES, MAPS, MASKS))
 
 
-def test_the_places_of_the_attention_add_up_to_the_attended_values():
+def test_the_attention_map_averages_to_the_gated_outputs():
     _, network = small_network("shape-aware on sam")
     weights = network.attention(network._shape(MASKS))
     values = F.linear(MAPS.mean(dim=(2, 3)), network.image_values.weight)
-    by_place = torch.einsum("bk,kc,bchw->bhw", weights, network.image_values.weight, MAPS)
-    torch.testing.assert_close(by_place.mean(dim=(1, 2)), (weights * values).sum(dim=1), rtol=1e-4, atol=1e-4)
-    torch.testing.assert_close(network.attention_maps(IMAGES, MAPS, MASKS), by_place.relu(), rtol=1e-4, atol=1e-4)
+    by_position = torch.einsum("bk,kc,bchw->bhw", weights, network.image_values.weight, MAPS)
+    torch.testing.assert_close(by_position.mean(dim=(1, 2)), (weights * values).sum(dim=1), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(network.attention_maps(IMAGES, MAPS, MASKS), by_position.relu(), rtol=1e-4, atol=1e-4)
 
 
 def test_every_trained_parameter_gets_a_gradient():

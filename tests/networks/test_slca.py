@@ -13,7 +13,7 @@ def attention():
     torch.manual_seed(0)
     module = SpatialChannelAttention(6, 8, grid=3, reduction=4)
     for parameter in module.parameters():
-        torch.nn.init.uniform_(parameter)  # so that no hidden unit is asleep
+        torch.nn.init.uniform_(parameter)  # so that no hidden unit is dead
     return module
 
 
@@ -26,16 +26,16 @@ def test_the_weights_follow_the_equations(attention):
     torch.testing.assert_close(attention(maps, (3, 3)), expected)
 
 
-def test_a_place_is_weighed_by_its_own_surroundings(attention):
+def test_each_grid_cell_depends_only_on_its_own_features(attention):
     maps = torch.zeros(1, 6, 9, 9)
     maps[:, :, :3, :3] = 5.0
-    weights, same = attention(maps, (3, 3)), attention(torch.zeros(1, 6, 9, 9), (3, 3))
-    differs = (weights != same).any(dim=1)[0]
+    weights, baseline = attention(maps, (3, 3)), attention(torch.zeros(1, 6, 9, 9), (3, 3))
+    differs = (weights != baseline).any(dim=1)[0]
     assert differs[0, 0]
     assert differs.sum() == 1
 
 
-def test_on_a_grid_of_one_place_it_is_squeeze_and_excitation():
+def test_a_one_by_one_grid_is_squeeze_and_excitation():
     module = SpatialChannelAttention(6, 8, grid=1, reduction=2)
     torch.nn.init.normal_(module.excite.weight)
     weights = module(torch.randn(1, 6, 9, 9), (5, 5))
@@ -47,14 +47,14 @@ def test_weights_lie_between_zero_and_one_and_start_at_a_half(attention):
     assert (SpatialChannelAttention(6, 8)(torch.randn(1, 6, 14, 14), (4, 4)) == 0.5).all()
 
 
-def test_the_module_takes_part():
+def test_the_logits_depend_on_the_sam_features():
     _, network = small_network("slca")
     one, other = (network(IMAGES, maps, NOTHING) for maps in (MAPS, MAPS + 1))
     assert not torch.allclose(one, other)
     assert network.attention_maps(IMAGES, MAPS, NOTHING).shape == (2, 4, 4)
 
 
-def test_without_it_the_network_is_the_plain_one():
+def test_without_slca_it_is_the_plain_classifier():
     _, without = small_network("slca without attention")
     _, plain = small_network("resnet")
     plain.load_state_dict(without.state_dict())
@@ -62,7 +62,7 @@ def test_without_it_the_network_is_the_plain_one():
     assert without.attention_maps(IMAGES, NOTHING, NOTHING) is None
 
 
-def test_what_the_last_layer_sees_leads_to_the_logits():
+def test_the_head_maps_the_embedding_to_the_logits():
     _, network = small_network("slca")
-    seen = network.embed(IMAGES, MAPS, NOTHING)
-    torch.testing.assert_close(network.head(seen), network(IMAGES, MAPS, NOTHING))
+    embedding = network.embed(IMAGES, MAPS, NOTHING)
+    torch.testing.assert_close(network.head(embedding), network(IMAGES, MAPS, NOTHING))

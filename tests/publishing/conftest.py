@@ -1,4 +1,4 @@
-"""The scripts of hub/ and the page of space/, which are no packages."""
+"""Runs the scripts of hub/, which is not a package."""
 
 import importlib.util
 import sys
@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def run_script(monkeypatch):
-    """Runs a script of hub/ in this process, as its command line would, with some of its names replaced."""
+    """Runs a script of hub/ in this process with command-line arguments, optionally replacing some of its globals."""
 
     def run(name, *arguments, **replaced):
         spec = importlib.util.spec_from_file_location(name, ROOT / "hub" / f"{name}.py")

@@ -1,4 +1,4 @@
-"""A data set goes to the Hub with its licence and a split that does not leak, and plain `datasets` opens it."""
+"""A published data set has its licence and a leak-free split, and `datasets` can load it."""
 
 import re
 import subprocess
@@ -22,7 +22,7 @@ CODES = {label: code for code, label in MATEK19_CODES.items() if label and code 
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory):
-    """Rendered cells in the layout of Matek-19, with a rotated copy of each, a broken file and a class left out."""
+    """Rendered cells in the layout of Matek-19, with a rotated copy of each, a damaged file and an unmapped class."""
     folder = tmp_path_factory.mktemp("archive")
     write_rendered(folder / "cells", ("munich",), cells_per_class=6, size=64)
     root = folder / "AML-Cytomorphology"
@@ -45,7 +45,7 @@ def pushed(hub, repo_id, run_script, archive):
     return repo_id
 
 
-def test_plain_datasets_opens_it_whole_and_as_a_stream(pushed):
+def test_datasets_loads_it_in_full_and_streaming(pushed):
     splits = load_dataset(pushed)
     assert splits["train"].features["label"].names == list(LABELS)
     assert sum(splits.num_rows.values()) == 156
@@ -55,7 +55,7 @@ def test_plain_datasets_opens_it_whole_and_as_a_stream(pushed):
     assert first["mask"] is None
 
 
-def test_bc_sam_loads_it_equal_to_the_archive(pushed, archive):
+def test_bc_sam_loads_the_same_cells_as_from_the_archive(pushed, archive):
     whole = load_matek19(archive, domain="x")
     readable = [row for row, file in enumerate(whole["file"]) if "9999" not in file]
     ours = {cell["file"]: cell for cell in whole.select(readable)}
@@ -66,18 +66,18 @@ def test_bc_sam_loads_it_equal_to_the_archive(pushed, archive):
         np.testing.assert_array_equal(np.asarray(theirs[name]["image"]), np.asarray(ours[name]["image"]))
 
 
-def test_copies_lie_on_one_side_and_every_class_on_both(pushed):
+def test_duplicates_share_a_split_and_every_class_is_in_both(pushed):
     splits = load_dataset(pushed)
-    sides = {}
+    splits_of = {}
     for split, cells in splits.items():
         for file in cells["file"]:
             code, number = re.fullmatch(r"(\w+)/\w+_1?(\d{4})\.tiff", file).groups()
-            sides.setdefault((code, number), set()).add(split)
+            splits_of.setdefault((code, number), set()).add(split)
         assert set(cells["label"]) == set(range(13))
-    assert all(len(side) == 1 for side in sides.values())
+    assert all(len(names) == 1 for names in splits_of.values())
 
 
-def test_the_card_names_makers_licence_classes_and_what_is_missing_but_no_path(pushed, archive):
+def test_the_card_has_citation_licence_classes_and_omissions_but_no_local_path(pushed, archive):
     card = DatasetCard.load(pushed)
     assert card.data.license == "cc-by-3.0"
     for text in ("CC BY 3.0", "@misc{matek2019aml", "BAS_9999", "PMB 1", f'load_dataset("{pushed}")'):
@@ -117,7 +117,7 @@ def test_acevedo20_has_its_own_card(run_script, tmp_path):
         assert text in card.text
 
 
-def test_a_wrong_path_is_said_in_one_line():
+def test_a_wrong_path_is_a_one_line_error():
     script = Path(__file__).parents[2] / "hub" / "push_dataset.py"
     command = [sys.executable, script, "matek19", "no/such.zip", "alice/none"]
     answer = subprocess.run(command, capture_output=True, text=True)

@@ -1,4 +1,4 @@
-"""The script pushes a model and makes sure that what arrived says the same."""
+"""The script pushes a model and verifies that the uploaded model gives the same predictions."""
 
 import pytest
 from huggingface_hub import HfApi
@@ -13,21 +13,21 @@ def folder(tmp_path):
 
 
 @pytest.mark.parametrize("option", [(), ("--create-pr",), ("--revision", "trial")])
-def test_what_arrived_is_loaded_and_compared(hub, repo_id, run_script, folder, capsys, option):
+def test_the_uploaded_model_is_downloaded_and_compared(hub, repo_id, run_script, folder, capsys, option):
     run_script("push_model", folder, repo_id, "--private", *option)
     assert "differ by at most" in capsys.readouterr().out
     assert HfApi().model_info(repo_id).private
 
 
-def test_a_model_that_did_not_arrive_whole_is_a_failure(hub, repo_id, run_script, folder, monkeypatch):
+def test_a_corrupted_upload_is_an_error(hub, repo_id, run_script, folder, monkeypatch):
     load = BCSam.from_pretrained
 
-    def spoiled(source, **options):
+    def corrupted(source, **options):
         model = load(source, **options)
         if str(source) == repo_id:
             model.classifiers["logistic"].estimator[-1].coef_[:] = 5.0
         return model
 
-    monkeypatch.setattr(BCSam, "from_pretrained", spoiled)
+    monkeypatch.setattr(BCSam, "from_pretrained", corrupted)
     with pytest.raises(SystemExit, match="Take it down"):
         run_script("push_model", folder, repo_id)

@@ -1,4 +1,4 @@
-"""The Space says what it needs, can be pushed, and names a cell through its page."""
+"""The Space declares its requirements, can be published, and classifies a cell through its page."""
 
 import os
 import socket
@@ -33,28 +33,30 @@ def uploaded(folder, name):
     return [file for page in folder.glob("bc_sam_page_*") for file in files_left(page, name)]
 
 
-def test_its_front_matter_names_the_gradio_that_is_tested_here():
+def test_its_front_matter_pins_the_tested_gradio():
     data = yaml.safe_load((SPACE / "README.md").read_text().split("---")[1])
     assert (data["sdk"], data["sdk_version"]) == ("gradio", gradio.__version__)
     assert (SPACE / data["app_file"]).exists()
     assert f"gradio[oauth,mcp]=={gradio.__version__}" in (ROOT / "hub" / "README.md").read_text()
 
 
-def test_its_requirements_are_what_the_package_needs_in_the_versions_tested_here():
+def test_its_requirements_pin_the_packages_dependencies_at_the_tested_versions():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    asked = [Requirement(line) for line in project["dependencies"] + extras["space"] + extras["xgboost"]]
-    needed = {canonical(need.name) for need in asked} - {"bc_sam", "gradio"}
+    requirements = [Requirement(line) for line in project["dependencies"] + extras["space"] + extras["xgboost"]]
+    needed = {canonical(need.name) for need in requirements} - {"bc_sam", "gradio"}
     pinned = pins(SPACE / "requirements.txt")
     assert pinned.keys() == needed
     tested = pins(ROOT / "constraints.txt")
     assert {name for name in pinned if pinned[name] != tested[name]} <= {"pydantic"}
     assert all(
-        need.specifier.contains(pinned[canonical(need.name)]) for need in asked if canonical(need.name) in pinned
+        need.specifier.contains(pinned[canonical(need.name)])
+        for need in requirements
+        if canonical(need.name) in pinned
     )
 
 
-def test_gradio_as_a_space_installs_it_lets_its_requirements_in():
+def test_its_requirements_are_compatible_with_the_gradio_of_spaces():
     pinned = pins(SPACE / "requirements.txt")
     for need in map(Requirement, requires("gradio")):
         applies = need.marker is None or any(need.marker.evaluate({"extra": extra}) for extra in ("oauth", "mcp"))
@@ -63,16 +65,16 @@ def test_gradio_as_a_space_installs_it_lets_its_requirements_in():
 
 
 def pins(file):
-    """Name and version of each line of a requirements file."""
+    """Returns the pinned version of each package in a requirements file."""
     lines = [line.partition("#")[0].strip() for line in file.read_text().splitlines()]
-    return {canonical(name): number for name, _, number in (line.partition("==") for line in lines if line)}
+    return {canonical(name): version for name, _, version in (line.partition("==") for line in lines if line)}
 
 
 def canonical(name):
     return name.lower().replace("-", "_")
 
 
-def test_it_is_pushed_with_the_package_and_a_model(hub, repo_id, run_script, model_folder, tmp_path):
+def test_it_is_published_with_the_package_and_a_model(hub, repo_id, run_script, model_folder, tmp_path):
     run_script("push_space", model_folder, repo_id)
     assert RepoCard.load(repo_id, repo_type="space").data.sdk == "gradio"
     folder = Path(snapshot_download(repo_id, repo_type="space", local_dir=tmp_path / "space"))
@@ -86,7 +88,7 @@ def test_it_is_pushed_with_the_package_and_a_model(hub, repo_id, run_script, mod
     assert Path(where.stdout.strip()) == folder / "bc_sam" / "__init__.py"
 
 
-def test_a_second_push_removes_what_the_package_no_longer_has(hub, repo_id, run_script, model_folder):
+def test_a_second_push_removes_obsolete_files(hub, repo_id, run_script, model_folder):
     run_script("push_space", model_folder, repo_id)
     HfApi().upload_file(path_or_fileobj=b"", path_in_repo="bc_sam/gone.py", repo_id=repo_id, repo_type="space")
     run_script("push_space", model_folder, repo_id)
@@ -101,7 +103,7 @@ def test_a_model_on_the_hub_is_linked_and_found_by_the_page(hub, repo_id, run_sc
     assert model_source(tmp_path / "page") == repo_id
 
 
-def test_the_page_takes_the_variable_then_the_folder_then_the_model_in_the_package(tmp_path, monkeypatch):
+def test_the_model_comes_from_the_variable_else_the_folder_else_the_package(tmp_path, monkeypatch):
     (tmp_path / "README.md").write_text("---\nsdk: gradio\n---\n")
     for space in (tmp_path, None):
         assert model_source(space) == EMBEDDED_MODEL
@@ -123,8 +125,8 @@ def model_folder(tmp_path_factory):
 
 
 @pytest.mark.parametrize("command", [["space/app.py"], ["-m", "bc_sam", "serve", "--port", "PORT"]])
-def test_it_starts_names_a_cell_and_leaves_no_upload(command, model_folder, tmp_path):
-    """Without a network, in a process of its own, as a Space and on a laptop."""
+def test_it_starts_classifies_a_cell_and_deletes_the_upload(command, model_folder, tmp_path):
+    """Offline, in a separate process, as a Space and on a laptop."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -145,7 +147,7 @@ def test_it_starts_names_a_cell_and_leaves_no_upload(command, model_folder, tmp_
             assert "shows nothing" in answer["reasons"][0]
             assert list(tmp_path.glob("bc_sam_page_*"))
             gone = time.monotonic() + 20
-            while uploaded(tmp_path, "cell.tiff"):  # deleted when the work on it ends
+            while uploaded(tmp_path, "cell.tiff"):  # deleted after the request
                 assert time.monotonic() < gone
                 time.sleep(0.1)
         finally:
@@ -154,7 +156,7 @@ def test_it_starts_names_a_cell_and_leaves_no_upload(command, model_folder, tmp_
 
 
 def client_when_up(address, folder, seconds=120):
-    """Waits until the page answers."""
+    """Waits until the page responds."""
     end = time.monotonic() + seconds
     while True:
         try:
@@ -165,7 +167,7 @@ def client_when_up(address, folder, seconds=120):
             time.sleep(0.3)
 
 
-def test_without_gradio_it_says_what_to_install(monkeypatch, capsys):
+def test_without_gradio_the_error_names_the_extra(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "gradio", None)  # as where it is not installed
     monkeypatch.setattr(sys, "argv", ["bc-sam", "serve"])
     with pytest.raises(SystemExit):

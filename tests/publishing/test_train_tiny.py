@@ -1,4 +1,4 @@
-"""The model in the package can be made again: its script, with small numbers, from nothing to names of cells."""
+"""The script that trains the model in the package runs from scratch to predictions."""
 
 from dataclasses import replace
 
@@ -15,7 +15,7 @@ CLASSES = ("eosinophil", "lymphocyte_typical", "monocyte")
 
 
 def few_steps(base):
-    """Numbers for three stages of seconds."""
+    """Arguments that make the three stages take seconds."""
     tiny = preset("tiny")
     return replace(
         tiny,
@@ -31,13 +31,13 @@ def few_steps(base):
 
 @pytest.fixture(scope="module")
 def laboratories(tmp_path_factory):
-    """Two folders of cells with hand masks of all, as the script takes them."""
+    """Two folders of cells, all with annotated masks, in the script's input format."""
     folder = tmp_path_factory.mktemp("laboratories")
     write_rendered(folder, ("munich", "barcelona"), cells_per_class=8, size=96, labels=CLASSES)
     return folder
 
 
-def test_from_nothing_it_becomes_a_model_in_the_package(run_script, laboratories, tmp_path):
+def test_a_run_from_scratch_writes_a_model_into_the_package(run_script, laboratories, tmp_path):
     options = ("--matek19", laboratories / "munich", "--acevedo20", laboratories / "barcelona")
     out, package = tmp_path / "run", tmp_path / "embedded"
     run_script(
@@ -55,7 +55,9 @@ def test_from_nothing_it_becomes_a_model_in_the_package(run_script, laboratories
     assert len(model.predict(cells)) == 3
     assert {(pair.source, pair.target) for pair in model.evaluation.pairs} >= {("matek19", "acevedo20")}
     seed = few_steps(None).seed
-    new, seen = (load_sam(base, seed=seed).vision_encoder.layers[0].mlp.lin1 for base in ("tiny", f"{out}-base"))
-    assert new.weight.shape == seen.weight.shape
-    assert not torch.equal(new.weight, seen.weight)  # the stages began from a base that had learned to see
+    initial, pretrained = (
+        load_sam(base, seed=seed).vision_encoder.layers[0].mlp.lin1 for base in ("tiny", f"{out}-base")
+    )
+    assert initial.weight.shape == pretrained.weight.shape
+    assert not torch.equal(initial.weight, pretrained.weight)  # the stages start from a pretrained base
     assert "also from 1 rendered cells of each class" in (package / "README.md").read_text()

@@ -1,1 +1,1 @@
-"""Reading classifiers of strangers without running any of their code."""
+"""Loads untrusted classifier files without executing any code in them."""

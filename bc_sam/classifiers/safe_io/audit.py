@@ -1,4 +1,4 @@
-"""Audits what a skops file would build, before skops builds any of it."""
+"""Audits the types and sizes in a skops file before skops builds anything from it."""
 
 import json
 import math
@@ -12,80 +12,84 @@ from bc_sam.errors import UntrustedFileError
 from bc_sam.utils.safe_zip import unpacked_size
 
 _SCHEMA = "schema.json"
-# A forest of 17,000 cells has 68 MB, with 3 MB of schema.
+# A forest trained on 17,000 cells takes 68 MB, of which 3 MB are schema.
 _MAX_BYTES = 2 * 2**30
 _MAX_SCHEMA_BYTES = 32 * 2**20
-_LISTED = 8  # names in an error message
+_MAX_LISTED = 8  # types in an error message
 
 
 def audit(archive: zipfile.ZipFile, allowed: Collection[str], *, max_bytes: int = _MAX_BYTES) -> list[dict[str, Any]]:
-    """Checks that a skops file holds known types only, and that it takes no more memory than it has bytes.
+    """Checks that a skops file holds allowed types only, and no array larger than the bytes behind it.
 
-    Skops lets a file name every estimator of scikit-learn, every function of numpy and more. Here a file may hold
-    what is on a list, and nothing else.
+    Skops trusts every estimator of scikit-learn, every function of numpy and more. Here a file may hold only the types
+    on a list.
 
     Args:
         archive: The file, opened by its path.
-        allowed: The types that it may hold, each with the name that skops has for its way of building it, as in
+        allowed: The allowed types, each prefixed with the name of its skops node, as in
             ``"ObjectNode:sklearn.svm._classes.SVC"``.
-        max_bytes: Most bytes that it may unpack to.
+        max_bytes: Maximum unpacked size in bytes.
 
     Returns:
         The nodes of its schema, each of which skops turns into one object.
 
     Raises:
-        UntrustedFileError: If it holds a type that is not on the list, or is a zip bomb.
-        ValueError: If it is damaged; other built-in errors too.
+        UntrustedFileError: If it holds a type that is not allowed, or is a zip bomb.
+        ValueError: If it is damaged; other built-in errors are possible too.
     """
     if unpacked_size(archive, UntrustedFileError) > max_bytes:
         raise UntrustedFileError(f"{archive.filename} is larger than any classifier. Do not use it.")
     if archive.getinfo(_SCHEMA).file_size > _MAX_SCHEMA_BYTES:
         raise UntrustedFileError(f"{archive.filename} has a schema larger than any classifier's. Do not use it.")
     if any(member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED) for member in archive.infolist()):
-        raise ValueError("it is compressed in a way that skops files are not")
+        raise ValueError("it uses a compression method that skops does not")
     nodes: list[dict[str, Any]] = []
-    _list_nodes(json.loads(archive.read(_SCHEMA)), nodes, numbers={}, known={})
+    _collect_nodes(json.loads(archive.read(_SCHEMA)), nodes, value_ids={}, node_values={})
     foreign = {type_name for node in nodes if (type_name := _type_name(node)) not in allowed}
     if foreign:
-        listed = ", ".join(sorted(name[:120] for name in foreign)[:_LISTED])
+        listed = ", ".join(sorted(name[:120] for name in foreign)[:_MAX_LISTED])
         raise UntrustedFileError(
-            f"{archive.filename} holds types that its classifier does not need, and was not loaded. "
+            f"{archive.filename} holds types that its classifier does not need, so it was not loaded. "
             f"Do not use this file; refit the classifier on data that you trust. Types: {listed!r}."
         )
     _check_members(archive, nodes)
     return nodes
 
 
-def _list_nodes(value: Any, nodes: list[dict[str, Any]], numbers: dict[Any, int], known: dict[Any, int]) -> int:
-    """Lists every node in a part of a schema, those in places where skops would not look for one too.
+def _collect_nodes(
+    value: Any, nodes: list[dict[str, Any]], value_ids: dict[Any, int], node_values: dict[Any, int]
+) -> int:
+    """Collects every node of a schema, including those where skops would not look for one.
 
-    Skops takes a node whose id it has met for the object that it has then, whatever else the node says. It writes what
-    is used twice twice in full. So two nodes of one id must be equal here: then none can stand for another, and no
-    short file for a graph with paths without number.
+    Skops resolves a node whose id it has met to the earlier object and ignores the node's content; when writing, it
+    repeats shared objects in full. Nodes with the same id must therefore be equal here, so that no node can pose as
+    another and no small file can encode a graph with exponentially many paths.
 
     Args:
-        value: The part.
-        nodes: Where to list them.
-        numbers: A number for each different value, ids aside.
-        known: For each id, the number of its node.
+        value: A part of the schema.
+        nodes: Collects the nodes.
+        value_ids: Number of each distinct value, ignoring ids.
+        node_values: Number of the node's value, by node id.
 
     Returns:
         The number of the value.
     """
     if isinstance(value, dict):
         children = tuple(
-            (key, _list_nodes(child, nodes, numbers, known)) for key, child in value.items() if key != "__id__"
+            (key, _collect_nodes(child, nodes, value_ids, node_values))
+            for key, child in value.items()
+            if key != "__id__"
         )
-        number = numbers.setdefault(children, len(numbers))
+        value_id = value_ids.setdefault(children, len(value_ids))
         if "__loader__" in value or "__id__" in value:
             nodes.append(value)
-            if known.setdefault(value["__id__"], number) != number:
-                raise ValueError(f"two different things have the id {value['__id__']}")
-        return number
+            if node_values.setdefault(value["__id__"], value_id) != value_id:
+                raise ValueError(f"two different nodes share the id {value['__id__']}")
+        return value_id
     if isinstance(value, list):
-        items = tuple(_list_nodes(child, nodes, numbers, known) for child in value)
-        return numbers.setdefault(("list", items), len(numbers))
-    return numbers.setdefault((type(value), value), len(numbers))
+        items = tuple(_collect_nodes(child, nodes, value_ids, node_values) for child in value)
+        return value_ids.setdefault(("list", items), len(value_ids))
+    return value_ids.setdefault((type(value), value), len(value_ids))
 
 
 def _type_name(node: dict[str, Any]) -> str:
@@ -93,13 +97,13 @@ def _type_name(node: dict[str, Any]) -> str:
 
 
 def _check_members(archive: zipfile.ZipFile, nodes: list[dict[str, Any]]) -> None:
-    """Checks what skops leaves to numpy and scikit-learn, which allocate and copy what they are told."""
+    """Checks the arrays that numpy and scikit-learn would allocate and copy without validation."""
     owners = {node["__id__"]: node["file"] for node in nodes if "file" in node}
     if len(set(owners.values())) < len(owners):
         raise ValueError("two arrays share one member")
     arrays = [node for node in nodes if node["__loader__"] == "NdArrayNode"]
     if any(node["type"] != "numpy" for node in arrays):
-        raise ValueError("an array holds something else than numbers")
+        raise ValueError("an array is not numeric")
     shapes = {name: _array_shape(archive, name) for name in {node["file"] for node in arrays}}
     for node in nodes:
         if node["__loader__"] == "TreeNode":
@@ -107,26 +111,26 @@ def _check_members(archive: zipfile.ZipFile, nodes: list[dict[str, Any]]) -> Non
 
 
 def _array_shape(archive: zipfile.ZipFile, name: str) -> tuple[int, ...]:
-    """Reads the shape of an array, which must be of plain numbers and have as many as it says."""
+    """Reads the shape of an array and checks that it is numeric and matches its header in size."""
     with archive.open(name) as member:
         if np.lib.format.read_magic(member) != (1, 0):
-            raise ValueError(f"{name} is of another version of numpy's format")
+            raise ValueError(f"{name} has an unsupported version of the npy format")
         shape, _, dtype = np.lib.format.read_array_header_1_0(member)
         size = member.tell() + math.prod(shape) * dtype.itemsize
     if dtype.hasobject or not dtype.itemsize or size != archive.getinfo(name).file_size:
-        raise ValueError(f"{name} is no array of numbers, or has more or fewer than it says")
+        raise ValueError(f"{name} is not a numeric array of the size in its header")
     return shape
 
 
 def _check_tree(tree: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> None:
-    """Checks what crashes a `Tree` while it is built: several outputs with one count of classes; nodes in no row."""
+    """Refuses trees that crash `Tree` while it is built: those with several outputs or a non-1-D node array."""
     _, _, n_outputs = _content(tree["__reduce__"]["args"], "TupleNode")
     rows = _content(tree["content"], "DictNode")["nodes"]
     if json.loads(_content(n_outputs, "JsonNode")) != 1 or len(shapes[rows["file"]]) != 1:
-        raise ValueError("a tree is of no shape that scikit-learn gives it")
+        raise ValueError("a tree has a shape that scikit-learn never writes")
 
 
 def _content(node: dict[str, Any], loader: str) -> Any:
     if node["__loader__"] != loader:
-        raise ValueError(f"a tree has {node['__loader__']} in the place of {loader}")
+        raise ValueError(f"a tree has {node['__loader__']} instead of {loader}")
     return node["content"]

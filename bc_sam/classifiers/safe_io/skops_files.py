@@ -1,4 +1,4 @@
-"""Classifiers on disk: skops only, and only the types that each kind of classifier is known to need."""
+"""Classifiers on disk: skops files with only the types that each kind of classifier needs."""
 
 import zipfile
 from pathlib import Path
@@ -25,23 +25,22 @@ def load_estimator(path: Path, name: str, *, n_features: int | None = None, n_cl
 
     Args:
         path: A ``.skops`` file.
-        name: Kind of the classifier, a key of `bc_sam.classifiers.kinds.KINDS`. It alone says what the file may hold.
-        n_features: Length of an embedding; any if not given.
+        name: Kind of the classifier, a key of `bc_sam.classifiers.kinds.KINDS`; it determines the allowed types.
+        n_features: Dimension of the embeddings; any if not given.
         n_classes: Number of classes, which must be 0, 1, 2 ...; any if not given.
 
     Returns:
         The fitted estimator.
 
     Raises:
-        WeightsError: If the file is missing, damaged or no skops file, or holds another classifier.
-        UntrustedFileError: If there is no such kind, the file holds a type that is not on the kind's list, or it is a
-            zip bomb; nothing of it has been built then.
+        WeightsError: If the file is missing, damaged or not a skops file, or holds another classifier.
+        UntrustedFileError: If the kind is unknown, the file holds a type that the kind does not allow, or it is a zip
+            bomb; nothing has been built from it then.
         BCSamError: If the classifier needs a package that is not installed.
     """
     if name not in KINDS:
         raise UntrustedFileError(
-            f"{path} would be a classifier {name!r}, of which this version of bc_sam does not know what it may hold. "
-            "Install a newer version, or remove the file."
+            f"{path} is a classifier of unknown kind {name!r}. Install a newer version of bc_sam, or remove the file."
         )
     kind = KINDS[name]
     kind.require_installed()
@@ -52,10 +51,10 @@ def load_estimator(path: Path, name: str, *, n_features: int | None = None, n_cl
         raise
     except FileNotFoundError as error:
         raise WeightsError(f"The classifier file {path} is missing. Save the model again.") from error
-    except Exception as error:  # The readers of zip, JSON and arrays raise nearly every built-in type.
+    except Exception as error:  # zip, JSON and array readers raise nearly every built-in type on damaged input
         raise WeightsError(
-            f"{path} holds no sound classifier {name!r}: {error}. It is damaged, malicious, or no skops file (pickles "
-            "are not read). Save or download the model again, or refit the classifier on data that you trust."
+            f"{path} is not a valid {name!r} classifier: {error}. It is damaged, malicious, or not a skops file "
+            "(pickles are not read). Save or download the model again, or refit the classifier on data that you trust."
         ) from error
     return estimator
 
@@ -67,10 +66,10 @@ def _read(path: Path, kind: ClassifierKind, n_features: int | None, n_classes: i
             estimator = kind.read(archive, nodes, n_features, n_classes)
         else:
             estimator = skops_io.load(path, trusted=trusted_types(kind))
-    # Before it is used, also by its check: a file must not choose the number of threads.
+    # Set before the validation already uses it: a file must not choose the number of threads.
     return estimator.set_params(**kind.settings) if kind.settings else estimator
 
 
 def trusted_types(kind: ClassifierKind) -> list[str]:
-    """Returns the types of a kind as skops' own `load` takes them for ``trusted``."""
+    """Returns the types of a kind in the format of the ``trusted`` argument of `skops.io.load`."""
     return [type_name.partition(":")[2] for type_name in kind.types]

@@ -1,4 +1,4 @@
-"""Reads Universal Binary JSON as XGBoost writes it: every length is told, and an array of numbers has one type."""
+"""Reads Universal Binary JSON as written by XGBoost: every length is explicit, and numeric arrays are typed."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -11,13 +11,13 @@ _MAX_DEPTH = 32  # XGBoost's own reader recurses in C++, without a limit
 
 
 class UbjsonReader:
-    """Reads values one after another, and never past the end.
+    """Reads successive values, never past the end of the data.
 
     Args:
-        data: What XGBoost wrote.
+        data: UBJSON written by XGBoost.
 
     Attributes:
-        position: Where the next value begins.
+        position: Offset of the next value in bytes.
 
     Example:
         >>> UbjsonReader(b"[$l#L" + (2).to_bytes(8) + (7).to_bytes(4) + (8).to_bytes(4)).value().tolist()
@@ -29,10 +29,10 @@ class UbjsonReader:
         self.position = 0
 
     def value(self, depth: int = 0) -> Any:
-        """Returns the next value: plain Python, but a numpy array where numbers of one type stand in a row.
+        """Returns the next value: plain Python objects, and numpy arrays for typed numeric arrays.
 
         Raises:
-            ValueError: If there is none, or it is written in a way that XGBoost has no use for.
+            ValueError: If the data is truncated or uses a feature of UBJSON that XGBoost does not.
         """
         if depth > _MAX_DEPTH:
             raise ValueError("it is nested too deeply")
@@ -47,15 +47,15 @@ class UbjsonReader:
         return _CONSTANTS[marker] if marker in _CONSTANTS else self._numbers(marker, 1)[0].item()
 
     def keys(self) -> Iterator[str]:
-        """Yields the keys of the next value, an object; the value of each must be read before the next key."""
+        """Yields the keys of the next value, an object; read the value of each key before the next key."""
         self._expect(b"{")
-        known = set()
+        seen = set()
         while (marker := self._take(1)) != b"}":
             self.position -= len(marker)
             key = self._take(self._length()).decode()
-            if key in known:
-                raise ValueError(f"{key!r} is there twice")
-            known.add(key)
+            if key in seen:
+                raise ValueError(f"the key {key!r} occurs twice")
+            seen.add(key)
             yield key
 
     def _array(self, depth: int) -> Any:
@@ -65,12 +65,12 @@ class UbjsonReader:
             self._expect(b"#")
             return self._numbers(kind, self._length())
         if marker != b"#":
-            raise ValueError("an array does not tell its length")
+            raise ValueError("an array has no length")
         return [self.value(depth + 1) for _ in range(self._length())]
 
     def _numbers(self, kind: bytes, count: int) -> np.ndarray:
         if kind not in _NUMBERS:
-            raise ValueError(f"{kind!r} is no type of number")
+            raise ValueError(f"{kind!r} is not a numeric type")
         dtype = np.dtype(_NUMBERS[kind])
         return np.frombuffer(self._take(count * dtype.itemsize), dtype)
 
@@ -88,6 +88,6 @@ class UbjsonReader:
     def _take(self, count: int) -> bytes:
         taken = self._data[self.position : self.position + count]
         if len(taken) < count:
-            raise ValueError("it ends too early")
+            raise ValueError("it is truncated")
         self.position += count
         return taken

@@ -1,8 +1,8 @@
-"""XGBoost classifiers from strangers: every index is checked before XGBoost, which checks few, sees the model.
+"""Validates XGBoost classifiers from untrusted files before XGBoost gets the model.
 
-XGBoost follows the indices in a model without a look at their bounds, some of them while it loads. So the model is
-read and checked here first. Only the model itself is then handed to XGBoost, in its own stable format, and not the
-settings that a skops file has beside it: how many threads run, and where, is for this machine to say.
+XGBoost does not bounds-check the indices in a model and dereferences some of them on loading, so the model is parsed
+and checked here first. Only the model is then passed to XGBoost, in its own stable format, without the settings in the
+skops file: the number of threads and the device are up to this machine.
 """
 
 from collections.abc import Mapping, Sequence
@@ -32,13 +32,13 @@ def read_booster(
     """Builds a classifier from the booster in a skops file; the file's other settings are ignored.
 
     Args:
-        archive: The skops file, which `bc_sam.classifiers.safe_io.audit.audit` has passed.
-        nodes: What the audit returned.
+        archive: A skops file that has passed `bc_sam.classifiers.safe_io.audit.audit`.
+        nodes: The nodes returned by the audit.
         n_features: See `load_booster`.
         n_classes: See `load_booster`.
 
     Raises:
-        ValueError: If it does not hold exactly one booster; and as `load_booster` does.
+        ValueError: If it does not hold exactly one booster, and as in `load_booster`.
     """
     members = [node["file"] for node in nodes if "file" in node]
     require(len(members) == 1, "it does not hold exactly one booster")
@@ -46,16 +46,16 @@ def read_booster(
 
 
 def load_booster(data: bytes, n_features: int | None = None, n_classes: int | None = None) -> "XGBClassifier":
-    """Builds a classifier from the state of its booster, as skops stores it.
+    """Builds a classifier from the state of its booster, as stored by skops.
 
     Args:
-        data: What `Booster.__getstate__` calls its handle.
-        n_features: Length of an embedding; any if not given.
+        data: The ``handle`` in the state returned by `Booster.__getstate__`.
+        n_features: Dimension of the embeddings; any if not given.
         n_classes: Number of classes; any if not given.
 
     Raises:
-        ValueError: If it is no tree model for so many features and classes, or an index in it is out of bounds; other
-            built-in errors too.
+        ValueError: If it is not a tree model for these numbers of features and classes, or an index is out of bounds;
+            other built-in errors are possible too.
         ImportError: If XGBoost is not installed.
     """
     from xgboost import XGBClassifier
@@ -71,13 +71,13 @@ def load_booster(data: bytes, n_features: int | None = None, n_classes: int | No
 
 
 def _read_model(data: bytes) -> tuple[dict[str, Any], bytes]:
-    """Returns the model in a booster's state, and the bytes that it is written in."""
+    """Returns the model in a booster's state, parsed and as bytes."""
     reader = UbjsonReader(data)
-    found = {}
+    entries = {}
     for key in reader.keys():  # noqa: SIM118
         start = reader.position
-        found[key] = reader.value(), data[start : reader.position]
-    return found["Model"]
+        entries[key] = reader.value(), data[start : reader.position]
+    return entries["Model"]
 
 
 def _check_model(model: dict[str, Any], n_features: int, n_classes: int) -> None:
@@ -85,44 +85,44 @@ def _check_model(model: dict[str, Any], n_features: int, n_classes: int) -> None
     groups = 1 if n_classes == 2 else n_classes
     objective = {"name": "binary:logistic"} if groups == 1 else {"name": "multi:softprob"}
     sizes = {"num_feature": str(n_features), "num_class": str(groups if groups > 1 else 0), "num_target": "1"}
-    require(objective.items() <= learner["objective"].items(), "it is trained for something else")
-    require(sizes.items() <= learner["learner_model_param"].items(), "it has other features or classes")
+    require(objective.items() <= learner["objective"].items(), "it was trained with another objective")
+    require(sizes.items() <= learner["learner_model_param"].items(), "its number of features or classes differs")
     extras = [learner.get(name) for name in ("attributes", "feature_names", "feature_types")]
-    require(not any(extras), "it names its features")
+    require(not any(extras), "it has attributes, feature names or feature types")
     booster = learner["gradient_booster"]
-    require(booster["name"] == "gbtree", "it is no gradient-boosted trees")
+    require(booster["name"] == "gbtree", "it is not a gradient-boosted tree model")
     _check_trees(booster["model"], n_features, groups)
 
 
 def _check_trees(model: dict[str, Any], n_features: int, groups: int) -> None:
     trees = model["trees"]
     counts = {"num_trees": str(len(trees)), "num_parallel_tree": "1"}
-    require(counts.items() <= model["gbtree_model_param"].items(), "it has more or fewer trees than it says")
-    require(not any(len(values) for values in model.get("cats", {}).values()), "it has categories")
+    require(counts.items() <= model["gbtree_model_param"].items(), "its number of trees differs from the declared one")
+    require(not any(len(values) for values in model.get("cats", {}).values()), "it has categorical features")
     groups_of_trees, rounds = np.asarray(model["tree_info"]), np.asarray(model["iteration_indptr"])
     require(len(groups_of_trees) == len(trees) > 0, "a tree has no class")
     require(bool(((groups_of_trees >= 0) & (groups_of_trees < groups)).all()), "a tree has a class out of range")
-    require(rounds[0] == 0 and rounds[-1] == len(trees), "its rounds are not those of its trees")
-    require(bool((np.diff(rounds) >= 0).all()), "its rounds are not in order")
+    require(rounds[0] == 0 and rounds[-1] == len(trees), "its boosting rounds do not cover its trees")
+    require(bool((np.diff(rounds) >= 0).all()), "its boosting rounds are not in order")
     for index, tree in enumerate(trees):
         _check_shape(tree, index, n_features)
     _check_nodes({name: np.concatenate([tree[name] for tree in trees]) for name in _NODE_ARRAYS}, trees, n_features)
 
 
 def _check_shape(tree: dict[str, Any], index: int, n_features: int) -> None:
-    """A tree has its own place, one number of each sort for every node, and neither categories nor vectors."""
+    """Checks a tree's id, the lengths of its node arrays, and that it has no categorical splits or vector leaves."""
     nodes = len(tree["left_children"])
     sizes = {"num_nodes": str(nodes), "num_deleted": "0", "num_feature": str(n_features)}
-    require(sizes.items() <= tree["tree_param"].items(), "a tree is of another size than it says")
-    require(tree["tree_param"]["size_leaf_vector"] in ("0", "1"), "a tree has vectors")
-    require(tree.keys() <= {*_NODE_ARRAYS, *_CATEGORY_ARRAYS, "id", "tree_param"}, "a tree has unknown parts")
-    require(type(tree["id"]) is int and tree["id"] == index, "a tree has the place of another")
-    require(all(len(tree[name]) == nodes > 0 for name in _NODE_ARRAYS), "a tree lacks nodes")
-    require(not any(len(tree[name]) for name in _CATEGORY_ARRAYS), "a tree has categories")
+    require(sizes.items() <= tree["tree_param"].items(), "the size of a tree differs from the declared one")
+    require(tree["tree_param"]["size_leaf_vector"] in ("0", "1"), "a tree has vector leaves")
+    require(tree.keys() <= {*_NODE_ARRAYS, *_CATEGORY_ARRAYS, "id", "tree_param"}, "a tree has unknown fields")
+    require(type(tree["id"]) is int and tree["id"] == index, "a tree has the wrong id")
+    require(all(len(tree[name]) == nodes > 0 for name in _NODE_ARRAYS), "the node arrays of a tree differ in length")
+    require(not any(len(tree[name]) for name in _CATEGORY_ARRAYS), "a tree has categorical splits")
 
 
 def _check_nodes(nodes: dict[str, np.ndarray], trees: list[dict[str, Any]], n_features: int) -> None:
-    """Every node leads on to later nodes of its tree and looks at a feature that there is. All trees at once."""
+    """Checks the child, parent and feature indices of the nodes of all trees at once."""
     sizes = np.array([len(tree["left_children"]) for tree in trees])
     starts = np.repeat(np.cumsum(sizes) - sizes, sizes)
     position = np.arange(len(starts)) - starts
@@ -131,10 +131,10 @@ def _check_nodes(nodes: dict[str, np.ndarray], trees: list[dict[str, Any]], n_fe
     parents = np.full(len(starts), _NO_PARENT)
     for child in (nodes["left_children"][inner], nodes["right_children"][inner]):
         inside = (child > position[inner]) & (child < np.repeat(sizes, sizes)[inner])
-        require(bool(inside.all()), "a node leads out of its tree, or back")
+        require(bool(inside.all()), "a child index points outside its tree or backwards")
         parents[starts[inner] + child] = position[inner]
     require(np.array_equal(nodes["parents"], parents), "a node has the wrong parent")
     features = nodes["split_indices"][inner]
-    require(bool(((features >= 0) & (features < n_features)).all()), "a node looks at a feature that is not there")
-    require(not nodes["split_type"].any(), "a node splits by categories")
-    require(bool(np.isfinite(nodes["split_conditions"]).all()), "a node splits at no finite number")
+    require(bool(((features >= 0) & (features < n_features)).all()), "a feature index is out of bounds")
+    require(not nodes["split_type"].any(), "a node has a categorical split")
+    require(bool(np.isfinite(nodes["split_conditions"]).all()), "a split condition is not finite")

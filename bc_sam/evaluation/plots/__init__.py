@@ -1,4 +1,4 @@
-"""Pictures of a run. Each function returns a matplotlib figure; none needs a display or touches global state."""
+"""Figures of a run. Each function returns a matplotlib figure; none needs a display or changes global state."""
 
 from bc_sam.evaluation.plots.cells import attention_maps, cell_gallery, mask_overlays, reconstructions
 from bc_sam.evaluation.plots.latents import latent_map

@@ -1,4 +1,4 @@
-"""Cells side by side: with their outlines, redrawn, under an attention map."""
+"""Grids of cells: with mask outlines, with reconstructions, and with attention maps."""
 
 from collections.abc import Sequence
 
@@ -24,12 +24,12 @@ def mask_overlays(
     Args:
         images: Images (n, S, S, 3), uint8 or float 0..1.
         predicted: Predicted masks (n, S, S), bool.
-        annotated: Annotated masks (n, S, S), bool; or ``None`` for predicted ones alone.
-        titles: A line or two above each image.
-        title: Title of the whole.
+        annotated: Annotated masks (n, S, S), bool; ``None`` draws the predicted ones only.
+        titles: Title of each image, one or two lines.
+        title: Title of the figure.
 
     Returns:
-        A figure with one axes for each image.
+        A figure with one axes per image.
 
     Raises:
         DataError: If there is no image or the arguments differ in length.
@@ -53,37 +53,37 @@ def mask_overlays(
 
 
 def reconstructions(
-    targets: np.ndarray, rebuilt: np.ndarray, titles: Sequence[str], *, title: str = "Reconstructions"
+    targets: np.ndarray, reconstructed: np.ndarray, titles: Sequence[str], *, title: str = "Reconstructions"
 ) -> Figure:
-    """Draws each cell that the autoencoder was to rebuild, and below it what it rebuilt.
+    """Draws each reconstruction target above the autoencoder's reconstruction.
 
     Args:
         targets: Masked cells (n, 128, 128, 3), uint8 or float 0..1.
-        rebuilt: The autoencoder's outputs, of the same shape.
-        titles: A line or two above each cell.
-        title: Title of the whole.
+        reconstructed: The autoencoder's outputs, of the same shape.
+        titles: Title of each cell, one or two lines.
+        title: Title of the figure.
 
     Returns:
-        A figure with two axes for each cell.
+        A figure with two axes per cell.
 
     Raises:
         DataError: If there is no cell or the arguments differ in length.
     """
-    check_same_length(targets=targets, rebuilt=rebuilt, titles=titles)
-    figure, _ = _stacks(title, titles, ("target", targets), ("rebuilt", rebuilt))
+    check_same_length(targets=targets, reconstructed=reconstructed, titles=titles)
+    figure, _ = _stacks(title, titles, ("target", targets), ("reconstructed", reconstructed))
     return figure
 
 
 def cell_gallery(images: Sequence[np.ndarray], titles: Sequence[str], *, title: str = "Cells") -> Figure:
-    """Draws cells side by side, such as the mistakes of which the model was most certain.
+    """Draws cells side by side, such as the model's most confident errors.
 
     Args:
         images: n images (height, width, 3), uint8 or float 0..1; sizes may differ.
-        titles: A line or two above each image, such as ``"monocyte → myelocyte, 97 %"``.
-        title: Title of the whole.
+        titles: Title of each image, one or two lines, such as ``"monocyte → myelocyte, 97 %"``.
+        title: Title of the figure.
 
     Returns:
-        A figure with one axes for each image.
+        A figure with one axes per image.
 
     Raises:
         DataError: If there is no image or the arguments differ in length.
@@ -100,18 +100,18 @@ def attention_maps(
     maps: Sequence[np.ndarray],
     titles: Sequence[str],
     *,
-    title: str = "Where the network looks",
+    title: str = "Attention maps",
 ) -> Figure:
-    """Draws each cell, and below it the same with an attention map over it, each map from its lowest to its highest.
+    """Draws each cell above the same cell overlaid with its attention map; the colours span each map's own range.
 
     Args:
         images: n images (height, width, 3), uint8 or float 0..1; sizes may differ.
-        maps: n maps (height, width), any real numbers, of the sizes of the images.
-        titles: A line or two above each image.
-        title: Title of the whole.
+        maps: n maps (height, width), float, each of the size of its image.
+        titles: Title of each image, one or two lines.
+        title: Title of the figure.
 
     Returns:
-        A figure with two axes for each image.
+        A figure with two axes per image.
 
     Raises:
         DataError: If there is no image or the arguments differ in length.
@@ -124,7 +124,7 @@ def attention_maps(
 
 
 def _tiles(title: str, titles: Sequence[str], columns: int, rows: int = 1) -> tuple[Figure, np.ndarray]:
-    """Makes a grid of image tiles under their titles; returns the figure and the axes (tiles, rows of a tile)."""
+    """Creates a grid of titled image tiles; returns the figure and the axes (tiles, rows per tile)."""
     bands = -(-len(titles) // columns)
     side = min(WIDTH / columns - 0.1, 2.2)
     characters = int(side * 15)
@@ -145,7 +145,7 @@ def _tiles(title: str, titles: Sequence[str], columns: int, rows: int = 1) -> tu
 def _stacks(
     title: str, titles: Sequence[str], *rows: tuple[str, Sequence[np.ndarray] | np.ndarray]
 ) -> tuple[Figure, np.ndarray]:
-    """Draws images below one another, each row under its name; returns the figure and the axes (tiles, rows)."""
+    """Draws tiles of several labelled rows of images; returns the figure and the axes (tiles, rows)."""
     columns = 6
     figure, tiles = _tiles(title, titles, columns, rows=len(rows))
     for row, (name, images) in enumerate(rows):
@@ -161,15 +161,15 @@ def _show(axes: Axes, image: np.ndarray) -> None:
 
 
 def _outline(axes: Axes, mask: np.ndarray, colour: str, line: str) -> None:
-    """Draws the border of a mask, also where the mask touches the edge of the image; an empty one has none."""
+    """Draws the outline of a mask, including where it touches the image border; empty masks have none."""
     if mask.any():
         height, width = mask.shape
-        places = np.arange(-1, width + 1), np.arange(-1, height + 1)
-        border = axes.contour(*places, np.pad(mask, 1), levels=[0.5], colors=colour, linestyles=[line], linewidths=1.4)
-        border.set_path_effects(_halo())
+        grid = np.arange(-1, width + 1), np.arange(-1, height + 1)
+        outline = axes.contour(*grid, np.pad(mask, 1), levels=[0.5], colors=colour, linestyles=[line], linewidths=1.4)
+        outline.set_path_effects(_halo())
         axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
 
 
 def _halo() -> list[AbstractPathEffect]:
-    """A dark edge that keeps a light line visible on a light background."""
+    """Returns a dark stroke that keeps a light line visible on a light background."""
     return [withStroke(linewidth=2.6, foreground=INK)]

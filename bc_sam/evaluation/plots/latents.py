@@ -1,4 +1,4 @@
-"""A map of the latents."""
+"""The latent map."""
 
 from collections.abc import Sequence
 
@@ -31,11 +31,11 @@ def latent_map(
     """Draws the same projection twice, by class and by laboratory; each group has its own colour and marker.
 
     Args:
-        points: Points (n, 2), such as `bc_sam.evaluation.projection.project` returns.
-        labels: Class index (n,) int of each cell, -1 where it is not known.
-        domains: Laboratory index (n,) int of each cell.
-        label_names: Class names; only those with cells enter the legend.
-        domain_names: Laboratory names; only those with cells enter the legend.
+        points: Points (n, 2), such as those from `bc_sam.evaluation.projection.project`.
+        labels: Class index (n,) int of each cell, -1 if unknown.
+        domains: Domain index (n,) int of each cell.
+        label_names: Class names; only those with cells appear in the legend.
+        domain_names: Domain names; only those with cells appear in the legend.
         method: Name of the projection, for the title.
 
     Returns:
@@ -46,14 +46,14 @@ def latent_map(
     """
     check_same_length(points=points, labels=labels, domains=domains)
     figure = new_figure(f"Latents of {len(points):,} cells, {method}", height=6.2)
-    by_class, by_laboratory = figure.subplots(1, 2)
+    by_class, by_domain = figure.subplots(1, 2)
     _scatter_groups(by_class, points, labels, label_names, "by class")
-    _scatter_groups(by_laboratory, points, domains, domain_names, "by laboratory")
+    _scatter_groups(by_domain, points, domains, domain_names, "by laboratory")
     return figure
 
 
 def _scatter_groups(axes: Axes, points: np.ndarray, groups: np.ndarray, names: Sequence[str], title: str) -> None:
-    """Scatters the points of each group, the rare groups on top so that the common ones do not hide them."""
+    """Draws the points of each group, rare groups on top so that common ones do not hide them."""
     size = float(np.clip(12000 / max(len(points), 1), 7, 26))
     unlabelled = groups < 0
     if unlabelled.any():
@@ -61,17 +61,17 @@ def _scatter_groups(axes: Axes, points: np.ndarray, groups: np.ndarray, names: S
             points[unlabelled, 0], points[unlabelled, 1], s=size / 2, c="#b8c0c8", linewidths=0, label="unlabelled"
         )
     for index, name in enumerate(names):
-        chosen = points[groups == index]
-        if len(chosen):
+        members = points[groups == index]
+        if len(members):
             axes.scatter(
-                chosen[:, 0],
-                chosen[:, 1],
+                members[:, 0],
+                members[:, 1],
                 s=size,
                 c=PALETTE[index % len(PALETTE)],
                 marker=MARKERS[index % len(MARKERS)],
                 linewidths=0,
                 alpha=0.8,
-                zorder=3 - len(chosen) / len(points),
+                zorder=3 - len(members) / len(points),
                 label=readable(name),
             )
     axes.set_title(title, loc="left", fontsize=BODY, color=MUTED)

@@ -1,4 +1,4 @@
-"""Figures of what was measured: confusion, bars of the cross-domain table, calibration."""
+"""Figures of the results: confusion matrices, cross-domain bars and reliability diagrams."""
 
 from collections.abc import Sequence
 
@@ -25,11 +25,11 @@ from bc_sam.evaluation.results import Evaluation
 
 
 def evaluation_figures(evaluation: Evaluation, classifier: str) -> dict[str, list[Figure]]:
-    """Draws all that an evaluation alone can show, under the names that `write_report` knows.
+    """Draws all figures that need only an evaluation, keyed by their names in `write_report`.
 
     Args:
-        evaluation: What was measured.
-        classifier: The classifier whose confusion matrices are drawn, one for each pair of domains.
+        evaluation: The results.
+        classifier: The classifier whose confusion matrices are drawn, one per pair of domains.
     """
     matrices = [
         confusion_matrix(
@@ -45,15 +45,15 @@ def evaluation_figures(evaluation: Evaluation, classifier: str) -> dict[str, lis
 
 
 def confusion_matrix(matrix: np.ndarray, labels: Sequence[str], title: str) -> Figure:
-    """Draws the counts of a confusion matrix, coloured by their share of the row.
+    """Draws the counts of a confusion matrix, coloured by their fraction of the row.
 
-    Correct cells are blue, errors orange. Beside each row stand its number of cells and its recall. A zero is
-    left blank, and a row without cells is grey.
+    Correct cells are blue, errors orange. The number of cells and the recall are printed beside each row. Zeros are
+    left blank, and rows without cells are grey.
 
     Args:
-        matrix: Counts (L, L), rows true and columns predicted.
-        labels: L class names.
-        title: What was trained and tested on what.
+        matrix: Counts (k, k), rows true and columns predicted.
+        labels: k class names.
+        title: Classifier, source and target.
 
     Returns:
         A figure with one axes.
@@ -83,7 +83,7 @@ def confusion_matrix(matrix: np.ndarray, labels: Sequence[str], title: str) -> F
 
 
 def _colour_matrix(axes: Axes, share: np.ndarray, cells: np.ndarray) -> None:
-    """Fills the matrix: the diagonal in blues, the rest in oranges, rows without cells in grey."""
+    """Colours the matrix: the diagonal blue, the rest orange, rows without cells grey."""
     correct = np.eye(len(share), dtype=bool)
     for mask, colours in ((~correct, "Blues"), (correct, "Oranges")):
         axes.imshow(np.ma.masked_array(share, mask | (share == 0)), cmap=colours, vmin=0, vmax=1.1, aspect="auto")
@@ -111,26 +111,26 @@ def _label_matrix(axes: Axes, labels: Sequence[str], cells: np.ndarray, recall: 
         colour = INK if cells[row] else MUTED
         axes.get_yticklabels()[row].set_color(colour)
         axes.text(count_at, row, f"{cells[row]}", ha="right", va="center", fontsize=SMALL, color=colour)
-        found = f"{recall[row]:.0%}" if cells[row] else "-"
-        axes.text(recall_at, row, found, ha="right", va="center", fontsize=SMALL, color=colour)
+        text = f"{recall[row]:.0%}" if cells[row] else "-"
+        axes.text(recall_at, row, text, ha="right", va="center", fontsize=SMALL, color=colour)
 
 
 def cross_domain_bars(evaluation: Evaluation, metric: str = "accuracy") -> Figure:
-    """Draws one metric as bars: a panel for each training laboratory, in it a group for each one of test.
+    """Draws one metric as bars: a panel per source, and in it a group of bars per target.
 
     Args:
-        evaluation: What was measured.
+        evaluation: The results.
         metric: A metric of `bc_sam.evaluation.results.PairResult`.
 
     Returns:
-        A figure with one axes for each source. The line on a bar is one standard deviation over the folds, up and
-        down; a pair of domains measured in a single fold has none.
+        A figure with one axes per source. Error bars are one standard deviation over the folds; pairs of domains
+        with a single fold have none.
 
     Raises:
-        DataError: If nothing was measured.
+        DataError: If the evaluation has no results.
     """
     if not evaluation.pairs:
-        raise DataError("The evaluation holds no results to draw; run at least one fold.")
+        raise DataError("The evaluation has no results to plot. Run at least one fold.")
     panels: dict[str, list[str]] = {}
     for source, target in evaluation.domain_pairs:
         panels.setdefault(source, []).append(target)
@@ -146,7 +146,7 @@ def cross_domain_bars(evaluation: Evaluation, metric: str = "accuracy") -> Figur
 
 
 def _group_bars(axes: Axes, evaluation: Evaluation, metric: str, source: str, targets: Sequence[str]) -> None:
-    """Draws for each target a group of bars, one for each classifier."""
+    """Draws a group of bars per target, one bar per classifier."""
     width = 0.8 / len(evaluation.classifiers)
     for index, classifier in enumerate(evaluation.classifiers):
         scores = 100 * np.array([evaluation.mean_std(classifier, source, target, metric) for target in targets])
@@ -173,27 +173,27 @@ def reliability_diagram(
     """Draws accuracy against confidence; a perfectly calibrated classifier lies on the diagonal.
 
     Args:
-        evaluation: What was measured.
+        evaluation: The results.
         classifier: The classifier.
-        domain_pairs: The pairs of domains to draw; one without known confidences is omitted.
+        domain_pairs: The pairs of domains to draw; those without reliability are omitted.
 
     Returns:
-        A figure with one axes for each pair of domains. Above each bar stands its number of cells, and a line leads
-        from the accuracy to the confidence. ``None`` where no confidence is known.
+        A figure with one axes per pair of domains. Each bar is labelled with its number of cells, and a line marks
+        the gap between accuracy and confidence. ``None`` if no pair has reliability.
     """
-    known = [(pair, bins) for pair in domain_pairs if (bins := evaluation.reliability(classifier, *pair)).any()]
-    if not known:
+    panels = [(pair, bins) for pair in domain_pairs if (bins := evaluation.reliability(classifier, *pair)).any()]
+    if not panels:
         return None
     columns = 3
-    rows = -(-len(known) // columns)
+    rows = -(-len(panels) // columns)
     figure = new_figure(f"Calibration of {classifier}", height=0.8 + 3.1 * rows)
     grid = figure.subplots(rows, columns, squeeze=False).ravel()
-    for axes, ((source, target), bins) in zip(grid, known, strict=False):
+    for axes, ((source, target), bins) in zip(grid, panels, strict=False):
         error = evaluation.calibration_error(classifier, source, target)
         title = wrap(f"{source} → {target}\ncalibration error {error:.3f}", 34)
         axes.set_title(title, loc="left", fontsize=BODY, color=INK)
         _reliability_bars(axes, bins)
-    for unused in grid[len(known) :]:
+    for unused in grid[len(panels) :]:
         unused.remove()
     marks, names = grid[0].get_legend_handles_labels()
     figure.legend(marks, names, loc="outside lower left", ncols=2, fontsize=SMALL, frameon=False)
@@ -201,17 +201,17 @@ def reliability_diagram(
 
 
 def _reliability_bars(axes: Axes, bins: np.ndarray) -> None:
-    """Draws a bar for each part of the confidence, and how far the confidence lies from it."""
-    full = bins[:, 0] > 0
-    cells, confidence, accuracy = bins[full, 0], 100 * bins[full, 1], 100 * bins[full, 2]
+    """Draws the accuracy of each non-empty bin as a bar, and its gap to the mean confidence."""
+    occupied = bins[:, 0] > 0
+    cells, confidence, accuracy = bins[occupied, 0], 100 * bins[occupied, 1], 100 * bins[occupied, 2]
     width = 100 / len(bins)
-    middles = (np.flatnonzero(full) + 0.5) * width
-    axes.bar(middles, accuracy, 0.86 * width, color=PALETTE[5], label="accuracy")
+    centres = (np.flatnonzero(occupied) + 0.5) * width
+    axes.bar(centres, accuracy, 0.86 * width, color=PALETTE[5], label="accuracy")
     axes.plot([0, 100], [0, 100], color=MUTED, linewidth=1, linestyle="--")
     axes.vlines(confidence, accuracy, confidence, color=PALETTE[1], linewidth=1.6)
     axes.plot(confidence, confidence, "o", markersize=3.5, color=PALETTE[1], label="confidence")
-    for middle, n in zip(middles, cells, strict=True):
-        count = f"{n:.0f}" if n < 10_000 else f"{n / 1000:.0f}k"  # five digits would touch their neighbours
-        axes.text(middle, 103, count, ha="center", fontsize=SMALL - 2, color=INK)
+    for centre, n in zip(centres, cells, strict=True):
+        count = f"{n:.0f}" if n < 10_000 else f"{n / 1000:.0f}k"  # five digits would overlap the next count
+        axes.text(centre, 103, count, ha="center", fontsize=SMALL - 2, color=INK)
     axes.set(xlim=(0, 100), ylim=(0, 108), xticks=range(0, 101, 20), yticks=range(0, 101, 20))
     calm(axes, xlabel="confidence, percent", ylabel="accuracy, percent")

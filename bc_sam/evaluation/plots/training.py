@@ -1,4 +1,4 @@
-"""Figures of how a training went."""
+"""Training curves."""
 
 from collections.abc import Mapping, Sequence
 
@@ -9,17 +9,17 @@ from bc_sam.evaluation.plots.style import BODY, INK, PALETTE, SMALL, calm, new_f
 
 
 def training_curves(history: Mapping[str, Sequence[Mapping[str, float]]]) -> Figure:
-    """Draws each stage's losses, and its Dice where it has one, over the epochs.
+    """Draws each stage's losses and Dice over the epochs.
 
     Args:
-        history: For each stage one record an epoch. Keys with ``loss`` or ``dice`` in them are drawn, ``epoch``
-            places the record (its position from 1 does where it is missing), other keys are left alone.
+        history: One record per epoch for each stage. Keys that contain ``loss`` or ``dice`` are drawn against
+            ``epoch`` (the position of the record, from 1, if missing); other keys are ignored.
 
     Returns:
-        A figure with one axes for each stage and kind of curve.
+        A figure with one axes per stage and kind of curve.
 
     Raises:
-        DataError: If no stage has a loss or a Dice.
+        DataError: If no stage has a loss or Dice.
     """
     panels = [
         (stage, kind, curves)
@@ -28,7 +28,7 @@ def training_curves(history: Mapping[str, Sequence[Mapping[str, float]]]) -> Fig
         if (curves := sorted({key for record in records for key in record if kind in key.lower()}))
     ]
     if not panels:
-        raise DataError("The training history holds no loss and no Dice to draw; train at least one epoch.")
+        raise DataError("The training history has no loss or Dice to plot. Train for at least one epoch.")
     columns = min(3, len(panels))
     rows = -(-len(panels) // columns)
     figure = new_figure("Training", height=0.8 + 2.5 * rows)
@@ -46,8 +46,8 @@ def training_curves(history: Mapping[str, Sequence[Mapping[str, float]]]) -> Fig
 
 
 def _curve(records: Sequence[Mapping[str, float]], key: str) -> tuple[list[float], list[float]]:
-    """Returns the epochs that have a value of ``key``, and the values."""
-    known = [
+    """Returns the epochs that have a value for `key`, and the values."""
+    points = [
         (record.get("epoch", i), record[key]) for i, record in enumerate(records, 1) if record.get(key) is not None
     ]
-    return [epoch for epoch, _ in known], [value for _, value in known]
+    return [epoch for epoch, _ in points], [value for _, value in points]

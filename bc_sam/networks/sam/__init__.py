@@ -1,1 +1,1 @@
-"""Segment Anything: loading, resizing, encoding, LoRA."""
+"""Segment Anything: loading, resizing, encoding and LoRA."""

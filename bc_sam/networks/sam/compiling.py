@@ -1,4 +1,4 @@
-"""Compiles the encoder's blocks, which pays for itself in jobs of many thousand images."""
+"""Compiles the encoder's blocks, which pays off for many thousands of images."""
 
 import logging
 from collections.abc import Callable
@@ -10,18 +10,18 @@ from transformers import SamModel
 
 logger = logging.getLogger(__name__)
 
-#: Number of images from which on compilation pays: it takes half a minute, and saves a twentieth of the time on a CPU
-#: (30.3 instead of 32.6 ms per image of SAM ViT-B, ``benchmarks/README.md``).
+#: Number of images above which compilation pays off: it takes half a minute and saves about 7 % of the time on a CPU
+#: (30.3 instead of 32.6 ms per image with SAM ViT-B, ``benchmarks/README.md``).
 WORTH_COMPILING = 20_000
 
 
 class CompiledBlock(nn.Module):
-    """A block of the encoder that runs compiled for one batch size.
+    """An encoder block that runs compiled for one batch size and eagerly for others.
 
     Args:
         block: The block.
         compiled: Its compiled ``forward``, called with the block and its input.
-        batch_size: The batch size that it is compiled for; compiling for another takes as long again.
+        batch_size: The batch size compiled for; each further size would have to be compiled again.
     """
 
     def __init__(self, block: nn.Module, compiled: Callable[[nn.Module, Tensor], Tensor], batch_size: int) -> None:
@@ -29,21 +29,21 @@ class CompiledBlock(nn.Module):
         self.block, self.compiled, self.batch_size = block, compiled, batch_size
 
     def forward(self, hidden: Tensor) -> Tensor:
-        """Returns what the block makes of its input (B, h, w, C)."""
+        """Returns the block's output (B, h, w, C) for its input (B, h, w, C)."""
         return self.compiled(self.block, hidden) if len(hidden) == self.batch_size else self.block(hidden)
 
 
 def compile_blocks(sam: SamModel, batch_size: int) -> bool:
     """Compiles the blocks of an encoder for one batch size, in place; batches of other sizes run uncompiled.
 
-    One compiled function serves all blocks of the same kind. Without a working compiler the model stays as it is.
+    Blocks of the same kind share one compiled function. Without a working compiler the model is left unchanged.
 
     Args:
-        sam: A SAM for inference, on its device and in its number format. It can no longer be copied or saved.
+        sam: A SAM for inference, on its device and in its dtype. It can no longer be copied or saved.
         batch_size: Images per batch.
 
     Returns:
-        Whether it is compiled now.
+        Whether the blocks were compiled.
     """
     vision: Any = sam.config.vision_config
     layers: Any = sam.vision_encoder.layers
@@ -56,8 +56,8 @@ def compile_blocks(sam: SamModel, batch_size: int) -> bool:
         with torch.inference_mode():
             for block in blocks:
                 compiled(block, example)
-    except Exception as error:  # of the many kinds that compilers raise
-        logger.info("The encoder is not compiled, since that fails here: %s", str(error).strip().partition("\n")[0])
+    except Exception as error:  # compiler backends raise many unrelated exception types
+        logger.info("Compiling the encoder failed; it runs uncompiled: %s", str(error).strip().partition("\n")[0])
         return False
     for index, block in enumerate(blocks):
         layers[index] = CompiledBlock(block, compiled, batch_size)

@@ -1,4 +1,4 @@
-"""The two forward passes on which everything stands: pixels to feature map, and feature map to cell mask."""
+"""The two forward passes of SAM: pixels to feature map, and feature map to cell mask."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -11,20 +11,20 @@ from transformers import SamModel
 
 from bc_sam.errors import ConfigError
 
-#: A SAM, plain or with LoRA.
+#: A SAM, with or without LoRA.
 Sam = SamModel | PeftModel
 
-#: How the cell is read from the mask decoder; see `cell_logits`.
+#: Which mask tokens of the decoder predict the cell; see `cell_logits`.
 MaskTokens = Literal["single", "two"]
 
 
 def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Turns RGB pixels into what SAM takes, on the pixels' device.
+    """Converts RGB pixels to normalised input, on the pixels' device.
 
     Args:
         pixels: Images (B, S, S, 3), uint8.
-        mean: Mean of each channel over the training images, 0..255.
-        std: Standard deviation of each channel, 0..255.
+        mean: Per-channel mean, 0..255.
+        std: Per-channel standard deviation, 0..255.
 
     Returns:
         Pixel values (B, 3, S, S), float32, contiguous.
@@ -39,18 +39,18 @@ def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
 
 
 def encode(sam: Sam, pixel_values: Tensor) -> Tensor:
-    """Runs the blocks of the image encoder once. Gradients flow.
+    """Runs the image encoder up to its neck; differentiable.
 
-    They are called here, not through the encoder's `forward`, because that one returns what lies before the neck only
-    together with every other hidden state.
+    The blocks are called directly because the encoder's `forward` returns the state before the neck only together with
+    every other hidden state.
 
     Args:
         sam: The model.
-        pixel_values: Normalised images (B, 3, S, S), float, of the model's image size S.
+        pixel_values: Normalised images (B, 3, S, S), float, at the model's image size S.
 
     Returns:
-        The last hidden state before the neck, the feature of BC-SAM (section 2.1): (B, C, h, w), contiguous, where C
-        is the encoder's width and h = w the side of its grid of patches.
+        The last hidden state before the neck, the feature map of BC-SAM (section 2.1): (B, C, h, w), contiguous, where
+        C is the encoder's width and h = w the side of its patch grid.
 
     Example:
         >>> from bc_sam.networks.sam.loading import load_sam
@@ -67,47 +67,47 @@ def encode(sam: Sam, pixel_values: Tensor) -> Tensor:
 
 
 def image_embeddings(sam: Sam, features: Tensor) -> Tensor:
-    """Returns what the mask decoder takes, the features after the encoder's neck: (B, 256, h, w)."""
+    """Returns the input of the mask decoder, the features after the encoder's neck: (B, 256, h, w)."""
     return sam.vision_encoder.neck(features.permute(0, 2, 3, 1))
 
 
 def feature_shape(sam: Sam) -> tuple[int, int, int]:
-    """Returns the shape (C, h, w) of the features that `encode` gives of one image."""
+    """Returns the shape (C, h, w) of the features that `encode` returns for one image."""
     vision: Any = sam.config.vision_config
     grid = vision.image_size // vision.patch_size
     return vision.hidden_size, grid, grid
 
 
 def cell_logits(sam: Sam, features: Tensor, *, mask_tokens: MaskTokens = "single") -> Tensor:
-    """Segments the cell in the image, without a prompt. Gradients flow.
+    """Segments the cell without a prompt; differentiable.
 
-    The null prompt: no point and no box, so the decoder sees its own output tokens only, and the learned
-    `no_mask_embed` at every place of the image instead of a mask.
+    With the null prompt there are no points and no box: the decoder attends only to its own output tokens, and to the
+    learned `no_mask_embed` at every position instead of a mask.
 
     Args:
         sam: The model.
-        features: Features (B, C, h, w) of `encode`.
-        mask_tokens: ``"single"`` takes the mask of SAM's single-mask token. ``"two"`` is for checkpoints of the
-            original BC-SAM, whose decoder has two tokens, background and cell, under a softmax: the difference of
-            their masks has that softmax as its sigmoid.
+        features: Features (B, C, h, w) from `encode`.
+        mask_tokens: ``"single"`` uses SAM's single-mask token. ``"two"`` is for checkpoints of the original BC-SAM,
+            whose decoder has a softmax over two tokens, background and cell; the sigmoid of the difference of their
+            masks equals that softmax.
 
     Returns:
-        Logits of "cell" (B, 4 h, 4 w), float; above 0 is cell.
+        Logits of the cell (B, 4 h, 4 w), float; positive inside the cell.
 
     Raises:
-        ConfigError: If `mask_tokens` is ``"two"`` and the decoder has not exactly two tokens.
+        ConfigError: If `mask_tokens` is ``"two"`` and the decoder does not have exactly two tokens.
     """
-    # The decoder keeps its own precision: it costs little, and draws the outline.
+    # The decoder keeps its own dtype: it is cheap, and it determines the outline.
     embeddings = image_embeddings(sam, features).to(sam.mask_decoder.iou_token.weight.dtype)
     single = sam(image_embeddings=embeddings, multimask_output=False).pred_masks[:, 0, 0]
     if mask_tokens == "single":
         return single
     if sam.mask_decoder.num_mask_tokens != 2:
         raise ConfigError(
-            f"mask_tokens='two' needs a decoder with 2 mask tokens, this one has {sam.mask_decoder.num_mask_tokens}; "
-            "set mask_tokens='single'."
+            f"mask_tokens='two' needs a decoder with 2 mask tokens, this one has {sam.mask_decoder.num_mask_tokens}. "
+            "Set mask_tokens='single'."
         )
-    # The library returns the first token's mask or the others', never both; the decoder is cheap beside the encoder.
+    # transformers returns either the first token's mask or the others; a second decoder pass is cheap.
     return sam(image_embeddings=embeddings, multimask_output=True).pred_masks[:, 0, 0] - single
 
 
@@ -117,16 +117,16 @@ def upsample_logits(logits: Tensor, size: int) -> Tensor:
 
 
 def freeze_unused(sam: Sam, *, mask_tokens: MaskTokens = "single") -> None:
-    """Freezes the parameters of prompt encoder and mask decoder that `cell_logits` never learns from.
+    """Freezes the parameters of prompt encoder and mask decoder that get no gradient from `cell_logits`.
 
-    These are the embeddings of points, boxes and masks, the head that predicts a mask's quality, and the heads of
-    mask tokens that are not read. Left trainable, they would make `DistributedDataParallel` wait for gradients that
-    never come, and weight decay would wear them away.
+    These are the embeddings of points, boxes and masks, the mask quality head, and the heads of unused mask tokens.
+    Left trainable, they would make `DistributedDataParallel` wait for gradients that never arrive, and weight decay
+    would shrink them.
     """
     for name, parameter in sam.prompt_encoder.named_parameters():
         if "no_mask_embed" not in name:
             parameter.requires_grad_(False)
     decoder = sam.mask_decoder
-    read = 1 if mask_tokens == "single" else 2
-    for unused in (decoder.iou_prediction_head, *decoder.output_hypernetworks_mlps[read:]):
+    n_used = 1 if mask_tokens == "single" else 2
+    for unused in (decoder.iou_prediction_head, *decoder.output_hypernetworks_mlps[n_used:]):
         unused.requires_grad_(False)

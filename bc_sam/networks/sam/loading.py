@@ -1,4 +1,4 @@
-"""Loads a Segment Anything model from any source, at any image size."""
+"""Loads a Segment Anything model from any source at any image size."""
 
 from pathlib import Path
 from typing import Any, Unpack
@@ -23,24 +23,24 @@ def load_sam(
     seed: int = 0,
     **options: Unpack[SnapshotOptions],
 ) -> SamModel:
-    """Loads a `SamModel` and resizes it to `image_size`; every weight comes from the source or it is an error.
+    """Loads a `SamModel` and resizes it to `image_size`; the source must match the model exactly.
 
     Args:
         source: Hub id such as ``"facebook/sam-vit-base"``; a folder with ``config.json`` and
-            ``model.safetensors``; a ``.pth`` checkpoint of the original `segment_anything`; or ``"tiny"`` for a new
-            small model with random weights (a folder of that name is ``"./tiny"``).
-        image_size: Side of the square that the model sees, pixels; a multiple of its patch size.
-        seed: Seed of the random weights of ``"tiny"``; the global generators stay as they are.
-        **options: ``revision``, ``token`` and others for the Hub; see `bc_sam.utils.hub.SnapshotOptions`.
+            ``model.safetensors``; a ``.pth`` checkpoint of the original `segment_anything`; or ``"tiny"`` for a small
+            model with random weights (use ``"./tiny"`` for a folder of that name).
+        image_size: Side of the square input, pixels; a multiple of the patch size.
+        seed: Seed of the random weights of ``"tiny"``; the global random state is not changed.
+        **options: ``revision``, ``token`` and other Hub options; see `bc_sam.utils.hub.SnapshotOptions`.
 
     Returns:
         The model in eval mode, float32.
 
     Raises:
-        WeightsError: If the source is not found, or does not fill the model exactly.
-        HubError: If the Hub lacks it or cannot be reached.
-        UntrustedFileError: If the weights are a pickle that is more than plain tensors.
-        ConfigError: If `image_size` does not fit the model's patches.
+        WeightsError: If the source is not found, or its tensors do not match the model.
+        HubError: If the repository does not exist or the Hub cannot be reached.
+        UntrustedFileError: If the weights are a pickle that holds more than tensors.
+        ConfigError: If `image_size` is not a multiple of the patch size.
 
     Example:
         >>> sam = load_sam("tiny", image_size=224)
@@ -55,34 +55,34 @@ def load_sam(
     elif path.is_dir():
         sam = load_sam_folder(path, str(path))
     elif not is_hub_id(source):
-        raise WeightsError(f"There is no file or folder {source}. Give a path that exists, a Hub id, or 'tiny'.")
+        raise WeightsError(f"There is no file or folder {source}. Pass an existing path, a Hub id, or 'tiny'.")
     else:
         return load_hub_sam(str(source), image_size=image_size, **options)
     return resize_sam(sam, image_size)
 
 
 def load_hub_sam(repo_id: str, *, image_size: int = 224, **options: Unpack[SnapshotOptions]) -> SamModel:
-    """Loads a SAM from the Hub, also where a folder of the same name lies here; see `load_sam`.
+    """Loads a SAM from the Hub, even if there is a local folder of the same name; see `load_sam`.
 
     Args:
         repo_id: Hub id.
-        image_size: Side of the square that the model sees, pixels.
+        image_size: Side of the square input, pixels.
         **options: See `bc_sam.utils.hub.SnapshotOptions`.
 
     Raises:
-        HubError: If there is no such repository or revision, or the Hub cannot be reached.
-        WeightsError: If it does not fill the model exactly.
+        HubError: If the repository or revision does not exist, or the Hub cannot be reached.
+        WeightsError: If its tensors do not match the model.
     """
     folder = download_snapshot(repo_id, _FILES, **options)
     sam = load_sam_folder(folder, repo_id)
-    sam.config._commit_hash = folder.name  # where transformers keeps it, for a caller who pins the base
+    sam.config._commit_hash = folder.name  # where transformers stores it, so that callers can pin the base
     return resize_sam(sam, image_size)
 
 
 def tiny_sam_config(image_size: int = 224) -> SamConfig:
-    """Returns the sizes of a SAM of 5.65 million encoder parameters, which two processor cores can train.
+    """Returns the config of a SAM with 5.65 million encoder parameters, small enough to train on two CPU cores.
 
-    Its blocks all attend globally: a grid of 14 x 14 patches is no larger than one of SAM's windows.
+    All blocks attend globally: a grid of 14 x 14 patches is no larger than one of SAM's windows.
 
     Raises:
         ConfigError: If `image_size` is not a multiple of 16.
@@ -96,21 +96,21 @@ def tiny_sam_config(image_size: int = 224) -> SamConfig:
         image_size=image_size,
         window_size=grid,
         global_attn_indexes=list(range(6)),
-        # The library's default, 1e-10, is meant to be overwritten by a checkpoint; no signal would pass.
+        # The default of transformers, 1e-10, assumes a checkpoint; with it no signal would pass.
         initializer_range=0.02,
     )
-    # Width of the random Fourier features of positions: 1 as in the original. The library's default, half the hidden
-    # size, is meant to be overwritten too; it would give neighbouring positions unrelated codes.
+    # Scale of the random Fourier position encoding: 1 as in the original. The default of transformers, half the hidden
+    # size, also assumes a checkpoint; it would give neighbouring positions unrelated encodings.
     vision.scale = 1
     prompt = SamPromptEncoderConfig(image_size=image_size)
     return SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=SamMaskDecoderConfig())
 
 
 def _new_sam(config: SamConfig, seed: int) -> SamModel:
-    """Draws a SAM from a seed."""
+    """Returns a randomly initialized SAM."""
     with seeded(seed):
         sam = use_fused_bias_attention(SamModel(config).eval())
-    # Its width has done its work. The library writes this number to disk, but reads another.
+    # The scale is used at initialization only. transformers saves `scale` but restores its default on loading.
     vision: Any = config.vision_config
     vision.scale = vision.hidden_size // 2
     return sam

@@ -1,11 +1,11 @@
-"""LoRA on q and v of every block of the image encoder, kept in PEFT's format (BC-SAM, section 2.1).
+"""LoRA on q and v of every block of the image encoder, in PEFT's format (BC-SAM, section 2.1).
 
-SAM computes q, k and v with one linear layer of width d -> 3 d. A LoRA of rank r on q and another on v is therefore
-exactly one LoRA of rank 2 r on that layer, with the first r of its inner dimensions for q and the last r for v:
+SAM computes q, k and v with one linear layer d -> 3 d. A LoRA of rank r on q and another on v are therefore equivalent
+to one LoRA of rank 2 r on that layer, whose first r inner dimensions are for q and the last r for v:
 
     A (2 r, d) = [A_q; A_v]        B (3 d, 2 r) = [[B_q, 0], [0, 0], [0, B_v]]
 
-The zeros, among them all that would touch k, must stay zero in training; `constrain_to_q_and_v` sees to it.
+The zeros, which include all entries for k, must stay zero in training; `constrain_to_q_and_v` enforces this.
 """
 
 import copy
@@ -33,7 +33,7 @@ from bc_sam.networks.sam.lora_config import qkv_lora, read_qkv_lora
 from bc_sam.networks.sam.weights import build_sam
 from bc_sam.utils.torch_utils import frozen_copy, require_match, seeded
 
-_ADAPTER = "default"  # PEFT's name for the only adapter of a model
+_ADAPTER = "default"  # PEFT's default adapter name
 _CONFIG_FILE = "adapter_config.json"
 _WEIGHTS_FILE = "adapter_model.safetensors"
 
@@ -47,17 +47,17 @@ def add_lora(
     base_revision: str | None = None,
     seed: int = 0,
 ) -> PeftModel:
-    """Adds a new LoRA; what remains trainable is the LoRA, the mask decoder and the prompt of no mask.
+    """Adds a new LoRA; only the LoRA, the mask decoder and the no-mask prompt embedding stay trainable.
 
-    A is drawn Kaiming-uniform and B is zero, so the model computes at first what it did before; the scale is 1.
+    A is initialized Kaiming-uniform and B with zeros, so the output is unchanged at first; the scale is 1.
 
     Args:
-        sam: Any SAM. It is changed in place: use the returned model from here on.
-        rank: Rank on q, and on v.
-        mask_tokens: How the cell will be read, see `bc_sam.networks.sam.encoding.cell_logits`; the rest is frozen.
-        base: Hub id of `sam`, to be named in the adapter's configuration.
+        sam: Any SAM. It is changed in place; use only the returned model afterwards.
+        rank: Rank for q and for v.
+        mask_tokens: Mask tokens in use, see `bc_sam.networks.sam.encoding.cell_logits`; the others are frozen.
+        base: Hub id of `sam`, to record in the adapter's configuration.
         base_revision: Its revision on the Hub.
-        seed: Seed of A; the global generators stay as they are.
+        seed: Seed of A; the global random state is not changed.
 
     Returns:
         The model, trainable, in the mode (train or eval) of `sam`.
@@ -76,10 +76,10 @@ def add_lora(
 
 
 def constrain_to_q_and_v(model: PeftModel) -> None:
-    """Keeps every entry of B that is not q's or v's at zero, by zeroing its gradient.
+    """Keeps every entry of B outside the q and v blocks at zero by zeroing its gradient.
 
-    Any optimiser then leaves them at exactly zero, with weight decay too. The hooks live on the parameters: call this
-    again on a copy of the model. `add_lora` and `load_adapter` call it.
+    Any optimiser then leaves them at exactly zero, even with weight decay. The hooks are attached to the parameters:
+    call this again on a copy of the model. `add_lora` and `load_adapter` call it.
 
     Raises:
         WeightsError: If such an entry is not zero already.
@@ -90,20 +90,21 @@ def constrain_to_q_and_v(model: PeftModel) -> None:
         outside = _outside_q_and_v(parameter)
         if parameter.detach()[outside].any():
             raise WeightsError(
-                f"{name} adapts k, or mixes q and v. This LoRA was not made by bc_sam: use it for inference only."
+                f"{name} adapts k or mixes q and v, so this LoRA was not made by bc_sam. Use it for inference only."
             )
-        # masked_fill, not a product: an infinite gradient of mixed precision must not become NaN here.
+        # masked_fill instead of a product, which would turn infinite gradients of mixed precision into NaN.
         parameter.register_hook(lambda gradient, mask=outside: gradient.masked_fill(mask.to(gradient.device), 0))
 
 
 def save_adapter(model: PeftModel, folder: str | Path) -> None:
-    """Writes ``adapter_config.json`` and ``adapter_model.safetensors``, which plain `peft` opens on a plain SAM.
+    """Writes ``adapter_config.json`` and ``adapter_model.safetensors``, which `peft` can load on a plain SAM.
 
-    Unlike `PeftModel.save_pretrained` it writes no model card, asks no Hub and names no base that it was not told.
+    Unlike `PeftModel.save_pretrained` it writes no model card, does not contact the Hub, and records a base only if
+    one was given.
 
     Args:
-        model: What `add_lora` or `load_adapter` returned, out of any wrapper of a training framework.
-        folder: Where to write; made if missing.
+        model: A model from `add_lora` or `load_adapter`, unwrapped from any training framework.
+        folder: Output folder; created if missing.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
@@ -118,21 +119,21 @@ def save_adapter(model: PeftModel, folder: str | Path) -> None:
 def load_adapter(
     sam: SamModel, folder: str | Path, *, is_trainable: bool = False, mask_tokens: MaskTokens = "single"
 ) -> PeftModel:
-    """Reads what `save_adapter` wrote; every tensor must be there, and no other. Never asks the network.
+    """Loads an adapter written by `save_adapter`, without network access; the tensors must match exactly.
 
     Args:
         sam: The SAM that the adapter was trained on, at the same image size. It is changed in place. For an adapter
-            with two mask tokens cut it first with `bc_sam.networks.sam.resizing.keep_mask_tokens`.
+            with two mask tokens, apply `bc_sam.networks.sam.resizing.keep_mask_tokens` first.
         folder: A local folder.
-        is_trainable: Go on training, under the same constraints as in `add_lora`; otherwise all is frozen and the
-            model is in eval mode.
+        is_trainable: Whether to continue training, under the constraints of `add_lora`; otherwise the model is frozen
+            and in eval mode.
         mask_tokens: As in `add_lora`; used only for training.
 
     Raises:
-        WeightsError: If a file is missing or damaged, or does not fit `sam`.
-        ConfigError: If the configuration is no JSON.
-        UntrustedFileError: If the weights are there only as a pickle, or the configuration asks PEFT for anything that
-            `add_lora` does not.
+        WeightsError: If a file is missing or damaged, or does not match `sam`.
+        ConfigError: If the configuration is not valid JSON.
+        UntrustedFileError: If the weights exist only as a pickle, or the configuration sets options that `add_lora`
+            does not.
     """
     folder = Path(folder)
     state = _read_adapter_weights(folder)
@@ -149,7 +150,7 @@ def load_adapter(
 
 
 def make_trainable(model: PeftModel, *, mask_tokens: MaskTokens = "single") -> None:
-    """Lets a loaded adapter learn on, in place, under the same constraints as in `add_lora`."""
+    """Makes a loaded adapter trainable, in place, under the constraints of `add_lora`."""
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(".lora_" in name or ".modules_to_save." in name)
     constrain_to_q_and_v(model)
@@ -158,28 +159,28 @@ def make_trainable(model: PeftModel, *, mask_tokens: MaskTokens = "single") -> N
 
 
 def merge(model: PeftModel) -> SamModel:
-    """Returns a plain `SamModel` for inference, with the LoRA added to its weights.
+    """Returns a plain `SamModel` for inference with the LoRA merged into its weights.
 
     Args:
-        model: Stays as it is.
+        model: The model; not changed.
 
     Returns:
-        A copy that computes the same, frozen and in eval mode. What the LoRA does not reach it shares with the model.
+        An equivalent copy, frozen and in eval mode. It shares the tensors that the LoRA does not adapt with `model`.
     """
-    reached = (p for module in model.modules() if isinstance(module, LoraLayer) for p in module.parameters())
-    merged = frozen_copy(model, own=reached).merge_and_unload()
+    adapted = (p for module in model.modules() if isinstance(module, LoraLayer) for p in module.parameters())
+    merged = frozen_copy(model, own=adapted).merge_and_unload()
     merged.tie_weights()
     return merged
 
 
 def base_model(model: PeftModel) -> SamModel:
-    """Returns the plain `SamModel` underneath, on which a saved adapter opens again; it shares the base's tensors."""
+    """Returns the plain `SamModel` that a saved adapter can be loaded on; it shares its tensors with `model`."""
     config: Any = copy.deepcopy(model.get_base_model().config)
     return build_sam(config, get_base_model_state_dict(model), "the base of the adapter")
 
 
 def _wrap(sam: SamModel, config: LoraConfig, seed: int) -> PeftModel:
-    """Puts a new adapter around a SAM and checks that it reached every block."""
+    """Wraps a SAM in a new adapter and checks that every block is adapted."""
     with seeded(seed), warnings.catch_warnings():
         # peft 0.21 still reads a property that transformers has renamed.
         warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing", category=FutureWarning)
@@ -187,13 +188,13 @@ def _wrap(sam: SamModel, config: LoraConfig, seed: int) -> PeftModel:
     blocks, adapted = len(sam.vision_encoder.layers), len(model.targeted_module_names)
     if adapted != blocks:
         raise WeightsError(
-            f"The LoRA adapts {adapted} layers of a SAM with {blocks} blocks; it must adapt one in each."
+            f"The LoRA adapts {adapted} layers of a SAM with {blocks} blocks. Pass a SAM with one qkv layer per block."
         )
     return model
 
 
 def _outside_q_and_v(lora_b: Tensor) -> Tensor:
-    """Marks the entries of B (3 d, 2 r) that must stay zero: all but the q rows' first half and the v rows' second."""
+    """Returns a mask of the entries of B (3 d, 2 r) that must stay zero, all but B_q and B_v."""
     width, rank = lora_b.shape[0] // 3, lora_b.shape[1] // 2
     outside = torch.ones_like(lora_b, dtype=torch.bool)
     outside[:width, :rank] = False
@@ -207,10 +208,10 @@ def _read_adapter_weights(folder: Path) -> dict[str, Tensor]:
             continue
         if (folder / "adapter_model.bin").is_file():
             raise UntrustedFileError(
-                f"{folder} has its weights only as a pickle (.bin), which is not opened. Where you trust it, load it "
+                f"{folder} has its weights only as a pickle (.bin), which is not opened. If you trust it, load it "
                 "with peft and save it again with save_pretrained."
             )
-        raise WeightsError(f"There is no {name} in {folder}. Give a local folder written by save_adapter.")
+        raise WeightsError(f"There is no {name} in {folder}. Pass a local folder written by save_adapter.")
     try:
         return load_file(folder / _WEIGHTS_FILE)
     except (OSError, SafetensorError) as error:

@@ -1,4 +1,4 @@
-"""The same SAM for another image size, or with fewer mask tokens."""
+"""Changes the image size or the number of mask tokens of a SAM."""
 
 import copy
 from typing import Any
@@ -12,15 +12,15 @@ from bc_sam.networks.sam.weights import build_sam
 
 
 def resize_sam(sam: SamModel, image_size: int) -> SamModel:
-    """Returns the model for another image size, as the original does it.
+    """Returns the model for another image size, resized as in the original.
 
-    The position embedding is resized bilinearly and the relative positions of the blocks that attend globally
-    linearly; windowed blocks keep theirs. The sizes in the configuration follow, so the result survives
-    `save_pretrained` and `from_pretrained`.
+    The position embedding is resized bilinearly, the relative positions of global-attention blocks linearly; windowed
+    blocks keep theirs. The config is updated, so the result round-trips through `save_pretrained` and
+    `from_pretrained`.
 
     Args:
-        sam: Any SAM; the result shares the tensors that keep their shape with it.
-        image_size: New side of the square, pixels; a multiple of the patch size.
+        sam: Any SAM; the result shares all tensors of unchanged shape with it.
+        image_size: New side of the square input, pixels; a multiple of the patch size.
 
     Raises:
         ConfigError: If `image_size` is not a multiple of the patch size.
@@ -50,18 +50,18 @@ def resize_sam(sam: SamModel, image_size: int) -> SamModel:
 def keep_mask_tokens(sam: SamModel, count: int) -> SamModel:
     """Returns the model with only the first `count` mask tokens in its mask decoder.
 
-    Decoders of the original BC-SAM have two, background and cell, where SAM has four; this makes the shapes fit.
+    Decoders of the original BC-SAM have two, background and cell, whereas SAM has four.
 
     Args:
-        sam: Any SAM; the result shares the tensors that keep their shape with it.
-        count: Tokens to keep, at least 2 and at most those there are.
+        sam: Any SAM; the result shares all tensors of unchanged shape with it.
+        count: Number of tokens to keep, from 2 to the current number.
 
     Raises:
         ConfigError: If `count` is out of that range.
     """
     present = sam.mask_decoder.num_mask_tokens
     if not 2 <= count <= present:
-        raise ConfigError(f"Of the {present} mask tokens of this SAM, {count} cannot be kept; keep 2 to {present}.")
+        raise ConfigError(f"Cannot keep {count} of the {present} mask tokens of this SAM; keep 2 to {present}.")
     if count == present:
         return sam
     config: Any = copy.deepcopy(sam.config)
@@ -76,10 +76,10 @@ def keep_mask_tokens(sam: SamModel, count: int) -> SamModel:
 
 
 def patch_grid(image_size: int, patch_size: int) -> int:
-    """Returns the number of patches along a side of the image.
+    """Returns the number of patches along one side of the image.
 
     Raises:
-        ConfigError: If the image cannot be cut into whole patches.
+        ConfigError: If the image size is not a positive multiple of the patch size.
     """
     if image_size <= 0 or image_size % patch_size:
         raise ConfigError(

@@ -1,7 +1,7 @@
-"""Reads checkpoints of the original code: SAM of `segment_anything`, and LoRA and autoencoder of BC-SAM.
+"""Reads checkpoints of the original code: SAM from `segment_anything`, and LoRA from BC-SAM.
 
-Names are only ever translated from ours to the original's, for every tensor that our model needs; so nothing can be
-missing, left over or misshapen unnoticed, and errors name tensors as the file does.
+Tensor names are translated from ours to the original's, for every tensor that our model needs. Missing, unexpected or
+misshapen tensors are therefore always detected, and errors use the names in the file.
 """
 
 import pickle
@@ -21,7 +21,7 @@ from bc_sam.networks.sam.resizing import keep_mask_tokens
 from bc_sam.networks.sam.weights import build_sam
 from bc_sam.utils.torch_utils import require_match
 
-#: Replacements, in order, that turn a tensor's name in transformers into its name in segment_anything.
+#: Replacements, applied in order, from tensor names in transformers to those in segment_anything.
 _TO_ORIGINAL = (
     (r"^(shared_image_embedding|prompt_encoder\.shared_embedding)\.positional_embedding$",
      r"prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"),
@@ -41,7 +41,7 @@ _TO_ORIGINAL = (
     (r"\.upscale_conv1\.", r".output_upscaling.0."),
     (r"\.upscale_layer_norm\.", r".output_upscaling.1."),
     (r"\.upscale_conv2\.", r".output_upscaling.3."),
-    # Perceptrons of three layers: first, hidden and last.
+    # Three-layer MLPs: hidden, first and last layer.
     (r"(_mlps\.\d+|iou_prediction_head)\.layers\.0\.", r"\1.layers.1."),
     (r"(_mlps\.\d+|iou_prediction_head)\.proj_in\.", r"\1.layers.0."),
     (r"(_mlps\.\d+|iou_prediction_head)\.proj_out\.", r"\1.layers.2."),
@@ -51,56 +51,55 @@ _TO_ORIGINAL = (
 
 
 def read_torch_file(path: str | Path) -> dict[str, Tensor]:
-    """Reads a file of named tensors, written by `torch.save`, without running anything that it holds.
+    """Reads a state dict written by `torch.save` without executing any code in it.
 
     Args:
-        path: The file. Its tensors are mapped into memory, not read, where its format allows.
+        path: The file. It is memory-mapped if its format allows.
 
     Returns:
-        Tensors by name, on the CPU. The prefix ``module.`` of `DataParallel` is taken off.
+        Tensors by name, on the CPU. The ``module.`` prefix of `DataParallel` is removed.
 
     Raises:
-        UntrustedFileError: If it can only be opened by running code, such as a pickled model.
-        WeightsError: If it is missing or damaged, or holds something other than named tensors.
+        UntrustedFileError: If opening it would execute code, as for a pickled model.
+        WeightsError: If it is missing or damaged, or holds anything but named tensors.
     """
     path = Path(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except pickle.UnpicklingError as error:
         raise UntrustedFileError(
-            f"{path} is no plain file of tensors; opening it could run code that it holds, so it stays closed. "
-            "Where you trust it, and have the code that wrote it, convert it: "
-            "torch.save(torch.load(old, weights_only=False).state_dict(), new)."
+            f"{path} holds more than tensors, and loading it could run arbitrary code. If you trust it and have the "
+            "code that wrote it, convert it with torch.save(torch.load(old, weights_only=False).state_dict(), new)."
         ) from error
-    except Exception as error:  # a damaged pickle can fail in any way
+    except Exception as error:  # a damaged pickle can raise anything
         raise WeightsError(f"{path} cannot be read as a torch file: {error} Copy or download it again.") from error
     if not isinstance(state, Mapping) or not state:
         raise WeightsError(
-            f"{path} holds {type(state).__name__}, not named tensors. Save a model's state_dict instead."
+            f"{path} holds {type(state).__name__}, not named tensors. Save the model's state_dict instead."
         )
     for name, value in state.items():
         if not isinstance(value, Tensor):
             raise WeightsError(
-                f"{path} holds {type(value).__name__} as {name!r}, not a tensor. Save the state_dict alone."
+                f"{path}: {name!r} is of type {type(value).__name__}, not a tensor. Save only the state_dict."
             )
     parallel = all(name.startswith("module.") for name in state)
     return {name.removeprefix("module.") if parallel else name: tensor for name, tensor in state.items()}
 
 
 def sam_from_original(state: Mapping[str, Tensor], *, source: str = "the checkpoint") -> SamModel:
-    """Builds a `SamModel` from a checkpoint of `segment_anything`, at the checkpoint's own image size.
+    """Builds a `SamModel` from a `segment_anything` checkpoint at the checkpoint's image size.
 
-    Width, depth, heads, windows and the number of mask tokens are read from the shapes.
+    Width, depth, heads, windows and the number of mask tokens are inferred from the shapes.
 
     Args:
         state: Tensors by their original names, ``image_encoder.*``, ``prompt_encoder.*`` and ``mask_decoder.*``.
-        source: Where they came from, for the error message.
+        source: Origin of the tensors, for error messages.
 
     Returns:
-        The model in eval mode, float32, with tensors of its own.
+        The model in eval mode, float32; its tensors are copies.
 
     Raises:
-        WeightsError: If a tensor is missing, unexpected or misshapen; it is named as in `state`.
+        WeightsError: If a tensor is missing, unexpected or of the wrong shape; the message uses the names in `state`.
     """
     config = _infer_config(state, source)
     with torch.device("meta"):
@@ -116,23 +115,22 @@ def adapter_from_original(
     base_revision: str | None = None,
     source: str = "the adapter",
 ) -> PeftModel:
-    """Turns what the original saves after stage 1 (``epoch_85.pth``) into a PEFT model.
+    """Converts the original's stage 1 checkpoint (``epoch_85.pth``) into a PEFT model.
 
     Args:
-        state: ``w_a_000`` (r, d), ``w_b_000`` (d, r) and so on, q and v of each block in turn; and, where the file has
-            them, all of ``prompt_encoder.*`` and ``mask_decoder.*``, the latter with two mask tokens. Without them
-            those of `sam` stay.
-        sam: The SAM that it was trained on, at the same image size; it is used up.
-        base: Hub id of `sam`, to be named in the adapter's configuration.
+        state: ``w_a_000`` (r, d), ``w_b_000`` (d, r) and so on, alternating q and v of each block; optionally also all
+            of ``prompt_encoder.*`` and ``mask_decoder.*``, the latter with two mask tokens. Without them, `sam` keeps
+            its own.
+        sam: The SAM that the adapter was trained on, at the same image size; changed in place.
+        base: Hub id of `sam`, to record in the adapter's configuration.
         base_revision: Its revision on the Hub.
-        source: Where `state` came from, for the error message.
+        source: Origin of `state`, for error messages.
 
     Returns:
-        The model, trainable, in eval mode, with the cell read from ``"two"`` mask tokens where `state` has a decoder
-        and from the ``"single"`` one otherwise.
+        The model, trainable, in eval mode; its mask tokens are ``"two"`` if `state` has a decoder, else ``"single"``.
 
     Raises:
-        WeightsError: If a tensor is missing, unexpected or misshapen, or `sam` is another base.
+        WeightsError: If a tensor is missing, unexpected or of the wrong shape, or `sam` is not the base.
     """
     modules = {name: value for name, value in state.items() if name.startswith(("prompt_encoder.", "mask_decoder."))}
     lora = {name: value for name, value in state.items() if name not in modules}
@@ -157,7 +155,7 @@ def adapter_from_original(
 
 
 def _translate(expected: Mapping[str, Tensor], state: Mapping[str, Tensor], source: str) -> dict[str, Tensor]:
-    """Finds each expected tensor in `state` under its original name; the result has tensors of its own, float32."""
+    """Returns a float32 copy of each expected tensor, looked up in `state` by its original name."""
     names = {name: _original_name(name) for name in expected}
     require_match({names[name]: tensor for name, tensor in expected.items()}, state, source)
     return {name: state[names[name]].to(torch.float32, copy=True) for name in expected}
@@ -170,7 +168,7 @@ def _original_name(name: str) -> str:
 
 
 def _infer_config(state: Mapping[str, Tensor], source: str) -> SamConfig:
-    """Reads the sizes of a SAM from the shapes of its tensors."""
+    """Infers the sizes of a SAM from the shapes of its tensors."""
     try:
         _, grid, _, width = state["image_encoder.pos_embed"].shape
         patch_size = state["image_encoder.patch_embed.proj.weight"].shape[-1]
@@ -180,12 +178,12 @@ def _infer_config(state: Mapping[str, Tensor], source: str) -> SamConfig:
         mask_tokens = state["mask_decoder.mask_tokens.weight"].shape[0]
     except (KeyError, ValueError) as error:
         raise WeightsError(
-            f"{source} is not one of segment_anything: {error} is missing or misshapen. "
-            "Give a file such as sam_vit_b_01ec64.pth."
+            f"{source} is not a segment_anything checkpoint: {error} is missing or has the wrong shape. "
+            "Pass a file such as sam_vit_b_01ec64.pth."
         ) from error
     windows = {span for span in spans if span != grid}
     if len(windows) > 1:
-        raise WeightsError(f"{source} has windows of several sizes, {sorted(windows)}; SAM has one.")
+        raise WeightsError(f"{source} has several window sizes, {sorted(windows)}. SAM checkpoints have one.")
     image_size = grid * patch_size
     return SamConfig(
         vision_config=SamVisionConfig(
@@ -201,20 +199,20 @@ def _infer_config(state: Mapping[str, Tensor], source: str) -> SamConfig:
         prompt_encoder_config=SamPromptEncoderConfig(image_size=image_size, patch_size=patch_size),
         mask_decoder_config=SamMaskDecoderConfig(
             num_multimask_outputs=mask_tokens - 1,
-            layer_norm_eps=1e-5,  # as in the original; the library's own conversions have 1e-6
+            layer_norm_eps=1e-5,  # as in the original; checkpoints converted by transformers have 1e-6
         ),
     )
 
 
 def _attention_spans(state: Mapping[str, Tensor]) -> list[int]:
-    """Returns, for each block, the side of the square of patches within which it attends."""
+    """Returns the side of each block's attention window in patches."""
     blocks = (re.match(r"image_encoder\.blocks\.(\d+)\.", name) for name in state)
     depth = 1 + max(int(block[1]) for block in blocks if block)
     return [(len(state[f"image_encoder.blocks.{index}.attn.rel_pos_h"]) + 1) // 2 for index in range(depth)]
 
 
 def _fuse_lora(state: Mapping[str, Tensor], blocks: int, width: int, source: str) -> dict[str, Tensor]:
-    """Turns the original's LoRA tensors on q and v into those of one LoRA on the fused layer, by PEFT's names."""
+    """Combines the original's LoRA tensors for q and v into one LoRA on the fused qkv layer, with PEFT's names."""
     rank = next((len(tensor) for name, tensor in state.items() if name.startswith("w_a_")), 0)
     with torch.device("meta"):
         expected = {f"w_a_{index:03d}": torch.empty(rank, width) for index in range(2 * blocks)}
@@ -225,21 +223,21 @@ def _fuse_lora(state: Mapping[str, Tensor], blocks: int, width: int, source: str
         a_q, a_v, b_q, b_v = (state[f"w_{m}_{2 * block + i:03d}"].float() for m in "ab" for i in (0, 1))
         prefix = f"base_model.model.vision_encoder.layers.{block}.attn.qkv"
         fused[f"{prefix}.lora_A.weight"] = torch.cat([a_q, a_v])
-        # The middle block, k's, has rows but no columns.
+        # The middle block, for k, has d rows and no columns.
         fused[f"{prefix}.lora_B.weight"] = torch.block_diag(b_q, b_q.new_empty(width, 0), b_v)
     return fused
 
 
 def _fit_decoder(sam: SamModel, modules: Mapping[str, Tensor], source: str) -> SamModel:
-    """Cuts the decoder to the original's two mask tokens and makes sure that `sam` is the right base."""
+    """Reduces the decoder to the original's two mask tokens and checks that `sam` is the base of the checkpoint."""
     tokens = modules.get("mask_decoder.mask_tokens.weight")
     if tokens is not None and len(tokens) != 2:
         raise WeightsError(
-            f"{source} has {len(tokens)} mask tokens. Give one trained on one class, with two: background and cell."
+            f"{source} has {len(tokens)} mask tokens. Pass a checkpoint trained with two, background and cell."
         )
-    # The random matrix behind all positions is never trained, and so tells one SAM from another.
+    # The random matrix of the position encoding is never trained and therefore identifies the base.
     ours = sam.shared_image_embedding.positional_embedding.detach().cpu()
     theirs = modules.get(_original_name("shared_image_embedding.positional_embedding"))
     if theirs is not None and not torch.allclose(theirs, ours):
-        raise WeightsError(f"{source} was trained on another SAM than this one. Give the base that it was made from.")
+        raise WeightsError(f"{source} was trained on another SAM. Pass the base that it was trained on.")
     return keep_mask_tokens(sam, 2)

@@ -1,4 +1,4 @@
-"""How a `SamModel` gets its weights: built strictly from named tensors, or drawn from a seed."""
+"""Builds a `SamModel` strictly from named tensors."""
 
 from collections.abc import Mapping
 
@@ -11,18 +11,18 @@ from bc_sam.utils.torch_utils import require_match
 
 
 def build_sam(config: SamConfig, state: Mapping[str, Tensor], source: str) -> SamModel:
-    """Builds a model around given tensors, so that no value is ever left at its initial one.
+    """Builds a model from given tensors; no parameter keeps its initial value.
 
     Args:
-        config: Sizes of the model.
-        state: One tensor for each name of its `state_dict`. The model keeps these tensors, it does not copy them.
-        source: Where the tensors came from, for the error message.
+        config: Config of the model.
+        state: A tensor for each name in its `state_dict`. The model uses these tensors without copying them.
+        source: Origin of the tensors, for error messages.
 
     Returns:
         The model in eval mode, with every parameter trainable.
 
     Raises:
-        WeightsError: If a tensor is missing, has no place in the model, or has another shape.
+        WeightsError: If a tensor is missing, unexpected or of the wrong shape.
     """
     with torch.device("meta"):
         sam = SamModel(config)

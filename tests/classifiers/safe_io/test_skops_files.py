@@ -1,4 +1,4 @@
-"""A classifier file may come from anybody: whatever it holds, loading it runs nothing of it."""
+"""Classifier files may be untrusted: whatever one holds, loading it executes no code from it."""
 
 import io
 import json
@@ -47,7 +47,7 @@ def types(path):
     return {f"{n['__loader__']}:{n['__module__']}.{n['__class__']}" for n in nodes(schema) if "__loader__" in n}
 
 
-# Nodes of each sort that skops can build, or could be led to build, and that no classifier has need of.
+# Nodes of every kind that skops can build, or could be tricked into building, and that no classifier needs.
 EMPTY = node("DictNode", "builtins", "dict", content={}, key_types=node("ListNode", "builtins", "list", content=[]))
 FOREIGN = [
     node("ObjectNode", "subprocess", "Popen", content=EMPTY),
@@ -69,12 +69,12 @@ FOREIGN = [
 
 class TestAllowList:
     @kinds
-    def test_it_is_exactly_what_a_fitted_classifier_holds(self, files, name):
+    def test_it_matches_the_types_in_a_fitted_classifier(self, files, name):
         assert types(files[name]) == set(KINDS[name].types)
 
     @kinds
     @pytest.mark.parametrize("counts", [(1, 1), (1, 60), (40, 40), (3,) * 13])
-    def test_it_serves_whatever_was_learned_from(self, tmp_path, name, counts):
+    def test_it_is_sufficient_for_any_training_set(self, tmp_path, name, counts):
         labels = np.repeat(np.arange(len(counts)), counts)
         latents = np.random.default_rng(0).standard_normal((len(labels), 5)) + labels[:, None]
         fitted = LatentClassifier.fit(name, latents, labels, n_labels=13).estimator
@@ -85,11 +85,11 @@ class TestAllowList:
         assert np.array_equal(loaded.predict_proba(np.float32(latents)), fitted.predict_proba(np.float32(latents)))
 
     @kinds
-    def test_it_covers_what_skops_asks_to_trust(self, files, name):
+    def test_it_covers_the_types_that_skops_does_not_trust(self, files, name):
         assert set(get_untrusted_types(file=files[name])) <= set(trusted_types(KINDS[name]))
 
     @kinds
-    def test_plain_skops_opens_the_files_too(self, files, fitted_classifiers, labelled_latents, name):
+    def test_plain_skops_loads_the_files_too(self, files, fitted_classifiers, labelled_latents, name):
         latents = np.float32(labelled_latents[0])
         loaded = skops_io.load(files[name], trusted=trusted_types(KINDS[name]))
         assert np.array_equal(loaded.predict_proba(latents), fitted_classifiers[name].estimator.predict_proba(latents))
@@ -109,13 +109,15 @@ class TestAllowList:
     ("kind", "read_as"),
     [("rf", "svm_rbf"), ("svm_rbf", "ann"), ("xgboost", "rf"), ("ann", "xgboost")],
 )
-def test_the_allow_list_of_one_kind_does_not_serve_another(files, kind, read_as):
+def test_a_file_of_one_kind_is_refused_as_another(files, kind, read_as):
     with pytest.raises(UntrustedFileError, match=rf"{kind}\.skops holds types"):
         load_estimator(files[kind], read_as)
 
 
 def test_a_kind_that_is_not_registered_is_refused(files):
-    with pytest.raises(UntrustedFileError, match=r"rf\.skops would be a classifier 'knn'.*Install a newer version"):
+    with pytest.raises(
+        UntrustedFileError, match=r"rf\.skops is a classifier of unknown kind 'knn'.*Install a newer version"
+    ):
         load_estimator(files["rf"], "knn")
 
 
@@ -128,16 +130,16 @@ def test_a_foreign_type_is_refused_by_name_and_not_built(tmp_path, name):
 
 
 @kinds
-def test_a_renamed_pickle_is_refused_and_not_run(tmp_path, name):
+def test_a_renamed_pickle_is_refused_and_not_executed(tmp_path, name):
     witness = tmp_path / "it_ran"
     path = tmp_path / f"{name}.skops"
     path.write_bytes(pickle.dumps(Touch(witness)))
-    with pytest.raises(WeightsError, match=rf"{name}\.skops holds no sound .*pickles are not read"):
+    with pytest.raises(WeightsError, match=rf"{name}\.skops is not a valid .*pickles are not read"):
         load_estimator(path, name)
     assert not witness.exists()
 
 
-def test_a_pickle_in_the_place_of_an_array_is_refused_and_not_run(files, tmp_path):
+def test_a_pickled_array_is_refused_and_not_executed(files, tmp_path):
     witness = tmp_path / "it_ran"
     array = io.BytesIO()
     np.save(array, np.array([Touch(witness)], dtype=object), allow_pickle=True)
@@ -152,18 +154,18 @@ def test_a_pickle_in_the_place_of_an_array_is_refused_and_not_run(files, tmp_pat
 
 def test_a_classifier_inside_something_else_is_refused(fitted_classifiers, tmp_path):
     skops_io.dump([fitted_classifiers["logistic"].estimator], tmp_path / "logistic.skops")
-    with pytest.raises(WeightsError, match=r"logistic\.skops holds no sound classifier"):
+    with pytest.raises(WeightsError, match=r"logistic\.skops is not a valid .* classifier"):
         load_estimator(tmp_path / "logistic.skops", "logistic")
 
 
 @kinds
 @pytest.mark.parametrize("sizes", [{"n_features": 9}, {"n_classes": 6}])
 def test_a_classifier_of_another_model_is_refused(files, name, sizes):
-    with pytest.raises(WeightsError, match=rf"{name}\.skops holds no sound classifier"):
+    with pytest.raises(WeightsError, match=rf"{name}\.skops is not a valid .* classifier"):
         load_estimator(files[name], name, **sizes)
 
 
-def test_the_number_of_threads_is_not_the_files(files, tmp_path):
+def test_the_number_of_threads_is_not_read_from_the_file(files, tmp_path):
     def ask_for_many(members):
         schema = members["schema.json"]
         schema["content"]["content"]["n_jobs"].update(content="100000", __id__=1)
@@ -176,8 +178,8 @@ def test_the_number_of_threads_is_not_the_files(files, tmp_path):
     ("name", "spoil"),
     [("rf", point_a_tree_outside), ("svm_rbf", lengthen_the_support), ("xgboost", point_a_booster_outside)],
 )
-def test_what_crashes_the_libraries_is_refused(files, tmp_path, name, spoil):
-    """In another process, since the libraries alone read outside their arrays and take the process with them."""
+def test_files_that_crash_the_libraries_are_refused(files, tmp_path, name, spoil):
+    """Runs in another process, which the unprotected libraries crash by reading out of bounds."""
     path = rewrite_skops(files[name], tmp_path / f"{name}.skops", spoil)
     code = f"""if True:
         import sys, numpy as np, skops.io
@@ -200,20 +202,20 @@ def test_what_crashes_the_libraries_is_refused(files, tmp_path, name, spoil):
 
 @same_folder
 @given(content=st.binary())
-def test_garbage_is_no_skops_file(tmp_path, content):
+def test_random_bytes_are_refused(tmp_path, content):
     path = tmp_path / "rf.skops"
     path.write_bytes(content)
-    with pytest.raises(WeightsError, match=r"rf\.skops holds no sound classifier"):
+    with pytest.raises(WeightsError, match=r"rf\.skops is not a valid .* classifier"):
         load_estimator(path, "rf")
 
 
 @same_folder
 @given(schema=st.sampled_from([b"", b"[]", b"{}", b"3", b"null", b'{"protocol": 3}', b"\xff"]))
-def test_a_zip_with_a_strange_schema_is_no_skops_file(tmp_path, schema):
+def test_a_zip_with_an_invalid_schema_is_refused(tmp_path, schema):
     path = tmp_path / "rf.skops"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("schema.json", schema)
-    with pytest.raises(WeightsError, match=r"rf\.skops holds no sound classifier"):
+    with pytest.raises(WeightsError, match=r"rf\.skops is not a valid .* classifier"):
         load_estimator(path, "rf")
 
 
@@ -228,10 +230,10 @@ def test_a_truncated_file_is_refused(files, tmp_path, share):
 
 
 @same_folder
-@given(place=st.floats(0, 1, exclude_max=True), bits=st.integers(1, 255))
-def test_a_changed_byte_never_leads_to_another_error_than_the_packages(files, tmp_path, place, bits):
+@given(position=st.floats(0, 1, exclude_max=True), bits=st.integers(1, 255))
+def test_a_changed_byte_raises_no_error_but_the_packages_own(files, tmp_path, position, bits):
     content = bytearray(files["ann"].read_bytes())
-    content[int(place * len(content))] ^= bits
+    content[int(position * len(content))] ^= bits
     path = tmp_path / "ann.skops"
     path.write_bytes(content)
     with suppress(BCSamError):

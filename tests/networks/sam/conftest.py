@@ -1,4 +1,4 @@
-"""What the tests of `bc_sam.sam` share: the small SAM of `tests/parity`, and a world without a network."""
+"""Fixtures for the tests of `bc_sam.networks.sam`: the small SAM of `tests/parity`, and a blocked network."""
 
 import copy
 import socket
@@ -13,19 +13,19 @@ from bc_sam.networks.sam.segment_anything import sam_from_original
 
 @pytest.fixture(scope="session")
 def original_state():
-    """The SAM checkpoint of the parity files, in the original's naming, at 1024 px."""
+    """The SAM checkpoint of the parity files, with the original's names, at 1024 px."""
     return parity_weights.state("sam_tiny_original_keys.json")
 
 
 @pytest.fixture(scope="session")
 def original_lora():
-    """The LoRA tensors of the parity files, in the original's naming."""
+    """The LoRA tensors of the parity files, with the original's names."""
     return parity_weights.state("lora_original_keys.json", scale=0.3)
 
 
 @pytest.fixture(scope="session")
 def expected():
-    """What the original computes with the two."""
+    """The outputs of the original with both."""
     return {name: torch.from_numpy(array) for name, array in parity_weights.expected("sam_tiny_expected.npz").items()}
 
 
@@ -36,7 +36,7 @@ def sam_1024(original_state):
 
 @pytest.fixture
 def sam(sam_1024):
-    """The same for 224 px; a test may do with it what it likes."""
+    """A copy resized to 224 px, which tests may modify."""
     return copy.deepcopy(resize_sam(sam_1024, 224))
 
 
@@ -51,6 +51,6 @@ def sam_folder(sam_1024, tmp_path_factory):
 @pytest.fixture
 def no_network(monkeypatch):
     def refuse(self, address):
-        raise AssertionError(f"asked the network: {address}")
+        raise AssertionError(f"network access: {address}")
 
     monkeypatch.setattr(socket.socket, "connect", refuse)

@@ -21,7 +21,7 @@ def images():
 
 
 @pytest.mark.skipif(shutil.which("g++") is None, reason="There is no C++ compiler here.")
-def test_compiled_blocks_give_the_same_features_for_whole_and_for_smaller_batches(sam, images):
+def test_compiled_blocks_give_the_same_features_for_full_and_smaller_batches(sam, images):
     expected = encode(sam, images)
     assert compile_blocks(sam, batch_size=3)
     for batch in (images[:3], images[3:]):
@@ -29,7 +29,7 @@ def test_compiled_blocks_give_the_same_features_for_whole_and_for_smaller_batche
         assert torch.allclose(encode(sam, batch), expected[start : start + len(batch)], atol=1e-5)
 
 
-def test_only_batches_of_the_given_size_go_the_compiled_way(sam, images, monkeypatch):
+def test_only_batches_of_the_given_size_run_compiled(sam, images, monkeypatch):
     sizes = []
 
     def compiler(forward, **options):
@@ -48,7 +48,7 @@ def test_only_batches_of_the_given_size_go_the_compiled_way(sam, images, monkeyp
     assert sizes == [3, 3]
 
 
-def test_where_there_is_no_compiler_the_model_stays_as_it_is(sam, images, monkeypatch, caplog):
+def test_without_a_compiler_the_model_is_unchanged(sam, images, monkeypatch, caplog):
     def no_compiler(forward, **options):
         def compiled(*inputs):
             raise RuntimeError("g++ not found\nand so on")

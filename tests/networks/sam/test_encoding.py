@@ -27,20 +27,20 @@ def images():
 
 
 class TestNormalise:
-    def test_agrees_with_the_original(self, expected):
+    def test_matches_the_original(self, expected):
         values = normalise(expected["images"], MEAN, STD)
         assert (values - expected["preprocessed"]).abs().max() <= 1e-6
         assert values.is_contiguous()
 
     @given(hnp.arrays(np.uint8, st.tuples(st.integers(1, 3), st.just(4), st.just(4), st.just(3))))
-    def test_can_be_undone(self, pixels):
+    def test_is_invertible(self, pixels):
         values = normalise(torch.from_numpy(pixels), MEAN, STD).permute(0, 2, 3, 1)
         restored = values * torch.tensor(STD) + torch.tensor(MEAN)
         assert np.array_equal(restored.round().numpy(), pixels)
 
 
 class TestEncode:
-    def test_the_embedding_is_what_the_encoder_itself_returns(self, sam, images):
+    def test_the_embedding_matches_the_encoders_forward(self, sam, images):
         with torch.no_grad():
             embeddings = image_embeddings(sam, encode(sam, images))
             assert torch.allclose(embeddings, sam.vision_encoder(images).last_hidden_state, atol=1e-5)
@@ -52,13 +52,13 @@ class TestEncode:
         assert torch.equal(features, last.permute(0, 3, 1, 2))
         assert features.is_contiguous()
 
-    def test_a_new_lora_changes_nothing(self, sam, images):
+    def test_a_new_lora_does_not_change_the_features(self, sam, images):
         with torch.no_grad():
             before = encode(sam, images)
             after = encode(add_lora(sam), images)
         assert torch.equal(before, after)
 
-    def test_images_do_not_touch_each_other(self, sam, images):
+    def test_images_of_a_batch_are_independent(self, sam, images):
         with torch.no_grad():
             together = encode(sam, images)
             alone = torch.cat([encode(sam, image[None]) for image in images])
@@ -72,7 +72,7 @@ class TestEncode:
 
 
 class TestCellLogits:
-    def test_single_is_the_mask_that_sam_gives_without_a_prompt(self, sam, images):
+    def test_single_is_sams_mask_without_a_prompt(self, sam, images):
         with torch.no_grad():
             logits = cell_logits(sam, encode(sam, images))
             masks = sam(pixel_values=images, multimask_output=False).pred_masks
@@ -98,7 +98,7 @@ class TestCellLogits:
 
 class TestFreezeUnused:
     @pytest.mark.parametrize("mask_tokens", ["single", "two"])
-    def test_what_trains_in_decoder_and_prompt_is_exactly_what_gets_a_gradient(self, sam, images, mask_tokens):
+    def test_exactly_the_parameters_with_a_gradient_stay_trainable(self, sam, images, mask_tokens):
         if mask_tokens == "two":
             sam = keep_mask_tokens(sam, 2)
         freeze_unused(sam, mask_tokens=mask_tokens)
@@ -106,10 +106,10 @@ class TestFreezeUnused:
         cell_logits(sam, features, mask_tokens=mask_tokens).square().mean().backward()
         for module in (sam.prompt_encoder, sam.mask_decoder):
             trained = {name for name, p in module.named_parameters() if p.requires_grad}
-            # A key's bias shifts all scores of a softmax alike: its gradient is there, but zero.
-            moved = {n for n, p in module.named_parameters() if p.grad is not None and p.grad.any()}
-            assert {name for name in trained - moved if not name.endswith("k_proj.bias")} == set()
-            assert moved <= trained
+            # A key bias shifts all scores of a softmax equally, so its gradient is zero.
+            has_gradient = {n for n, p in module.named_parameters() if p.grad is not None and p.grad.any()}
+            assert {name for name in trained - has_gradient if not name.endswith("k_proj.bias")} == set()
+            assert has_gradient <= trained
 
     def test_nothing_else_is_frozen(self, sam):
         freeze_unused(sam)
@@ -118,7 +118,7 @@ class TestFreezeUnused:
 
 
 @given(st.floats(-10, 10), st.integers(1, 9), st.integers(1, 40))
-def test_upsampling_keeps_a_constant_and_makes_the_size(constant, side, size):
+def test_upsampling_keeps_a_constant_and_returns_the_size(constant, side, size):
     resized = upsample_logits(torch.full((2, side, side), constant), size)
     assert resized.shape == (2, size, size)
     assert torch.allclose(resized, torch.full_like(resized, constant), atol=1e-5)

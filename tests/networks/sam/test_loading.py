@@ -28,12 +28,12 @@ def largest_difference(first, second):
 
 @pytest.fixture
 def broken_folder(sam_folder, tmp_path):
-    """A copy of the saved model, to be damaged."""
+    """A copy of the saved model for tests to damage."""
     return shutil.copytree(sam_folder, tmp_path / "broken")
 
 
 class TestParity:
-    def test_a_folder_of_1024_px_loaded_at_224_px_encodes_as_the_original(self, sam_folder, expected, no_network):
+    def test_a_1024_px_folder_loaded_at_224_px_matches_the_original(self, sam_folder, expected, no_network):
         sam = load_sam(sam_folder, image_size=224)
         with torch.no_grad():
             features = encode(sam, expected["preprocessed"])
@@ -41,7 +41,7 @@ class TestParity:
         assert largest_difference(features, expected["base_feature"]) <= 5e-5
         assert largest_difference(embeddings, expected["base_embedding"]) <= 5e-5
 
-    def test_an_original_pth_loads_to_the_same_model(self, sam_folder, original_state, tmp_path):
+    def test_an_original_pth_loads_as_the_same_model(self, sam_folder, original_state, tmp_path):
         torch.save(original_state, tmp_path / "sam.pth")
         assert equal(load_sam(tmp_path / "sam.pth").state_dict(), load_sam(sam_folder).state_dict())
 
@@ -53,7 +53,7 @@ class TestParity:
 
 
 class TestTiny:
-    def test_has_the_promised_size_and_attends_globally(self):
+    def test_has_the_documented_size_and_attends_globally(self):
         sam = load_sam("tiny")
         assert sum(p.numel() for p in sam.vision_encoder.parameters()) == pytest.approx(5.65e6, rel=0.01)
         assert all(layer.window_size == 0 for layer in sam.vision_encoder.layers)
@@ -76,14 +76,14 @@ class TestTiny:
             features = encode(load_sam("tiny"), images)
         assert (features[0] - features[1]).std() > 0.1
 
-    def test_codes_neighbouring_positions_alike(self):
+    def test_encodes_neighbouring_positions_similarly(self):
         codes = load_sam("tiny").get_image_wide_positional_embeddings()[0].detach()
         near = torch.nn.functional.cosine_similarity(codes[:, 7, 7], codes[:, 7, 8], dim=0)
         far = torch.nn.functional.cosine_similarity(codes[:, 7, 7], codes[:, 0, 13], dim=0)
         assert near > 0.5 > far.abs() + 0.2
 
     @given(st.integers(-64, 400))
-    def test_refuses_what_is_not_a_multiple_of_16(self, size):
+    def test_refuses_sizes_that_are_not_a_multiple_of_16(self, size):
         if size > 0 and size % 16 == 0:
             assert tiny_sam_config(size).prompt_encoder_config.image_embedding_size == size // 16
         else:
@@ -102,7 +102,7 @@ class TestResize:
 
     @settings(max_examples=5)
     @given(st.integers(2, 20))
-    def test_gives_a_model_that_works_at_any_multiple_of_the_patch(self, sam_1024, grid):
+    def test_works_at_any_multiple_of_the_patch_size(self, sam_1024, grid):
         size = 16 * grid
         sam = resize_sam(sam_1024, size)
         with torch.no_grad():
@@ -110,7 +110,7 @@ class TestResize:
             assert features.shape == (1, 96, grid, grid)
             assert cell_logits(sam, features).shape == (1, 4 * grid, 4 * grid)
 
-    def test_changes_neither_the_given_model_nor_windowed_blocks(self, sam_1024, original_state):
+    def test_changes_neither_the_original_nor_windowed_blocks(self, sam_1024, original_state):
         small = resize_sam(sam_1024, 448).state_dict()
         big = sam_1024.state_dict()
         assert sam_1024.config.vision_config.image_size == 1024
@@ -119,11 +119,11 @@ class TestResize:
         globals_ = {f"vision_encoder.layers.{i}.attn.rel_pos_{axis}" for i in (2, 5, 8, 11) for axis in "hw"}
         assert changed == {"vision_encoder.pos_embed"} | globals_
 
-    def test_to_its_own_size_is_nothing(self, sam):
+    def test_to_its_own_size_returns_the_model_itself(self, sam):
         assert resize_sam(sam, 224) is sam
 
     @pytest.mark.parametrize("size", [0, -16, 225])
-    def test_refuses_half_patches(self, sam, size):
+    def test_refuses_partial_patches(self, sam, size):
         with pytest.raises(ConfigError, match="multiple"):
             resize_sam(sam, size)
 
@@ -135,7 +135,7 @@ class TestMaskTokens:
         assert torch.equal(cut.mask_decoder.mask_tokens.weight, sam.mask_decoder.mask_tokens.weight[:2])
 
     @pytest.mark.parametrize("count", [0, 1, 5])
-    def test_refuses_what_the_decoder_does_not_have(self, sam, count):
+    def test_refuses_a_count_out_of_range(self, sam, count):
         with pytest.raises(ConfigError, match="keep 2 to 4"):
             keep_mask_tokens(sam, count)
 
@@ -198,17 +198,17 @@ class TestHub:
         with pytest.raises(WeightsError, match="no file or folder"):
             load_sam(source)
 
-    def test_offline_without_a_cache_says_what_to_do(self, tmp_path, no_network):
+    def test_offline_without_a_cache_is_an_error(self, tmp_path, no_network):
         with pytest.raises(HubError, match="connection") as caught:
             load_sam("someone/some-sam", local_files_only=True, cache_dir=tmp_path)
         assert isinstance(caught.value.__cause__, OSError)
 
-    def test_a_wrong_id_says_so(self):
+    def test_a_malformed_id_is_an_error(self):
         with pytest.raises(HubError, match="Check the id") as caught:
             load_sam("some--one/sam")
         assert isinstance(caught.value.__cause__, HFValidationError)
 
-    def test_offline_takes_the_cache(self, sam_folder, tmp_path, no_network):
+    def test_offline_uses_the_cache(self, sam_folder, tmp_path, no_network):
         repository = tmp_path / "models--someone--sam"
         shutil.copytree(sam_folder, repository / "snapshots" / COMMIT)
         (repository / "refs").mkdir()
@@ -217,19 +217,19 @@ class TestHub:
         assert equal(sam.state_dict(), load_sam(sam_folder).state_dict())
         assert sam.config._commit_hash == COMMIT
 
-    def test_one_commit_is_downloaded_and_remembered(self, sam_folder, tmp_path, monkeypatch):
+    def test_one_commit_is_downloaded_and_recorded(self, sam_folder, tmp_path, monkeypatch):
         commit = shutil.copytree(sam_folder, tmp_path / COMMIT)
-        asked = {}
+        request = {}
 
         def download(repo_id, **options):
-            asked.update(options, repo_id=repo_id)
+            request.update(options, repo_id=repo_id)
             return str(commit)
 
         monkeypatch.setattr(hub, "snapshot_download", download)
         sam = load_sam("someone/sam", revision="v1", token="secret", cache_dir="cache", force_download=True)
         assert sam.config._commit_hash == COMMIT
-        assert not any(pattern.endswith((".bin", "*")) for pattern in asked.pop("allow_patterns"))
-        assert asked == {
+        assert not any(pattern.endswith((".bin", "*")) for pattern in request.pop("allow_patterns"))
+        assert request == {
             "repo_id": "someone/sam",
             "revision": "v1",
             "token": "secret",

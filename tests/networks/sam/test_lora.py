@@ -24,7 +24,7 @@ def lora_b(model):
 
 
 def train(model, images, steps=3):
-    """A few steps with everything that could move a weight: gradients, momentum and decay."""
+    """Trains for a few steps with momentum and weight decay."""
     model.train()
     optimizer = torch.optim.AdamW([p for p in model.parameters() if p.requires_grad], lr=1e-2, weight_decay=0.1)
     for _ in range(steps):
@@ -52,7 +52,7 @@ def images():
 
 @pytest.fixture(scope="session")
 def trained(sam_1024, images):
-    """A LoRA after three steps; not to be changed."""
+    """A LoRA after three steps; tests must not modify it."""
     return train(add_lora(copy.deepcopy(resize_sam(sam_1024, 224)), RANK), images)
 
 
@@ -82,17 +82,17 @@ class TestNew:
         assert torch.equal(first, same)
         assert not torch.equal(first, other)
 
-    def test_only_lora_decoder_and_null_prompt_learn(self, sam, images):
+    def test_only_lora_decoder_and_null_prompt_are_trainable(self, sam, images):
         model = add_lora(sam)
         cell_logits(model, encode(model, images)).square().mean().backward()
-        learning = {name for name, p in model.named_parameters() if p.requires_grad}
-        assert learning == {name for name, p in model.named_parameters() if p.grad is not None}
-        assert all(".lora_" in name or "modules_to_save" in name for name in learning)
-        assert {name for name in learning if "prompt_encoder" in name} == {
+        trainable = {name for name, p in model.named_parameters() if p.requires_grad}
+        assert trainable == {name for name, p in model.named_parameters() if p.grad is not None}
+        assert all(".lora_" in name or "modules_to_save" in name for name in trainable)
+        assert {name for name in trainable if "prompt_encoder" in name} == {
             "base_model.model.prompt_encoder.modules_to_save.default.no_mask_embed.weight"
         }
 
-    def test_refuses_a_sam_whose_blocks_it_cannot_all_reach(self, sam):
+    def test_refuses_a_sam_with_a_block_that_cannot_be_adapted(self, sam):
         attention = sam.vision_encoder.layers[3].attn
         attention.another_name = attention.qkv
         del attention.qkv
@@ -110,13 +110,13 @@ class TestConstraint:
             assert not k.any()
             assert not v[:, :RANK].any()
 
-    def test_training_moves_q_and_v_and_nothing_else(self, trained):
+    def test_training_changes_only_q_and_v(self, trained):
         self.check(trained)
 
-    def test_it_holds_after_reloading(self, sam, folder, images):
+    def test_holds_after_reloading(self, sam, folder, images):
         self.check(train(load_adapter(sam, folder, is_trainable=True), images))
 
-    def test_without_it_k_would_be_adapted(self, sam, images):
+    def test_k_would_be_adapted_without_it(self, sam, images):
         config = LoraConfig(r=8, lora_alpha=8, target_modules=r".*vision_encoder.*\.qkv")
         plain = train(get_peft_model(sam, config), images)
         assert all(weight[WIDTH : 2 * WIDTH].any() for weight in lora_b(plain))
@@ -128,7 +128,7 @@ class TestConstraint:
         (weight * float("inf")).sum().backward()
         assert not weight.grad[WIDTH : 2 * WIDTH].any()
 
-    def test_merging_leaves_k_as_it_was(self, sam, trained):
+    def test_merging_leaves_k_unchanged(self, sam, trained):
         merged = merge(trained)
         for before, after in zip(sam.vision_encoder.layers, merged.vision_encoder.layers, strict=True):
             changed = (before.attn.qkv.weight != after.attn.qkv.weight).split(WIDTH)
@@ -136,7 +136,7 @@ class TestConstraint:
 
 
 class TestFolder:
-    def test_holds_two_files_and_names_the_base_that_it_was_told(self, sam, tmp_path, no_network):
+    def test_has_two_files_and_records_only_a_given_base(self, sam, tmp_path, no_network):
         sam.name_or_path = sam.config._name_or_path = "/somewhere/private"
         save_adapter(add_lora(copy.deepcopy(sam)), tmp_path / "a")
         save_adapter(add_lora(sam, base="facebook/sam-vit-base", base_revision="abc"), tmp_path / "b")
@@ -146,17 +146,17 @@ class TestFolder:
         assert (unnamed["base_model_name_or_path"], unnamed["revision"]) == (None, None)
         assert (named["base_model_name_or_path"], named["revision"]) == ("facebook/sam-vit-base", "abc")
 
-    def test_comes_back_the_same(self, sam, trained, folder, images, no_network):
+    def test_round_trips(self, sam, trained, folder, images, no_network):
         model = load_adapter(sam, folder)
         assert agree(outputs(model, images), outputs(trained, images), tolerance=1e-4)
         assert not model.training
         assert not any(p.requires_grad for p in model.parameters())
 
-    def test_opens_with_plain_peft(self, sam, trained, folder, images):
+    def test_loads_with_plain_peft(self, sam, trained, folder, images):
         model = PeftModel.from_pretrained(sam, folder).eval()
         assert agree(outputs(model, images), outputs(trained, images), tolerance=1e-4)
 
-    def test_what_learns_is_the_same_after_reloading(self, sam, trained, folder):
+    def test_the_same_parameters_are_trainable_after_reloading(self, sam, trained, folder):
         reloaded = load_adapter(sam, folder, is_trainable=True)
         assert {n for n, p in reloaded.named_parameters() if p.requires_grad} == {
             n for n, p in trained.named_parameters() if p.requires_grad
@@ -236,7 +236,7 @@ class TestBadFolder:
     @pytest.mark.parametrize(
         "option", [{"an_option_of_a_later_peft": None}, {"another": False}, {"peft_version": "9"}]
     )
-    def test_an_unknown_option_that_is_off_does_no_harm(self, sam, folder, weights, tmp_path, option):
+    def test_an_unknown_option_that_is_off_is_accepted(self, sam, folder, weights, tmp_path, option):
         self.write(folder, tmp_path, weights, option)
         assert load_adapter(sam, tmp_path).peft_config["default"].r == 2 * RANK
 
@@ -253,28 +253,28 @@ class TestBadFolder:
             load_adapter(sam, tmp_path)
 
     @pytest.mark.parametrize("content", ["", "{", "[" * 10**5, "\xff"])
-    def test_a_configuration_that_is_no_json_is_named(self, sam, weights, tmp_path, content):
+    def test_a_configuration_that_is_not_json_is_named(self, sam, weights, tmp_path, content):
         save_file(weights, tmp_path / "adapter_model.safetensors")
         (tmp_path / "adapter_config.json").write_text(content, "latin-1")
         with pytest.raises(ConfigError, match=r"adapter_config\.json cannot be read as JSON"):
             load_adapter(sam, tmp_path)
 
     @pytest.mark.parametrize("content", ["[]", "null", "3", '"r"'])
-    def test_a_configuration_that_is_no_object_is_named(self, sam, weights, tmp_path, content):
+    def test_a_configuration_that_is_not_an_object_is_named(self, sam, weights, tmp_path, content):
         save_file(weights, tmp_path / "adapter_model.safetensors")
         (tmp_path / "adapter_config.json").write_text(content)
-        with pytest.raises(WeightsError, match=r"adapter_config\.json is no LoRA's configuration"):
+        with pytest.raises(WeightsError, match=r"adapter_config\.json is not a LoRA configuration"):
             load_adapter(sam, tmp_path)
 
     def write(self, folder, target, weights, changes):
-        """Writes a copy of an adapter with other settings."""
+        """Writes a copy of an adapter with changed options."""
         settings = json.loads((folder / "adapter_config.json").read_text()) | changes
         (target / "adapter_config.json").write_text(json.dumps(settings))
         save_file(weights, target / "adapter_model.safetensors")
 
 
 class TestMerge:
-    def test_gives_a_plain_frozen_model_that_computes_the_same(self, trained, images):
+    def test_gives_an_equivalent_plain_frozen_model(self, trained, images):
         before = outputs(trained, images)
         merged = merge(trained)
         assert type(merged) is SamModel
@@ -282,16 +282,16 @@ class TestMerge:
         assert agree(outputs(merged, images), before, tolerance=1e-4)
         assert agree(outputs(trained, images), before)
 
-    def test_only_what_the_lora_changes_takes_memory_anew(self, trained):
+    def test_copies_only_the_tensors_that_the_lora_changes(self, trained):
         merged = dict(merge(trained).named_parameters())
-        own = {p.data_ptr() for p in trained.parameters()}
-        assert {name for name, p in merged.items() if p.data_ptr() not in own} == {
+        original = {p.data_ptr() for p in trained.parameters()}
+        assert {name for name, p in merged.items() if p.data_ptr() not in original} == {
             f"vision_encoder.layers.{block}.attn.qkv.{part}"
             for block in range(len(trained.base_model.model.vision_encoder.layers))
             for part in ("weight", "bias")
         }
 
-    def test_the_result_saves_and_loads_as_any_sam(self, trained, images, tmp_path):
+    def test_the_result_saves_and_loads_like_any_sam(self, trained, images, tmp_path):
         merged = merge(trained)
         merged.save_pretrained(tmp_path)
         assert agree(outputs(SamModel.from_pretrained(tmp_path), images), outputs(merged, images), tolerance=1e-4)
@@ -305,7 +305,7 @@ class TestBaseModel:
         assert before.keys() == after.keys()
         assert all(torch.equal(before[name], after[name]) for name in before)
 
-    def test_saved_with_the_adapter_it_gives_the_model_back(self, trained, folder, images, tmp_path):
+    def test_the_model_can_be_restored_from_it_and_the_adapter(self, trained, folder, images, tmp_path):
         base_model(trained).save_pretrained(tmp_path)
         model = load_adapter(SamModel.from_pretrained(tmp_path), folder)
         assert agree(outputs(model, images), outputs(trained, images), tolerance=1e-4)

@@ -25,7 +25,7 @@ GAUSSIAN = "prompt_encoder.pe_layer.positional_encoding_gaussian_matrix"
 
 
 class Touch:
-    """Makes a file when it is unpickled."""
+    """Creates a file when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -36,10 +36,10 @@ class Touch:
 
 @pytest.fixture(scope="session")
 def two_token_decoder(original_state):
-    """Prompt encoder and mask decoder as the original saves them after stage 1: other values, two mask tokens."""
+    """Prompt encoder and mask decoder as saved by the original after stage 1: changed values, two mask tokens."""
     parts = ("prompt_encoder.", "mask_decoder.")
     modules = {name: 0.9 * tensor for name, tensor in original_state.items() if name.startswith(parts)}
-    modules[GAUSSIAN] = original_state[GAUSSIAN]  # not trained: a buffer
+    modules[GAUSSIAN] = original_state[GAUSSIAN]  # a buffer, never trained
     dropped = tuple(f"mask_decoder.output_hypernetworks_mlps.{index}." for index in (2, 3))
     modules = {name: tensor for name, tensor in modules.items() if not name.startswith(dropped)}
     for name in ("mask_tokens.weight", "iou_prediction_head.layers.2.weight", "iou_prediction_head.layers.2.bias"):
@@ -53,7 +53,7 @@ def original_autoencoder():
 
 
 def difference(model, expected, kind):
-    """Largest differences of feature and embedding from the original's."""
+    """The largest difference of features and embeddings from the original's."""
     with torch.no_grad():
         features = encode(model, expected["preprocessed"])
         embeddings = image_embeddings(model, features)
@@ -65,33 +65,33 @@ def difference(model, expected, kind):
 
 class TestReadTorchFile:
     @pytest.mark.parametrize("zipped", [True, False])
-    def test_reads_named_tensors_of_either_format(self, tmp_path, zipped):
+    def test_reads_a_state_dict_in_either_format(self, tmp_path, zipped):
         state = {"a.weight": torch.rand(3, 2), "b": torch.tensor(7)}
         torch.save(state, tmp_path / "state.pth", _use_new_zipfile_serialization=zipped)
         read = read_torch_file(tmp_path / "state.pth")
         assert read.keys() == state.keys()
         assert all(torch.equal(read[name], state[name]) for name in state)
 
-    def test_takes_off_the_prefix_of_data_parallel(self, tmp_path):
+    def test_removes_the_prefix_of_data_parallel(self, tmp_path):
         torch.save({"module.a": torch.zeros(1), "module.b": torch.zeros(1)}, tmp_path / "state.pth")
         assert set(read_torch_file(tmp_path / "state.pth")) == {"a", "b"}
 
     @pytest.mark.parametrize(
         "write", [torch.save, lambda data, path: path.write_bytes(pickle.dumps(data, protocol=2))]
     )
-    def test_runs_nothing(self, tmp_path, write):
+    def test_executes_no_code(self, tmp_path, write):
         file, trace = tmp_path / "evil.pth", tmp_path / "trace"
         write({"a": Touch(trace)}, file)
         with pytest.raises(UntrustedFileError, match=r"evil\.pth"):
             read_torch_file(file)
         assert not trace.exists()
 
-    def test_the_file_of_that_test_is_dangerous(self, tmp_path):
+    def test_the_file_of_that_test_would_execute_code(self, tmp_path):
         torch.save({"a": Touch(tmp_path / "trace")}, tmp_path / "evil.pth")
         torch.load(tmp_path / "evil.pth", weights_only=False)
         assert (tmp_path / "trace").exists()
 
-    def test_refuses_a_pickled_model_and_says_how_to_convert_it(self, tmp_path):
+    def test_refuses_a_pickled_model_and_explains_how_to_convert_it(self, tmp_path):
         torch.save(CrossDomainAutoencoder(), tmp_path / "AE-SAM010.mdl")
         with pytest.raises(UntrustedFileError, match=r"AE-SAM010\.mdl.*state_dict"):
             read_torch_file(tmp_path / "AE-SAM010.mdl")
@@ -107,7 +107,7 @@ class TestReadTorchFile:
     @pytest.mark.filterwarnings("ignore:Detected pickle protocol")
     @settings(max_examples=60)
     @given(zipped=st.booleans(), data=st.data())
-    def test_a_damaged_file_gives_no_other_error(self, tmp_path_factory, zipped, data):
+    def test_a_damaged_file_raises_no_other_error(self, tmp_path_factory, zipped, data):
         file = tmp_path_factory.mktemp("damaged") / "cell.pth"
         torch.save({"a": torch.rand(3), "b": torch.rand(2)}, file, _use_new_zipfile_serialization=zipped)
         content = bytearray(file.read_bytes())
@@ -115,21 +115,21 @@ class TestReadTorchFile:
         content[start : start + data.draw(st.integers(1, 300))] = data.draw(st.binary(max_size=8))
         file.write_bytes(content)
         with contextlib.suppress(WeightsError, UntrustedFileError):
-            read_torch_file(file)  # or none, where the damage lies between the tensors
+            read_torch_file(file)  # succeeds if the damage is between the tensors
 
-    def test_names_a_truncated_file(self, tmp_path):
+    def test_an_error_names_a_truncated_file(self, tmp_path):
         torch.save({"a": torch.rand(1000)}, tmp_path / "cut.pth")
         (tmp_path / "cut.pth").write_bytes((tmp_path / "cut.pth").read_bytes()[:2000])
         with pytest.raises(WeightsError, match=r"cut\.pth"):
             read_torch_file(tmp_path / "cut.pth")
 
-    def test_names_a_missing_file(self, tmp_path):
+    def test_an_error_names_a_missing_file(self, tmp_path):
         with pytest.raises(WeightsError, match=r"none\.pth"):
             read_torch_file(tmp_path / "none.pth")
 
 
 class TestSam:
-    def test_reads_the_sizes_from_the_shapes(self, sam_1024):
+    def test_infers_the_sizes_from_the_shapes(self, sam_1024):
         vision = sam_1024.config.vision_config
         assert (vision.hidden_size, vision.num_hidden_layers, vision.num_attention_heads) == (96, 12, 3)
         assert (vision.image_size, vision.patch_size, vision.window_size, vision.mlp_dim) == (1024, 16, 14, 384)
@@ -140,10 +140,10 @@ class TestSam:
         converted = sum(parameter.double().sum() for parameter in sam_1024.parameters())
         assert converted.item() == pytest.approx(total.item())
 
-    def test_encodes_as_the_original(self, sam, expected):
+    def test_features_match_the_original(self, sam, expected):
         assert difference(sam, expected, "base") <= 5e-5
 
-    def test_owns_its_tensors(self, original_state):
+    def test_copies_its_tensors(self, original_state):
         name = "image_encoder.neck.0.weight"
         state = {**original_state, name: original_state[name].clone()}
         sam = sam_from_original(state)
@@ -161,7 +161,7 @@ class TestSam:
             "image_encoder.pos_embed",
         ],
     )
-    def test_names_a_missing_tensor_as_the_file_does(self, original_state, name):
+    def test_names_a_missing_tensor_as_in_the_file(self, original_state, name):
         state = {key: tensor for key, tensor in original_state.items() if key != name}
         with pytest.raises(WeightsError, match=name):
             sam_from_original(state)
@@ -179,19 +179,19 @@ class TestSam:
 
 
 class TestAdapter:
-    def test_encodes_as_the_original(self, original_lora, sam, expected):
+    def test_features_match_the_original(self, original_lora, sam, expected):
         assert difference(adapter_from_original(original_lora, sam), expected, "lora") <= 5e-5
 
-    def test_its_folder_opens_with_plain_peft_on_a_plain_sam(self, original_lora, sam, expected, tmp_path):
+    def test_plain_peft_loads_its_folder_on_a_plain_sam(self, original_lora, sam, expected, tmp_path):
         sam.save_pretrained(tmp_path / "sam")
         save_adapter(adapter_from_original(original_lora, sam), tmp_path / "adapter")
         plain = PeftModel.from_pretrained(SamModel.from_pretrained(tmp_path / "sam"), tmp_path / "adapter")
         assert difference(plain, expected, "lora") <= 5e-5
 
-    def test_merged_it_still_encodes_as_the_original(self, original_lora, sam, expected):
+    def test_features_match_the_original_after_merging(self, original_lora, sam, expected):
         assert difference(merge(adapter_from_original(original_lora, sam)), expected, "lora") <= 5e-5
 
-    def test_brings_its_own_decoder(
+    def test_includes_its_own_decoder(
         self, original_state, original_lora, two_token_decoder, sam_1024, sam, expected, tmp_path
     ):
         save_adapter(adapter_from_original(original_lora | two_token_decoder, sam), tmp_path)
@@ -230,7 +230,7 @@ class TestAutoencoder:
     def test_loads_without_renaming(self, original_autoencoder):
         CrossDomainAutoencoder().load_state_dict(autoencoder_from_original(original_autoencoder), strict=True)
 
-    def test_names_what_does_not_fit(self, original_autoencoder):
+    def test_names_missing_unexpected_and_misshapen_tensors(self, original_autoencoder):
         changed = {
             **original_autoencoder,
             "encoder.0.weight": torch.zeros(256, 1024, 1, 1),
