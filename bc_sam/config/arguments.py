@@ -223,7 +223,8 @@ class ClassifierArguments(JsonConfig):
         require(self.rendered >= 0, f"rendered must not be negative, but is {self.rendered}.")
         require(bool(self.names), "names must contain at least one classifier.")
         require(
-            self.default in self.names, f"default must be one of {', '.join(self.names)}, but is {self.default!r}."
+            self.default in self.names,
+            f"The default classifier must be one of {', '.join(self.names)}, but is {self.default!r}.",
         )
 
 

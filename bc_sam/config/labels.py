@@ -1,4 +1,4 @@
-"""Class labels: the 13 white-cell classes and the four erythroid stages."""
+"""Class labels: the 13 blood-cell classes and the four erythroid stages."""
 
 #: Canonical class names, in the order of probability columns and of every `ClassLabel`.
 LABELS: tuple[str, ...] = (

@@ -76,7 +76,7 @@ def test_configs_are_immutable(config):
         ({"autoencoder": {"target_size": 64}}, "target_size must be 128"),
         ({"autoencoder": {"batch_size": -3}}, "batch_size must be positive, but is -3"),
         ({"classifiers": {"names": []}}, "names must contain at least one classifier"),
-        ({"classifiers": {"names": ["rf"]}}, "default must be one of rf, but is 'svm_rbf'"),
+        ({"classifiers": {"names": ["rf"]}}, "default classifier must be one of rf, but is 'svm_rbf'"),
         ([], "should be a dictionary"),
     ],
 )

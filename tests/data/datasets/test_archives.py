@@ -59,7 +59,7 @@ def test_an_archive_is_unpacked_once_until_it_changes(write_zip):
 
 @pytest.mark.parametrize("name", ["../evil.txt", "a/../../evil.txt", "/evil.txt", "..\\evil.txt", "C:\\evil.txt"])
 def test_paths_outside_the_archive_are_refused(write_zip, cache, tmp_path, name):
-    with pytest.raises(DataError, match=r"cells\.zip holds .* outside itself"):
+    with pytest.raises(DataError, match=r"cells\.zip contains .* outside its folder"):
         as_folder(write_zip({"good.txt": "x", name: "evil"}))
     assert not list(tmp_path.rglob("evil.txt"))
     assert not list(cache.iterdir())
