@@ -1,4 +1,4 @@
-"""Data sets of cells: loaders, the parquet form, folds."""
+"""Data sets of cells: loaders, parquet export and folds."""
 
 from bc_sam.data.cells import FEATURES
 from bc_sam.data.datasets.acevedo import load_acevedo20
