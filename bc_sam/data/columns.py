@@ -54,9 +54,7 @@ def _cast_image(dataset: Dataset, column: str, domain: str) -> Dataset:
         return dataset.cast_column(column, Image())
     except (TypeError, ValueError, NotImplementedError) as error:
         dtype = getattr(dataset.features[column], "dtype", dataset.features[column])
-        message = (
-            f"The column {column} of {domain} contains {dtype}, not images. Store paths, bytes or datasets.Image."
-        )
+        message = f"Column {column} of {domain} contains {dtype}, not images. Store paths, bytes or datasets.Image."
         raise DataError(message) from error
 
 

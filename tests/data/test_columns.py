@@ -77,7 +77,9 @@ def test_a_label_map_renames_and_excludes_classes():
 
 
 def test_an_unknown_class_is_rejected_with_a_proposal():
-    with pytest.raises(DataError, match=r"x has the classes neutrophil.*'neutrophil': 'neutrophil_segmented'"):
+    with pytest.raises(
+        DataError, match=r"x has unknown or ambiguous classes: neutrophil.*'neutrophil': 'neutrophil_segmented'"
+    ):
         conform(make(["neutrophil"], Value("string")), "x")
 
 
