@@ -115,7 +115,7 @@ def _channels(values: np.ndarray) -> ChannelValues:
 
 
 def store_cells(datasets: Sequence["Dataset"], folder: Path, image_size: int = 224) -> CellStore:
-    """Decodes data sets into a folder, or opens the folder if it already holds them.
+    """Decodes data sets into a folder, or opens the store if it already contains them.
 
     Unreadable images are reported and skipped.
 
