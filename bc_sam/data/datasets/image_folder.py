@@ -127,8 +127,8 @@ def resolve_labels(names: list[str], label_map: Mapping[str, str | None], *, whe
         proposal = {name: _propose(name) for name in unknown}
         raise DataError(
             f"{where} has unknown or ambiguous classes: {', '.join(unknown)}. "
-            f"Rename them to one of {', '.join(LABELS)}, or pass label_map, for example {proposal}, where None excludes "
-            "a class. On the command line: "
+            f"Rename them to one of {', '.join(LABELS)}, or pass label_map, for example {proposal}; None excludes a "
+            "class. On the command line: "
             f"{' '.join(f'--map {name}={label or str()}' for name, label in proposal.items())}"
         )
     return labels
