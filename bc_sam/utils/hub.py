@@ -159,7 +159,7 @@ def explain(error: BaseException, repo_id: str, revision: str | None = None) -> 
         return f"{repo_id} has no revision {revision!r}. Check its branches and tags on the Hub."
     if isinstance(error, LocalEntryNotFoundError):
         return (
-            f"{repo_id} is neither a local folder nor fully cached, and it was not downloaded "
+            f"There is no folder {repo_id}, and the repository is not cached in full "
             f"({error.__cause__ or 'local files only'}). Check the connection, or give the path of a local copy."
         )
     status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
