@@ -238,7 +238,8 @@ class TrainingArguments(JsonConfig):
         image_size: Side of SAM's square input, pixels.
         seed: Seed of the folds, the initial weights and the shuffling.
         folds: Number of cross-validation folds per data set.
-        protocol: ``"strict"`` holds the test fold out of every stage; ``"paper"`` includes it in stages 1 and 2.
+        protocol: ``"strict"`` holds the test fold out of every stage; ``"paper"`` includes it in stages 1 and 2;
+            ``"leave-one-out"`` holds each laboratory in turn out of every stage, and tests on it.
         mixed_precision: ``"auto"`` uses the setting of ``accelerate launch``, otherwise bf16 if the hardware supports
             it.
         validation: Fraction of the training cells, 0..0.5, held out from all stages; stages 1 and 2 select their best

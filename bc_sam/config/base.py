@@ -11,7 +11,7 @@ PAPER_DECODER_CHANNELS = (150, 200, 256, 200, 180, 150, 128)
 #: Upper bound on labels, pixels and channels in an untrusted config; the largest SAM has 1280 channels at 1024 px.
 MAX_SIZE = 4096
 
-Protocol = Literal["strict", "paper"]
+Protocol = Literal["strict", "paper", "leave-one-out"]
 
 Precision = Literal["auto", "no", "bf16", "fp16"]
 

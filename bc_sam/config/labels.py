@@ -17,6 +17,12 @@ LABELS: tuple[str, ...] = (
     "smudge_cell",
 )
 
+#: Labels that many laboratories do not distinguish, by the coarse name that they use instead.
+COARSE_LABELS: dict[str, tuple[str, ...]] = {
+    "neutrophil": ("neutrophil_banded", "neutrophil_segmented"),
+    "lymphocyte": ("lymphocyte_typical", "lymphocyte_atypical"),
+}
+
 #: The four stages of erythroid maturation, from the least mature, as in bone-marrow data sets such as BMEC.
 ERYTHROID_LABELS: tuple[str, ...] = (
     "proerythroblast",

@@ -12,6 +12,9 @@ from bc_sam.utils.json_config import JsonConfig
 #: The source that stands for all domains together.
 ALL = "all"
 
+#: The source that stands for all domains but the one that is held out.
+OTHERS = "others"
+
 
 class DomainPair(NamedTuple):
     """What a classifier was trained on, a domain or `ALL`, and the domain that it was tested on."""
@@ -43,6 +46,10 @@ class PairResult(JsonConfig):
         missing: Classes present in the test cells that the source never showed.
         reliability: For each tenth of the confidence, which is the probability of the predicted class, 0..1: the
             number of cells, their mean confidence and their accuracy. Empty in files of older versions.
+        restricted: Balanced accuracy, 0..1, when predictions are restricted to the classes that the test cells have,
+            as if it were known what can occur; ``None`` in files of older versions.
+        merged: Labels that were counted as another one, since the training cells or the test cells do not tell them
+            apart; see `bc_sam.evaluation.merging`.
 
     Raises:
         ConfigError: If the reliability has neither ten parts nor none.
@@ -61,6 +68,8 @@ class PairResult(JsonConfig):
     confusion: list[list[int]]
     missing: list[str] = field(default_factory=list)
     reliability: list[tuple[int, float, float]] = field(default_factory=list)
+    restricted: float | None = None
+    merged: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.reliability) not in (0, CONFIDENCE_BINS):
@@ -94,12 +103,13 @@ class Evaluation(JsonConfig):
     """Everything that one run measured.
 
     Attributes:
-        protocol: ``"strict"`` (the test fold is in no stage) or ``"paper"`` (stages 1 and 2 see every image);
-            ``"external"`` for a finished model on cells given to it.
+        protocol: ``"strict"`` (the test fold is in no stage), ``"paper"`` (stages 1 and 2 see every image) or
+            ``"leave-one-out"`` (the tested laboratory is in no stage); ``"external"`` for a finished model on given
+            cells.
         labels: Class names, in the order of the confusion matrices.
         domains: Names of the data sets.
         seed: Seed of the folds and of the training.
-        n_folds: Number of folds that the data were cut into.
+        n_folds: Number of folds that the data were cut into, or of laboratories to hold out in turn.
         pairs: One result for each classifier, source, target and measured fold.
         dice: Segmentation quality.
         timings: Cost of each stage.
@@ -138,6 +148,7 @@ class Evaluation(JsonConfig):
     def mean_std(self, classifier: str, source: str, target: str, metric: str = "accuracy") -> tuple[float, float]:
         """Mean and standard deviation over the folds of one metric; the deviation of a single fold is NaN."""
         values = [getattr(pair, metric) for pair in self.select(classifier, source, target)]
+        values = [value for value in values if value is not None]
         if not values:
             return float("nan"), float("nan")
         return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
@@ -168,6 +179,14 @@ class Evaluation(JsonConfig):
         """
         cells, confidence, accuracy = self.reliability(classifier, source, target).T
         return float((cells * np.abs(confidence - accuracy)).sum() / cells.sum()) if cells.sum() else float("nan")
+
+    def merged(self) -> Iterator[tuple[str, str, str]]:
+        """Yields (source, target, text) for each pair of domains where some labels were counted as another one."""
+        for source, target in self.domain_pairs:
+            pairs = [p for p in self.pairs if (p.source, p.target) == (source, target)]
+            merged = {label: counted_as for pair in pairs for label, counted_as in pair.merged.items()}
+            if merged:
+                yield source, target, ", ".join(f"{label} counts as {other}" for label, other in merged.items())
 
     def missing(self) -> Iterator[tuple[str, str, list[str]]]:
         """Yields (source, target, classes) for each pair of domains whose target has classes that the source lacks."""

@@ -22,6 +22,7 @@ METRICS = {
     "balanced_accuracy": "Balanced accuracy",
     "macro_f1": "Macro F1",
     "common_accuracy": "Accuracy on the classes that the source has",
+    "restricted": "Balanced accuracy, restricted to the classes that occur",
 }
 
 #: Those that every rendering shows.
@@ -32,6 +33,7 @@ _ANY_WIDTH = 10_000
 PROTOCOLS = {
     "strict": "Protocol strict: the tested fold is in no stage of the training.",
     "adapted": "Adapted to the laboratory, and tested on slides of it that nothing learned from.",
+    "leave-one-out": "Protocol leave-one-out: the tested laboratory is in no stage of the training.",
     "paper": "Protocol paper: stages 1 and 2 saw every image without its label, those of the tested fold too.",
 }
 
@@ -157,12 +159,19 @@ def calibration_errors(evaluation: Evaluation) -> list[tuple[str, str, list[str]
     return table
 
 
+def shown_metrics(evaluation: Evaluation) -> tuple[str, ...]:
+    """Returns the metrics that tables show: with laboratories left out, also the one restricted to what occurs."""
+    return (*SHOWN, "restricted") if evaluation.protocol == "leave-one-out" else SHOWN
+
+
 def footnotes(evaluation: Evaluation) -> list[str]:
     """Returns what a reader of the table must know: protocol, folds, seed, mean, and the classes a source lacks."""
     notes = [PROTOCOLS.get(evaluation.protocol, f"Protocol {evaluation.protocol}."), _folds_note(evaluation)]
     notes.append("Balanced accuracy and macro F1 are means over the classes that the test cells have.")
     if len({source == ALL for source, _ in evaluation.domain_pairs}) == 2:
         notes.append(f"The mean is over the directions with one source; '{ALL}' is training on every domain together.")
+    for source, target, kinds in evaluation.merged():
+        notes.append(f"{source} → {target}: {kinds}, since one side does not tell them apart.")
     for source, target, classes in evaluation.missing():
         notes.append(f"{source} → {target}: {source} has no {', '.join(classes)}; such cells count as wrong.")
     return notes
@@ -170,6 +179,8 @@ def footnotes(evaluation: Evaluation) -> list[str]:
 
 def _folds_note(evaluation: Evaluation) -> str:
     folds = sorted({pair.fold for pair in evaluation.pairs})
+    if evaluation.protocol == "leave-one-out":
+        return f"Percent; {len(folds)} of {evaluation.n_folds} laboratories left out; seed {evaluation.seed}."
     measured = f"{len(folds)} of {evaluation.n_folds} folds"
     if len(folds) == 1:
         return f"Percent; n = 1 fold ({measured} measured), so without a spread; seed {evaluation.seed}."
@@ -186,7 +197,7 @@ def render_text(evaluation: Evaluation) -> str:
         DataError: If nothing was measured.
     """
     blocks = []
-    for table in (cross_domain_table(evaluation, metric) for metric in SHOWN):
+    for table in (cross_domain_table(evaluation, metric) for metric in shown_metrics(evaluation)):
         lines = [
             ["train on", *(source for source, _ in table.domain_pairs), ""],
             ["test on", *(target for _, target in table.domain_pairs), "mean"],
@@ -234,7 +245,7 @@ def render_markdown(evaluation: Evaluation) -> str:
         DataError: If nothing was measured.
     """
     blocks = []
-    for table in (cross_domain_table(evaluation, metric) for metric in SHOWN):
+    for table in (cross_domain_table(evaluation, metric) for metric in shown_metrics(evaluation)):
         heads = ["classifier", *(f"{source} → {target}" for source, target in table.domain_pairs), "mean"]
         lines = [
             _markdown_line(heads),

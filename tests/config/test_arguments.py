@@ -63,7 +63,7 @@ def test_configs_are_immutable(config):
         ({"folds": 1}, "folds must be at least 2, but is 1"),
         ({"image_size": 100}, "multiple of SAM's patch size of 16, but is 100"),
         ({"image_size": 0}, "patch size of 16, but is 0"),
-        ({"protocol": "lenient"}, "protocol: Input should be 'strict' or 'paper'"),
+        ({"protocol": "lenient"}, "protocol: Input should be 'strict', 'paper' or 'leave-one-out'"),
         ({"mixed_precision": "fp8"}, "mixed_precision: Input should be 'auto'"),
         ({"seed": "today"}, "seed: Input should be a valid integer"),
         ({"segmentation": {"epochs": -1}}, r"segmentation\.epochs must not be negative, but is -1"),
