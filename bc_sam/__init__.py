@@ -1,4 +1,4 @@
-"""Names single blood cells across laboratories: Segment Anything with LoRA, an autoencoder and a classifier.
+"""Cross-laboratory classification of single blood cells: Segment Anything with LoRA, an autoencoder, a classifier.
 
 Example:
     >>> from bc_sam import BCSam
@@ -47,8 +47,8 @@ __all__ = [
 
 __version__ = version("bc_sam")
 
-# Where each public name lives. It is imported when it is first used, so that `import bc_sam` loads no torch.
-_HOMES = {
+# Module of each public name, imported on first use so that `import bc_sam` does not load torch.
+_MODULES = {
     "LABELS": "config.labels",
     "BCSam": "models.bc_sam",
     "BCSamConfig": "config.model",
@@ -70,9 +70,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'bc_sam' has no attribute {name!r}")
-    return getattr(import_module(f"bc_sam.{_HOMES[name]}"), name)
+    return getattr(import_module(f"bc_sam.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -1,29 +1,29 @@
-"""The package's own exceptions. Every message says what went wrong, where, and what to do about it."""
+"""Exceptions of the package. Every message states what is wrong, where, and what to do."""
 
 
 class BCSamError(Exception):
-    """Base of every error that `bc_sam` raises on purpose; catch it to catch them all."""
+    """Base class of all exceptions that `bc_sam` raises."""
 
 
 class ConfigError(BCSamError):
-    """A configuration or an argument has an unknown name, a wrong type or an impossible value."""
+    """A config field or an argument has an unknown name, a wrong type or an invalid value."""
 
 
 class ImageError(BCSamError):
-    """A file or object cannot be read as an image; the message names it."""
+    """A file or object cannot be read as an image."""
 
 
 class DataError(BCSamError):
-    """A data set cannot be used: unknown folder or label, nothing found, columns missing."""
+    """A data set cannot be used, for example because a folder, a label or a column is missing or unknown."""
 
 
 class WeightsError(BCSamError):
-    """Weights are missing, misshapen, left at their initial value, or of a format that cannot be read safely."""
+    """Weights are missing, misshapen, uninitialized, or in a format that cannot be loaded safely."""
 
 
 class HubError(BCSamError):
-    """The Hub refused, cannot be reached, or has no such repository or revision."""
+    """The Hub denied the request, is unreachable, or has no such repository or revision."""
 
 
 class UntrustedFileError(BCSamError):
-    """A file would have to run code, or build a type that is not on the allow-list, to be loaded."""
+    """Loading a file would run code or build a type that is not on the allow-list."""

@@ -1,4 +1,4 @@
-"""What all tests share: a Hub on loopback, the folder of real images, fitted classifiers, and a clean state."""
+"""Shared fixtures: a local Hub server, the folder of real images, fitted classifiers, isolated global state."""
 
 import os
 import re
@@ -13,13 +13,13 @@ from hypothesis import HealthCheck, settings
 
 from bc_sam.config.labels import LABELS
 
-# A slow machine is no failure; and examples may share a folder, in which each writes over what the last one wrote.
+# No deadline, for slow machines. Examples may share a function-scoped folder, in which each overwrites the last one.
 settings.register_profile(
     "untimed", deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
 )
 settings.load_profile("untimed")
 
-HUB = HubSession()  # here, and not in a fixture: what is imported later reads the environment once
+HUB = HubSession()  # not a fixture, since libraries read the environment once, on import
 
 
 def pytest_unconfigure():
@@ -28,31 +28,31 @@ def pytest_unconfigure():
 
 @pytest.fixture
 def hub(monkeypatch):
-    """The Hub on loopback, where alice is logged in and all is well."""
+    """The local Hub server without faults, logged in as alice."""
     running = HUB.hub()
     running.fault()
     running.log()
     monkeypatch.setenv("HF_TOKEN", running.ALICE)
-    monkeypatch.setattr("datasets.config.USE_PARQUET_EXPORT", False)  # else it looks for a host beside the Hub's
+    monkeypatch.setattr("datasets.config.USE_PARQUET_EXPORT", False)  # it would contact another host than the Hub
     return running
 
 
 @pytest.fixture
 def repo_id(request):
-    """The id of a repository of alice that does not exist yet, named for the test."""
+    """Id of a repository of alice that does not exist yet, named after the test."""
     name = re.sub("[^a-z0-9]+", "-", request.node.name.lower())[:40].strip("-")
     return f"alice/{name}-{secrets.token_hex(3)}"
 
 
 @pytest.fixture
 def without_xet(monkeypatch):
-    """Large files go by LFS, as they do where hf_xet is not installed."""
+    """Transfers large files by LFS, as without hf_xet."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DISABLE_XET", True)
 
 
 @pytest.fixture(params=["xet", "lfs"])
 def transfer(request):
-    """Runs a test with both of the ways in which large files travel."""
+    """Runs a test with both transfer protocols for large files."""
     if request.param == "lfs":
         request.getfixturevalue("without_xet")
     return request.param
@@ -60,16 +60,16 @@ def transfer(request):
 
 @pytest.fixture(scope="session")
 def real_data() -> Path:
-    """The folder that holds the real images, which are not part of the repository."""
+    """Folder of the real images, which are not part of the repository."""
     folder = Path(os.environ.get("BC_SAM_DATA", Path(__file__).parents[2] / "shared" / "data"))
     if not folder.is_dir():
-        pytest.skip(f"The real images are not in {folder}; BC_SAM_DATA may name their folder.")
+        pytest.skip(f"The real images are not in {folder}. Set BC_SAM_DATA to their folder.")
     return folder
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _one_thread_for_each_worker():
-    """Keeps the workers of pytest-xdist from fighting over the cores."""
+def _one_thread_per_worker():
+    """Keeps the workers of pytest-xdist from competing for cores."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         import torch
 
@@ -78,7 +78,7 @@ def _one_thread_for_each_worker():
 
 @pytest.fixture(autouse=True)
 def _fresh_accelerate():
-    """Accelerate keeps its device and precision in class attributes; without this a test would pass them on."""
+    """Resets the device and precision that Accelerate keeps in class attributes between tests."""
     yield
     if "accelerate" in sys.modules:
         from accelerate.state import AcceleratorState, GradientState
@@ -89,7 +89,7 @@ def _fresh_accelerate():
 
 @pytest.fixture(scope="session")
 def labelled_latents() -> tuple[np.ndarray, np.ndarray]:
-    """Latents (n, 8) and labels (n,) of five separable classes with gaps between them, one of a single cell."""
+    """Latents (n, 8) and labels (n,) of five separable, non-contiguous classes, one with a single cell."""
     labels = np.repeat([0, 2, 3, 7, 11], [20, 12, 5, 2, 1])
     noise = np.random.default_rng(0).standard_normal((len(labels), 8))
     return noise + 4 * np.eye(len(LABELS), 8)[labels % 8], labels

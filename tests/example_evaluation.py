@@ -1,4 +1,4 @@
-"""An evaluation with random but plausible numbers, for the tests of what is drawn and written from one."""
+"""An evaluation with random but plausible values, for tests of plots, tables and reports."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ SKILL = {"rf": 0.80, "svm_poly": 0.84, "xgboost": 0.86, "svm_rbf": 0.88, "ann": 
 
 
 def example_evaluation(folds: int = 5, classifiers: tuple[str, ...] = tuple(SKILL), seed: int = 0) -> Evaluation:
-    """Six classifiers, two laboratories and both together, 13 classes; Acevedo lacks three of them."""
+    """Six classifiers, two laboratories and both combined, and 13 classes, three of which Acevedo lacks."""
     random = np.random.default_rng(seed)
     counts = {domain: class_counts(domain, random) for domain in DOMAINS}
     pairs = [
@@ -61,14 +61,14 @@ def example_pair(
 ) -> PairResult:
     missing = [label for label in LACKING.get(source, ()) if counts[target][label]]
     skill = SKILL[classifier] - (0.42 if source not in (target, "all") else 0.0) + random.normal(0, 0.015)
-    shown = np.array([label not in missing for label in LABELS], dtype=float)
+    trained = np.array([label not in missing for label in LABELS], dtype=float)
     confusion = np.zeros((len(LABELS), len(LABELS)), dtype=np.int64)
     for row, label in enumerate(LABELS):
-        near = np.exp(-0.5 * np.abs(np.arange(len(LABELS)) - row)) * shown
-        near[row] = 0
-        chances = (1 - skill * shown[row]) * near / near.sum()
-        chances[row] = skill * shown[row]
-        confusion[row] = random.multinomial(counts[target][label] // 5, chances)
+        errors = np.exp(-0.5 * np.abs(np.arange(len(LABELS)) - row)) * trained
+        errors[row] = 0
+        probabilities = (1 - skill * trained[row]) * errors / errors.sum()
+        probabilities[row] = skill * trained[row]
+        confusion[row] = random.multinomial(counts[target][label] // 5, probabilities)
     recall = [confusion[i, i] / confusion[i].sum() for i in range(len(LABELS)) if confusion[i].sum()]
     return PairResult(
         classifier=classifier,
@@ -80,7 +80,7 @@ def example_pair(
         accuracy=float(confusion.trace() / confusion.sum()),
         balanced_accuracy=float(np.mean(recall)),
         macro_f1=float(np.mean(recall)) * 0.97,
-        common_accuracy=float(confusion.trace() / confusion[shown.astype(bool)].sum()),
+        common_accuracy=float(confusion.trace() / confusion[trained.astype(bool)].sum()),
         confusion=confusion.tolist(),
         missing=missing,
         restricted=min(1.0, float(np.mean(recall)) * 1.05),
@@ -89,13 +89,15 @@ def example_pair(
 
 
 def example_reliability(random: np.random.Generator, n: int, accuracy: float) -> list[tuple[int, float, float]]:
-    """A classifier that is surer than it is right."""
+    """Reliability bins of an overconfident classifier."""
     confidence = np.clip(random.beta(6, 2, n), 0.1, 0.999)
-    right = random.random(n) < np.clip(confidence + accuracy - confidence.mean(), 0, 1)
+    correct = random.random(n) < np.clip(confidence + accuracy - confidence.mean(), 0, 1)
     bins = []
     for low in np.arange(10) / 10:
-        own = (confidence >= low) & (confidence < low + 0.1)
+        in_bin = (confidence >= low) & (confidence < low + 0.1)
         bins.append(
-            (int(own.sum()), float(confidence[own].mean()), float(right[own].mean())) if own.any() else (0, 0.0, 0.0)
+            (int(in_bin.sum()), float(confidence[in_bin].mean()), float(correct[in_bin].mean()))
+            if in_bin.any()
+            else (0, 0.0, 0.0)
         )
     return bins

@@ -1,10 +1,10 @@
-"""The files in a folder out of which others remove files at the same time, over which `Path.rglob` stumbles."""
+"""Lists a folder from which other processes remove files, which makes `Path.rglob` fail."""
 
 import os
 from pathlib import Path
 
 
 def files_left(folder, name=None):
-    """Every file in it at this moment, or those of one name."""
+    """All files that are currently in a folder, or those of the given name."""
     found = [Path(parent, file) for parent, _, files in os.walk(folder) for file in files]
     return [path for path in found if name is None or path.name == name]

@@ -1,4 +1,4 @@
-"""Makes the files that somebody might send who means harm."""
+"""Builders of malicious files."""
 
 import io
 import itertools
@@ -13,7 +13,7 @@ _ids = itertools.count(1)
 
 
 class Touch:
-    """An object whose unpickling would leave a file behind."""
+    """An object that creates a file when it is unpickled."""
 
     def __init__(self, path):
         self.path = path
@@ -23,7 +23,7 @@ class Touch:
 
 
 def rewrite_skops(source, target, change):
-    """Copies a skops file, changing its members; that of the name ``schema.json`` is parsed."""
+    """Copies a skops file and applies `change` to its members, of which ``schema.json`` is parsed."""
     with zipfile.ZipFile(source) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     members["schema.json"] = json.loads(members["schema.json"])
@@ -36,12 +36,12 @@ def rewrite_skops(source, target, change):
 
 
 def node(loader, module, name, **more):
-    """A node of a skops schema, with an id of its own."""
+    """A node of a skops schema with a unique id."""
     return {"__loader__": loader, "__module__": module, "__class__": name, "__id__": next(_ids), **more}
 
 
 def nodes(value, loader=None):
-    """Yields the nodes in a part of a schema, or those of one loader."""
+    """Yields all nodes of a schema or part of one, or those with the given loader."""
     if isinstance(value, dict):
         if "__loader__" in value and loader in (None, value["__loader__"]):
             yield value
@@ -51,7 +51,7 @@ def nodes(value, loader=None):
 
 
 def array_of(schema, name):
-    """The member that holds the attribute `name` of some object in a schema."""
+    """Name of the member that stores the attribute `name` of an object in a schema."""
     (file,) = {
         part["content"][name]["file"] for part in nodes(schema, "DictNode") if "file" in part["content"].get(name, ())
     }
@@ -59,7 +59,7 @@ def array_of(schema, name):
 
 
 def npy(array, shape=None):
-    """An array in numpy's format, whose header may announce another shape."""
+    """Bytes of an ``.npy`` file, optionally with a false shape in the header."""
     stream = io.BytesIO()
     header = {"descr": array.dtype.descr if array.dtype.names else array.dtype.str, "fortran_order": False}
     np.lib.format.write_array_header_1_0(stream, header | {"shape": shape or array.shape})
@@ -67,13 +67,13 @@ def npy(array, shape=None):
 
 
 def safetensors(header, data=b"", announced=None):
-    """A safetensors file with any header, of any announced length."""
+    """Bytes of a safetensors file, optionally with a false header length."""
     text = header if isinstance(header, bytes) else json.dumps(header).encode()
     return struct.pack("<Q", len(text) if announced is None else announced) + text + data
 
 
 def point_a_tree_outside(members, value=10**8):
-    """Lets the root of every tree of a forest lead to a node that is not there."""
+    """Makes the root of every tree of a forest point to a node out of bounds."""
     for tree in nodes(members["schema.json"], "TreeNode"):
         file = tree["content"]["content"]["nodes"]["file"]
         array = np.load(io.BytesIO(members[file]))
@@ -82,7 +82,7 @@ def point_a_tree_outside(members, value=10**8):
 
 
 def point_a_booster_outside(members, value=10**8):
-    """Lets the root of the first tree of a booster lead to a node that is not there."""
+    """Makes the root of the first tree of a booster point to a node out of bounds."""
     (file,) = (name for name in members if name.endswith(".bin"))
     data = members[file]
     at = data.index(b"left_children[$l#L", data.index(b"Model")) + len(b"left_children[$l#L") + 8
@@ -90,5 +90,5 @@ def point_a_booster_outside(members, value=10**8):
 
 
 def lengthen_the_support(members, length=10**7):
-    """Tells libsvm of more support vectors than there are."""
+    """Declares more support vectors than exist."""
     members[array_of(members["schema.json"], "support_")] = npy(np.zeros(length, np.int32))

@@ -1,4 +1,4 @@
-"""The weights behind `tests/parity`: each tensor follows from its name and shape alone, so none is stored."""
+"""Weights of the parity tests, derived from tensor names and shapes instead of being stored."""
 
 import json
 import zlib
@@ -13,7 +13,7 @@ PARITY = Path(__file__).parent / "parity"
 
 
 def value(key: str, shape: Sequence[int]) -> np.ndarray:
-    """Returns the float64 values of the tensor that is called `key` in the original code."""
+    """Returns the float64 values of the tensor named `key` in the original code."""
     last = key.rsplit(".", 1)[-1]
     if last == "num_batches_tracked":
         return np.zeros(shape)
@@ -30,12 +30,12 @@ def value(key: str, shape: Sequence[int]) -> np.ndarray:
 
 
 def state(keys_file: str, scale: float = 1.0) -> dict[str, Tensor]:
-    """Makes the state dict whose names and shapes `tests/parity/<keys_file>` lists, float32."""
+    """Returns the float32 state dict with the names and shapes listed in ``tests/parity/<keys_file>``."""
     shapes = json.loads((PARITY / keys_file).read_text())
     return {key: torch.as_tensor(scale * value(key, shape), dtype=torch.float32) for key, shape in shapes.items()}
 
 
 def expected(file: str) -> dict[str, np.ndarray]:
-    """Reads what the original code computes with these weights."""
+    """Returns the outputs of the original code with these weights."""
     with np.load(PARITY / file) as arrays:
         return dict(arrays)

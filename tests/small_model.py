@@ -1,4 +1,4 @@
-"""A whole model of a few hundred kilobytes with random weights: every part is there, and nothing was trained."""
+"""A complete model of a few hundred kilobytes with random weights."""
 
 import numpy as np
 import torch
@@ -19,7 +19,7 @@ DECODER_CHANNELS = (8, 8, 8, 8, 8, 8, 8)
 
 
 def small_sam(seed=0):
-    """A SAM of two narrow blocks."""
+    """A SAM with two narrow encoder blocks."""
     vision = SamVisionConfig(
         hidden_size=32,
         output_channels=32,
@@ -38,18 +38,18 @@ def small_sam(seed=0):
         sam = SamModel(
             SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=decoder)
         ).eval()
-    vision.scale = 16  # what every reading of the file makes of it
+    vision.scale = 16  # as after loading from a file
     return sam
 
 
 def small_model(seed=0, *, classifiers=("logistic", "rf"), sam=None, **config):
-    """A model whose classifiers know three classes.
+    """A model whose classifiers are fitted on three classes.
 
     Args:
-        seed: Models of other seeds have other weights.
-        classifiers: Those to fit.
-        sam: The base, to be given for one that is on the Hub.
-        **config: More of the `BCSamConfig`.
+        seed: Seed of the weights.
+        classifiers: Classifiers to fit.
+        sam: Base model; required if it is on the Hub.
+        **config: Further fields of the `BCSamConfig`.
     """
     random = np.random.default_rng(seed)
     sam = sam or small_sam(seed)

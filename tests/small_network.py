@@ -1,4 +1,4 @@
-"""Small models of the comparison systems with random weights: every part is there, and nothing was trained."""
+"""Small complete models of the comparison networks with random weights."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from bc_sam.utils.torch_utils import seeded
 
 CLASSES = (0, 3, 7)
 
-#: Every method, whole and with what an ablation leaves out, and with SAM as its backbone.
+#: Every method in full, with each ablation, and with SAM as its backbone.
 VARIANTS = {
     "resnet": ("resnet", {}),
     "slca": ("slca", {}),
@@ -31,10 +31,10 @@ def small_arguments(variant, **more):
 
 
 def small_network(variant, seed=0, **more):
-    """A network's config and the network, for features of 32 channels."""
+    """Returns the config and the network for SAM features of 32 channels."""
     method, arguments = small_arguments(variant, **more)
     config, network = new_network(method, arguments, CLASSES, 32, seed=seed)
-    with seeded(seed):  # the module of SLCA begins at zero, and would be the same everywhere
+    with seeded(seed):  # SLCA is initialized to zero and would have no effect
         for name, parameter in network.named_parameters():
             if "attention.excite" in name:
                 parameter.data.normal_()
@@ -42,7 +42,7 @@ def small_network(variant, seed=0, **more):
 
 
 def small_comparison(variant="slca", seed=0, *, sam=None, device="cpu", **config):
-    """A whole model; `sam` is to be given for one that is on the Hub."""
+    """A complete model; pass `sam` if the base model is on the Hub."""
     network_config, network = small_network(variant, seed)
     sam = (sam or small_sam(seed)) if network_config.needs_sam else None
     assert sam is None or feature_shape(sam)[0] == 32

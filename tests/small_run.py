@@ -1,4 +1,4 @@
-"""Options that make `bc-sam train` a matter of seconds; the code path is that of a full run."""
+"""Options for runs of `bc-sam train` that take seconds, with the code path of a full run."""
 
 SMALL = (
     "image_size=96",
@@ -12,6 +12,6 @@ DATA = ("--data", "north=rendered:munich:6", "--data", "south=rendered:barcelona
 
 
 def train_options(out, *more):
-    """Options of `bc-sam train` for a run of seconds."""
+    """Arguments of `bc-sam` for a training run of seconds."""
     settings = [option for setting in SMALL for option in ("--set", setting)]
     return ["train", "--base", "tiny", "--out", str(out), *settings, *more]

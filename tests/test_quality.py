@@ -1,4 +1,4 @@
-"""The code's own rules: style, types, examples that run, and an import that costs little."""
+"""Code quality: style, types, doctests, import cost and import contracts."""
 
 import shutil
 import subprocess
@@ -22,14 +22,14 @@ def test_examples_in_docstrings_run():
     assert finished.returncode == 0, finished.stdout + finished.stderr
 
 
-def test_the_import_loads_no_heavy_library():
+def test_importing_the_package_loads_no_heavy_library():
     heavy = ["torch", "transformers", "sklearn", "datasets", "matplotlib", "numpy"]
     program = f"import sys, bc_sam; print([name for name in {heavy} if name in sys.modules])"
     finished = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert finished.stdout.strip() == "[]"
 
 
-def test_every_public_name_can_be_had():
+def test_every_public_name_can_be_imported():
     import bc_sam
 
     assert all(getattr(bc_sam, name) is not None for name in bc_sam.__all__)
@@ -45,9 +45,9 @@ def lint_imports(folder):
 
 
 class TestImportContracts:
-    """Imports run one way between rooms; the contracts are in ``pyproject.toml``."""
+    """Imports between packages run one way, as declared in ``pyproject.toml``."""
 
-    def test_are_kept(self):
+    def test_they_are_kept(self):
         finished = lint_imports(ROOT)
         assert finished.returncode == 0, finished.stdout + finished.stderr
 
@@ -59,9 +59,9 @@ class TestImportContracts:
             ("evaluation/metrics.py", "import transformers"),
             ("models/comparison.py", "from bc_sam.models.bc_sam import BCSam"),
         ],
-        ids=["a room above", "a lazy import of a room above", "a network library", "a sibling"],
+        ids=["a higher package", "a lazy import of a higher package", "a network library", "a sibling"],
     )
-    def test_fail_with_one_forbidden_import(self, module, forbidden, tmp_path):
+    def test_a_forbidden_import_breaks_them(self, module, forbidden, tmp_path):
         shutil.copytree(ROOT / "bc_sam", tmp_path / "bc_sam", ignore=shutil.ignore_patterns("embedded", "__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", tmp_path)
         with (tmp_path / "bc_sam" / module).open("a") as file:

@@ -1,4 +1,4 @@
-"""UBJSON as XGBoost writes it."""
+"""Writer of UBJSON in the variant of XGBoost."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ def text(value):
 
 
 def write(value):
-    """Writes a value as XGBoost does."""
+    """Returns the UBJSON bytes of a value."""
     if value is None or isinstance(value, bool):
         return {None: b"Z", True: b"T", False: b"F"}[value]
     if isinstance(value, int):

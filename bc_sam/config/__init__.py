@@ -1,1 +1,1 @@
-"""What can be set, and the names of the classes."""
+"""Configuration dataclasses, presets and class labels."""

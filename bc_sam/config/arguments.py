@@ -1,4 +1,4 @@
-"""What can be set: one frozen dataclass for each training stage, for the run, and for the model folder."""
+"""Training arguments: one frozen dataclass per stage, per run and per adaptation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,20 +11,20 @@ from bc_sam.utils.json_config import JsonConfig
 
 @dataclass(frozen=True)
 class SegmentationArguments(JsonConfig):
-    """Stage 1: SAM learns cell masks through LoRA (BC-SAM, section 2.1). Defaults are the paper's.
+    """Stage 1: fine-tuning of SAM with LoRA on cell masks (BC-SAM, section 2.1). Defaults are the paper's.
 
     Attributes:
-        lora_rank: Rank of the adaptation of q and of v in every block of the encoder; the scaling factor is 1.
-        train_encoder: Also train the encoder's own weights. For a base that has no trained weights.
-        epochs: Passes over the images that have a mask.
-        warmup_epochs: Epochs of linear warm-up before the cosine.
-        batch_size: Images a step, over all processes.
-        learning_rate: Peak rate of AdamW.
-        weight_decay: Decay of AdamW.
-        dice_weight: Weight of the Dice loss; cross-entropy has the rest.
-        colour_jitter: Half-range of random brightness, contrast, saturation and hue-like channel gains; 0 is none.
-        max_grad_norm: Gradients longer than this are shortened to it; ``None`` leaves them.
-        patience: Epochs without a better validation loss after which the stage stops; ``None`` goes on.
+        lora_rank: LoRA rank for the query and value projections of every encoder block; the scaling factor is 1.
+        train_encoder: Whether to train the encoder's own weights too, for a base model without trained weights.
+        epochs: Epochs over the images that have a mask.
+        warmup_epochs: Epochs of linear warm-up before cosine decay.
+        batch_size: Images per step, over all processes.
+        learning_rate: Peak learning rate of AdamW.
+        weight_decay: Weight decay of AdamW.
+        dice_weight: Weight of the Dice loss, 0..1; the cross-entropy loss has the remainder.
+        colour_jitter: Half-range of random brightness, contrast, saturation and per-channel gains; 0 disables it.
+        max_grad_norm: Norm to which gradients are clipped; ``None`` disables clipping.
+        patience: Epochs without a lower validation loss before early stopping; ``None`` disables it.
     """
 
     lora_rank: int = 4
@@ -40,13 +40,13 @@ class SegmentationArguments(JsonConfig):
     patience: int | None = None
 
     def __post_init__(self) -> None:
-        require(self.lora_rank > 0, f"lora_rank must be positive, not {self.lora_rank}.")
-        require(self.epochs >= 0, f"Stage 1 cannot train for {self.epochs} epochs.")
-        require(self.batch_size > 0, f"batch_size must be positive, not {self.batch_size}.")
-        require(0 <= self.dice_weight <= 1, f"dice_weight must lie in 0..1, not {self.dice_weight}.")
+        require(self.lora_rank > 0, f"lora_rank must be positive, but is {self.lora_rank}.")
+        require(self.epochs >= 0, f"segmentation.epochs must not be negative, but is {self.epochs}.")
+        require(self.batch_size > 0, f"batch_size must be positive, but is {self.batch_size}.")
+        require(0 <= self.dice_weight <= 1, f"dice_weight must be between 0 and 1, but is {self.dice_weight}.")
 
     def schedule(self) -> Schedule:
-        """Returns the optimization settings of the stage."""
+        """Returns the optimization settings for the training loop."""
         return Schedule(
             epochs=self.epochs,
             batch_size=self.batch_size,
@@ -60,18 +60,18 @@ class SegmentationArguments(JsonConfig):
 
 @dataclass(frozen=True)
 class ViewArguments(JsonConfig):
-    """How far views of a cell go from it: what other microscopes, lamps and stains may show.
+    """Augmentation strength: the variation between microscopes, illuminations and stains.
 
     Attributes:
-        smallest: Least enlargement of a view.
-        largest: Most enlargement of a view.
-        shift: Most that a view is moved, as a share of half its side.
-        stain: Most strength of the change of stain, of which each view draws its share; 0 is none. At 0.8 a channel's
-            optical density becomes 0.45 to 2.2 times what it was at most: nuclei are blue in one laboratory and red in
+        smallest: Minimum scale factor.
+        largest: Maximum scale factor.
+        shift: Maximum translation, as a fraction of half the image side.
+        stain: Maximum strength of stain augmentation, of which each view draws a fraction; 0 disables it. At 0.8, a
+            channel's optical density is scaled by 0.45 to 2.2 at most, as nuclei are blue in one laboratory and red in
             another.
-        background_stain_prob: Probability, 0..1, that a view's background, the red cells, is stained differently from
-            the cell in its middle.
-        slide: Most that a slide is darkened in a channel, optical density.
+        background_stain_prob: Probability that the background (the red cells) is stained differently from the central
+            cell.
+        slide: Maximum darkening of the slide per channel, optical density.
         focus: Strength of blur and sharpening, 0..1.
     """
 
@@ -86,31 +86,34 @@ class ViewArguments(JsonConfig):
     focus: float = 0.9
 
     def __post_init__(self) -> None:
-        require(0 < self.smallest <= self.largest, f"smallest must not exceed largest: {self.smallest}.")
+        require(
+            0 < self.smallest <= self.largest,
+            f"smallest must be positive and at most largest, but is {self.smallest}.",
+        )
         require(
             0 <= self.background_stain_prob <= 1,
-            f"background_stain_prob must be in 0..1, not {self.background_stain_prob}.",
+            f"background_stain_prob must be between 0 and 1, but is {self.background_stain_prob}.",
         )
 
 
 @dataclass(frozen=True)
 class PretrainingArguments(JsonConfig):
-    """How a new small SAM learns to see cells before the stages: by classes, masks and a teacher at once.
+    """Pretraining of a small SAM from scratch on labels, masks and a distilled teacher, before stage 1.
 
     Attributes:
-        window: Side of the middle of the image that is looked at first, pixels; fewer patches learn faster.
-        window_epochs: Epochs on the window.
-        epochs: Epochs on the whole image, afterwards.
-        batch_size: Images a step, over all processes.
-        learning_rate: Peak rate of AdamW on the window; a third of it on the whole image.
-        weight_decay: Decay of AdamW.
-        mask_weight: Weight of the loss of masks; that of classes has 1.
-        label_smoothing: Share of each label that is spread over all classes, 0..1.
-        teacher_epochs: Epochs of the teacher, a small convolutional network; 0 does without it.
-        teacher_rate: Peak rate of the teacher.
-        distillation_weight: Weight of the teacher's prediction in the target, 0..1; the label has the rest.
+        window: Side of the central crop of the first phase, pixels; fewer patches train faster.
+        window_epochs: Epochs on the central crop.
+        epochs: Epochs on the full image, afterwards.
+        batch_size: Images per step, over all processes.
+        learning_rate: Peak learning rate of AdamW on the central crop; a third of it on the full image.
+        weight_decay: Weight decay of AdamW.
+        mask_weight: Weight of the mask loss relative to the classification loss.
+        label_smoothing: Label smoothing, 0..1.
+        teacher_epochs: Epochs of the teacher, a small convolutional network; 0 trains without a teacher.
+        teacher_rate: Peak learning rate of the teacher.
+        distillation_weight: Weight of the teacher's prediction in the target, 0..1; the label has the remainder.
         sampling_temperature: 0 samples laboratories in proportion to their size, 1 samples them uniformly.
-        view: How far the views go from the cells.
+        view: Augmentation strength.
     """
 
     renamed_keys: ClassVar[Mapping[str, str]] = {
@@ -135,10 +138,11 @@ class PretrainingArguments(JsonConfig):
     def __post_init__(self) -> None:
         require(
             0 <= self.sampling_temperature <= 1,
-            f"sampling_temperature must be in 0..1, not {self.sampling_temperature}.",
+            f"sampling_temperature must be between 0 and 1, but is {self.sampling_temperature}.",
         )
         require(
-            0 <= self.distillation_weight <= 1, f"distillation_weight must be in 0..1, not {self.distillation_weight}."
+            0 <= self.distillation_weight <= 1,
+            f"distillation_weight must be between 0 and 1, but is {self.distillation_weight}.",
         )
 
 
@@ -147,21 +151,21 @@ class AutoencoderArguments(JsonConfig):
     """Stage 2: the cross-domain autoencoder (BC-SAM, section 2.2). Defaults are the paper's.
 
     Attributes:
-        latent_dim: Numbers that a cell is squeezed to.
-        decoder_channels: Widths of the seven transposed convolutions before the last one.
-        target_size: Side of the reconstructed cell, pixels. The decoder's strides make 128.
-        epochs: Passes over the images.
+        latent_dim: Dimension of the embedding.
+        decoder_channels: Channels of the seven transposed convolutions before the last one.
+        target_size: Side of the reconstructed cell, pixels; fixed at 128 by the decoder's strides.
+        epochs: Epochs over the images.
         warmup_steps: Steps of linear warm-up, at most a fifth of all steps.
-        batch_size: Images a step, over all processes.
-        learning_rate: Peak rate of AdamW.
-        weight_decay: Decay of AdamW.
-        mmd_weight: Weight of the distance between the domains' mean latents; 1 - SSIM has weight 1.
-        feature_weight: Weight of the error with which a line tells the mean feature from the latent. In the paper, and
-            by default, it is 0: only what can be drawn is kept.
-        pixel_weight: Weight of the squared error of the drawn pixels, which are 0..1. In the paper, and by default, it
-            is 0. SSIM alone hardly tells a decoder that cannot draw yet in which direction to go.
-        max_grad_norm: Gradients longer than this are shortened to it; ``None`` leaves them.
-        patience: Epochs without a better validation loss after which the stage stops; ``None`` goes on.
+        batch_size: Images per step, over all processes.
+        learning_rate: Peak learning rate of AdamW.
+        weight_decay: Weight decay of AdamW.
+        mmd_weight: Weight of the distance between the domains' mean latents, relative to the loss 1 - SSIM.
+        feature_weight: Weight of the error of a linear reconstruction of the mean feature from the latent. 0, as in
+            the paper, keeps only what the decoder can reconstruct as pixels.
+        pixel_weight: Weight of the squared error of the reconstructed pixels (0..1). 0, as in the paper, leaves SSIM
+            alone, whose gradient is weak while reconstructions are still poor.
+        max_grad_norm: Norm to which gradients are clipped; ``None`` disables clipping.
+        patience: Epochs without a lower validation loss before early stopping; ``None`` disables it.
     """
 
     latent_dim: int = 50
@@ -179,13 +183,16 @@ class AutoencoderArguments(JsonConfig):
     patience: int | None = None
 
     def __post_init__(self) -> None:
-        require(self.latent_dim > 0, f"latent_dim must be positive, not {self.latent_dim}.")
-        require(len(self.decoder_channels) == 7, f"decoder_channels needs 7 widths, not {len(self.decoder_channels)}.")
-        require(self.target_size == 128, f"target_size must be 128, which the decoder makes; not {self.target_size}.")
-        require(self.batch_size > 0, f"batch_size must be positive, not {self.batch_size}.")
+        require(self.latent_dim > 0, f"latent_dim must be positive, but is {self.latent_dim}.")
+        require(
+            len(self.decoder_channels) == 7,
+            f"decoder_channels must have 7 entries, but has {len(self.decoder_channels)}.",
+        )
+        require(self.target_size == 128, f"target_size must be 128, but is {self.target_size}.")
+        require(self.batch_size > 0, f"batch_size must be positive, but is {self.batch_size}.")
 
     def schedule(self) -> Schedule:
-        """Returns the optimization settings of the stage."""
+        """Returns the optimization settings for the training loop."""
         return Schedule(
             epochs=self.epochs,
             batch_size=self.batch_size,
@@ -203,9 +210,9 @@ class ClassifierArguments(JsonConfig):
 
     Attributes:
         names: Classifiers to fit; see `bc_sam.classifiers.kinds.KINDS`.
-        default: The one that `predict` uses unless told otherwise.
-        rendered: Rendered cells of each class, each of a laboratory of its own, from which the classifiers learn too
-            that learn from all data sets; see `bc_sam.training.synthetic_cells`. The paper has none.
+        default: Classifier that `predict` uses by default.
+        rendered: Synthetic cells per class, each from a different rendered laboratory, that are added to the training
+            set of classifiers fitted on all data sets; see `bc_sam.training.synthetic_cells`. The paper uses none.
     """
 
     names: tuple[str, ...] = ("rf", "svm_poly", "xgboost", "svm_rbf", "ann", "logistic")
@@ -213,38 +220,41 @@ class ClassifierArguments(JsonConfig):
     rendered: int = 0
 
     def __post_init__(self) -> None:
-        require(self.rendered >= 0, f"rendered must not be negative: {self.rendered}.")
-        require(bool(self.names), "Name at least one classifier.")
-        require(self.default in self.names, f"The default classifier {self.default!r} is not among {self.names}.")
+        require(self.rendered >= 0, f"rendered must not be negative, but is {self.rendered}.")
+        require(bool(self.names), "names must contain at least one classifier.")
+        require(
+            self.default in self.names,
+            f"The default classifier must be one of {', '.join(self.names)}, but is {self.default!r}.",
+        )
 
 
 @dataclass(frozen=True)
 class TrainingArguments(JsonConfig):
-    """A whole training run.
+    """Arguments of a training run.
 
     Attributes:
-        base: Any SAM: a Hub id, a folder, an original ``.pth`` checkpoint, or ``"tiny"`` for a new small one.
-        base_revision: Revision of the base on the Hub.
-        image_size: Side of the square that SAM sees, pixels.
+        base: SAM base model: a Hub id, a folder, an original ``.pth`` checkpoint, or ``"tiny"`` (small, untrained).
+        base_revision: Revision of the base model on the Hub.
+        image_size: Side of SAM's square input, pixels.
         seed: Seed of the folds, the initial weights and the shuffling.
-        folds: Parts that each data set is cut into.
-        protocol: ``"strict"`` keeps the test fold out of every stage; ``"paper"`` shows it to stages 1 and 2;
-            ``"leave-one-out"`` keeps a whole laboratory out of every stage, each in turn, and tests on it.
-        mixed_precision: ``"auto"`` takes what ``accelerate launch`` was told, else bf16 where the processor computes
-            in it.
-        validation: Share of the training cells, 0..0.5, that stages 1 and 2 do not learn from but choose their best
-            epoch by; stage 3 does not see them either.
-        gradient_accumulation_steps: Parts that each batch is computed in, to save memory.
-        checkpoint_steps: Steps between two checkpoints; there is one after each epoch too.
-        label_fraction: Share of the labels that stage 3, or a network, learns from: of each class in each data set,
-            at least one. A smaller share is part of a larger one.
-        keep_pictures: Whether the model keeps small pictures of the cells whose latents it stores. Whoever gets the
-            model can look at them, so it is off unless asked for: they may be a hospital's patients' cells.
-        method: ``"bc-sam"``, or a network that it is compared with.
+        folds: Number of cross-validation folds per data set.
+        protocol: ``"strict"`` holds the test fold out of every stage; ``"paper"`` includes it in stages 1 and 2;
+            ``"leave-one-out"`` holds each laboratory in turn out of every stage, and tests on it.
+        mixed_precision: ``"auto"`` uses the setting of ``accelerate launch``, otherwise bf16 if the hardware supports
+            it.
+        validation: Fraction of the training cells, 0..0.5, held out from all stages; stages 1 and 2 select their best
+            epoch on it.
+        gradient_accumulation_steps: Micro-batches that each batch is split into, to save memory.
+        checkpoint_steps: Steps between checkpoints, in addition to one after each epoch.
+        label_fraction: Fraction of the labels, 0..1, that stage 3 or the network is trained on; at least one per class
+            and data set. Smaller fractions are subsets of larger ones.
+        keep_pictures: Whether the model stores thumbnails of the cells whose latents it stores. Off by default, since
+            anyone with the model can view these patient images.
+        method: ``"bc-sam"`` or a comparison network.
         segmentation: Stage 1.
         autoencoder: Stage 2.
         classifiers: Stage 3.
-        network: The network, of the other methods.
+        network: Architecture and training of a comparison network.
     """
 
     base: str = "facebook/sam-vit-base"
@@ -266,16 +276,19 @@ class TrainingArguments(JsonConfig):
     network: NetworkArguments = field(default_factory=NetworkArguments)
 
     def __post_init__(self) -> None:
-        require(0 < self.label_fraction <= 1, f"label_fraction must lie in 0..1, not {self.label_fraction}.")
-        require(self.folds >= 2, f"folds must be at least 2, not {self.folds}.")
-        require(0 <= self.validation <= 0.5, f"validation must lie in 0..0.5, not {self.validation}.")
+        require(
+            0 < self.label_fraction <= 1,
+            f"label_fraction must be above 0 and at most 1, but is {self.label_fraction}.",
+        )
+        require(self.folds >= 2, f"folds must be at least 2, but is {self.folds}.")
+        require(0 <= self.validation <= 0.5, f"validation must be between 0 and 0.5, but is {self.validation}.")
         require(
             self.gradient_accumulation_steps > 0 and self.checkpoint_steps > 0,
             "gradient_accumulation_steps and checkpoint_steps must be positive.",
         )
         require(
             self.image_size > 0 and self.image_size % 16 == 0,
-            f"image_size must be a multiple of SAM's 16-pixel patches, not {self.image_size}.",
+            f"image_size must be a multiple of SAM's patch size of 16, but is {self.image_size}.",
         )
 
 
@@ -288,14 +301,14 @@ def _adaptation_training() -> TrainingArguments:
 
 @dataclass(frozen=True)
 class AdaptationArguments(JsonConfig):
-    """The adaptation of a finished model to a new laboratory.
+    """Adaptation of a trained model to a new laboratory.
 
     Attributes:
-        labels_per_class: Most labels of each class to learn from: ``None`` for all, 0 for none.
-        allowed_labels: Labels that can occur in the new laboratory; empty for all. It predicts no others.
-        learn_from: ``"both"`` fits the classifiers on the old laboratories' stored latents and the new cells, each
-            class of the new laboratory weighing as much as that of the old ones; ``"new"`` on the new cells alone.
-        training: Numbers of the stages; its base, image size and latents are those of the model.
+        labels_per_class: Maximum labels per class to train on; ``None`` for all, 0 for none.
+        allowed_labels: Labels that can occur in the new laboratory; predictions are restricted to them. Empty for all.
+        learn_from: ``"both"`` fits the classifiers on the stored latents of the training laboratories and on the new
+            cells, giving the new laboratory the same weight per class as the others; ``"new"`` on the new cells only.
+        training: Arguments of the stages; base model, image size and latent dimension are the model's.
     """
 
     renamed_keys: ClassVar[Mapping[str, str]] = {"among": "allowed_labels"}
@@ -307,4 +320,4 @@ class AdaptationArguments(JsonConfig):
 
     def __post_init__(self) -> None:
         negative = self.labels_per_class is not None and self.labels_per_class < 0
-        require(not negative, f"labels_per_class must not be negative: {self.labels_per_class}.")
+        require(not negative, f"labels_per_class must not be negative, but is {self.labels_per_class}.")

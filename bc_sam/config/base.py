@@ -1,41 +1,37 @@
-"""Value types and checks that several configurations share."""
+"""Types, limits and checks shared by the configuration dataclasses."""
 
 from dataclasses import dataclass
 from typing import Literal
 
 from bc_sam.errors import ConfigError
 
-#: Width of the decoder's transposed convolutions in the original autoencoder.
+#: Channels of the decoder's transposed convolutions in the original autoencoder.
 PAPER_DECODER_CHANNELS = (150, 200, 256, 200, 180, 150, 128)
 
-
-#: Most labels, pixels or channels that a model folder may ask for; the largest SAM has 1280 channels at 1024 px.
-MOST = 4096
-
+#: Upper bound on labels, pixels and channels in an untrusted config; the largest SAM has 1280 channels at 1024 px.
+MAX_SIZE = 4096
 
 Protocol = Literal["strict", "paper", "leave-one-out"]
 
-
 Precision = Literal["auto", "no", "bf16", "fp16"]
-
 
 Optimizer = Literal["adamw", "sgd"]
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """The optimization settings of one training, in the form that the training loop takes.
+    """Optimization settings of one training stage, as the training loop takes them.
 
     Attributes:
-        epochs: Passes over the data.
+        epochs: Number of epochs.
         batch_size: Items per optimizer step, over all processes.
         learning_rate: Peak learning rate.
         weight_decay: Weight decay.
-        warmup_steps: Steps of linear warm-up before the cosine decay, in addition to `warmup_epochs`. Warm-up takes at
-            most a fifth of all steps.
+        warmup_steps: Steps of linear warm-up before cosine decay, in addition to `warmup_epochs`. It takes at most
+            a fifth of all steps.
         warmup_epochs: Epochs of linear warm-up.
-        max_grad_norm: Norm to which gradients are clipped; ``None`` does not clip.
-        patience: Epochs without a lower validation loss after which to stop early; ``None`` never does.
+        max_grad_norm: Norm to which gradients are clipped; ``None`` disables clipping.
+        patience: Epochs without a lower validation loss before early stopping; ``None`` disables it.
         optimizer: ``"adamw"``, or ``"sgd"`` with Nesterov momentum 0.9.
     """
 
@@ -51,6 +47,6 @@ class Schedule:
 
 
 def require(condition: bool, message: str) -> None:
-    """Raises a `ConfigError` with a message unless a condition holds."""
+    """Raises a `ConfigError` with the given message unless the condition holds."""
     if not condition:
         raise ConfigError(message)

@@ -1,6 +1,6 @@
-"""The 13 canonical classes, and the codes by which each data set names them."""
+"""Class labels: the 13 blood-cell classes and the four erythroid stages."""
 
-#: The canonical class names. Their order is the order of every probability column and of every `ClassLabel`.
+#: Canonical class names, in the order of probability columns and of every `ClassLabel`.
 LABELS: tuple[str, ...] = (
     "basophil",
     "eosinophil",
@@ -17,13 +17,13 @@ LABELS: tuple[str, ...] = (
     "smudge_cell",
 )
 
-#: Labels that many laboratories do not tell apart, under the name that these use for all of them.
+#: Labels that many laboratories do not distinguish, by the coarse name that they use instead.
 COARSE_LABELS: dict[str, tuple[str, ...]] = {
     "neutrophil": ("neutrophil_banded", "neutrophil_segmented"),
     "lymphocyte": ("lymphocyte_typical", "lymphocyte_atypical"),
 }
 
-#: The four stages of erythroid cells, of data sets of bone marrow such as BMEC, from the youngest on.
+#: The four stages of erythroid maturation, from the least mature, as in bone-marrow data sets such as BMEC.
 ERYTHROID_LABELS: tuple[str, ...] = (
     "proerythroblast",
     "basophilic_erythroblast",

@@ -1,47 +1,46 @@
-"""The configuration of a model folder: ``config.json``."""
+"""``config.json`` of a model folder."""
 
 import re
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from bc_sam.config.base import MOST, PAPER_DECODER_CHANNELS, require
+from bc_sam.config.base import MAX_SIZE, PAPER_DECODER_CHANNELS, require
 from bc_sam.config.labels import LABELS
 from bc_sam.config.network import Method, NetworkConfig
 from bc_sam.utils.hub_id import reads_as_hub_id
 from bc_sam.utils.json_config import JsonConfig
 
-#: Version of the layout of a model folder. A reader refuses a newer one.
+#: Version of the model folder's layout. Newer versions are rejected on loading.
 FORMAT_VERSION = 1
 
 
 @dataclass(frozen=True)
 class BCSamConfig(JsonConfig):
-    """The ``config.json`` of a model folder: what must be known to use the model.
+    """Configuration of a saved model.
 
-    It may come from a stranger, so names are such that no path can be made of them, and sizes are within reason.
+    The file may be untrusted: names cannot form paths that leave the folder, and sizes are bounded.
 
     Attributes:
         labels: Class names in the order of the probability columns.
-        domains: Data sets that the model learned from.
-        classifiers: For each classifier in the folder ``classifiers/``, the index of the label that each of its
-            own classes, which are 0, 1, 2 ..., stands for.
-        default_classifier: The one that `predict` uses unless told otherwise.
-        base: Hub id of the SAM underneath, or ``None`` when the Hub does not hold it.
-        base_revision: Commit of the base on the Hub.
-        base_inside: Whether the base lies in the folder ``base/`` instead of being fetched from the Hub.
-        image_size: Side of the square that SAM sees, pixels.
-        image_mean: Mean of the training pixels, 0..255, red, green, blue.
-        image_std: Their standard deviation, 0..255.
-        mask_tokens: ``"single"`` reads the cell from SAM's single-mask token; ``"two"`` from the difference of
-            two tokens (background, cell), as checkpoints of the original do.
+        domains: Data sets that the model was trained on.
+        classifiers: For each classifier in ``classifiers/``, the label index of each of its classes 0, 1, 2, ...
+        default_classifier: Classifier that `predict` uses by default.
+        base: Hub id of the SAM base model, or ``None`` if it is not on the Hub.
+        base_revision: Commit of the base model on the Hub.
+        base_inside: Whether the base model is stored in ``base/`` instead of being downloaded from the Hub.
+        image_size: Side of SAM's square input, pixels.
+        image_mean: Per-channel mean (RGB) of the training pixels, 0..255.
+        image_std: Per-channel standard deviation (RGB) of the training pixels, 0..255.
+        mask_tokens: ``"single"`` predicts the cell from SAM's single-mask token; ``"two"`` from the difference of two
+            tokens (background, cell), as the original checkpoints do.
         feature_channels: Channels of the encoder's last hidden state.
-        latent_dim: Numbers that a cell is squeezed to.
-        decoder_channels: Widths of the autoencoder's decoder.
+        latent_dim: Dimension of the embedding.
+        decoder_channels: Channels of the autoencoder's decoder.
         format_version: Version of this layout.
-        versions: Version of each library that wrote the folder.
-        files: SHA-256 of each file of the folder that is loaded, by its path in the folder.
-        network: The network of a model of another method, which has neither adapter, autoencoder nor classifiers.
-        allowed_labels: Labels that predictions are restricted to; empty for all that it has learned. See
+        versions: Versions of the libraries that wrote the folder.
+        files: SHA-256 of each file that is loaded, by its path in the folder.
+        network: Network of a comparison model, which has no adapter, autoencoder or classifiers.
+        allowed_labels: Labels that predictions are restricted to; empty for all trained labels. See
             `bc_sam.models.base.CellModel.restrict_labels`. Called ``among`` in older files.
     """
 
@@ -70,7 +69,7 @@ class BCSamConfig(JsonConfig):
 
     @property
     def method(self) -> Method:
-        """How the model names cells: ``"bc-sam"``, or the method of its network."""
+        """Classification method: ``"bc-sam"``, or the method of the network."""
         return "bc-sam" if self.network is None else self.network.method
 
     def to_dict(self) -> dict[str, Any]:
@@ -80,41 +79,56 @@ class BCSamConfig(JsonConfig):
         return {name: data[name] for name in data if name not in unused}
 
     def __post_init__(self) -> None:
-        require(0 < len(set(self.labels)) == len(self.labels) <= MOST, "labels must be distinct, and 1 to 4096.")
-        require(all(0 < std < 256 for std in self.image_std), f"image_std must be 0 to 256, not {self.image_std}.")
-        require(all(0 <= mean <= 255 for mean in self.image_mean), f"image_mean: 0 to 255, not {self.image_mean}.")
+        distinct = 0 < len(set(self.labels)) == len(self.labels) <= MAX_SIZE
+        require(distinct, f"labels must be 1 to {MAX_SIZE} distinct names.")
+        positive_std = all(0 < std < 256 for std in self.image_std)
+        require(positive_std, f"image_std must be between 0 and 256, exclusive, but is {self.image_std}.")
+        in_range = all(0 <= mean <= 255 for mean in self.image_mean)
+        require(in_range, f"image_mean must be between 0 and 255, but is {self.image_mean}.")
         require(
-            0 < self.image_size <= MOST and self.image_size % 16 == 0,
-            f"image_size must be a multiple of 16 up to {MOST}, not {self.image_size}.",
+            0 < self.image_size <= MAX_SIZE and self.image_size % 16 == 0,
+            f"image_size must be a multiple of 16 up to {MAX_SIZE}, but is {self.image_size}.",
         )
         widths = (self.feature_channels, self.latent_dim, *self.decoder_channels)
-        require(all(0 < width <= MOST for width in widths), f"The widths {widths} must be 1 to {MOST}.")
-        require(len(self.decoder_channels) == 7, "decoder_channels needs 7 widths.")
+        require(
+            all(0 < width <= MAX_SIZE for width in widths),
+            f"feature_channels, latent_dim and decoder_channels must be between 1 and {MAX_SIZE}, but are {widths}.",
+        )
+        require(
+            len(self.decoder_channels) == 7,
+            f"decoder_channels must have 7 entries, but has {len(self.decoder_channels)}.",
+        )
         self._check_base()
         for name, classes in self.classifiers.items():
-            require(re.fullmatch(r"[a-z0-9_]+", name) is not None, f"{name!r} cannot be a classifier's name.")
+            require(
+                re.fullmatch(r"[a-z0-9_]+", name) is not None,
+                f"Invalid classifier name {name!r}: use lower-case letters, digits and underscores.",
+            )
             ascending = all(a < b for a, b in zip((-1, *classes), (*classes, len(self.labels)), strict=True))
-            require(ascending, f"The classes of {name} must ascend within 0 to {len(self.labels) - 1}.")
+            require(
+                ascending, f"The classes of {name} must be in ascending order between 0 and {len(self.labels) - 1}."
+            )
         require(
             not self.classifiers or self.default_classifier in self.classifiers,
-            f"The default classifier {self.default_classifier!r} is none of {', '.join(self.classifiers)}.",
+            f"default_classifier must be one of {', '.join(self.classifiers)}, but is {self.default_classifier!r}.",
         )
-
         if self.network is not None:
-            require(self.network.classes[-1] < len(self.labels), "The network names classes that have no label.")
-            require(not self.classifiers, "A network has no classifiers beside itself.")
+            require(self.network.classes[-1] < len(self.labels), "The network predicts classes that have no label.")
+            require(not self.classifiers, "A comparison model has a network or classifiers, not both.")
         unknown = [label for label in self.allowed_labels if label not in self.labels]
-        require(not unknown, f"allowed_labels must be labels of the model, which {', '.join(unknown)} is not.")
+        require(not unknown, f"allowed_labels contains labels that the model does not have: {', '.join(unknown)}.")
         for name in self.files:
             inside = re.fullmatch(r"(\w[\w.-]*/)*\w[\w.-]*", name) is not None
-            require(inside, f"{name!r} is no path of a file in the model folder.")
+            require(inside, f"Invalid path in files: {name!r}.")
 
     def _check_base(self) -> None:
-        require(self.base_inside or self.base is not None, "base is missing: which SAM is underneath?")
+        require(
+            self.base_inside or self.base is not None, "base is missing. Set it to the Hub id of the SAM base model."
+        )
         require(
             self.base is None or reads_as_hub_id(self.base),
-            f"base must be a Hub id, which reads 'owner/name', not {self.base!r}.",
+            f"base must be a Hub id such as 'owner/name', but is {self.base!r}.",
         )
         revision = self.base_revision or "main"
         safe = re.fullmatch(r"\w[\w./-]*", revision) is not None and ".." not in revision
-        require(safe, f"base_revision must be a branch, tag or commit, not {revision!r}.")
+        require(safe, f"base_revision must be a branch, tag or commit, but is {revision!r}.")

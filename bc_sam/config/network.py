@@ -1,27 +1,24 @@
-"""What can be set of a comparison system, and what of it goes into a model's ``config.json``: sizes, and no names."""
+"""Configuration of the comparison networks: training arguments, and what ``config.json`` stores of a network."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
-from bc_sam.config.base import Optimizer, Schedule, require
+from bc_sam.config.base import MAX_SIZE, Optimizer, Schedule, require
 from bc_sam.errors import ConfigError
 from bc_sam.utils.json_config import JsonConfig
 
-#: Mean and deviation of ImageNet's pixels, 0..255, which the backbones of the Hub were trained with, and SAM too.
+#: Mean and standard deviation of ImageNet pixels (RGB), 0..255, used by SAM and by the pretrained backbones.
 IMAGENET_MEAN = (123.675, 116.28, 103.53)
-
-
 IMAGENET_STD = (58.395, 57.12, 57.375)
 
-
-#: What a run trains: the method of this package, or a network that it is compared with.
+#: Method that a run trains: BC-SAM or a comparison network.
 Method = Literal["bc-sam", "slca", "shape-aware", "resnet"]
 
-#: Part that an ablation removes from a network.
+#: Component that an ablation removes from a network.
 Part = Literal["nothing", "attention", "mask"]
 
-#: The families of transformers that a backbone may be of, and the sizes that are read of each.
+#: Supported backbone families (``model_type`` in transformers), with the config fields that are read for each.
 BACKBONE_SIZES = {
     "resnet": (
         "embedding_size",
@@ -70,43 +67,46 @@ BACKBONE_SIZES = {
     ),
 }
 
-#: The backbone that stands for the encoder of SAM, which is frozen and needs no sizes.
+#: Backbone name of the frozen SAM encoder, which needs no sizes.
 SAM = "sam"
 
-_TEXTS = ("basic", "bottleneck", "x", "y", "relu", "gelu")
-_MOST, _MOST_BLOCKS, _MOST_WINDOW = 4096, 128, 32
-_WINDOWS = ("window_size", "pretrained_window_sizes", "patch_size")
+_ALLOWED_STRINGS = ("basic", "bottleneck", "x", "y", "relu", "gelu")
+_MAX_BLOCKS, _MAX_WINDOW = 128, 32
+_WINDOW_FIELDS = ("window_size", "pretrained_window_sizes", "patch_size")
 
 Size = bool | int | float | str | tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class BackboneConfig(JsonConfig):
-    """The sizes of an image backbone.
+    """Architecture of an image backbone.
 
-    It may come from a stranger: the family is one of a fixed list, and each value a size within reason.
+    The config may be untrusted: the family must be on a fixed list, and every size is bounded.
 
     Attributes:
-        family: A key of `BACKBONE_SIZES`, which transformers calls ``model_type``.
-        sizes: Fields of the family's configuration in transformers.
+        family: Key of `BACKBONE_SIZES`; ``model_type`` in transformers.
+        sizes: Fields of the family's transformers config.
     """
 
     family: str
     sizes: dict[str, Size]
 
     def __post_init__(self) -> None:
-        known = BACKBONE_SIZES.get(self.family)
-        if known is None:
-            raise ConfigError(f"There is no backbone of the family {self.family!r}; choose of {list(BACKBONE_SIZES)}.")
+        fields = BACKBONE_SIZES.get(self.family)
+        if fields is None:
+            raise ConfigError(f"Unknown backbone family {self.family!r}. Choose one of {', '.join(BACKBONE_SIZES)}.")
         for name, value in self.sizes.items():
-            sane = name in known and _is_sane(name, value)
-            require(sane, f"{name} = {value!r} is no size of a backbone of the family {self.family}.")
+            valid = name in fields and _is_valid_size(name, value)
+            require(valid, f"{name} = {value!r} is not a valid size of a {self.family} backbone.")
 
     def require_size(self, input_size: int) -> None:
-        """Refuses images that a Swin cannot see: its last features must hold one of its windows.
+        """Checks that the input is large enough for a Swin, whose last feature map must contain a whole window.
+
+        Args:
+            input_size: Side of the backbone's input, pixels.
 
         Raises:
-            ConfigError: If they are too small.
+            ConfigError: If it is too small.
         """
         if self.family != "swin":
             return
@@ -115,39 +115,39 @@ class BackboneConfig(JsonConfig):
         assert isinstance(window, int)
         assert isinstance(patch, int)
         assert isinstance(stages, tuple)
-        least = window * patch * 2 ** (len(stages) - 1)
-        require(input_size >= least, f"This Swin needs input_size of {least} or more, not {input_size}.")
+        smallest = window * patch * 2 ** (len(stages) - 1)
+        require(input_size >= smallest, f"This Swin needs an input_size of at least {smallest}, but got {input_size}.")
 
 
-def _is_sane(name: str, value: Size) -> bool:
+def _is_valid_size(name: str, value: Size) -> bool:
     if isinstance(value, str):
-        return value in _TEXTS
+        return value in _ALLOWED_STRINGS
     if isinstance(value, tuple):
-        if name == "depths" and sum(value) > _MOST_BLOCKS:
+        if name == "depths" and sum(value) > _MAX_BLOCKS:
             return False
-        most, least = (_MOST_WINDOW, 0) if name in _WINDOWS else (_MOST, 1)
-        return 0 < len(value) <= 8 and all(least <= number <= most for number in value)
-    if name in _WINDOWS:
-        return 0 < value <= _MOST_WINDOW
+        low, high = (0, _MAX_WINDOW) if name in _WINDOW_FIELDS else (1, MAX_SIZE)
+        return 0 < len(value) <= 8 and all(low <= size <= high for size in value)
+    if name in _WINDOW_FIELDS:
+        return 0 < value <= _MAX_WINDOW
     if name.endswith("_rate"):
         return 0 <= value < 1
-    return isinstance(value, bool) or 0 < value <= _MOST
+    return isinstance(value, bool) or 0 < value <= MAX_SIZE
 
 
 @dataclass(frozen=True)
 class NetworkConfig(JsonConfig):
-    """What must be known to build a network, as it stands in the ``config.json`` of a model folder.
+    """Architecture of a comparison network, as stored in ``config.json``.
 
     Attributes:
         method: ``"slca"``, ``"shape-aware"`` or ``"resnet"``.
-        image_backbone: Backbone of the image; ``None`` where the frozen encoder of SAM takes its place.
-        mask_backbone: Backbone of the mask, of the shape-aware network alone.
-        classes: Index of the label that each of its outputs stands for, ascending.
-        input_size: Side of the square that the backbones see, pixels.
-        ablation: Part that is removed from the network in an ablation; ``"nothing"`` for the whole network.
-        grid: Side of the grid of places that SLCA weighs channels at.
-        reduction: Of SLCA: the channels within the module are the backbone's divided by this.
-        sam_channels: Channels of the features of SAM's encoder; 0 where no SAM belongs to the model.
+        image_backbone: Backbone of the image; ``None`` if the frozen SAM encoder takes its place.
+        mask_backbone: Backbone of the mask (shape-aware only).
+        classes: Label index of each output, in ascending order.
+        input_size: Side of the backbones' square input, pixels.
+        ablation: Component removed from the network; ``"nothing"`` for the full network.
+        grid: Side of the spatial grid of SLCA's channel attention.
+        reduction: Channel reduction ratio within SLCA.
+        sam_channels: Channels of the SAM encoder's features; 0 if the model has no SAM.
     """
 
     renamed_keys: ClassVar[Mapping[str, str]] = {"left_out": "ablation"}
@@ -163,60 +163,66 @@ class NetworkConfig(JsonConfig):
     sam_channels: int = 0
 
     def __post_init__(self) -> None:
-        require(32 <= self.input_size <= _MOST, f"input_size must be 32 to {_MOST}, not {self.input_size}.")
-        require(0 < self.grid <= 64, f"grid must be 1 to 64, not {self.grid}.")
-        require(0 < self.reduction <= _MOST, f"reduction must be 1 to {_MOST}, not {self.reduction}.")
-        require(0 <= self.sam_channels <= _MOST, f"sam_channels must be 0 to {_MOST}, not {self.sam_channels}.")
-        ascending = all(a < b for a, b in zip((-1, *self.classes), (*self.classes, _MOST), strict=True))
-        require(len(self.classes) > 1 and ascending, "The classes of a network must be two or more, ascending.")
+        self._check_between("input_size", 32, MAX_SIZE)
+        self._check_between("grid", 1, 64)
+        self._check_between("reduction", 1, MAX_SIZE)
+        self._check_between("sam_channels", 0, MAX_SIZE)
+        ascending = all(a < b for a, b in zip((-1, *self.classes), (*self.classes, MAX_SIZE), strict=True))
+        require(len(self.classes) > 1 and ascending, "classes must be two or more label indices in ascending order.")
         for backbone in filter(None, (self.image_backbone, self.mask_backbone)):
             backbone.require_size(self.input_size)
         shape_aware = self.method == "shape-aware"
         require(shape_aware or self.image_backbone is not None, f"{self.method} needs an image backbone.")
-        require((self.mask_backbone is not None) == self.needs_masks, "mask_backbone does not go with the method.")
-        require(self.ablation != "mask" or shape_aware, "Only the shape-aware network has a mask to leave out.")
-        require(bool(self.sam_channels) == self.needs_sam, "sam_channels does not go with the method.")
+        masks = "needs" if self.needs_masks else "does not use"
+        require((self.mask_backbone is not None) == self.needs_masks, f"This network {masks} a mask_backbone.")
+        require(self.ablation != "mask" or shape_aware, "Only the shape-aware network has a mask to ablate.")
+        sam = "needs" if self.needs_sam else "does not use"
+        require(bool(self.sam_channels) == self.needs_sam, f"This network {sam} sam_channels.")
+
+    def _check_between(self, name: str, low: int, high: int) -> None:
+        value = getattr(self, name)
+        require(low <= value <= high, f"{name} must be between {low} and {high}, but is {value}.")
 
     @property
     def needs_masks(self) -> bool:
-        """Whether the network sees a mask of the cell."""
+        """Whether the network takes a cell mask as input."""
         return self.method == "shape-aware" and self.ablation != "mask"
 
     @property
     def needs_maps(self) -> bool:
-        """Whether the network sees the features of SAM's encoder."""
+        """Whether the network takes the SAM encoder's feature maps as input."""
         return self.image_backbone is None or (self.method == "slca" and self.ablation == "nothing")
 
     @property
     def needs_sam(self) -> bool:
-        """Whether a SAM belongs to the model: for its features, or to draw the mask."""
+        """Whether the model contains a SAM, for its feature maps or to predict the mask."""
         return self.needs_masks or self.needs_maps
 
 
 @dataclass(frozen=True)
 class NetworkArguments(JsonConfig):
-    """A comparison system and its training; see `network_arguments` for what each method's paper used.
+    """Architecture and training of a comparison network; see `network_arguments` for each paper's settings.
 
     Attributes:
-        image_backbone: A Hub id or folder of an image classifier of transformers, of a family of `BACKBONE_SIZES`;
-            ``"tiny:FAMILY"`` for a new small one; ``"sam"`` for the frozen encoder of SAM (shape-aware only).
-        mask_backbone: The same for the mask (shape-aware only).
-        ablation: Part to remove: ``"nothing"``, ``"attention"``, or ``"mask"`` (shape-aware only).
-        grid: Of SLCA: side of the grid of places.
-        reduction: Of SLCA: how far the channels are reduced within the module.
-        learn_masks: Whether SAM learns masks first, by stage 1. A frozen SAM without trained weights sees nothing.
-            The shape-aware network always needs it.
-        input_size: Side of the square that the backbones see, pixels.
-        epochs: Passes over the labelled cells.
-        warmup_epochs: Epochs of linear warm-up before the cosine.
-        batch_size: Cells a step, over all processes.
+        image_backbone: Hub id or folder of a transformers image classifier of a family in `BACKBONE_SIZES`;
+            ``"tiny:FAMILY"`` for a small untrained one; ``"sam"`` for the frozen SAM encoder (shape-aware only).
+        mask_backbone: Likewise, for the mask (shape-aware only).
+        ablation: Component to remove: ``"nothing"``, ``"attention"``, or ``"mask"`` (shape-aware only).
+        grid: Side of the spatial grid of SLCA's channel attention.
+        reduction: Channel reduction ratio within SLCA.
+        learn_masks: Whether to fine-tune SAM in stage 1 first. A frozen SAM without trained weights has no useful
+            features. The shape-aware network always needs it.
+        input_size: Side of the backbones' square input, pixels.
+        epochs: Epochs over the labelled cells.
+        warmup_epochs: Epochs of linear warm-up before cosine decay.
+        batch_size: Cells per step, over all processes.
         optimizer: ``"adamw"``, or ``"sgd"`` with Nesterov momentum 0.9.
-        learning_rate: Peak rate.
-        weight_decay: Decay.
-        label_smoothing: Share of each target that is spread over all classes.
-        colour_jitter: As in stage 1.
-        max_grad_norm: Gradients longer than this are shortened to it; ``None`` leaves them.
-        patience: Epochs without a better validation loss after which to stop; ``None`` goes on.
+        learning_rate: Peak learning rate.
+        weight_decay: Weight decay.
+        label_smoothing: Label smoothing, 0..1.
+        colour_jitter: As in `SegmentationArguments`.
+        max_grad_norm: Norm to which gradients are clipped; ``None`` disables clipping.
+        patience: Epochs without a lower validation loss before early stopping; ``None`` disables it.
     """
 
     renamed_keys: ClassVar[Mapping[str, str]] = {"left_out": "ablation"}
@@ -240,12 +246,15 @@ class NetworkArguments(JsonConfig):
     patience: int | None = None
 
     def __post_init__(self) -> None:
-        require(self.epochs >= 0, f"A network cannot train for {self.epochs} epochs.")
-        require(self.batch_size > 0, f"batch_size must be positive, not {self.batch_size}.")
-        require(0 <= self.label_smoothing < 1, f"label_smoothing must lie in 0..1, not {self.label_smoothing}.")
+        require(self.epochs >= 0, f"network.epochs must not be negative, but is {self.epochs}.")
+        require(self.batch_size > 0, f"batch_size must be positive, but is {self.batch_size}.")
+        require(
+            0 <= self.label_smoothing < 1,
+            f"label_smoothing must be at least 0 and below 1, but is {self.label_smoothing}.",
+        )
 
     def schedule(self) -> Schedule:
-        """Returns the optimization settings of the network's training."""
+        """Returns the optimization settings for the training loop."""
         return Schedule(
             epochs=self.epochs,
             batch_size=self.batch_size,
@@ -258,18 +267,18 @@ class NetworkArguments(JsonConfig):
         )
 
     def needs_masks(self, method: Method) -> bool:
-        """Whether the network of a method sees a mask of the cell."""
+        """Whether the network of a method takes a cell mask as input."""
         return method == "shape-aware" and self.ablation != "mask"
 
     def needs_maps(self, method: Method) -> bool:
-        """Whether it sees the features of SAM's encoder."""
+        """Whether the network of a method takes the SAM encoder's feature maps as input."""
         return self.image_backbone == SAM or (method == "slca" and self.ablation == "nothing")
 
     def needs_sam(self, method: Method) -> bool:
-        """Whether it needs a SAM: for its features, or to draw the mask."""
+        """Whether the network of a method needs a SAM, for its feature maps or to predict the mask."""
         return self.needs_masks(method) or self.needs_maps(method)
 
     def variant(self, method: Method) -> str:
-        """Name of the method in tables, including its ablation and whether SAM is its backbone."""
+        """Returns the method's name in tables, with its ablation and whether SAM is its backbone."""
         without = "" if self.ablation == "nothing" else f" without {self.ablation}"
         return f"{method}{without}{' on sam' if self.image_backbone == SAM else ''}"

@@ -1,4 +1,4 @@
-"""Named sets of arguments."""
+"""Presets of training arguments."""
 
 from dataclasses import replace
 
@@ -8,11 +8,11 @@ from bc_sam.errors import ConfigError
 
 
 def network_arguments(method: Method, preset: str) -> NetworkArguments:
-    """Returns the numbers of a method.
+    """Returns the network arguments of a method.
 
     Args:
-        method: Any method; BC-SAM has none and gets those of the plain network, which it never looks at.
-        preset: ``"paper"``, or ``"tiny"`` for small new backbones that two processor cores train in minutes.
+        method: Any method. BC-SAM gets those of the plain ResNet, which it ignores.
+        preset: ``"paper"``, or ``"tiny"`` for small untrained backbones that two CPU cores train in minutes.
 
     Example:
         >>> network_arguments("shape-aware", "paper").optimizer
@@ -49,15 +49,15 @@ def network_arguments(method: Method, preset: str) -> NetworkArguments:
 
 
 def preset(name: str, method: Method = "bc-sam") -> TrainingArguments:
-    """Returns a named set of training arguments.
+    """Returns the training arguments of a preset.
 
     Args:
-        name: ``"paper"`` for the published numbers on ``facebook/sam-vit-base``, or ``"tiny"`` for a SAM of
-            5.7 million encoder parameters that two processor cores can train from scratch.
-        method: ``"bc-sam"``, or a network that it is compared with.
+        name: ``"paper"`` for the published settings on ``facebook/sam-vit-base``, or ``"tiny"`` for a SAM with
+            5.7 million encoder parameters that two CPU cores can train from scratch.
+        method: ``"bc-sam"`` or a comparison network.
 
     Raises:
-        ConfigError: If there is no such preset.
+        ConfigError: If the preset is unknown.
 
     Example:
         >>> preset("paper").segmentation.epochs
@@ -72,8 +72,8 @@ def preset(name: str, method: Method = "bc-sam") -> TrainingArguments:
             segmentation=SegmentationArguments(
                 train_encoder=True, epochs=24, warmup_epochs=2, batch_size=16, learning_rate=5e-4, colour_jitter=0.2
             ),
-            # A hundredth of the paper's steps: small batches and a high rate, and less of the MMD, which would
-            # otherwise shrink the latents to nothing before the decoder has learned to read them.
+            # A hundredth of the paper's steps, so batches are small and the learning rate is high. A smaller MMD
+            # weight keeps the latents from collapsing to zero before the decoder has learned to use them.
             autoencoder=AutoencoderArguments(
                 decoder_channels=(75, 100, 128, 100, 64, 48, 32),
                 epochs=4,
@@ -85,6 +85,6 @@ def preset(name: str, method: Method = "bc-sam") -> TrainingArguments:
         ),
     }
     if name not in presets:
-        raise ConfigError(f"There is no preset {name!r}; choose one of {sorted(presets)}.")
-    chosen = replace(presets[name], method=method)
-    return chosen if method == "bc-sam" else replace(chosen, network=network_arguments(method, name))
+        raise ConfigError(f"Unknown preset {name!r}. Choose one of {', '.join(sorted(presets))}.")
+    arguments = replace(presets[name], method=method)
+    return arguments if method == "bc-sam" else replace(arguments, network=network_arguments(method, name))

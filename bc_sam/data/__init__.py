@@ -1,4 +1,4 @@
-"""Data sets of cells: loaders, the parquet form, folds."""
+"""Data sets of cells: loaders, parquet export and folds."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -27,8 +27,9 @@ __all__ = [
     "save_parquet",
 ]
 
-# Where each public name lives. It is imported when it is first used: naming cells needs no `datasets`.
-_HOMES = {
+# Module of each public name, imported on first use: `datasets` and scikit-learn take seconds to import, and a mistyped
+# path on the command line should be reported before that.
+_MODULES = {
     "FEATURES": "cells",
     "assign_folds": "splits",
     "find_copies": "splits",
@@ -44,9 +45,9 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module 'bc_sam.data' has no attribute {name!r}")
-    return getattr(import_module(f"bc_sam.data.{_HOMES[name]}"), name)
+    return getattr(import_module(f"bc_sam.data.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

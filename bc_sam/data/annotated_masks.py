@@ -1,4 +1,4 @@
-"""Annotated masks: a CSV file with the columns ``image`` and ``mask`` ties each image to its mask."""
+"""Annotated masks, assigned to images by a CSV file with the columns ``image`` and ``mask``."""
 
 import csv
 import logging
@@ -14,17 +14,17 @@ logger = logging.getLogger(__name__)
 def match_masks(pairs: str | Path, root: Path, files: Sequence[str]) -> list[Path | None]:
     """Finds the mask of each image.
 
-    Paths in the CSV are relative to its folder or to the folder above. If any of its images is a file of the data set,
-    images are matched as files. Otherwise the data set was moved, and an image is matched with the file whose path
-    within the data set it ends in, as ``lab/PBC/basophil/BA_1.jpg`` ends in ``basophil/BA_1.jpg``.
+    Paths in the CSV are relative to its folder or to the parent of that folder. If at least one image path resolves to
+    a file of the data set, all images are matched by resolved path. Otherwise, for a data set that was moved, an image
+    is matched by path suffix: ``lab/PBC/basophil/BA_1.jpg`` matches ``basophil/BA_1.jpg``.
 
     Args:
-        pairs: Path of the CSV file. Rows of images that are not in the data set are ignored.
+        pairs: Path of the CSV file. Rows whose image is not in the data set are ignored.
         root: Folder of the data set.
-        files: Paths of its images relative to `root`, with forward slashes.
+        files: Image paths relative to `root`, with forward slashes.
 
     Returns:
-        Absolute path of each image's mask, or ``None`` where the CSV has none.
+        Absolute path of the mask of each image, or ``None`` for images without one.
 
     Raises:
         DataError: If the CSV cannot be read or lacks a column, a mask is missing, or an image has two masks.
@@ -34,8 +34,8 @@ def match_masks(pairs: str | Path, root: Path, files: Sequence[str]) -> list[Pat
     indices = {(root / file).resolve(): index for index, file in enumerate(files)}
     matches = [(indices.get(_resolve(pairs, image)), mask) for image, mask in rows]
     if all(index is None for index, _ in matches):
-        tails = {file: index for index, file in enumerate(files)}
-        matches = [(_match_tail(image, tails), mask) for image, mask in rows]
+        by_file = {file: index for index, file in enumerate(files)}
+        matches = [(_match_suffix(image, by_file), mask) for image, mask in rows]
     found = defaultdict(set)
     for index, mask in matches:
         if index is not None:
@@ -61,16 +61,16 @@ def _read_pairs(pairs: Path) -> list[tuple[str, str]]:
 
 
 def _resolve(pairs: Path, name: str) -> Path:
-    """Makes a path of the CSV absolute: from the CSV's folder if it is there, otherwise from the folder above."""
+    """Resolves a path relative to the folder of the CSV, or to its parent if there is no such file."""
     folder = pairs.resolve().parent
     inside = folder / name
     return (inside if inside.exists() else folder.parent / name).resolve()
 
 
-def _match_tail(image: str, tails: dict[str, int]) -> int | None:
-    """Returns the index of the longest file of the data set that ends an image's path."""
+def _match_suffix(image: str, by_file: dict[str, int]) -> int | None:
+    """Returns the index of the longest file path of the data set that is a suffix of an image path."""
     parts = PurePosixPath(image).parts
-    return next((tails[tail] for i in range(len(parts)) if (tail := "/".join(parts[i:])) in tails), None)
+    return next((by_file[suffix] for i in range(len(parts)) if (suffix := "/".join(parts[i:])) in by_file), None)
 
 
 def _check(pairs: Path, file: str, masks: set[Path]) -> None:

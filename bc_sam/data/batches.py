@@ -1,4 +1,4 @@
-"""Any images in, batches of pixels out: the next batch is decoded while the model works on this one."""
+"""Batches of decoded images. The next batch is decoded while the model processes the current one."""
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,13 +14,13 @@ from bc_sam.errors import ConfigError, ImageError
 
 @dataclass(frozen=True)
 class Batch:
-    """Some images of a stream, in its order.
+    """Consecutive images of a stream.
 
     Attributes:
-        sources: What was given for each image.
-        errors: Why it could not be read, or ``None``.
-        sizes: Height and width of each image that could be read.
-        pixels: (n, S, S, 3) uint8 of those.
+        sources: Source of each image, as given.
+        errors: Error of each image, or ``None`` for readable images.
+        sizes: Original height and width of each readable image, pixels.
+        pixels: (n, S, S, 3) uint8, the readable images.
     """
 
     sources: list[Any]
@@ -32,32 +32,32 @@ class Batch:
 def decoded_batches(
     images: Iterable[Any], image_size: int, batch_size: int, *, max_pixels: int = MAX_PIXELS
 ) -> Iterator[Batch]:
-    """Decodes a stream of images in batches, one batch ahead, in constant memory.
+    """Decodes a stream of images in batches, prefetching one batch, in constant memory.
 
     Args:
         images: Paths, bytes, PIL images or arrays; see `bc_sam.data.images.read_image`.
         image_size: Side of the squares, pixels.
-        batch_size: Images a batch.
-        max_pixels: Most pixels of an image.
+        batch_size: Images per batch.
+        max_pixels: Maximum number of pixels of an image.
 
     Yields:
-        The batches. An image that cannot be read is an entry of `Batch.errors`.
+        Batches. Unreadable images are reported in `Batch.errors`.
 
     Raises:
         ConfigError: If `batch_size` is not positive.
     """
     if batch_size < 1:
-        raise ConfigError(f"batch_size must be positive, not {batch_size}.")
+        raise ConfigError(f"batch_size must be positive, but is {batch_size}.")
     stream = iter(images)
     with ThreadPoolExecutor() as pool:
 
         def submit() -> list[tuple[Any, Future]]:
-            some = islice(stream, batch_size)
-            return [(source, pool.submit(_decode, source, image_size, max_pixels)) for source in some]
+            sources = islice(stream, batch_size)
+            return [(source, pool.submit(_decode, source, image_size, max_pixels)) for source in sources]
 
-        ahead = submit()
-        while ahead:
-            current, ahead = ahead, submit()
+        upcoming = submit()
+        while upcoming:
+            current, upcoming = upcoming, submit()
             yield _collect(current, image_size)
 
 

@@ -1,4 +1,4 @@
-"""From a mask to the picture that the autoencoder must draw: one cell on grey, 128 pixels wide."""
+"""The autoencoder's reconstruction target: the cell cut out by its mask, on grey, 128 x 128 pixels."""
 
 from functools import lru_cache
 
@@ -7,19 +7,19 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-#: Grey level of everything that is not the cell, and width of the border around its box (BC-SAM, section 2.2).
+#: Grey level outside the cell, and width of the border around its bounding box, pixels (BC-SAM, section 2.2).
 BACKGROUND = 128
 BORDER = 10
 
 
 def largest_component(mask: np.ndarray) -> np.ndarray:
-    """Keeps the largest connected part of a mask.
+    """Returns the largest connected component of a mask.
 
     Args:
         mask: (H, W) bool.
 
     Returns:
-        (H, W) bool; all false where the mask is empty.
+        (H, W) bool; all false if the mask is empty.
     """
     components, areas = label_components(mask)
     return components == areas.argmax() + 1 if len(areas) else np.zeros(mask.shape, dtype=bool)
@@ -44,10 +44,10 @@ def label_components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def crop_cell(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Cuts the cell out: grey outside the mask, the mask's bounding box, a grey border of 10 pixels.
+    """Crops an image to the mask's bounding box, with grey outside the mask and a grey border of 10 pixels.
 
-    The original's box leaves out the last row and column of the mask; this one keeps them. Where the mask is
-    empty the whole image stands for the cell.
+    The original's bounding box omits the last row and column of the mask; this one includes them. If the mask is
+    empty, the whole image is returned with the border.
 
     Args:
         image: (H, W, 3) uint8.
@@ -65,7 +65,7 @@ def crop_cell(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def cell_target(image: np.ndarray, mask: np.ndarray, size: int = 128) -> np.ndarray:
-    """Returns the autoencoder's target: the largest part of the mask, cropped and zoomed by cubic splines.
+    """Returns the autoencoder's target: the largest component of the mask, cropped and resized with cubic splines.
 
     Args:
         image: (H, W, 3) uint8.
@@ -85,11 +85,11 @@ def cell_target(image: np.ndarray, mask: np.ndarray, size: int = 128) -> np.ndar
 
 
 def zoom_to_square(image: np.ndarray, size: int) -> np.ndarray:
-    """Zooms an image by cubic splines, its proportions given up.
+    """Resizes an image to a square with cubic splines, ignoring the aspect ratio.
 
-    Splines are linear in the pixels and take rows and columns one after the other, so two products with matrices are
-    what `scipy.ndimage.zoom` does, but for how exact halves are rounded, in a thirtieth of its time. PyTorch takes
-    them, since the threads of NumPy's products would go on waiting busily beside those of the encoder.
+    Spline interpolation is linear and separable, so two matrix products give the result of `scipy.ndimage.zoom`,
+    except for the rounding of exact halves, in a thirtieth of its time. The products run in PyTorch because the
+    busy-waiting threads of NumPy's BLAS would compete with those of the encoder.
 
     Args:
         image: (h, w, 3) uint8.
@@ -110,5 +110,5 @@ def zoom_to_square(image: np.ndarray, size: int) -> np.ndarray:
 
 @lru_cache(maxsize=256)
 def _zoom_matrix(length: int, size: int) -> Tensor:
-    """What zooming makes of each of so many places, (size, length) float64."""
+    """Returns the interpolation matrix from `length` to `size` samples, (size, length) float64."""
     return torch.from_numpy(ndimage.zoom(np.eye(length), (size / length, 1), order=3))

@@ -1,4 +1,4 @@
-"""The one table that every loader returns: its columns, and how files become its rows."""
+"""The common table format of all loaders, and how it is built from image files."""
 
 import logging
 from collections import Counter
@@ -15,7 +15,7 @@ from bc_sam.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-#: Columns of every data set of cells. Only `image`, `domain` and `file` are never ``None``.
+#: Columns of every data set of cells. All except `image`, `domain` and `file` may be ``None``.
 FEATURES = Features(
     {
         "image": Image(),
@@ -29,7 +29,7 @@ FEATURES = Features(
 
 
 def features_of(labels: Sequence[str]) -> Features:
-    """Returns the columns of a data set of other cells, whose classes have other names.
+    """Returns the columns of a data set with other class labels.
 
     Example:
         >>> features_of(["young", "old"])["label"].names
@@ -39,15 +39,16 @@ def features_of(labels: Sequence[str]) -> Features:
 
 
 def require_labels(dataset: Dataset, labels: Sequence[str]) -> None:
-    """Checks that a data set names the classes that a model does, in the same order.
+    """Checks that a data set has the same class labels as a model, in the same order.
 
     Raises:
-        DataError: If it is of another kind of cells.
+        DataError: If the labels differ.
     """
     found = dataset.features["label"].names
     if found != list(labels):
         raise DataError(
-            f"The data name {', '.join(found)}, the model {', '.join(labels)}. Take a model of these cells."
+            f"The data set has the classes {', '.join(found)}, but the model has {', '.join(labels)}. "
+            "Use a model with the same classes."
         )
 
 
@@ -57,8 +58,8 @@ class Cell:
 
     Attributes:
         file: Path relative to the data set's root, with forward slashes.
-        label: Canonical class name, or ``None`` where it is not known.
-        group: Slide or patient, or ``None`` where it is not known.
+        label: Canonical class name, or ``None`` if unknown.
+        group: Slide or patient, or ``None`` if unknown.
     """
 
     file: str
@@ -69,26 +70,26 @@ class Cell:
 def find_coded_cells(
     root: Path, code_of: Callable[[Path], str], codes: Mapping[str, str | None]
 ) -> tuple[list[Cell], list[str]]:
-    """Finds the images of an archive that tells the class by a code.
+    """Finds the images of an archive that encodes the class in file or folder names.
 
     Args:
         root: Folder of the archive.
-        code_of: Returns the code of an image, from its path relative to `root`.
-        codes: Canonical class of each code; ``None`` leaves its images out.
+        code_of: Returns the class code of an image from its path relative to `root`.
+        codes: Canonical class of each code; ``None`` excludes its images.
 
     Returns:
-        The cells, sorted by path, and the code of each image left out.
+        The cells, sorted by path, and the code of each excluded image.
 
     Raises:
-        DataError: If an image has another code.
+        DataError: If an image has an unknown code.
     """
     cells, left_out = [], []
     for path in find_images(root):
         file = path.relative_to(root)
         code = code_of(file).upper()
         if code not in codes:
-            known = ", ".join(codes)
-            raise DataError(f"{file} in {root} has none of the codes {known}. Move it away, or use load_folder.")
+            valid = ", ".join(codes)
+            raise DataError(f"{file} in {root} has none of the codes {valid}. Remove it, or use load_folder.")
         label = codes[code]
         if label is None:
             left_out.append(code)
@@ -98,7 +99,7 @@ def find_coded_cells(
 
 
 def most_have_code(folder: Path, code_of: Callable[[Path], str], codes: Mapping[str, str | None]) -> bool:
-    """Whether most images of a folder have one of an archive's codes. Its loader then names the stray ones.
+    """Whether most images of a folder have one of an archive's codes. Its loader then reports the others.
 
     Args:
         folder: Folder of images.
@@ -118,24 +119,24 @@ def build_dataset(
     left_out: Iterable[str] = (),
     info: DatasetInfo | None = None,
 ) -> Dataset:
-    """Builds the table of a data set's cells. Images stay in their files, which are not opened.
+    """Builds the table of a data set. Images are referenced by path and not opened.
 
     Args:
         root: Folder that the cells' files are relative to.
-        cells: The images, in the order of the rows.
+        cells: The images, in row order.
         domain: Name of the laboratory or data set.
-        masks: CSV that ties images to masks; see `bc_sam.data.annotated_masks`.
-        left_out: Code of each image that was left out. Their counts are logged, and end `dataset.info.description`.
-        info: Licence and source of the data, with its features; without it they are `FEATURES`.
+        masks: CSV that assigns masks to images; see `bc_sam.data.annotated_masks`.
+        left_out: Code of each excluded image. The counts are logged and stored in ``dataset.info.description``.
+        info: Licence, source and features of the data; the features default to `FEATURES`.
 
     Returns:
         Dataset with the columns `FEATURES`.
 
     Raises:
-        DataError: If there is no cell, or the masks cannot be used.
+        DataError: If there are no cells, or the masks cannot be used.
     """
     if not cells:
-        raise DataError(f"No cell image to use was found in {root}. Give a folder that holds images of single cells.")
+        raise DataError(f"No cell images found in {root}. Give a folder of single-cell images.")
     mask_paths = match_masks(masks, root, [cell.file for cell in cells]) if masks else [None] * len(cells)
     columns = {
         "image": [str((root / cell.file).resolve()) for cell in cells],

@@ -1,4 +1,4 @@
-"""Any data set with images, from parquet or from the Hub, brought to the columns of the loaders."""
+"""Conversion of any image data set, from parquet or the Hub, to the columns of the loaders."""
 
 import logging
 from collections.abc import Mapping
@@ -10,29 +10,29 @@ from bc_sam.data.cells import FEATURES, features_of
 from bc_sam.data.datasets.image_folder import resolve_labels
 from bc_sam.errors import DataError
 
-# The one other kind of cells, whose labels are kept as they are.
+# Erythroid cells are the only other label set; their labels are kept.
 _ERYTHROID = features_of(ERYTHROID_LABELS)
 
 logger = logging.getLogger(__name__)
 
 
 def conform(dataset: Dataset, domain: str, label_map: Mapping[str, str | None] | None = None) -> Dataset:
-    """Brings any data set with a column `image` to the columns `bc_sam.data.cells.FEATURES`.
+    """Converts any data set with a column `image` to the columns `bc_sam.data.cells.FEATURES`.
 
-    Classes are mapped by name, never by number, since two data sets may number them differently. Other columns are
-    dropped; those that are missing are ``None``, and `domain` is the one given.
+    Classes are mapped by name, never by index, since data sets may order them differently. Other columns are dropped;
+    missing ones are filled with ``None``, and `domain` with the given name.
 
     Args:
-        dataset: Its column `label`, if there is one, holds class names or a `ClassLabel`.
-        domain: Name of the laboratory, where the data set has no column `domain`.
+        dataset: Data set whose optional column `label` contains class names or is a `ClassLabel`.
+        domain: Name of the laboratory, used if the data set has no column `domain`.
         label_map: As for `load_cells`.
 
     Raises:
-        DataError: If `image` is missing or holds no images, or `label` holds numbers without names or unknown names.
+        DataError: If `image` is missing or contains no images, or `label` contains unnamed indices or unknown names.
     """
     if "image" not in dataset.column_names:
         found = ", ".join(dataset.column_names)
-        raise DataError(f"{domain} has the columns {found}, but no column image. Rename the column of the images.")
+        raise DataError(f"{domain} has the columns {found}, but no column image. Rename the image column to image.")
     for column in ("image", "mask"):
         if column in dataset.column_names and not isinstance(dataset.features[column], Image):
             dataset = _cast_image(dataset, column, domain)
@@ -53,8 +53,8 @@ def _cast_image(dataset: Dataset, column: str, domain: str) -> Dataset:
     try:
         return dataset.cast_column(column, Image())
     except (TypeError, ValueError, NotImplementedError) as error:
-        kind = getattr(dataset.features[column], "dtype", dataset.features[column])
-        message = f"The column {column} of {domain} holds {kind}, not images. Store paths, bytes or datasets.Image."
+        dtype = getattr(dataset.features[column], "dtype", dataset.features[column])
+        message = f"Column {column} of {domain} contains {dtype}, not images. Store paths, bytes or datasets.Image."
         raise DataError(message) from error
 
 
@@ -64,18 +64,18 @@ def _canonical_labels(dataset: Dataset, domain: str, label_map: Mapping[str, str
     labels = resolve_labels(present, label_map, where=domain)
     kept = [i for i, name in enumerate(names) if name is None or labels[name] is not None]
     if len(kept) < len(names):
-        logger.info("%s: %d of %d cells left out by the label map.", domain, len(names) - len(kept), len(names))
+        logger.info("%s: %d of %d cells excluded by the label map.", domain, len(names) - len(kept), len(names))
         dataset = dataset.select(kept)
-    numbers = {None: None} | {name: LABELS.index(label) for name, label in labels.items() if label is not None}
-    canonical = [numbers[names[i]] for i in kept]
+    indices = {None: None} | {name: LABELS.index(label) for name, label in labels.items() if label is not None}
+    canonical = [indices[names[i]] for i in kept]
     return dataset.remove_columns("label").add_column("label", canonical, feature=FEATURES["label"])
 
 
 def _label_names(dataset: Dataset, domain: str) -> list[str | None]:
-    """Returns the class name of each row; ``None`` where it has none, which some data sets write as -1."""
+    """Returns the class name of each row, or ``None`` for unlabelled rows, which some data sets encode as -1."""
     feature, values = dataset.features["label"], dataset["label"][:]
     if isinstance(feature, ClassLabel):
         return [None if value is None or value < 0 else feature.names[value] for value in values]
     if feature.dtype not in ("string", "large_string"):
-        raise DataError(f"The labels of {domain} are {feature.dtype}, not names. Store class names or a ClassLabel.")
+        raise DataError(f"The labels of {domain} are {feature.dtype}, not class names. Store names or a ClassLabel.")
     return list(values)

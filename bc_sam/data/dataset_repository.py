@@ -1,4 +1,4 @@
-"""A data set as it goes to the Hub: parquet in two splits that share no slide and no copy, and a card."""
+"""Repository of a data set for the Hub: parquet splits that share no slide or copy, and a data set card."""
 
 import logging
 from bisect import bisect_right
@@ -23,7 +23,7 @@ from bc_sam.utils.templates import markdown_templates
 
 logger = logging.getLogger(__name__)
 
-#: The files of a data set's repository; a push removes older ones of these names.
+#: Files of a data set repository. A push deletes older files that match these patterns.
 DATASET_FILES = ("README.md", "data/*.parquet")
 
 _SIZE = 224
@@ -42,37 +42,39 @@ def write_dataset_repository(
 ) -> dict[str, int]:
     """Writes the splits and the card of a data set into an empty folder. Annotated masks are omitted.
 
-    One fold is the split ``test``, the others are ``train``: stratified by class, with the images of a slide, and
-    copies of an image, on one side. Memory does not grow with the number of images.
+    One fold is the split ``test``, the others are ``train``, stratified by class; images of one slide and copies of
+    one image are in the same split. Memory does not grow with the number of images.
 
     Args:
-        dataset: As a loader of `bc_sam.data` returns it.
+        dataset: Data set from a loader of `bc_sam.data`.
         folder: New or empty folder.
-        template: Markdown with Jinja fields, see the cards in ``hub/``.
-        repo_id: Where it goes on the Hub; the card shows how to load it from there.
+        template: Jinja template of the card; see the cards in ``hub/``.
+        repo_id: Hub id of the repository, shown in the card.
         codes: Canonical class of each code of the archive, such as `bc_sam.data.datasets.matek.MATEK19_CODES`.
-        n_folds: Parts, of which one is the test split.
+        n_folds: Number of folds, of which one is the test split.
         seed: Seed of the split.
 
     Returns:
-        Images of each split.
+        Number of images per split.
 
     Raises:
-        DataError: If the folder is not empty, no image can be read, or there are too few independent ones to split.
+        DataError: If the folder is not empty, no image can be read, or there are too few independent images to split.
     """
     if folder.exists() and any(folder.iterdir()):
-        raise DataError(f"{folder} is not empty. Give a new folder.")
-    kept, fingerprints, unreadable = _look_at_images(dataset)
+        raise DataError(f"{folder} is not empty. Give a new or empty folder.")
+    kept, fingerprints, unreadable = _fingerprint_images(dataset)
     if not kept:
-        raise DataError(f"Not one image can be read; the first: {unreadable[0] if unreadable else 'there is none'}.")
+        raise DataError(
+            f"No image can be read. First error: {unreadable[0] if unreadable else 'the data set is empty'}"
+        )
     readable = dataset.select(kept)
     folds = assign_folds(readable["label"][:], readable["group"][:], fingerprints, n_folds, seed)
-    bare = readable.remove_columns("mask").add_column("mask", [None] * len(kept), feature=FEATURES["mask"])
-    bare = bare.select_columns(list(FEATURES))
+    published = readable.remove_columns("mask").add_column("mask", [None] * len(kept), feature=FEATURES["mask"])
+    published = published.select_columns(list(FEATURES))
     (folder / "data").mkdir(parents=True)
     splits = {"train": np.flatnonzero(folds != 0), "test": np.flatnonzero(folds == 0)}
     for split, rows in splits.items():
-        write_shards(bare.select(rows), folder / "data", split)
+        write_shards(published.select(rows), folder / "data", split)
     sizes = {split: len(rows) for split, rows in splits.items()}
     card = _template(template).render(
         repo_id=repo_id,
@@ -89,24 +91,24 @@ def write_dataset_repository(
     return sizes
 
 
-def _look_at_images(dataset: Dataset) -> tuple[list[int], list[str], list[str]]:
-    """Rows that can be read, the fingerprint of each, and what is wrong with the others."""
+def _fingerprint_images(dataset: Dataset) -> tuple[list[int], list[str], list[str]]:
+    """Returns the indices of the readable rows, their fingerprints, and the errors of the other rows."""
     kept: list[int] = []
     fingerprints: list[str] = []
     unreadable: list[str] = []
     undecoded = dataset.cast_column("image", Image(decode=False)).select_columns(["image", "file"])
     with ThreadPoolExecutor() as pool, tqdm(total=len(dataset), desc="Reading images", unit="image") as progress:
         for chunk in undecoded.iter(batch_size=_CHUNK):
-            for image, file, seen in zip(
+            for image, file, result in zip(
                 chunk["image"], chunk["file"], pool.map(_fingerprint, chunk["image"]), strict=True
             ):
                 row = len(kept) + len(unreadable)
-                if isinstance(seen, ImageError):
-                    unreadable.append(without_folder(seen, image["path"], file))
-                    logger.warning("Left out: %s", seen)
+                if isinstance(result, ImageError):
+                    unreadable.append(without_folder(result, image["path"], file))
+                    logger.warning("Skipped: %s", result)
                 else:
                     kept.append(row)
-                    fingerprints.append(seen)
+                    fingerprints.append(result)
                 progress.update()
     return kept, fingerprints, unreadable
 
@@ -121,16 +123,16 @@ def _fingerprint(image: dict[str, Any]) -> str | ImageError:
 def _classes(
     labels: Sequence[int | None], splits: Mapping[str, np.ndarray], codes: Mapping[str, str | None]
 ) -> Iterator[dict[str, Any]]:
-    """Name, codes and images in each split of every class that there is."""
-    numbers = np.array([-1 if label is None else label for label in labels])
+    """Yields the name, the codes and the images per split of every class that occurs."""
+    indices = np.array([-1 if label is None else label for label in labels])
     for index, name in enumerate(LABELS):
-        counts = {split: int((numbers[rows] == index).sum()) for split, rows in splits.items()}
+        counts = {split: int((indices[rows] == index).sum()) for split, rows in splits.items()}
         if any(counts.values()):
             yield {"name": name, "codes": [code for code, label in codes.items() if label == name], **counts}
 
 
 def _size_category(n_images: int) -> str:
-    """The Hub's name for how large a data set is."""
+    """Returns the ``size_categories`` tag of the Hub."""
     bounds, names = (1_000, 10_000, 100_000), ("n<1K", "1K<n<10K", "10K<n<100K", "100K<n<1M")
     return names[bisect_right(bounds, n_images)]
 

@@ -1,4 +1,4 @@
-"""Safe decoding: any image file or object becomes 8-bit RGB, any mask becomes background, cytoplasm, nucleus."""
+"""Safe decoding of any image to 8-bit RGB, and of any mask to background, cytoplasm and nucleus."""
 
 import io
 import os
@@ -13,8 +13,8 @@ from PIL import Image, ImageOps
 
 from bc_sam.errors import DataError, ImageError
 
-#: The image formats: the name of Pillow's decoder, and the endings of file names, in lower case. No other decoder may
-#: run: a crafted file cannot reach one of Pillow's forty others. A format is added here and nowhere else.
+#: Supported formats: Pillow's decoder and its lower-case file-name suffixes. No other decoder may run, so that a
+#: crafted file cannot reach one of Pillow's forty others. This is the only place to add a format.
 IMAGE_FORMATS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {
         "BMP": (".bmp",),
@@ -26,10 +26,10 @@ IMAGE_FORMATS: Mapping[str, tuple[str, ...]] = MappingProxyType(
     }
 )
 
-#: File-name endings, in lower case, by which `find_images` knows an image.
+#: Lower-case file-name suffixes of images, for `find_images`.
 IMAGE_SUFFIXES = tuple(suffix for suffixes in IMAGE_FORMATS.values() for suffix in suffixes)
 
-#: Pixels that a file may declare. Images of single cells have fewer than one million.
+#: Maximum number of pixels that a file may declare. Images of single cells have fewer than one million.
 MAX_PIXELS = 50_000_000
 
 _NUMERIC_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
@@ -40,19 +40,19 @@ _REMEDY = f"Convert it to one of {', '.join(IMAGE_FORMATS)}."
 
 
 def read_image(source: Any, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
-    """Reads an image of any supported format, mode and depth as 8-bit RGB, the same way for all of them.
+    """Reads an image of any supported format, mode and bit depth as 8-bit RGB.
 
-    Colour profiles are not applied. The EXIF orientation is. Of several pages or frames the first is read.
+    The EXIF orientation is applied, colour profiles are not. Only the first page or frame is read.
 
-    - *Alpha* is dropped, as in the original: in Matek-19 good pixels lie under it. Only a wholly transparent black
-      pixel holds no measurement; it becomes white, the background of a smear.
-    - *16 bits* are reduced to their high byte, that is by the full range and not by the image's own maximum, so that
-      equal exposures stay equal. Stretch the 12-bit values of a camera to 16 bits before.
+    - *Alpha* is dropped, as in the original, since Matek-19 has valid pixels under it. Only fully transparent black
+      pixels carry no measurement; they become white, the background of a smear.
+    - *16-bit* values are reduced to their high byte, that is by the full range instead of the image's maximum, so that
+      equal exposures stay equal. Scale 12-bit camera values to 16 bits first.
 
     Args:
         source: A path; the bytes of a file; the ``{"bytes", "path"}`` of ``datasets.Image(decode=False)``; a Pillow
             image; or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4) of uint8, uint16, or floats in 0..1.
-        max_pixels: Largest width times height, checked before anything is decoded.
+        max_pixels: Maximum width times height, checked before decoding.
 
     Returns:
         The image in mode ``"RGB"``.
@@ -70,12 +70,13 @@ def read_image(source: Any, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
 def read_mask(source: Any, size: int | None = None, *, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """Reads a cell mask.
 
-    Values that are all 0, 1 or 2 are kept; of any others (0 and 255, a colour) those that are not zero mean 1.
-    A palette image is read by its indices, as labelling tools write them. Keep masks in a lossless format.
+    A mask with only the values 0, 1 and 2 is kept; in any other (0 and 255, or a colour), nonzero pixels become 1.
+    Palette images are read by index, as labelling tools write them. Store masks in a lossless format.
 
     Args:
         source: As for `read_image`; an array may have any numeric type.
-        size: Side of the square to resize to, by nearest neighbour; the mask's own size by default.
+        size: Side of the square to resize to with nearest-neighbour interpolation, pixels; by default, the mask is not
+            resized.
         max_pixels: As for `read_image`.
 
     Returns:
@@ -95,14 +96,14 @@ def read_mask(source: Any, size: int | None = None, *, max_pixels: int = MAX_PIX
 
 
 def to_square(image: Image.Image, size: int) -> np.ndarray:
-    """Resizes an RGB image to a square, without keeping its proportions, as the original BC-SAM does.
+    """Resizes an RGB image to a square, ignoring the aspect ratio, as the original BC-SAM does.
 
     Args:
         image: Image of mode ``"RGB"``, as from `read_image`.
         size: Side of the square, pixels.
 
     Returns:
-        Array (size, size, 3), uint8; bilinear, with antialiasing where it shrinks.
+        Array (size, size, 3), uint8, resized bilinearly with antialiasing.
 
     Example:
         >>> to_square(Image.new("RGB", (360, 363)), 224).shape
@@ -112,14 +113,14 @@ def to_square(image: Image.Image, size: int) -> np.ndarray:
 
 
 def find_images(folder: str | os.PathLike[str]) -> list[Path]:
-    """Lists the image files of a folder and its subfolders, sorted; hidden ones and ``__MACOSX`` are passed over.
+    """Returns the sorted image files of a folder and its subfolders, except hidden ones and ``__MACOSX``.
 
     Raises:
-        DataError: If there is no such folder.
+        DataError: If the folder does not exist.
     """
     root = Path(folder)
     if not root.is_dir():
-        raise DataError(f"{root} is not a folder. Give a folder that holds images.")
+        raise DataError(f"{root} is not a folder. Give a folder of images.")
     found = []
     for parent, subfolders, names in os.walk(root):
         subfolders[:] = [name for name in subfolders if not name.startswith(".") and name != "__MACOSX"]
@@ -132,7 +133,7 @@ def _is_image_name(name: str) -> bool:
 
 
 def _read(source: Any, max_pixels: int, convert: Callable[[Image.Image | np.ndarray], _T]) -> _T:
-    """Opens a source, checks its size and converts it; whatever goes wrong is one `ImageError` with its name."""
+    """Opens, checks and converts a source; all failures become an `ImageError` that names the source."""
     name = _describe(source)
     try:
         if isinstance(source, np.ndarray):
@@ -146,12 +147,12 @@ def _read(source: Any, max_pixels: int, convert: Callable[[Image.Image | np.ndar
     except FileNotFoundError:
         raise ImageError(f"{name} does not exist. Check the path.") from None
     except PermissionError:
-        raise ImageError(f"{name} may not be read. Change its permissions.") from None
+        raise ImageError(f"{name} cannot be read: permission denied. Change its permissions.") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageError(f"{name} has too many pixels. Crop it to one cell.") from None
     except Image.UnidentifiedImageError:
         raise ImageError(f"{name} is not an image of a known format. {_REMEDY}") from None
-    except Exception as error:  # Pillow's decoders raise nearly every built-in type on damaged input.
+    except Exception as error:  # Pillow's decoders raise almost any built-in exception on damaged input.
         raise ImageError(f"{name} is damaged or incomplete ({error}). Export or download it again.") from error
 
 
@@ -164,12 +165,12 @@ def _describe(source: Any) -> str:
         return getattr(source, "filename", "") or f"The {source.mode} image"
     if isinstance(source, np.ndarray):
         return f"The array of shape {source.shape} and type {source.dtype}"
-    return f"The image given as {type(source).__name__}"
+    return f"The object of type {type(source).__name__}"
 
 
 @contextmanager
 def _open(source: Any) -> Iterator[Image.Image]:
-    """Opens a source lazily: only the header is read. What was opened here is closed; a caller's image is not."""
+    """Opens a source lazily, reading only the header. An image passed by the caller is not closed."""
     if isinstance(source, Mapping):
         source = source["path"] if source.get("bytes") is None else source["bytes"]
     if isinstance(source, Image.Image):
@@ -184,19 +185,19 @@ def _open(source: Any) -> Iterator[Image.Image]:
         with Image.open(path, formats=tuple(IMAGE_FORMATS)) as image:
             yield image
     else:
-        raise ImageError("cannot be read. Give a path, bytes, a Pillow image or a NumPy array.")
+        raise ImageError("is not an image. Give a path, bytes, a Pillow image or a NumPy array.")
 
 
 def _check_size(size: tuple[int, ...], max_pixels: int) -> None:
     if len(size) != 2 or min(size) <= 0:
-        raise ImageError("has no pixels. Give an image with a width and a height.")
+        raise ImageError("has no pixels. Give an image that is not empty.")
     width, height = size
     if width * height > max_pixels:
         raise ImageError(f"has {width} x {height} pixels, more than {max_pixels}. Crop it to one cell.")
 
 
 def _pixels(image: Image.Image) -> Image.Image | np.ndarray:
-    """Decodes an open image upright; depths above 8 bits come as an array."""
+    """Decodes an open image with its EXIF orientation applied; returns an array for more than 8 bits per channel."""
     upright = ImageOps.exif_transpose(image)
     return np.asarray(upright) if upright.mode in _NUMERIC_MODES else upright
 
@@ -214,19 +215,19 @@ def _array_to_image(array: np.ndarray) -> Image.Image:
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[..., 0]
     if array.ndim != 2 and not (array.ndim == 3 and array.shape[2] in (3, 4)):
-        raise ImageError("is no image. Its shape must be (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).")
+        raise ImageError("is not an image. The shape must be (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).")
     return Image.fromarray(_to_bytes(array))
 
 
 def _to_bytes(values: np.ndarray) -> np.ndarray:
-    """Reduces uint8, 16-bit (in any integer type that Pillow holds it in) and float 0..1 to uint8."""
+    """Converts uint8, 16-bit (in any integer type that Pillow uses for it) and float 0..1 values to uint8."""
     if values.dtype == np.uint8:
         return np.ascontiguousarray(values)
     if values.dtype in (np.uint16, np.int32) and values.min() >= 0 and values.max() < 2**16:
         return (values >> 8).astype(np.uint8)
     if np.issubdtype(values.dtype, np.floating) and values.min() >= 0 and values.max() <= 1:
         return np.rint(values * 255).astype(np.uint8)
-    raise ImageError("has values of a wrong type or range. Scale to uint8, to uint16, or to floats in 0..1, no NaN.")
+    raise ImageError("has an invalid type or range. Convert it to uint8, uint16, or floats in 0..1 without NaN.")
 
 
 def _to_labels(pixels: Image.Image | np.ndarray) -> np.ndarray:
@@ -236,7 +237,7 @@ def _to_labels(pixels: Image.Image | np.ndarray) -> np.ndarray:
     if values.ndim == 3:
         values = values[..., :3].max(axis=2)
     if values.ndim != 2 or values.dtype.kind not in "biuf" or np.isnan(values).any():
-        raise ImageError("is no mask. Give an image, or numbers of shape (H, W), with no NaN.")
+        raise ImageError("is not a mask. Give an image, or a numeric array of shape (H, W) without NaN.")
     if np.isin(values, (0, 1, 2)).all():
         return values.astype(np.uint8)
     return (values != 0).astype(np.uint8)

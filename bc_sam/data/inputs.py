@@ -1,4 +1,4 @@
-"""The cells that a user names: image files, folders, patterns, parquet sets, data sets on the Hub."""
+"""Resolves the inputs of a prediction: image files, folders, glob patterns, parquet files and Hub data sets."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class NamedCells:
-    """Cells to be named.
+    """Cells to predict, with their names.
 
     Attributes:
-        names: What to call each: the path of its file, or its name in its data set.
-        images: The images, in the same order, in a form that `bc_sam.data.images.read_image` takes.
+        names: Name of each cell: its path, or its file name in a data set.
+        images: The images in the same order, as accepted by `bc_sam.data.images.read_image`.
     """
 
     names: list[str]
@@ -32,27 +32,27 @@ class NamedCells:
 
 
 def find_cells(sources: Iterable[str]) -> NamedCells:
-    """Lists the cells that some files, folders, patterns, parquet sets and Hub data set ids stand for.
+    """Finds the cells of files, folders, glob patterns, parquet files and Hub data set ids.
 
-    A file that several of them stand for is listed once.
+    A file that several sources match is listed once.
 
     Raises:
-        DataError: If one of them stands for nothing, or is a model.
+        DataError: If a source matches nothing, or is a model.
     """
     names: list[str] = []
     images: list[Iterable[Any]] = []
     for source in sources:
         path = Path(source)
         if any((path / name).exists() for name in ("run.json", "adaptation.json", "adapter/adapter_config.json")):
-            raise DataError(f"{source} is a model, not cells. Say: bc-sam predict CELLS --model {source}")
+            raise DataError(f"{source} is a model, not a source of cells. Run: bc-sam predict CELLS --model {source}")
         on_hub = is_hub_id(source) and path.suffix.lower() not in IMAGE_SUFFIXES
         if on_hub or path.suffix == ".parquet" or (path.is_dir() and any(path.rglob("*.parquet"))):
             dataset = _load_undecoded(source)
             names += dataset["file"]
             images.append(dataset["image"])
         else:
-            known = set(names)
-            files = [file for file in _find_files(source) if str(file) not in known]
+            listed = set(names)
+            files = [file for file in _find_files(source) if str(file) not in listed]
             names += map(str, files)
             images.append(files)
     return NamedCells(names, chain.from_iterable(images))
@@ -67,11 +67,11 @@ def _load_undecoded(source: str) -> "Dataset":
 
 
 def _find_files(source: str) -> list[Path]:
-    """The image files of a file, of a folder, or of the files and folders that a pattern matches."""
+    """Returns the image files of a file, a folder, or the files and folders that a glob pattern matches."""
     matches = [source] if Path(source).exists() else sorted(glob(source, recursive=True))
     files = dict.fromkeys(
         file for match in map(Path, matches) for file in (find_images(match) if match.is_dir() else [match])
     )
     if not files:
-        raise DataError(f"There is no image {source}. Give image files, folders, or a pattern in quotes.")
+        raise DataError(f"No images found at {source}. Give image files, folders, or a quoted glob pattern.")
     return list(files)

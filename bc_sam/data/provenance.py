@@ -1,4 +1,4 @@
-"""Where known data sets come from: who made them, with which stain and microscope, and under which licence."""
+"""Provenance of published data sets: authors, stain, microscope and licence."""
 
 from dataclasses import dataclass
 
@@ -7,18 +7,18 @@ from bc_sam.utils.json_config import JsonConfig
 
 @dataclass(frozen=True)
 class Provenance(JsonConfig):
-    """Where a data set comes from. What its makers do not state is empty.
+    """Origin of a data set. Fields that its authors do not state are empty.
 
     Attributes:
-        title: Its name.
-        licence: Its licence, such as ``"CC BY 4.0"``.
-        homepage: Address under which its makers keep it.
-        laboratory: Who stained and photographed the cells.
-        stain: How.
-        microscope: With what.
-        image: Size and format.
-        citation: What to cite, as text.
-        bibtex: The same as BibTeX.
+        title: Name of the data set.
+        licence: Licence, such as ``"CC BY 4.0"``.
+        homepage: URL of the data set.
+        laboratory: Laboratory that stained and imaged the cells.
+        stain: Staining protocol.
+        microscope: Microscope and camera.
+        image: Image size and format.
+        citation: Reference as text.
+        bibtex: Reference as BibTeX.
     """
 
     title: str

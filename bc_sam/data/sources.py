@@ -1,4 +1,4 @@
-"""One way to name any source of cells, ``NAME=SOURCE``, and the parquet form in which they are shared."""
+"""Loads cells from any source, given as ``NAME=SOURCE``, and saves them as parquet."""
 
 import re
 import shutil
@@ -29,13 +29,13 @@ from bc_sam.utils.hub_id import reads_as_hub_id
 
 @dataclass(frozen=True)
 class PublicDataset:
-    """A published data set whose archive `load_cells` knows by its layout.
+    """A published data set that `load_cells` recognizes by the layout of its archive.
 
     Attributes:
-        provenance: Who made it, and under which licence.
-        matches: Whether a folder of images has the layout of its archive.
-        load: Its loader, called with the folder, ``domain=``, and those of `takes` that the caller gave.
-        takes: The options of `load_cells` that the loader has.
+        provenance: Authors, licence and reference.
+        matches: Whether a folder of images has the layout of the archive.
+        load: Loader, called with the folder, ``domain=`` and the options in `takes`.
+        takes: Options of `load_cells` that the loader accepts.
     """
 
     provenance: Provenance
@@ -44,8 +44,8 @@ class PublicDataset:
     takes: tuple[str, ...] = ("masks",)
 
 
-#: The public data sets by name, in the order in which a folder is compared with them. To add one, write its loader in
-#: `bc_sam.data.datasets` and give it a line here: ``NAME:FOLDER`` then reads it, too.
+#: Public data sets by name, in the order in which their layouts are tried. To add one, write a loader in
+#: `bc_sam.data.datasets` and register it here, which also enables ``NAME:FOLDER``.
 PUBLIC_DATASETS: dict[str, PublicDataset] = {
     "matek19": PublicDataset(MATEK19, looks_like_matek19, load_matek19),
     "acevedo20": PublicDataset(ACEVEDO20, looks_like_acevedo20, load_acevedo20),
@@ -53,7 +53,7 @@ PUBLIC_DATASETS: dict[str, PublicDataset] = {
 }
 
 _RENDERED = re.compile(r"rendered:([^:]+)(?::(\d+)(?::(\d+))?)?")
-# A shard is embedded in memory; an image of Matek-19 has 0.6 MB. Small row groups let a viewer open single rows.
+# A shard is built in memory (0.6 MB per image of Matek-19). Small row groups let viewers read single rows.
 _ROWS_PER_SHARD = 500
 _ROWS_PER_GROUP = 100
 
@@ -67,27 +67,27 @@ def load_cells(
     revision: str | None = None,
     token: str | None = None,
 ) -> Dataset:
-    """Loads the cells of one domain from wherever they are.
+    """Loads the cells of one domain from a folder, zip, parquet file, the Hub, or the renderer.
 
-    A folder or zip with the layout of one of `PUBLIC_DATASETS` is read by its loader: folders of codes are Matek-19,
-    code prefixes Acevedo-20, folders named for the stages of red cells BMEC. Any other is read by `load_folder`.
-    ``bmec:FOLDER`` says that a folder is BMEC, whatever the names in it.
+    A folder or zip with the layout of one of `PUBLIC_DATASETS` is read by its loader: folders named by codes are
+    Matek-19, files prefixed by codes Acevedo-20, folders named by erythroid stages BMEC. All others are read by
+    `load_folder`. ``bmec:FOLDER`` selects the BMEC loader regardless of the layout.
 
     Args:
         spec: ``NAME=SOURCE``. NAME is the domain. SOURCE is a folder of images, a zip of one, a parquet file, a folder
             of parquet files, a data set id on the Hub, or ``rendered:LABORATORY[:CELLS_PER_CLASS[:SEED]]``.
-        masks: CSV that ties images to masks, for folders; see `bc_sam.data.annotated_masks.match_masks`.
-        label_map: Canonical class of a name that is not known, ``None`` to leave it out; for folders, parquet and the
-            Hub.
-        group_pattern: Regular expression for the slide in a file's name, for a user's own folder.
+        masks: CSV that assigns masks to images, for folders; see `bc_sam.data.annotated_masks.match_masks`.
+        label_map: Maps unknown class names to canonical ones, or to ``None`` to exclude them; for folders, parquet and
+            the Hub.
+        group_pattern: Regular expression that extracts the slide from a file name, for folders.
         revision: Branch, tag or commit of a data set on the Hub.
-        token: Access token for the Hub; the stored one by default.
+        token: Hub access token; by default the stored one.
 
     Returns:
-        Dataset with the columns `bc_sam.data.cells.FEATURES`. All splits of a data set on the Hub are joined.
+        Dataset with the columns `bc_sam.data.cells.FEATURES`. All splits of a Hub data set are concatenated.
 
     Raises:
-        DataError: If the specification is wrong, the source does not exist, or it does not hold cells.
+        DataError: If the specification is invalid, or the source does not exist or contains no cells.
 
     Example:
         >>> load_cells("site_7=rendered:munich:1").column_names
@@ -95,7 +95,7 @@ def load_cells(
     """
     name, separator, source = spec.partition("=")
     if not (name and separator and source):
-        raise DataError(f"{spec!r} is not NAME=SOURCE, such as site_7=path/to/folder. SOURCE is {_kinds_of_source()}.")
+        raise DataError(f"{spec!r} is not NAME=SOURCE, such as site_7=path/to/folder. SOURCE is {_source_types()}.")
     if source.startswith("rendered:"):
         return _load_rendered(name, source)
     options = {"masks": masks, "label_map": label_map, "group_pattern": group_pattern}
@@ -111,10 +111,10 @@ def load_cells(
         return _load_images(as_folder(path), name, options)
     if reads_as_hub_id(source):
         return conform(_load_hub(source, revision, token), name, label_map)
-    raise DataError(f"The source {source!r} of {name} does not exist. It may be {_kinds_of_source()}.")
+    raise DataError(f"The source {source!r} of {name} does not exist. Give {_source_types()}.")
 
 
-def _kinds_of_source() -> str:
+def _source_types() -> str:
     public = ", ".join(f"{name}:FOLDER" for name in PUBLIC_DATASETS)
     return (
         "a folder of images, a zip of one, a parquet file, a folder of parquet files, the id of a data set on the Hub "
@@ -123,22 +123,22 @@ def _kinds_of_source() -> str:
 
 
 def save_parquet(dataset: Dataset, folder: str | Path) -> None:
-    """Writes a data set as self-contained parquet shards, with the bytes of its images and masks.
+    """Writes a data set as self-contained parquet shards that include the bytes of images and masks.
 
-    `load_cells` and plain `datasets.load_dataset` read them back equal.
+    Both `load_cells` and `datasets.load_dataset` read them.
 
     Args:
         dataset: Any data set of cells.
-        folder: New or empty folder. It appears only when all shards are written.
+        folder: New or empty folder. It is created only when all shards are complete.
 
     Raises:
-        DataError: If the folder holds files already, the data set is empty, or an image file has gone.
+        DataError: If the folder is not empty, the data set is empty, or an image file no longer exists.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"{folder} exists and is not an empty folder. Give a new one, or remove it.")
+        raise DataError(f"{folder} exists and is not an empty folder. Give a new folder, or remove it.")
     if not len(dataset):
-        raise DataError(f"There is no cell to write to {folder}. Give a data set with images.")
+        raise DataError(f"The data set is empty; nothing was written to {folder}. Give a data set with images.")
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=folder.parent))
     try:
@@ -146,13 +146,13 @@ def save_parquet(dataset: Dataset, folder: str | Path) -> None:
         partial.chmod(0o755)
         partial.replace(folder)
     except FileNotFoundError as error:
-        raise DataError(f"A file of the data set has gone: {error}. Load the data set again.") from error
+        raise DataError(f"A file of the data set no longer exists: {error}. Load the data set again.") from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_shards(dataset: Dataset, folder: Path, split: str) -> None:
-    """Writes one split as parquet files of a few hundred rows each, with the bytes of its images."""
+    """Writes one split as parquet shards of at most 500 rows that include the bytes of its images."""
     n_shards = -(-len(dataset) // _ROWS_PER_SHARD)
     for index in tqdm(range(n_shards), desc=f"Writing {split}", unit="shard"):
         shard = dataset.shard(n_shards, index, contiguous=True)
@@ -164,7 +164,7 @@ def write_shards(dataset: Dataset, folder: Path, split: str) -> None:
 def _load_rendered(name: str, source: str) -> Dataset:
     match = _RENDERED.fullmatch(source)
     if match is None:
-        raise DataError(f"{source!r} is not rendered:LABORATORY[:CELLS_PER_CLASS[:SEED]]. Take rendered:munich:20:0.")
+        raise DataError(f"{source!r} is not rendered:LABORATORY[:CELLS_PER_CLASS[:SEED]]. Try rendered:munich:20:0.")
     laboratory, cells_per_class, seed = match.groups()
     dataset = load_rendered(laboratory, cells_per_class=int(cells_per_class or 20), seed=int(seed or 0))
     domains = [name] * len(dataset)
@@ -187,7 +187,7 @@ def _load_parquet(paths: list[Path]) -> Dataset:
     try:
         return load_dataset("parquet", data_files=[str(path) for path in paths], split="train")
     except (DatasetsError, OSError, ValueError) as error:
-        raise DataError(f"{paths[0]} cannot be read as parquet: {error}. Write it again.") from error
+        raise DataError(f"{paths[0]} cannot be read as parquet: {error}. Save or download it again.") from error
 
 
 def _load_hub(source: str, revision: str | None, token: str | None) -> Dataset:
@@ -196,18 +196,18 @@ def _load_hub(source: str, revision: str | None, token: str | None) -> Dataset:
         return concatenate_datasets(list(splits.values()))
     except (DatasetsError, OSError, ValueError, RuntimeError) as error:
         raise DataError(
-            f"{source} is no path here, and cannot be loaded from the Hub: {error}. "
-            f"Check the name, the connection and the token. A source is {_kinds_of_source()}."
+            f"{source} is not a local path and cannot be loaded from the Hub: {error}. Check the name, the connection "
+            f"and the token, or give {_source_types()}."
         ) from error
 
 
 def provenance_of(dataset: "Dataset") -> Provenance | None:
-    """Returns where a data set comes from, or ``None`` where it is not known.
+    """Returns the provenance of a data set, or ``None`` if unknown.
 
     Example:
         >>> from bc_sam.data import load_rendered
         >>> provenance_of(load_rendered("munich", cells_per_class=1)).title
         'Rendered cells'
     """
-    known = (RENDERED, *(public.provenance for public in PUBLIC_DATASETS.values()))
-    return next((one for one in known if one.homepage == dataset.info.homepage), None)
+    candidates = (RENDERED, *(public.provenance for public in PUBLIC_DATASETS.values()))
+    return next((candidate for candidate in candidates if candidate.homepage == dataset.info.homepage), None)

@@ -1,4 +1,4 @@
-"""Folds that keep the cells of one slide, and the copies of one image, together."""
+"""Stratified folds that keep the cells of one slide, and copies of one image, together."""
 
 import warnings
 from collections.abc import Sequence
@@ -11,30 +11,30 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from bc_sam.errors import DataError
 
-# Sixteen rings of a 224 px image are 7 px wide each. Measured on the cells of three laboratories, in grey levels
-# (root mean square over the signature): copies rotated by any angle differ by at most 0.9, different cells by at
-# least 2.4.
+# Each of the 16 rings of a 224 px image is 7 px wide. Root-mean-square difference of two fingerprints in grey levels,
+# measured on the cells of three laboratories: at most 0.9 for copies rotated by any angle, at least 2.4 for different
+# cells.
 _RINGS = 16
 _TOLERANCE = 1.25
 _BYTES = _RINGS * 2 * 3
 
 
 def fingerprint(pixels: np.ndarray) -> str:
-    """Describes an image such that copies of it, flipped or rotated about its centre, are described alike.
+    """Computes a fingerprint of an image that is invariant to flips and to rotations about its centre.
 
-    The inscribed disc is cut into rings; the mean and the standard deviation of each colour in each ring do not change
-    when the image turns. `assign_folds` takes images whose fingerprints nearly agree for copies of one another.
-    This finds copies in another lossless format, rotated by any angle and flipped, and lightly recompressed ones.
-    It does not find copies that were shifted, scaled, stained anew or strongly recompressed.
+    It consists of the mean and standard deviation of each colour channel in concentric rings. `assign_folds` treats
+    images with nearly equal fingerprints as copies: images that were flipped, rotated by any angle, lightly
+    recompressed, or saved in another lossless format. Images that were shifted, scaled, restained or strongly
+    recompressed are not recognized.
 
     Args:
-        pixels: Array (S, S, 3), uint8, S at least 32, as from `bc_sam.data.images.to_square`. Use one S for all.
+        pixels: Array (S, S, 3), uint8, S at least 32, from `bc_sam.data.images.to_square`. Use the same S for all.
 
     Returns:
         192 hexadecimal digits.
 
     Raises:
-        DataError: If the array has another shape or type.
+        DataError: If the shape or type is wrong.
 
     Example:
         >>> pixels = np.arange(64 * 64 * 3).reshape(64, 64, 3).astype(np.uint8)
@@ -43,7 +43,7 @@ def fingerprint(pixels: np.ndarray) -> str:
     """
     size = len(pixels)
     if pixels.shape != (size, size, 3) or pixels.dtype != np.uint8 or size < 2 * _RINGS:
-        raise DataError(f"A fingerprint needs uint8 (S, S, 3), S >= 32; not {pixels.dtype} {pixels.shape}.")
+        raise DataError(f"A fingerprint needs uint8 (S, S, 3) with S >= 32, but got {pixels.dtype} {pixels.shape}.")
     offset = np.arange(size) - (size - 1) / 2
     ring = (np.hypot(offset[:, None], offset) * (2 * _RINGS / size)).astype(int)
     inside = ring < _RINGS
@@ -55,16 +55,16 @@ def fingerprint(pixels: np.ndarray) -> str:
 
 
 def find_copies(fingerprints: Sequence[str]) -> np.ndarray:
-    """Finds the images that are copies of one another.
+    """Finds pairs of images that are copies of each other.
 
     Args:
         fingerprints: `fingerprint` of each image.
 
     Returns:
-        Array (m, 2), int64: the pairs of indices whose fingerprints agree within the tolerance.
+        Array (m, 2), int64: index pairs whose fingerprints agree within the tolerance.
 
     Raises:
-        DataError: If a fingerprint is not from `fingerprint`.
+        DataError: If a fingerprint is invalid.
 
     Example:
         >>> pixels = np.arange(64 * 64 * 3).reshape(64, 64, 3).astype(np.uint8)
@@ -72,12 +72,12 @@ def find_copies(fingerprints: Sequence[str]) -> np.ndarray:
         [[0, 1]]
     """
     try:
-        signatures = np.array([list(bytes.fromhex(text)) for text in fingerprints], dtype=np.float64)
-        signatures = signatures.reshape(len(fingerprints), _BYTES)
+        vectors = np.array([list(bytes.fromhex(text)) for text in fingerprints], dtype=np.float64)
+        vectors = vectors.reshape(len(fingerprints), _BYTES)
     except (TypeError, ValueError):
-        raise DataError("The fingerprints must all come from bc_sam.data.splits.fingerprint.") from None
+        raise DataError("Invalid fingerprints. Use bc_sam.data.splits.fingerprint to compute them.") from None
     radius = _TOLERANCE * np.sqrt(_BYTES)
-    return cKDTree(signatures).query_pairs(radius, output_type="ndarray").astype(np.int64)
+    return cKDTree(vectors).query_pairs(radius, output_type="ndarray").astype(np.int64)
 
 
 def assign_folds(
@@ -87,24 +87,24 @@ def assign_folds(
     n_folds: int = 5,
     seed: int = 1234,
 ) -> np.ndarray:
-    """Cuts the images of one domain into folds of like class proportions.
+    """Assigns the images of one domain to folds, stratified by class.
 
-    Images of one group, and copies of one image, share a fold, and so does whatever they link. Images without a label
-    are spread over the folds as one more class. A class with fewer independent images than folds is missing in some.
+    Images of one group, copies of one image, and all images that these link transitively share a fold. Unlabelled
+    images are distributed like another class. A class with fewer independent images than folds is missing from some.
 
     Args:
-        labels: Class number of each image, or ``None``.
-        groups: Slide or patient of each image, or ``None`` where it is not known.
+        labels: Class index of each image, or ``None``.
+        groups: Slide or patient of each image, or ``None`` if unknown.
         fingerprints: `fingerprint` of each image.
         n_folds: Number of folds.
-        seed: Seed of the shuffling; the same input and seed give the same folds.
+        seed: Seed of the shuffling; the same inputs and seed give the same folds.
 
     Returns:
         Array (n,), int64: the fold of each image, 0 to `n_folds` - 1. No fold is empty.
 
     Raises:
         DataError: If there are fewer independent groups of images than folds, the lengths differ, or a fingerprint
-            is not from `fingerprint`.
+            is invalid.
 
     Example:
         >>> prints = [fingerprint(np.full((32, 32, 3), 20 * i, dtype=np.uint8)) for i in range(4)]
@@ -112,15 +112,16 @@ def assign_folds(
         [0, 0, 1, 1]
     """
     if not len(labels) == len(groups) == len(fingerprints):
-        raise DataError(f"{len(labels)} labels, {len(groups)} groups, {len(fingerprints)} fingerprints: give as many.")
+        lengths = f"{len(labels)}, {len(groups)} and {len(fingerprints)}"
+        raise DataError(f"labels, groups and fingerprints must have the same length, but have {lengths}.")
     if n_folds < 2:
-        raise DataError(f"n_folds must be at least 2, not {n_folds}.")
+        raise DataError(f"n_folds must be at least 2, but is {n_folds}.")
     units = independent_units(groups, fingerprints)
     n_units = len(np.unique(units))
     if n_units < n_folds:
         raise DataError(
-            f"{len(labels)} images make {n_units} independent groups (a slide and its copies stay together), too few "
-            f"for {n_folds} folds. Take fewer folds, or add images of other slides."
+            f"{len(labels)} images form {n_units} independent groups (slides and copies stay together), too few for "
+            f"{n_folds} folds. Use fewer folds, or add images of other slides."
         )
     return _stratify(np.array([-1 if label is None else label for label in labels]), units, n_folds, seed)
 
@@ -130,14 +131,14 @@ def _sum_by(ring: np.ndarray, values: np.ndarray) -> np.ndarray:
 
 
 def independent_units(groups: Sequence[str | None], fingerprints: Sequence[str]) -> np.ndarray:
-    """Numbers the connected components of the images that share a group or are copies.
+    """Returns the connected components of images that share a group or are copies.
 
     Args:
         groups: As for `assign_folds`.
-        fingerprints: Likewise.
+        fingerprints: As for `assign_folds`.
 
     Returns:
-        Array (n,) of integers: images of one unit have one number, and always share a fold.
+        Array (n,) of integers: the component of each image. Images of one component always share a fold.
     """
     first: dict[str, int] = {}
     same_group = [(first.setdefault(group, i), i) for i, group in enumerate(groups) if group is not None]
@@ -149,12 +150,12 @@ def independent_units(groups: Sequence[str | None], fingerprints: Sequence[str])
 
 
 def _stratify(labels: np.ndarray, units: np.ndarray, n_folds: int, seed: int) -> np.ndarray:
-    """Spreads the units over the folds by class, or by number alone where that would leave a fold empty."""
-    alone = np.zeros_like(labels)
+    """Stratifies the units by class, or only balances fold sizes where stratification would leave a fold empty."""
+    unstratified = np.zeros_like(labels)
     if np.unique(labels, return_counts=True)[1].max() < n_folds:
-        return _split(alone, units, n_folds, seed)
+        return _split(unstratified, units, n_folds, seed)
     folds = _split(labels, units, n_folds, seed)
-    return folds if len(np.unique(folds)) == n_folds else _split(alone, units, n_folds, seed)
+    return folds if len(np.unique(folds)) == n_folds else _split(unstratified, units, n_folds, seed)
 
 
 def _split(labels: np.ndarray, units: np.ndarray, n_folds: int, seed: int) -> np.ndarray:

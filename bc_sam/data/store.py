@@ -1,4 +1,4 @@
-"""Decoded cells on disk: every image is decoded and resized once, for all stages."""
+"""On-disk store of decoded cells: every image is decoded and resized once for all stages."""
 
 import hashlib
 import logging
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-#: Value of every pixel of the mask of a cell that has no annotated mask.
+#: Pixel value that fills the mask of a cell without an annotated mask.
 NO_MASK = 255
 
-#: One number each for red, green and blue.
+#: One value per channel: red, green, blue.
 ChannelValues = tuple[float, float, float]
 
 _CHUNK = 256
@@ -36,19 +36,19 @@ _CHUNK = 256
 
 @dataclass(frozen=True)
 class CellTable(JsonConfig):
-    """The metadata of the stored cells; all lists have one entry per cell.
+    """Metadata of the stored cells; lists have one entry per cell, except `domain_names` and `unreadable`.
 
     Attributes:
-        key: Identifies the images and the size that they were stored at.
+        key: Checksum of the images, their metadata and the stored size.
         domain_names: Names of the data sets.
         domains: Index into `domain_names`.
-        labels: Index of the class, or -1 if unknown.
+        labels: Class index, or -1 if unknown.
         groups: Slide or patient, or ``None`` if unknown.
-        files: Name of the source file, relative to its data set.
-        fingerprints: Description of the pixels that is invariant to rotations and flips.
+        files: Path of the source file, relative to its data set.
+        fingerprints: Fingerprint of the pixels, invariant to rotations and flips.
         digests: 64-bit hash of the stored pixels.
         has_mask: Whether there is an annotated mask.
-        sizes: Height and width of the image before it was resized, pixels.
+        sizes: Height and width of the image before resizing, pixels.
         unreadable: Unreadable files, each with the reason.
     """
 
@@ -66,14 +66,14 @@ class CellTable(JsonConfig):
 
 
 class CellStore:
-    """Cells of one or more data sets, decoded and resized, in a folder.
+    """Decoded and resized cells of one or more data sets in a folder.
 
     Attributes:
-        table: The metadata of the cells.
+        table: Metadata of the cells.
         pixels: (n, S, S, 3) uint8, RGB, on disk.
         masks: (n, S, S) uint8, on disk: 0 background, 1 cytoplasm, 2 nucleus; all `NO_MASK` without an annotated mask.
-        labels: (n,) int64, -1 if unknown.
-        domains: (n,) int64.
+        labels: (n,) int64, class index or -1 if unknown.
+        domains: (n,) int64, index into ``table.domain_names``.
         digests: (n,) uint64, hash of each image's pixels.
         has_mask: (n,) bool.
     """
@@ -97,9 +97,9 @@ class CellStore:
         return int(self.pixels.shape[1])
 
     def mean_std(self, rows: np.ndarray) -> tuple[ChannelValues, ChannelValues]:
-        """Returns mean and standard deviation of each colour channel over some cells, 0..255.
+        """Returns the mean and standard deviation of each colour channel over the given rows, 0..255.
 
-        As in the original, standard deviations within images are averaged over the images.
+        As in the original, the standard deviation is computed per image and averaged over images.
         """
         means = np.zeros((len(rows), 3))
         stds = np.zeros((len(rows), 3))
@@ -115,48 +115,48 @@ def _channels(values: np.ndarray) -> ChannelValues:
 
 
 def store_cells(datasets: Sequence["Dataset"], folder: Path, image_size: int = 224) -> CellStore:
-    """Decodes data sets into a folder, or opens the folder if it already holds them.
+    """Decodes data sets into a folder, or opens the store if it already contains them.
 
     Unreadable images are reported and skipped.
 
     Args:
-        datasets: As the loaders of `bc_sam.data` return them; each has one domain.
-        folder: Where the arrays go.
+        datasets: Data sets from the loaders of `bc_sam.data`, each with a single domain.
+        folder: Folder of the store.
         image_size: Side of the stored squares, pixels.
 
     Returns:
-        The opened store.
+        The store.
 
     Raises:
-        DataError: If two data sets share a name, or one has no image that can be read.
+        DataError: If two data sets share a name, or one has no readable image.
     """
     names = [dataset[0]["domain"] for dataset in map(_undecoded, datasets)]
     if len(set(names)) < len(names):
-        raise DataError(f"Two data sets share a name: {', '.join(names)}. Give each its own, as in NAME=FOLDER.")
+        raise DataError(f"Two data sets share a name: {', '.join(names)}. Give each a different NAME in NAME=SOURCE.")
     key = _content_key(datasets, image_size)
     if _holds(folder, key):
         return CellStore(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    # The arrays are written in place: until they are whole, no table may vouch for them.
+    # The arrays are written in place, so the table, which marks them as complete, is removed first.
     (folder / "table.json").unlink(missing_ok=True)
     table = _decode_all(datasets, names, folder, image_size, key)
     for domain, name in enumerate(names):
         if domain not in table.domains:
-            raise DataError(f"Not one image of {name!r} can be read; the first: {table.unreadable[0]}")
+            raise DataError(f"No image of {name!r} can be read. First error: {table.unreadable[0]}")
     table.save(folder / "table.json.part")
     os.replace(folder / "table.json.part", folder / "table.json")
     return CellStore(folder)
 
 
 def _undecoded(dataset: "Dataset") -> "Dataset":
-    """Returns images as bytes or paths, so that a corrupt one can be reported instead of ending the run."""
+    """Disables decoding by `datasets`, so that a corrupt image can be reported instead of ending the run."""
     from datasets import Image
 
     return dataset.cast_column("image", Image(decode=False)).cast_column("mask", Image(decode=False))
 
 
 def _holds(folder: Path, key: int) -> bool:
-    """Whether a folder holds these very cells; a table that another version wrote does not count."""
+    """Whether a folder contains exactly these cells, in a format that this version reads."""
     try:
         return CellTable.load(folder / "table.json").key == key
     except ConfigError:
@@ -164,7 +164,7 @@ def _holds(folder: Path, key: int) -> bool:
 
 
 def _content_key(datasets: Sequence["Dataset"], image_size: int) -> int:
-    """A number that changes with any file's name, size, date or bytes, any label, and the stored size."""
+    """Returns a checksum of the names, sizes, times or bytes of all files, their metadata and the stored size."""
     key = crc32(str(image_size).encode())
     for dataset in map(_undecoded, datasets):
         for cell in dataset:
@@ -180,7 +180,7 @@ def _content_key(datasets: Sequence["Dataset"], image_size: int) -> int:
 
 
 def _decode_all(datasets: Sequence["Dataset"], names: list[str], folder: Path, size: int, key: int) -> CellTable:
-    """Fills the arrays in the order of the data sets, a chunk at a time, and returns their table."""
+    """Decodes the data sets in order, one chunk at a time, and returns the metadata."""
     total = sum(map(len, datasets))
     pixels = create_array(folder / "pixels.npy", np.uint8, (total, size, size, 3))
     masks = create_array(folder / "masks.npy", np.uint8, (total, size, size))
@@ -190,19 +190,21 @@ def _decode_all(datasets: Sequence["Dataset"], names: list[str], folder: Path, s
         for domain, dataset in enumerate(map(_undecoded, datasets)):
             for chunk in dataset.iter(batch_size=_CHUNK):
                 sources = [dict(zip(chunk, values, strict=True)) for values in zip(*chunk.values(), strict=True)]
-                good = []
+                readable = []
                 for cell, decoded in zip(sources, pool.map(partial(_decode, size=size), sources), strict=True):
                     if isinstance(decoded, ImageError):
                         message = without_folder(decoded, cell["image"]["path"], cell["file"])
                         unreadable.append(f"{names[domain]}: {message}")
-                        logger.warning("Left out: %s", decoded)
+                        logger.warning("Skipped: %s", decoded)
                     else:
-                        good.append(decoded)
-                        known = {name: cell[name] for name in ("label", "group", "file")}
-                        cells.append(known | decoded.facts | {"domain": domain, "has_mask": cell["mask"] is not None})
-                if good:
-                    pixels.write(len(cells) - len(good), np.stack([cell.pixels for cell in good]))
-                    masks.write(len(cells) - len(good), np.stack([cell.mask for cell in good]))
+                        readable.append(decoded)
+                        given = {name: cell[name] for name in ("label", "group", "file")}
+                        given |= {"domain": domain, "has_mask": cell["mask"] is not None}
+                        cells.append(given | decoded.metadata)
+                if readable:
+                    start = len(cells) - len(readable)
+                    pixels.write(start, np.stack([cell.pixels for cell in readable]))
+                    masks.write(start, np.stack([cell.mask for cell in readable]))
                 progress.update(len(sources))
     return CellTable(
         key=key,
@@ -220,7 +222,7 @@ def _decode_all(datasets: Sequence["Dataset"], names: list[str], folder: Path, s
 
 
 def without_folder(error: ImageError, path: str | None, file: str) -> str:
-    """Returns the error's message without the local folder, since it is published with the model."""
+    """Returns the error message without the local folder, since it is published with the model."""
     return str(error).replace(path, file) if path else str(error)
 
 
@@ -228,11 +230,11 @@ def without_folder(error: ImageError, path: str | None, file: str) -> str:
 class _Decoded:
     pixels: np.ndarray
     mask: np.ndarray
-    facts: dict[str, Any]
+    metadata: dict[str, Any]
 
 
 def _decode(cell: dict[str, Any], size: int) -> _Decoded | ImageError:
-    """Reads one image and its mask; returns an error instead of raising it, so that the other images are read."""
+    """Reads one image and its mask. Returns errors instead of raising them, so that decoding continues."""
     try:
         image = read_image(cell["image"])
         pixels = to_square(image, size)
@@ -243,5 +245,5 @@ def _decode(cell: dict[str, Any], size: int) -> _Decoded | ImageError:
     except ImageError as error:
         return error
     digest = int.from_bytes(hashlib.blake2b(pixels.tobytes(), digest_size=8).digest())
-    facts = {"fingerprint": fingerprint(pixels), "digest": digest, "size": (image.height, image.width)}
-    return _Decoded(pixels, mask, facts)
+    metadata = {"fingerprint": fingerprint(pixels), "digest": digest, "size": (image.height, image.width)}
+    return _Decoded(pixels, mask, metadata)

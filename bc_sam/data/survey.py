@@ -1,37 +1,37 @@
-"""What a training would learn from, looked at before it begins: what is odd about it, and what cannot work."""
+"""Survey of the training data before a run: counts, and warnings about potential problems."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from bc_sam.data.image_quality import find_lookalikes, measure_quality
+from bc_sam.data.image_quality import find_near_duplicates, measure_quality
 from bc_sam.data.splits import find_copies, independent_units
 from bc_sam.data.store import CellStore
 from bc_sam.errors import DataError
 from bc_sam.utils.json_config import JsonConfig
 
-_FEW_CELLS = 10
+_FEW = 10
 _IMBALANCE = 20
-_NAMED = 5
+_MAX_LISTED = 5
 
 
 @dataclass(frozen=True)
 class Survey(JsonConfig):
-    """What was found.
+    """Counts and potential problems of the training data.
 
     Attributes:
-        images: Images of each laboratory.
-        labelled: Those with a label.
-        masks: Those with an annotated mask.
-        slides: Slides that file names tell; 0 where they tell none.
-        classes: Cells of each class in each laboratory, ``classes[label][laboratory]``.
-        sizes: Sizes of the images of each laboratory, as ``"360 x 363"`` pixels.
-        blank: Files of images with nothing in them.
-        blurred: Files of images less sharp than others of their laboratory.
-        alike: Pairs of files that look alike though no slide or copy ties them, which a split may part.
-        copies: Images that are a copy of another; a split keeps them on one side.
-        warnings: What to look at, in words.
+        images: Number of images per laboratory.
+        labelled: Number of labelled images per laboratory.
+        masks: Number of images with an annotated mask per laboratory.
+        slides: Number of known slides per laboratory; 0 if unknown.
+        classes: Number of cells per class and laboratory, ``classes[label][laboratory]``.
+        sizes: Image sizes per laboratory, such as ``"360 x 363"``, pixels.
+        blank: Files of blank images.
+        blurred: Files of out-of-focus images.
+        alike: Pairs of near-duplicates, which may end up in different folds.
+        copies: Number of images that are copies of another; copies are kept in the same fold.
+        warnings: Warnings to review before training.
     """
 
     images: dict[str, int]
@@ -55,35 +55,35 @@ class Survey(JsonConfig):
         lines += [
             label.ljust(width) + "".join(f"{counts.get(name, 0):>16}" for name in names) for label, counts in rows
         ]
-        return "\n".join([*lines, *(f"look at this: {warning}" for warning in self.warnings)])
+        return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
 
 
 def survey_cells(cells: CellStore, labels: Sequence[str], *, quiet: bool = False) -> Survey:
-    """Looks at every image once.
+    """Surveys the decoded cells of a run.
 
     Args:
         cells: The decoded cells.
         labels: Class names.
-        quiet: Show no progress.
+        quiet: Whether to hide the progress bar.
     """
     table = cells.table
     quality = measure_quality(cells.pixels, quiet=quiet)
     units = independent_units(table.groups, table.fingerprints)
-    alike = find_lookalikes(quality.thumbnails, units)
-    known = np.unique(cells.labels[cells.labels >= 0])
-    classes = {labels[index]: _per_laboratory(cells, cells.labels == index) for index in known}
+    alike = find_near_duplicates(quality.thumbnails, units)
+    present = np.unique(cells.labels[cells.labels >= 0])
+    classes = {labels[index]: _per_laboratory(cells, cells.labels == index) for index in present}
     survey = Survey(
         images=_per_laboratory(cells, np.ones(len(cells), bool)),
         labelled=_per_laboratory(cells, cells.labels >= 0),
         masks=_per_laboratory(cells, cells.has_mask),
         slides={
-            name: len({g for g, d in zip(table.groups, table.domains, strict=True) if d == number and g is not None})
-            for number, name in enumerate(table.domain_names)
+            name: len({g for g, d in zip(table.groups, table.domains, strict=True) if d == domain and g is not None})
+            for domain, name in enumerate(table.domain_names)
         },
         classes=classes,
         sizes={
-            name: sorted({f"{w} x {h}" for (h, w), d in zip(table.sizes, table.domains, strict=True) if d == number})
-            for number, name in enumerate(table.domain_names)
+            name: sorted({f"{w} x {h}" for (h, w), d in zip(table.sizes, table.domains, strict=True) if d == domain})
+            for domain, name in enumerate(table.domain_names)
         },
         blank=[table.files[row] for row in np.flatnonzero(quality.blank)],
         blurred=[table.files[row] for row in np.flatnonzero(quality.blurred(cells.domains))],
@@ -95,45 +95,44 @@ def survey_cells(cells: CellStore, labels: Sequence[str], *, quiet: bool = False
 
 
 def require_two_classes(survey: Survey) -> None:
-    """Refuses what stage 3 could not learn from, before the hours of stages 1 and 2.
+    """Checks before the hours of stages 1 and 2 that stage 3 can be fitted.
 
     Raises:
-        DataError: If fewer than two classes have a labelled cell.
+        DataError: If fewer than two classes have labelled cells.
     """
     if len(survey.classes) < 2:
-        known = ", ".join(survey.classes) or "none"
-        raise DataError(f"A classifier needs labels of at least two classes, and here are {known}. Label more cells.")
+        found = ", ".join(survey.classes) or "none"
+        raise DataError(f"Training needs labelled cells of at least two classes, but found {found}. Label more cells.")
 
 
-def _per_laboratory(cells: CellStore, chosen: np.ndarray) -> dict[str, int]:
+def _per_laboratory(cells: CellStore, selected: np.ndarray) -> dict[str, int]:
     names = cells.table.domain_names
-    return {name: int((chosen & (cells.domains == number)).sum()) for number, name in enumerate(names)}
+    return {name: int((selected & (cells.domains == domain)).sum()) for domain, name in enumerate(names)}
 
 
 def _warnings(survey: Survey) -> list[str]:
-    """What is odd, in words."""
     found = []
     for name, sizes in survey.sizes.items():
         if len(sizes) > 1:
-            found.append(f"{name}: images of {len(sizes)} sizes: {_some(sizes)} px.")
+            found.append(f"{name}: images have {len(sizes)} different sizes: {_listed(sizes)} px.")
     if survey.alike:
         found.append(
-            f"{len(survey.alike)} pairs look alike, and may lie on both sides of a split: {_some(survey.alike)}."
+            f"{len(survey.alike)} pairs are near-duplicates that may lie in different folds: {_listed(survey.alike)}."
         )
-    for files, what in ((survey.blank, "blank"), (survey.blurred, "out of focus")):
+    for files, problem in ((survey.blank, "blank"), (survey.blurred, "out-of-focus")):
         if files:
-            found.append(f"{len(files)} images are {what}: {_some(files)}.")
+            found.append(f"{len(files)} {problem} images: {_listed(files)}.")
     if survey.copies:
-        found.append(f"{survey.copies} images are copies of others; a split keeps copies on one side.")
+        found.append(f"{survey.copies} images are copies of others; copies are kept in the same fold.")
     for name, slides in survey.slides.items():
         if not slides:
             found.append(
-                f"{name}: no slide is known, so cells of one slide may lie on both sides of a split, and figures will "
-                "be too good. Tell it with --group-pattern."
+                f"{name}: slides are unknown, so cells of one slide may lie in different folds and metrics may be "
+                "optimistic. Set --group-pattern."
             )
-        elif slides < _FEW_CELLS:
-            counted = "a single slide" if slides == 1 else f"only {slides} slides"
-            found.append(f"{name}: {counted}. What holds for them need not hold for the next.")
+        elif slides < _FEW:
+            counted = "only one slide" if slides == 1 else f"only {slides} slides"
+            found.append(f"{name}: {counted}. Results may not generalize to other slides.")
     for name in survey.images:
         found += _class_warnings(name, {label: counts[name] for label, counts in survey.classes.items()})
     return found
@@ -142,16 +141,16 @@ def _warnings(survey: Survey) -> list[str]:
 def _class_warnings(laboratory: str, counts: dict[str, int]) -> list[str]:
     present = {label: n for label, n in counts.items() if n}
     found = []
-    rare = [f"{label} ({n})" for label, n in present.items() if n < _FEW_CELLS]
+    rare = [f"{label} ({n})" for label, n in present.items() if n < _FEW]
     if rare:
-        found.append(f"{laboratory}: few cells of {', '.join(rare)}. They will be named badly.")
+        found.append(f"{laboratory}: few cells of {', '.join(rare)}. Expect low accuracy on these classes.")
     if present and max(present.values()) > _IMBALANCE * min(present.values()):
         most, least = max(present, key=lambda label: present[label]), min(present, key=lambda label: present[label])
         counted = f"{present[most]} {most} and {present[least]} {least}"
-        found.append(f"{laboratory}: {counted}. Look at balanced accuracy, not accuracy.")
+        found.append(f"{laboratory}: imbalanced classes, {counted}. Use balanced accuracy instead of accuracy.")
     return found
 
 
-def _some(files: Sequence[str]) -> str:
-    more = f" and {len(files) - _NAMED} more" if len(files) > _NAMED else ""
-    return ", ".join(files[:_NAMED]) + more
+def _listed(files: Sequence[str]) -> str:
+    more = f" and {len(files) - _MAX_LISTED} more" if len(files) > _MAX_LISTED else ""
+    return ", ".join(files[:_MAX_LISTED]) + more

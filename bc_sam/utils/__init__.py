@@ -1,1 +1,1 @@
-"""What every room may use."""
+"""Utilities shared by the whole package."""

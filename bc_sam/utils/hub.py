@@ -1,4 +1,4 @@
-"""From a Hub id to a local folder that holds one revision of every part."""
+"""Downloads from the Hub: local folders, snapshots, retries and error messages."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -18,33 +18,33 @@ from huggingface_hub.errors import (
 from bc_sam.errors import ConfigError, HubError, WeightsError
 from bc_sam.utils.hub_id import reads_as_hub_id
 
-#: Name of the trained model inside the package, and where it lies.
+#: Name and folder of the trained model that ships with the package.
 EMBEDDED_MODEL = "bc-sam-tiny"
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "models" / "embedded"
 
-#: What the network, the Hub's client and its transfer library raise.
+#: Exceptions of the network, the Hub client and its transfer library.
 HUB_ERRORS = (HTTPError, OSError, ValueError, RuntimeError)
 
-# Seconds between tries. The client itself retries uploads of content for 23 seconds, but neither commits nor look-ups.
+# Seconds between attempts. The client itself retries content uploads for 23 seconds, but not commits or look-ups.
 _WAITS = (1, 2, 4)
-_PATIENCE = 10
-_TRANSIENT = (408, 429, 500, 502, 503, 504)
+_MAX_SECONDS = 10
+_TRANSIENT_STATUS = (408, 429, 500, 502, 503, 504)
 
-# A server closed an idle connection as it was used again. By name, since the library below the client changes.
-_DROPPED = ("RemoteProtocolError", "ReadError")
+# Errors of a server that closes an idle connection on reuse. By name, since the client's HTTP library may change.
+_DROPPED_CONNECTION = ("RemoteProtocolError", "ReadError")
 
 T = TypeVar("T")
 
 
 class SnapshotOptions(TypedDict, total=False):
-    """How a snapshot of a repository is downloaded; whatever loads from the Hub takes these as keyword arguments.
+    """Download options that every function loading from the Hub accepts as keyword arguments.
 
     Attributes:
-        revision: Branch, tag or commit; by default ``main``.
-        token: Token for a private repository; by default the one that ``hf auth login`` stored, ``False`` for none.
-        cache_dir: Where snapshots are kept; by default the Hub's cache.
-        local_files_only: Do not ask the Hub; take what an earlier call downloaded.
-        force_download: Download again what is already there.
+        revision: Branch, tag or commit; ``main`` by default.
+        token: Access token; by default the one stored by ``hf auth login``, ``False`` for none.
+        cache_dir: Cache folder; by default the Hub's cache.
+        local_files_only: Use cached files only, without contacting the Hub.
+        force_download: Download cached files again.
     """
 
     revision: str | None
@@ -55,37 +55,37 @@ class SnapshotOptions(TypedDict, total=False):
 
 
 def is_hub_id(source: str | Path) -> bool:
-    """Tells a Hub id, which reads ``owner/name``, from the path of something that exists or should."""
+    """Whether a source is a Hub id such as ``owner/name`` rather than a local path."""
     is_checkpoint = str(source).endswith((".pth", ".pt"))
     return reads_as_hub_id(str(source)) and not is_checkpoint and not Path(source).exists()
 
 
 def display_name(source: str | Path) -> str:
-    """Returns the name of a model that may be shown in public: a Hub id as it is, the last part of a local path."""
+    """Returns the name of a model without local folders: the Hub id, or the last component of a local path."""
     return str(source) if is_hub_id(source) else Path(source).name
 
 
 def resolve_folder(
     source: str | Path, files: Sequence[str], *, subfolder: str | None = None, **options: Unpack[SnapshotOptions]
 ) -> Path:
-    """Returns the local folder of a model: the folder itself, or one snapshot of a Hub repository.
+    """Returns the local folder of a model, downloading a snapshot if the source is a Hub id.
 
-    A run folder of ``bc-sam train`` stands for the folder ``model`` in it.
+    For a run folder of ``bc-sam train``, this is its folder ``model``.
 
     Args:
-        source: Folder, Hub id such as ``"org/bc-sam"``, or ``"bc-sam-tiny"`` for the model inside the package.
+        source: Folder, Hub id such as ``"org/bc-sam"``, or ``"bc-sam-tiny"`` for the model shipped with the package.
         files: Patterns of the files to download.
-        subfolder: Folder in it that holds the model.
-        **options: For the Hub; see `SnapshotOptions`.
+        subfolder: Subfolder that contains the model.
+        **options: Download options; see `SnapshotOptions`.
 
     Raises:
-        ConfigError: If the subfolder leads out of the repository.
-        WeightsError: If there is no such folder.
-        HubError: If there is no such repository or revision, or the Hub cannot be reached.
+        ConfigError: If the subfolder is outside the repository.
+        WeightsError: If the folder does not exist.
+        HubError: If the repository or revision does not exist, or the Hub is unreachable.
     """
     inner = PurePosixPath(subfolder or "")
     if inner.is_absolute() or ".." in inner.parts:
-        raise ConfigError(f"The subfolder {subfolder!r} leads out of the repository. Name a folder in it.")
+        raise ConfigError(f"The subfolder {subfolder!r} leads out of the repository. Give a path inside it.")
     folder = Path(source).expanduser()
     if source == EMBEDDED_MODEL and not folder.exists():
         folder = EMBEDDED_FOLDER
@@ -95,25 +95,25 @@ def resolve_folder(
     elif is_hub_id(source):
         folder = download_snapshot(str(source), [str(inner / name) for name in files], **options) / inner
     else:
-        raise WeightsError(f"There is no folder {source}, and it is no Hub id either (those read 'owner/name').")
+        raise WeightsError(f"There is no folder {source}, and it is not a Hub id such as 'owner/name'.")
     if not folder.is_dir():
-        raise WeightsError(f"{source} has no folder {subfolder or '.'} with a model. Look under 'Files' on its page.")
+        raise WeightsError(f"{source} has no folder {subfolder or '.'}. Check the subfolder.")
     return folder
 
 
 def download_snapshot(repo_id: str, files: Sequence[str], **options: Unpack[SnapshotOptions]) -> Path:
-    """Downloads some files of one commit of a repository into the Hub's cache.
+    """Downloads selected files of one commit of a repository into the Hub's cache.
 
     Args:
         repo_id: Hub id.
-        files: Patterns of the files' names.
-        **options: See `SnapshotOptions`.
+        files: Patterns of the files to download.
+        **options: Download options; see `SnapshotOptions`.
 
     Returns:
-        The folder of the commit; its name is the commit's hash.
+        The snapshot folder, which is named after the commit hash.
 
     Raises:
-        HubError: If there is no such repository or revision, or the Hub cannot be reached.
+        HubError: If the repository or revision does not exist, or the Hub is unreachable.
     """
     try:
         folder = with_retries(lambda: snapshot_download(repo_id, allow_patterns=list(files), **options))
@@ -123,49 +123,48 @@ def download_snapshot(repo_id: str, files: Sequence[str], **options: Unpack[Snap
 
 
 def with_retries(call: Callable[[], T]) -> T:
-    """Calls again when the Hub is overloaded, out of order or hangs up, up to three times and for ten seconds."""
+    """Retries a call on transient Hub errors, up to three times within ten seconds."""
     start = time.monotonic()
     for wait in _WAITS:
         try:
             return call()
         except HUB_ERRORS as error:
-            if not is_transient(error) or time.monotonic() - start > _PATIENCE:
+            if not is_transient(error) or time.monotonic() - start > _MAX_SECONDS:
                 raise
         time.sleep(wait)
     return call()
 
 
 def is_transient(error: BaseException | None) -> bool:
-    """Whether the Hub failed in a way that passes; the client hides some of its answers behind other errors."""
+    """Whether an error, or any of its causes, is transient; the client wraps some Hub responses in other errors."""
     while error is not None:
-        if isinstance(error, HfHubHTTPError) and error.response.status_code in _TRANSIENT:
+        if isinstance(error, HfHubHTTPError) and error.response.status_code in _TRANSIENT_STATUS:
             return True
-        if isinstance(error, HTTPError) and type(error).__name__ in _DROPPED:
+        if isinstance(error, HTTPError) and type(error).__name__ in _DROPPED_CONNECTION:
             return True
         error = error.__cause__
     return False
 
 
 def explain(error: BaseException, repo_id: str, revision: str | None = None) -> str:
-    """Says in plain words why a call of the Hub failed, and what to do."""
+    """Returns a message that explains why a Hub call failed and what to do."""
     if isinstance(error, GatedRepoError):
-        return f"{repo_id} is gated: ask for access on its page, then run 'hf auth login'."
+        return f"{repo_id} is gated. Request access on its Hub page, then run 'hf auth login'."
     if isinstance(error, RepositoryNotFoundError):
         return (
-            f"There is no folder {repo_id} here and no repository of that name on the Hub that you may read. "
-            "Check the spelling; for a private one run 'hf auth login' or pass token=."
+            f"There is no folder {repo_id} and no repository of that name on the Hub that you can access. "
+            "Check the spelling; for a private repository, run 'hf auth login' or pass token=."
         )
     if isinstance(error, RevisionNotFoundError):
-        return f"{repo_id} has no revision {revision!r}. Look under 'Files' on its page."
+        return f"{repo_id} has no revision {revision!r}. Check its branches and tags on the Hub."
     if isinstance(error, LocalEntryNotFoundError):
         return (
-            f"There is no folder {repo_id} here, it was never downloaded in full here, and the Hub was not asked or "
-            f"did not answer ({error.__cause__ or 'local files only'}). Check the connection, or give the path of a "
-            "folder that you copied."
+            f"There is no folder {repo_id}, and the repository is not cached in full "
+            f"({error.__cause__ or 'local files only'}). Check the connection, or give the path of a local copy."
         )
     status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
     if status == 401:
-        return f"The Hub does not know your token, so {repo_id} was left alone. Run 'hf auth login' or pass token=."
+        return f"The Hub rejected your token for {repo_id}. Run 'hf auth login' or pass a valid token=."
     if status == 403:
-        return f"Your token may not do that with {repo_id}. Take one with the right to write, or ask its owner."
-    return f"{repo_id}: the Hub's answer was: {error} Check the id and the connection, then try again."
+        return f"Your token has no write access to {repo_id}. Use another token, or ask the owner for access."
+    return f"The Hub request for {repo_id} failed: {error} Check the id and the connection, then try again."

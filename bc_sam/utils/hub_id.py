@@ -1,4 +1,4 @@
-"""What a Hub id reads like. Apart from `bc_sam.utils.hub`, so that nothing that only checks one loads its client."""
+"""Syntax of Hub ids, separate from `bc_sam.utils.hub` so that a check does not import the Hub client."""
 
 import re
 
@@ -6,7 +6,7 @@ _HUB_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 
 
 def reads_as_hub_id(text: str) -> bool:
-    """Whether a text reads ``owner/name``. It then also names no path that leads out of a folder.
+    """Whether a text has the form ``owner/name``. Such a text is never a path that leads out of a folder.
 
     Example:
         >>> [reads_as_hub_id(text) for text in ("org/bc-sam", "bc-sam", "org/../etc", "a/b/c", "/org/bc-sam")]

@@ -1,4 +1,4 @@
-"""Dataclasses that round-trip through JSON: every field is validated on reading, and renamed keys are still read."""
+"""Dataclasses that round-trip through JSON, with validation and support for renamed keys."""
 
 import json
 from collections.abc import Mapping
@@ -16,11 +16,11 @@ _MAX_BYTES = 64 * 2**20
 
 
 class JsonConfig:
-    """Base of every configuration dataclass: a JSON round trip that rejects unknown keys and wrong types.
+    """Base class of configuration dataclasses, which reject unknown keys and wrong types.
 
     Attributes:
-        renamed_keys: Former name of each renamed field, mapped to its current name. Data written before the rename is
-            read under the former name, at any nesting depth; only the current name is written.
+        renamed_keys: Maps the former name of each renamed field to its current name. Former names are accepted at any
+            nesting depth; only current names are written.
 
     Example:
         >>> from dataclasses import dataclass
@@ -35,26 +35,26 @@ class JsonConfig:
     renamed_keys: ClassVar[Mapping[str, str]] = {}
 
     def to_dict(self) -> dict[str, Any]:
-        """Returns plain data that `json.dumps` takes and `from_dict` reads back to an equal instance."""
+        """Returns JSON-serializable data that `from_dict` turns into an equal instance."""
         return asdict(self)  # type: ignore[call-overload]
 
     @classmethod
     def from_dict(cls, data: Any, *, where: str = "the configuration") -> Self:
-        """Builds an instance from plain data, checking every field, nested ones too.
+        """Builds an instance from plain data and validates all fields, including nested ones.
 
         Args:
-            data: What `json.loads` returned.
-            where: File or option that the data came from, for the error message.
+            data: Parsed JSON.
+            where: File or option that the data comes from, for error messages.
 
         Raises:
-            ConfigError: If a field is unknown, missing, of the wrong type or out of range, or is given under both its
+            ConfigError: If a field is unknown, missing, of the wrong type or out of range, or given under both its
                 current and its former name.
         """
         from pydantic import TypeAdapter, ValidationError
 
         try:
             return TypeAdapter(cls).validate_python(data)
-        except ConfigError as error:  # from a field's own check, which does not know the file
+        except ConfigError as error:  # from `__post_init__`, which does not know the file
             raise ConfigError(f"{where}: {error}") from None
         except ValidationError as error:
             problems = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'value'}: {e['msg']}" for e in error.errors())
@@ -62,15 +62,15 @@ class JsonConfig:
             raise ConfigError(message) from None
 
     def updated(self, changes: Mapping[str, Any], *, where: str = "the configuration") -> Self:
-        """Returns a copy with some fields changed, validated as by `from_dict`.
+        """Returns a copy with some fields changed, validated like `from_dict`.
 
         Args:
-            changes: New values by field name, current or former. The value of a nested configuration may be a mapping
-                that holds only the fields to change.
-            where: File or option that the changes came from, for the error message.
+            changes: New values by current or former field name. For a nested configuration, a mapping with only the
+                fields to change is sufficient.
+            where: File or option that the changes come from, for error messages.
 
         Raises:
-            ConfigError: As for `from_dict`.
+            ConfigError: See `from_dict`.
 
         Example:
             >>> from dataclasses import dataclass, field
@@ -79,10 +79,10 @@ class JsonConfig:
             ...     width: int = 3
             ...     height: int = 4
             >>> @dataclass(frozen=True)
-            ... class Picture(JsonConfig):
+            ... class Image(JsonConfig):
             ...     size: Size = field(default_factory=Size)
-            >>> Picture().updated({"size": {"width": 5}})
-            Picture(size=Size(width=5, height=4))
+            >>> Image().updated({"size": {"width": 5}})
+            Image(size=Size(width=5, height=4))
         """
         try:
             merged = self._merged(changes)
@@ -101,12 +101,12 @@ class JsonConfig:
 
     @classmethod
     def _with_current_keys(cls, data: Any) -> Any:
-        """Replaces former keys of plain data by the current ones; leaves anything but a mapping alone."""
+        """Replaces former keys with current ones; returns anything other than a mapping unchanged."""
         if not isinstance(data, Mapping):
             return data
         for former, current in cls.renamed_keys.items():
             if former in data and current in data:
-                raise ConfigError(f"{former} was renamed to {current}, and both are given. Remove {former}.")
+                raise ConfigError(f"{former} was renamed to {current}, but both are given. Remove {former}.")
         return {cls.renamed_keys.get(key, key): value for key, value in data.items()}
 
     @classmethod
@@ -114,7 +114,7 @@ class JsonConfig:
         from pydantic_core import core_schema
 
         schema = handler(source)
-        own: Any = handler.resolve_ref_schema(schema)  # so that every use of the class in a schema renames
+        own: Any = handler.resolve_ref_schema(schema)  # resolved, so that nested uses of the class rename too
         own["schema"] = core_schema.no_info_before_validator_function(cls._with_current_keys, own["schema"])
         return schema
 
@@ -124,25 +124,25 @@ class JsonConfig:
 
     @classmethod
     def load(cls, path: Path | str) -> Self:
-        """Reads what `save` wrote.
+        """Reads an instance from a JSON file.
 
         Raises:
-            ConfigError: If the file is missing, is no JSON, or holds something else.
+            ConfigError: If the file is missing, is not JSON, or fails validation.
         """
         return cls.from_dict(read_json(path), where=str(path))
 
 
 def read_json(path: Path | str) -> Any:
-    """Reads a JSON file, of at most 64 MB: the file may come from a stranger.
+    """Reads a JSON file of at most 64 MiB; the file may be untrusted.
 
     Raises:
-        ConfigError: If it is missing, is no JSON, or is larger or nested more deeply than any that is meant.
+        ConfigError: If the file is missing, not JSON, too large or too deeply nested.
     """
     try:
         with Path(path).open("rb") as file:
-            content = file.read(_MAX_BYTES + 1)  # the size that the system tells may be wrong, as of a device
+            content = file.read(_MAX_BYTES + 1)  # the reported file size is not reliable for devices
         if len(content) > _MAX_BYTES:
-            raise ConfigError(f"{path} has more than {_MAX_BYTES} bytes, which no file of bc_sam has. Do not use it.")
+            raise ConfigError(f"{path} has more than {_MAX_BYTES} bytes, the limit for JSON files. Do not use it.")
         return json.loads(content)
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigError(f"{path} cannot be read as JSON: {error}.") from error

@@ -1,51 +1,51 @@
-"""Says when freed memory goes back to the system: not after each batch, which would ask for it again, but at rests."""
+"""Tuning of glibc's malloc: freed memory is kept between batches and returned to the system on request."""
 
 import ctypes
 import os
 
-# Of glibc's malloc.h.
+# Constants of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
 
-#: The most that glibc takes for the size from which a block is mapped on its own.
-_LARGEST_THRESHOLD = 32 * 2**20
+#: Largest mmap threshold that glibc accepts, bytes.
+_MAX_MMAP_THRESHOLD = 32 * 2**20
 
-#: Freed memory that the process keeps at most: what the interface can say.
-_KEPT = 2**31 - 1
+#: Largest trim threshold that `mallopt` accepts (an int), bytes.
+_MAX_TRIM_THRESHOLD = 2**31 - 1
 
 
 def reuse_freed_memory(*, large_blocks: bool = False) -> bool:
-    """Tells the C library to keep freed memory, up to 2 GiB, for the process's next request.
+    """Configures glibc to keep up to 2 GiB of freed memory for later allocations.
 
-    Left alone, glibc gives large blocks back as soon as they are freed, and the system clears every page anew for
-    the next tensor: on two cores that is a third of the time of SAM ViT-B in bf16, and half of stage 2. Who has set
-    ``MALLOC_TRIM_THRESHOLD_`` has decided already. Where the C library is another one, nothing happens.
+    By default, glibc returns large blocks to the system as soon as they are freed, and the system has to zero every
+    page again for the next tensor: on two cores this takes a third of the time of SAM ViT-B in bf16, and half of stage
+    2. Does nothing if the user has set ``MALLOC_TRIM_THRESHOLD_``, or if the C library is not glibc.
 
     Args:
-        large_blocks: Keep also blocks of over 32 MiB, as training has them; its peak may rise by a third.
+        large_blocks: Also keep blocks of more than 32 MiB, as in training; peak memory may rise by a third.
 
     Returns:
-        Whether it was done.
+        Whether the settings were applied.
     """
     if "MALLOC_TRIM_THRESHOLD_" in os.environ:
         return False
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # macOS and musl have none; Windows has no library without a name
+    except (AttributeError, OSError, TypeError):  # missing on macOS and musl; CDLL(None) fails on Windows
         return False
-    done = [mallopt(_M_TRIM_THRESHOLD, _KEPT), mallopt(_M_MMAP_THRESHOLD, _LARGEST_THRESHOLD)]
+    applied = [mallopt(_M_TRIM_THRESHOLD, _MAX_TRIM_THRESHOLD), mallopt(_M_MMAP_THRESHOLD, _MAX_MMAP_THRESHOLD)]
     if large_blocks:
-        done.append(mallopt(_M_MMAP_MAX, 0))
-    return all(done)
+        applied.append(mallopt(_M_MMAP_MAX, 0))
+    return all(applied)
 
 
 def return_freed_memory() -> bool:
-    """Gives all freed memory back to the system, also what lies in gaps between blocks in use.
+    """Returns all freed memory to the system, including gaps between blocks in use.
 
-    Blocks of many sizes leave gaps that the next ones do not fit into, so that a long job grows little by little. To
-    be called now and then, not after each batch: what is given back must be cleared again.
+    Blocks of varying sizes fragment the heap, so that a long job grows gradually. Call it occasionally, not after each
+    batch, since the system zeroes returned pages before reuse.
 
     Returns:
-        Whether it was done; other C libraries than glibc have no such call.
+        Whether the call is available, which it is in glibc only.
     """
     try:
         trim = ctypes.CDLL(None).malloc_trim

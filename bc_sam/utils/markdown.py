@@ -1,11 +1,11 @@
-"""Text that is safe inside a Markdown table."""
+"""Escaping of untrusted text for Markdown tables."""
 
 from html import escape
 
-# What is markup within a line of Markdown, as HTML names it: a backslash does not protect it in every renderer.
+# Inline markup characters as HTML entities, since not every renderer honours backslash escapes.
 _MARKDOWN = {ord(mark): f"&#{ord(mark)};" for mark in "\\|`*[]"}
 
 
 def markdown_cell(text: str) -> str:
-    """Returns text that can neither end a table cell or a line nor begin a tag, a link or code."""
+    """Returns text that cannot end a table cell or line, nor start a tag, link or code span."""
     return escape(" ".join(text.splitlines()), quote=False).translate(_MARKDOWN)

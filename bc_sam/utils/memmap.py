@@ -1,4 +1,4 @@
-"""Arrays on disk: their space is reserved when they are created, and reading them does not fill the memory."""
+"""Arrays on disk, with disk space reserved on creation and constant memory on reading."""
 
 import os
 import shutil
@@ -12,24 +12,24 @@ from bc_sam.errors import BCSamError
 
 
 def create_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> "DiskArray":
-    """Creates a ``.npy`` file to be filled, with all of its disk space reserved.
+    """Creates a ``.npy`` file of zeros with all of its disk space reserved.
 
-    Otherwise a full disk would kill the process by a signal, in the middle of a write to mapped memory.
+    Without the reservation, a full disk would kill the process with a signal during a write to mapped memory.
 
     Args:
         path: The file; its folder must exist.
-        dtype: Type of the numbers.
+        dtype: Data type.
         shape: Shape of the array.
 
     Returns:
-        The array, to be written.
+        The writable array.
 
     Raises:
-        BCSamError: If the disk has no space for it; nothing is left there then.
+        BCSamError: If the disk is full. The file is removed.
     """
     np.lib.format.open_memmap(path, "w+", np.dtype(dtype), shape)
     try:
-        if hasattr(os, "posix_fallocate"):  # not on macOS and Windows
+        if hasattr(os, "posix_fallocate"):  # unavailable on macOS and Windows
             with path.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, max(path.stat().st_size, 1))
     except OSError as error:
@@ -37,35 +37,35 @@ def create_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> "DiskA
         free = shutil.disk_usage(path.parent).free
         needed = np.dtype(dtype).itemsize * int(np.prod(shape))
         raise BCSamError(
-            f"{path.parent} needs {needed / 2**30:.1f} GiB for {path.name}, and has {free / 2**30:.1f} GiB free "
-            f"({error.strerror}). Free some space, or choose another folder; what is finished is kept."
+            f"{path.name} needs {needed / 2**30:.1f} GiB in {path.parent}, which has {free / 2**30:.1f} GiB free "
+            f"({error.strerror}). Free some space or choose another folder; completed work is kept."
         ) from error
     return DiskArray(path, shape[0])
 
 
 class DiskArray:
-    """The first rows of an array in a ``.npy`` file. As with a NumPy array, an index gives what it selects, copied.
+    """The first `n` rows of an array in a ``.npy`` file. Indexing works as in NumPy and returns a copy.
 
-    NumPy's own memory map (`np.lib.format.open_memmap`) would do but for two things, which its tests show. Kept open,
-    it counts every page that was ever read towards the memory of the process; here the file is mapped anew for each
-    access, in 0.1 ms. And a data set that is pickled for the worker processes of a data loader would take the whole
-    array along; here it takes the path.
+    `np.lib.format.open_memmap` is insufficient for two reasons, which the tests demonstrate. An open memory map keeps
+    every page read so far in the resident memory of the process; this class maps the file again for each access, in
+    0.1 ms. And pickling a memory map for the worker processes of a data loader copies the whole array; this class
+    pickles the path.
 
     Args:
         path: The file.
-        n: Rows that count; the file may hold more.
+        n: Number of rows to expose; the file may have more.
 
     Attributes:
-        shape: Shape of the rows that count, all together.
-        dtype: Type of the numbers.
+        shape: Shape of the exposed array, (n, ...).
+        dtype: Data type.
     """
 
     def __init__(self, path: Path, n: int) -> None:
         self.path = path
         self.n = n
-        whole = self._map()
-        self.shape = whole.shape
-        self.dtype = whole.dtype
+        mapped = self._map()
+        self.shape = mapped.shape
+        self.dtype = mapped.dtype
 
     def __len__(self) -> int:
         return self.n
@@ -74,7 +74,7 @@ class DiskArray:
         return np.array(self._map()[index])
 
     def write(self, start: int, values: np.ndarray) -> None:
-        """Writes rows from `start` on."""
+        """Writes rows beginning at index `start`."""
         self._map("r+")[start : start + len(values)] = values
 
     def _map(self, mode: Literal["r", "r+"] = "r") -> np.ndarray:

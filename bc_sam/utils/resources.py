@@ -1,4 +1,4 @@
-"""What a piece of work costs: seconds and peak memory."""
+"""Measures run time and peak memory."""
 
 import sys
 import time
@@ -12,15 +12,15 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
-# Writing "5" here makes Linux count the peak of this process from now on (man 5 proc_pid_clear_refs).
+# Writing "5" resets the peak resident memory of this process on Linux (man 5 proc_pid_clear_refs).
 _CLEAR_REFS = Path("/proc/self/clear_refs")
 
-_UNIT = 1 if sys.platform == "darwin" else 1024  # bytes, in which the system counts the peak
+_UNIT = 1 if sys.platform == "darwin" else 1024  # unit of `ru_maxrss`, bytes
 
 
 @dataclass
 class Cost:
-    """Seconds, and peak resident memory in MiB; filled in when `measure` ends."""
+    """Wall-clock seconds and peak resident memory in MiB, set when `measure` exits."""
 
     seconds: float = 0.0
     peak_memory_mib: float = 0.0
@@ -28,11 +28,11 @@ class Cost:
 
 @contextmanager
 def measure() -> Iterator[Cost]:
-    """Measures the block under `with`.
+    """Measures the run time and peak memory of a ``with`` block.
 
-    The peak is the kernel's own count, which misses nothing and takes no thread. On Linux it is the peak of the block;
-    where the count cannot be reset, as on macOS, it is that of the process so far; on Windows it is 0, for unknown.
-    Blocks must not be nested: the inner one would reset the count of the outer one.
+    Peak memory is the kernel's own counter, which needs no sampling thread and misses nothing. On Linux it covers the
+    block; where the counter cannot be reset, as on macOS, the whole process so far; on Windows it is 0 (unknown).
+    Blocks must not be nested, since the inner one resets the counter of the outer one.
 
     Example:
         >>> with measure() as cost:

@@ -1,4 +1,4 @@
-"""Jinja environments: HTML, where all values are escaped, and Markdown, where filters do it."""
+"""Jinja environments for HTML (escaped automatically) and Markdown (escaped by a filter)."""
 
 from jinja2 import BaseLoader, Environment, StrictUndefined
 
@@ -6,7 +6,7 @@ from bc_sam.utils.markdown import markdown_cell
 
 
 def html_templates(loader: BaseLoader) -> Environment:
-    """Returns an environment for HTML: every value is escaped, and an unknown name is an error.
+    """Returns an environment for HTML that escapes every value and rejects undefined names.
 
     Example:
         >>> from jinja2 import DictLoader
@@ -17,7 +17,7 @@ def html_templates(loader: BaseLoader) -> Environment:
 
 
 def markdown_templates(loader: BaseLoader) -> Environment:
-    """Returns an environment for Markdown: an unknown name is an error, and untrusted text goes through ``| cell``.
+    """Returns an environment for Markdown that rejects undefined names; escape untrusted text with ``| cell``.
 
     Example:
         >>> from jinja2 import DictLoader

@@ -1,4 +1,4 @@
-"""Small helpers around torch: seeds, strict weights, copies."""
+"""Utilities for torch: strict weight checks, frozen copies, seeding."""
 
 import copy
 from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -16,70 +16,74 @@ from bc_sam.errors import WeightsError
 
 _Model = TypeVar("_Model", bound=nn.Module)
 
-
-_LISTED = 8  # names in an error message, of each kind
+_MAX_LISTED = 8  # names of each kind in an error message
 
 
 def require_match(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], source: str) -> None:
-    """Checks that two sets of tensors have the same names and shapes, and real numbers where they are expected.
+    """Checks that two sets of tensors have the same names and shapes, and floating-point types where expected.
+
+    Args:
+        expected: Tensors of the model.
+        found: Tensors of the checkpoint.
+        source: Name of the checkpoint, for error messages.
 
     Raises:
-        WeightsError: Names every tensor of `found` that is missing, unexpected or misshapen.
+        WeightsError: If tensors are missing, unexpected or mismatched; the message lists them.
     """
     pairs = {name: (found[name], tensor) for name, tensor in expected.items() if name in found}
-    misshapen = [
+    mismatched = [
         f"{name} {tuple(ours.shape)} instead of {tuple(theirs.shape)}"
         for name, (ours, theirs) in pairs.items()
         if ours.shape != theirs.shape
     ]
-    misshapen += [
+    mismatched += [
         f"{name} {ours.dtype} instead of {theirs.dtype}"
         for name, (ours, theirs) in pairs.items()
         if theirs.is_floating_point() and not ours.is_floating_point()
     ]
-    require_complete(source, expected.keys() - found.keys(), found.keys() - expected.keys(), misshapen)
+    require_complete(source, expected.keys() - found.keys(), found.keys() - expected.keys(), mismatched)
 
 
 def require_complete(
-    source: str, missing: Collection[str], unexpected: Collection[str], misshapen: Collection[str]
+    source: str, missing: Collection[str], unexpected: Collection[str], mismatched: Collection[str]
 ) -> None:
-    """Checks that a loader found every tensor and nothing else.
+    """Checks that a loader reported no missing, unexpected or mismatched tensors.
 
     Raises:
-        WeightsError: Names the tensors, if there are any.
+        WeightsError: If it did; the message lists the tensors.
     """
-    kinds = {"missing": missing, "unexpected": unexpected, "of another shape or type": misshapen}
+    kinds = {"missing": missing, "unexpected": unexpected, "wrong shape or type": mismatched}
     problems = [f"{kind}: {_listed(names)}" for kind, names in kinds.items() if names]
     if problems:
         raise WeightsError(
-            f"The weights of {source} do not fit the model; {'; '.join(problems)}. "
-            "Take a complete checkpoint of the same architecture."
+            f"The weights of {source} do not match the model; {'; '.join(problems)}. "
+            "Use a complete checkpoint of the same architecture."
         )
 
 
 def _listed(names: Collection[str]) -> str:
-    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
-    return ", ".join(sorted(names)[:_LISTED]) + more
+    more = f" and {len(names) - _MAX_LISTED} more" if len(names) > _MAX_LISTED else ""
+    return ", ".join(sorted(names)[:_MAX_LISTED]) + more
 
 
 def frozen_copy(model: _Model, own: Iterable[nn.Parameter] = ()) -> _Model:
-    """Copies a model to compute with; its parameters share the model's memory, but for some.
+    """Copies a model for inference, sharing the memory of its parameters.
 
     Args:
-        model: Stays as it is.
-        own: Those of its parameters that are to be changed in the copy.
+        model: The model, which is left unchanged.
+        own: Parameters to copy instead of share, because the caller will modify them.
 
     Returns:
         The copy, frozen and in eval mode.
     """
-    changed = {id(parameter) for parameter in own}
-    shared = {id(p): nn.Parameter(p.data, requires_grad=False) for p in model.parameters() if id(p) not in changed}
+    copied = {id(parameter) for parameter in own}
+    shared = {id(p): nn.Parameter(p.data, requires_grad=False) for p in model.parameters() if id(p) not in copied}
     return copy.deepcopy(model, shared).requires_grad_(False).eval()
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Draws what is drawn inside from `seed`, on the CPU, and leaves torch's global generator as it was."""
+    """Seeds torch's CPU generator within a ``with`` block and restores its state afterwards."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         yield
@@ -87,7 +91,7 @@ def seeded(seed: int) -> Iterator[None]:
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Loads or saves inside without the progress bars of transformers, which take milliseconds here."""
+    """Disables the progress bars of transformers within a ``with`` block, which cost milliseconds per load."""
     enabled = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()
     try:
@@ -98,7 +102,7 @@ def quiet() -> Iterator[None]:
 
 
 def halve_weights(folder: Path) -> None:
-    """Rewrites the float32 tensors of every safetensors file in a folder as float16."""
+    """Converts the float32 tensors of all safetensors files in a folder to float16, in place."""
     for path in folder.rglob("*.safetensors"):
         with safe_open(path, "pt") as file:
             metadata, tensors = file.metadata(), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
@@ -107,7 +111,7 @@ def halve_weights(folder: Path) -> None:
 
 
 def trained_parameters(model: nn.Module) -> int:
-    """Returns how many numbers of a model are trained.
+    """Returns the number of trainable parameters of a model.
 
     Example:
         >>> trained_parameters(nn.Linear(3, 2))

@@ -36,7 +36,7 @@ every_config = pytest.mark.parametrize(
 
 
 @every_config
-def test_it_survives_a_round_trip_through_a_file(config, tmp_path):
+def test_configs_round_trip_through_a_file(config, tmp_path):
     config.save(tmp_path / "config.json")
     loaded = type(config).load(tmp_path / "config.json")
     assert loaded == config
@@ -44,7 +44,7 @@ def test_it_survives_a_round_trip_through_a_file(config, tmp_path):
 
 
 @every_config
-def test_an_unknown_field_is_named_with_its_file(config, tmp_path):
+def test_an_unknown_field_is_reported_with_its_file(config, tmp_path):
     path = tmp_path / "config.json"
     path.write_text(json.dumps(config.to_dict() | {"learning_rat": 1}))
     with pytest.raises(ConfigError, match=r"config\.json is not a valid .*learning_rat: .*Correct or remove"):
@@ -52,7 +52,7 @@ def test_an_unknown_field_is_named_with_its_file(config, tmp_path):
 
 
 @every_config
-def test_it_cannot_be_changed(config):
+def test_configs_are_immutable(config):
     with pytest.raises(FrozenInstanceError):
         setattr(config, fields(config)[0].name, None)
 
@@ -60,27 +60,27 @@ def test_it_cannot_be_changed(config):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"folds": 1}, "folds must be at least 2, not 1"),
-        ({"image_size": 100}, "multiple of SAM's 16-pixel patches, not 100"),
-        ({"image_size": 0}, "not 0"),
+        ({"folds": 1}, "folds must be at least 2, but is 1"),
+        ({"image_size": 100}, "multiple of SAM's patch size of 16, but is 100"),
+        ({"image_size": 0}, "patch size of 16, but is 0"),
         ({"protocol": "lenient"}, "protocol: Input should be 'strict', 'paper' or 'leave-one-out'"),
         ({"mixed_precision": "fp8"}, "mixed_precision: Input should be 'auto'"),
         ({"seed": "today"}, "seed: Input should be a valid integer"),
-        ({"segmentation": {"epochs": -1}}, "cannot train for -1 epochs"),
-        ({"segmentation": {"lora_rank": 0}}, "lora_rank must be positive, not 0"),
-        ({"segmentation": {"dice_weight": 1.5}}, r"dice_weight must lie in 0\.\.1, not 1\.5"),
+        ({"segmentation": {"epochs": -1}}, r"segmentation\.epochs must not be negative, but is -1"),
+        ({"segmentation": {"lora_rank": 0}}, "lora_rank must be positive, but is 0"),
+        ({"segmentation": {"dice_weight": 1.5}}, r"dice_weight must be between 0 and 1, but is 1\.5"),
         ({"segmentation": {"batch_size": 0}}, "batch_size must be positive"),
         ({"segmentation": {"epoch": 3}}, r"segmentation\.epoch: Unexpected"),
         ({"autoencoder": {"latent_dim": 0}}, "latent_dim must be positive"),
-        ({"autoencoder": {"decoder_channels": [1, 2]}}, "needs 7 widths, not 2"),
+        ({"autoencoder": {"decoder_channels": [1, 2]}}, "must have 7 entries, but has 2"),
         ({"autoencoder": {"target_size": 64}}, "target_size must be 128"),
-        ({"autoencoder": {"batch_size": -3}}, "batch_size must be positive, not -3"),
-        ({"classifiers": {"names": []}}, "Name at least one classifier"),
-        ({"classifiers": {"names": ["rf"]}}, "default classifier 'svm_rbf' is not among"),
+        ({"autoencoder": {"batch_size": -3}}, "batch_size must be positive, but is -3"),
+        ({"classifiers": {"names": []}}, "names must contain at least one classifier"),
+        ({"classifiers": {"names": ["rf"]}}, "default classifier must be one of rf, but is 'svm_rbf'"),
         ([], "should be a dictionary"),
     ],
 )
-def test_an_impossible_value_is_named_with_its_file(options, message):
+def test_an_invalid_value_is_reported_with_its_file(options, message):
     with pytest.raises(ConfigError, match=rf"^run\.json.*{message}"):
         TrainingArguments.from_dict(options, where="run.json")
 
@@ -95,12 +95,12 @@ def test_an_impossible_value_is_named_with_its_file(options, message):
         {"image_mean": [1.0]},
     ],
 )
-def test_a_model_needs_distinct_labels_and_a_colour_range(options):
+def test_a_model_config_with_invalid_labels_or_pixel_statistics_is_rejected(options):
     with pytest.raises(ConfigError):
         BCSamConfig.from_dict(options)
 
 
-def test_the_papers_numbers():
+def test_the_paper_preset_has_the_published_settings():
     paper = preset("paper")
     assert paper == TrainingArguments()
     assert (paper.base, paper.image_size, paper.seed, paper.folds) == ("facebook/sam-vit-base", 224, 1234, 5)
@@ -114,19 +114,19 @@ def test_the_papers_numbers():
     assert paper.autoencoder == stage2
 
 
-def test_the_tiny_preset_trains_a_new_sam_whole():
+def test_the_tiny_preset_trains_the_whole_encoder_from_scratch():
     tiny = preset("tiny")
     assert tiny.base == "tiny"
     assert tiny.segmentation.train_encoder
     assert tiny.autoencoder.latent_dim == preset("paper").autoencoder.latent_dim
 
 
-def test_an_unknown_preset_is_an_error_that_lists_the_known_ones():
-    with pytest.raises(ConfigError, match=r"no preset 'huge'; choose one of \['paper', 'tiny'\]"):
+def test_an_unknown_preset_is_rejected_with_the_valid_ones():
+    with pytest.raises(ConfigError, match=r"Unknown preset 'huge'\. Choose one of paper, tiny\."):
         preset("huge")
 
 
-def test_the_labels_are_the_canonical_ones_unless_told_otherwise():
+def test_labels_default_to_the_canonical_ones():
     assert BCSamConfig().labels == LABELS
 
 
@@ -157,9 +157,9 @@ def test_the_labels_are_the_canonical_ones_unless_told_otherwise():
         ("files", {"base/..": "0"}),
     ],
 )
-def test_a_model_config_that_a_stranger_made_up_is_refused(field_name, value):
-    known = BCSamConfig(classifiers={"rf": (0, 1)}, default_classifier="rf")
-    data = json.loads(json.dumps(known.to_dict() | {field_name: value}))
+def test_a_malicious_or_invalid_model_config_is_rejected(field_name, value):
+    valid = BCSamConfig(classifiers={"rf": (0, 1)}, default_classifier="rf")
+    data = json.loads(json.dumps(valid.to_dict() | {field_name: value}))
     with pytest.raises(ConfigError, match=r"config\.json"):
         BCSamConfig.from_dict(data, where="config.json")
 
@@ -181,17 +181,17 @@ class Point(JsonConfig):
         ),
     )
 )
-def test_any_values_survive_json(point):
+def test_any_values_round_trip_through_json(point):
     assert Point.from_dict(json.loads(json.dumps(point.to_dict()))) == point
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe{}"])
-def test_a_file_that_is_no_json_is_named(tmp_path, content):
+def test_an_invalid_json_file_is_reported_by_name(tmp_path, content):
     (tmp_path / "broken.json").write_bytes(content)
     with pytest.raises(ConfigError, match=r"broken\.json cannot be read as JSON"):
         read_json(tmp_path / "broken.json")
 
 
-def test_a_missing_file_is_named(tmp_path):
+def test_a_missing_file_is_reported_by_name(tmp_path):
     with pytest.raises(ConfigError, match=r"absent\.json cannot be read"):
         BCSamConfig.load(tmp_path / "absent.json")

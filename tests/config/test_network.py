@@ -15,7 +15,7 @@ RESNET = {"family": "resnet", "sizes": {"hidden_sizes": [8, 16], "depths": [1, 1
 
 
 @pytest.mark.parametrize("variant", VARIANTS)
-def test_a_config_survives_a_round_trip(variant, tmp_path):
+def test_a_config_round_trips_through_a_file(variant, tmp_path):
     config = small_network(variant)[0]
     config.save(tmp_path / "network.json")
     assert NetworkConfig.load(tmp_path / "network.json") == config
@@ -23,20 +23,20 @@ def test_a_config_survives_a_round_trip(variant, tmp_path):
 
 @pytest.mark.parametrize("method", ["bc-sam", "slca", "shape-aware", "resnet"])
 @pytest.mark.parametrize("name", ["paper", "tiny"])
-def test_every_preset_survives_a_round_trip(method, name):
+def test_every_preset_round_trips(method, name):
     arguments = preset(name, method)
     assert TrainingArguments.from_dict(arguments.to_dict()) == arguments
     assert arguments.method == method
 
 
-def test_the_defaults_are_those_of_the_papers():
+def test_the_paper_presets_have_the_published_settings():
     shape = preset("paper", "shape-aware").network
     assert (shape.optimizer, shape.learning_rate, shape.label_smoothing) == ("sgd", 1e-3, 0.1)
     assert shape.image_backbone == "microsoft/swin-base-patch4-window7-224"
     assert preset("paper", "slca").network.image_backbone == "microsoft/resnet-152"
 
 
-def test_what_a_network_sees_is_the_same_by_arguments_and_by_config():
+def test_arguments_and_config_agree_on_the_inputs_of_a_network():
     for variant in VARIANTS:
         method, arguments = small_arguments(variant)
         config = small_network(variant)[0]
@@ -45,14 +45,14 @@ def test_what_a_network_sees_is_the_same_by_arguments_and_by_config():
         assert arguments.variant(method) == variant
 
 
-class TestAStrangersConfig:
-    """Of it come a family of a fixed list, and sizes within reason."""
+class TestUntrustedConfig:
+    """Families are on a fixed list, and sizes are bounded."""
 
     @pytest.mark.parametrize(
         "family", ["timm_backbone", "vit", "auto_map", "../resnet", "", "os.system", "ResNet", "trust_remote_code"]
     )
-    def test_another_family_is_refused(self, family):
-        with pytest.raises(ConfigError, match="no backbone of the family"):
+    def test_an_unknown_family_is_rejected(self, family):
+        with pytest.raises(ConfigError, match="Unknown backbone family"):
             BackboneConfig(family, {})
 
     @pytest.mark.parametrize(
@@ -71,13 +71,13 @@ class TestAStrangersConfig:
             {"embedding_size": float("inf")},
         ],
     )
-    def test_a_size_out_of_reason_is_refused(self, sizes):
-        with pytest.raises(ConfigError, match="is no size"):
+    def test_an_invalid_size_is_rejected(self, sizes):
+        with pytest.raises(ConfigError, match="is not a valid size"):
             BackboneConfig("resnet", sizes)
 
     @pytest.mark.parametrize("window", [0, 33, 10**6])
-    def test_windows_are_small(self, window):
-        with pytest.raises(ConfigError, match="is no size"):
+    def test_a_window_out_of_range_is_rejected(self, window):
+        with pytest.raises(ConfigError, match="is not a valid size"):
             BackboneConfig("swin", {"window_size": window})
 
     @given(
@@ -86,7 +86,7 @@ class TestAStrangersConfig:
             st.integers() | st.floats() | st.booleans() | st.text(max_size=4) | st.lists(st.integers(), max_size=9),
         )
     )
-    def test_anything_is_a_config_or_one_clear_error(self, sizes):
+    def test_arbitrary_sizes_give_a_config_or_a_config_error(self, sizes):
         try:
             config = BackboneConfig.from_dict({"family": "swin", "sizes": sizes})
         except ConfigError:
@@ -108,22 +108,22 @@ class TestAStrangersConfig:
             {"ablation": "mask"},
         ],
     )
-    def test_parts_that_do_not_go_together_are_refused(self, change):
+    def test_invalid_or_inconsistent_fields_are_rejected(self, change):
         config = NetworkConfig("resnet", BackboneConfig.from_dict(RESNET))
         with pytest.raises(ConfigError):
             replace(config, **change)
 
-    def test_classes_must_have_a_label(self):
+    def test_every_class_needs_a_label(self):
         network = NetworkConfig("resnet", BackboneConfig.from_dict(RESNET), classes=(0, 3))
         with pytest.raises(ConfigError, match="no label"):
             BCSamConfig(labels=("a", "b"), network=network)
 
 
-def test_a_model_of_bc_sam_is_written_as_before_there_were_networks():
+def test_the_config_of_a_bc_sam_model_has_no_network_key():
     assert "network" not in BCSamConfig().to_dict()
 
 
-@pytest.mark.parametrize("wrong", [{"epochs": -1}, {"batch_size": 0}, {"label_smoothing": 1.0}])
-def test_numbers_out_of_range_are_refused(wrong):
+@pytest.mark.parametrize("invalid", [{"epochs": -1}, {"batch_size": 0}, {"label_smoothing": 1.0}])
+def test_arguments_out_of_range_are_rejected(invalid):
     with pytest.raises(ConfigError):
-        NetworkArguments(**wrong)
+        NetworkArguments(**invalid)

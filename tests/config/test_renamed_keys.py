@@ -1,4 +1,4 @@
-"""Settings that older versions wrote are read under their former names."""
+"""Configs of older versions load: renamed keys are accepted under their former names."""
 
 import json
 
@@ -11,7 +11,7 @@ from bc_sam.utils.hub import EMBEDDED_FOLDER
 
 
 @pytest.mark.parametrize(
-    ("kind", "former", "current", "value"),
+    ("config_class", "former", "current", "value"),
     [
         (ViewArguments, "surroundings", "background_stain_prob", 0.25),
         (PretrainingArguments, "evenness", "sampling_temperature", 0.25),
@@ -20,26 +20,26 @@ from bc_sam.utils.hub import EMBEDDED_FOLDER
         (AdaptationArguments, "among", "allowed_labels", ("monocyte",)),
     ],
 )
-def test_a_former_name_stands_for_the_current_one(kind, former, current, value):
-    read = kind.from_dict({former: value})
-    assert getattr(read, current) == value
-    assert former not in read.to_dict()
+def test_a_former_key_sets_the_renamed_field(config_class, former, current, value):
+    config = config_class.from_dict({former: value})
+    assert getattr(config, current) == value
+    assert former not in config.to_dict()
 
 
-def test_the_view_of_a_pretraining_is_read_too():
-    read = PretrainingArguments.from_dict({"view": {"surroundings": 0.25}})
-    assert read.view.background_stain_prob == 0.25
+def test_former_keys_of_a_nested_config_are_accepted():
+    arguments = PretrainingArguments.from_dict({"view": {"surroundings": 0.25}})
+    assert arguments.view.background_stain_prob == 0.25
 
 
-def test_the_record_of_the_embedded_model_is_read():
-    """It was written when an ablation was called `left_out`."""
+def test_the_training_record_of_the_embedded_model_loads():
+    """It still uses `left_out`, the former name of `ablation`."""
     path = EMBEDDED_FOLDER / "training.json"
     assert "left_out" in path.read_text()
     record = TrainingRecord.load(path)
     assert record.arguments.network.ablation == "nothing"
 
 
-def test_a_run_file_of_an_older_version_is_read():
+def test_training_arguments_of_an_older_version_load():
     data = TrainingArguments().to_dict()
     data["network"]["left_out"] = data["network"].pop("ablation")
     assert TrainingArguments.from_dict(json.loads(json.dumps(data))) == TrainingArguments()

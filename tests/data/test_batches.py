@@ -16,7 +16,7 @@ def grey(level):
 
 @settings(max_examples=30)
 @given(st.lists(st.booleans(), max_size=20), st.integers(1, 7))
-def test_images_keep_their_order_and_errors_their_place(readable, batch_size):
+def test_images_and_errors_keep_their_order(readable, batch_size):
     images = [grey(level) if good else f"absent_{level}.png" for level, good in enumerate(readable)]
     batches = list(decoded_batches(iter(images), SIZE, batch_size))
     assert [len(batch.sources) for batch in batches[:-1]] == [batch_size] * (len(batches) - 1)
@@ -29,7 +29,7 @@ def test_images_keep_their_order_and_errors_their_place(readable, batch_size):
     assert levels == [level for level, good in enumerate(readable) if good]
 
 
-def test_pixels_are_squares_and_sizes_those_of_the_images(tmp_path):
+def test_pixels_are_resized_and_original_sizes_are_kept(tmp_path):
     Image.new("L", (30, 20), 9).save(tmp_path / "cell.png")
     (batch,) = decoded_batches([tmp_path / "cell.png", b"no image", grey(7)], SIZE, 8)
     assert batch.sizes == [(20, 30), (4, 5)]
@@ -38,30 +38,30 @@ def test_pixels_are_squares_and_sizes_those_of_the_images(tmp_path):
     assert isinstance(batch.errors[1], ImageError)
 
 
-def test_a_batch_of_nothing_readable_has_no_pixels():
+def test_a_batch_without_readable_images_has_no_pixels():
     (batch,) = decoded_batches([b"", b"x"], SIZE, 8)
     assert batch.pixels.shape == (0, SIZE, SIZE, 3)
     assert batch.sizes == []
 
 
-def test_a_stream_is_read_one_batch_ahead_and_no_further():
-    taken = 0
+def test_exactly_one_batch_is_prefetched():
+    consumed = 0
 
     def stream():
-        nonlocal taken
+        nonlocal consumed
         while True:
-            taken += 1
+            consumed += 1
             yield grey(0)
 
     batches = decoded_batches(stream(), SIZE, batch_size=3)
-    assert taken == 0
+    assert consumed == 0
     for n in range(1, 4):
         next(batches)
-        assert taken == 3 * (n + 1)
+        assert consumed == 3 * (n + 1)
     batches.close()
 
 
-def test_an_error_of_the_stream_itself_is_not_swallowed():
+def test_an_error_of_the_stream_propagates():
     def stream():
         yield grey(0)
         raise OSError("the disk is gone")
@@ -71,6 +71,6 @@ def test_an_error_of_the_stream_itself_is_not_swallowed():
 
 
 @pytest.mark.parametrize("batch_size", [0, -1])
-def test_a_batch_of_no_images_is_an_error(batch_size):
-    with pytest.raises(ConfigError, match=f"batch_size must be positive, not {batch_size}"):
+def test_a_batch_size_below_one_is_rejected(batch_size):
+    with pytest.raises(ConfigError, match=f"batch_size must be positive, but is {batch_size}"):
         list(decoded_batches([grey(0)], SIZE, batch_size))

@@ -1,4 +1,4 @@
-"""`conform`: classes by name and never by number, missing columns filled, the rest a clear error."""
+"""`conform` maps classes by name, fills missing columns and rejects everything else."""
 
 import io
 
@@ -38,7 +38,7 @@ def names(dataset):
 
 @given(st.permutations(LABELS), st.lists(st.none() | st.integers(0, 12), min_size=1, max_size=8))
 @settings(max_examples=15)
-def test_classes_are_mapped_by_name_whatever_their_numbers(order, labels):
+def test_classes_are_mapped_by_name_regardless_of_their_order(order, labels):
     dataset = conform(make(labels, ClassLabel(names=order)), "x")
     assert dataset.features == FEATURES
     assert names(dataset) == [None if label is None else order[label] for label in labels]
@@ -48,7 +48,7 @@ def test_class_names_may_be_strings_and_synonyms():
     assert names(conform(make(["EOS", None, "Monocytes"], Value("string")), "x")) == ["eosinophil", None, "monocyte"]
 
 
-def test_minus_one_is_no_label():
+def test_minus_one_means_unlabelled():
     assert names(conform(make([-1, 0], ClassLabel(names=["monocyte"])), "x")) == [None, "monocyte"]
 
 
@@ -60,13 +60,13 @@ def test_missing_columns_are_filled_and_others_dropped():
     assert row == {"label": None, "domain": "site_7", "mask": None, "group": None, "file": None}
 
 
-def test_columns_that_are_there_are_kept():
+def test_existing_columns_are_kept():
     dataset = conform(make(domain=["a", "b"], group=["s1", None], file=["1.png", "2.png"]), "x")
     assert (dataset["domain"][:], dataset["group"][:]) == (["a", "b"], ["s1", None])
     assert dataset["file"][:] == ["1.png", "2.png"]
 
 
-def test_a_label_map_decides_and_leaves_out():
+def test_a_label_map_renames_and_excludes_classes():
     dataset = conform(
         make(["neutrophil", "debris", None], Value("string")),
         "x",
@@ -76,27 +76,29 @@ def test_a_label_map_decides_and_leaves_out():
     assert [image.getpixel((0, 0)) for image in dataset["image"]] == [0, 2]
 
 
-def test_an_unknown_class_is_an_error_with_a_proposal():
-    with pytest.raises(DataError, match=r"x has the classes neutrophil.*'neutrophil': 'neutrophil_segmented'"):
+def test_an_unknown_class_is_rejected_with_a_proposal():
+    with pytest.raises(
+        DataError, match=r"x has unknown or ambiguous classes: neutrophil.*'neutrophil': 'neutrophil_segmented'"
+    ):
         conform(make(["neutrophil"], Value("string")), "x")
 
 
-def test_numbers_without_names_are_an_error():
-    with pytest.raises(DataError, match="labels of x are int64, not names"):
+def test_class_indices_without_names_are_rejected():
+    with pytest.raises(DataError, match="labels of x are int64, not class names"):
         conform(make([3], Value("int64")), "x")
 
 
-def test_no_images_are_an_error():
+def test_a_missing_image_column_is_rejected():
     with pytest.raises(DataError, match="x has the columns text, but no column image"):
         conform(Dataset.from_dict({"text": ["a"]}), "x")
 
 
-def test_images_that_are_no_images_are_an_error():
-    with pytest.raises(DataError, match="column image of x holds int64"):
+def test_an_image_column_without_images_is_rejected():
+    with pytest.raises(DataError, match="Column image of x contains int64"):
         conform(Dataset.from_dict({"image": [1, 2]}), "x")
 
 
-def test_a_data_set_in_form_is_unchanged():
+def test_a_conforming_data_set_is_unchanged():
     dataset = conform(make(["EOS"], Value("string")), "x")
     assert conform(dataset, "y")[0]["domain"] == "x"
     assert conform(dataset, "y").cast_column("image", ImageFeature(decode=False))[0]["image"]["bytes"] == png()

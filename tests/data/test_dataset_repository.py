@@ -1,4 +1,4 @@
-"""A data set becomes a folder for the Hub: what is left out, how it is split, and what its card says."""
+"""`write_dataset_repository`: exclusions, splits and the card of a published data set."""
 
 import io
 
@@ -27,18 +27,18 @@ def template(tmp_path):
 
 @pytest.fixture
 def publish(template, tmp_path):
-    """Writes the repository of a data set and returns its splits, its card and the numbers that were told."""
+    """Writes the repository of a data set, and returns its splits, its card and the returned sizes."""
 
     def publish(cells, **options):
         out = tmp_path / "out"
-        told = write_dataset_repository(cells, out, template, repo_id="me/cells", codes=CODES, **options)
-        return load_dataset(str(out)), (out / "README.md").read_text(), told
+        sizes = write_dataset_repository(cells, out, template, repo_id="me/cells", codes=CODES, **options)
+        return load_dataset(str(out)), (out / "README.md").read_text(), sizes
 
     return publish
 
 
 def cells(n, *, broken=(), **columns):
-    """Images of noise, each unlike all others; the broken ones are no images."""
+    """A data set of distinct noise images; the broken ones cannot be read."""
     rows = [
         {
             "image": {"bytes": b"no image" if i in broken else noise(i), "path": f"cell_{i}.png"},
@@ -63,10 +63,10 @@ def noise(seed):
     return stream.getvalue()
 
 
-def test_the_splits_hold_every_image_once_with_its_bytes(publish):
+def test_the_splits_contain_every_image_once(publish):
     given_cells = cells(10)
-    splits, _, told = publish(given_cells)
-    assert told == splits.num_rows == {"train": 8, "test": 2}
+    splits, _, sizes = publish(given_cells)
+    assert sizes == splits.num_rows == {"train": 8, "test": 2}
     found = {row["file"]: row["image"] for split in splits.values() for row in split}
     assert found.keys() == set(given_cells["file"])
     for row in given_cells:
@@ -79,30 +79,30 @@ def test_annotated_masks_are_omitted(publish):
     assert {mask for split in splits.values() for mask in split["mask"]} == {None}
 
 
-def test_a_slide_lies_on_one_side(publish):
+def test_a_slide_is_in_one_split(publish):
     slides = [f"slide {i % 7}" for i in range(28)]
     splits, _, _ = publish(cells(28, group=slides))
     assert not set(splits["train"]["group"]) & set(splits["test"]["group"])
 
 
-def test_the_same_seed_gives_the_same_split_and_another_one_another(template, tmp_path):
-    def tested(name, seed):
+def test_the_split_depends_on_the_seed_only(template, tmp_path):
+    def test_files(name, seed):
         write_dataset_repository(cells(40), tmp_path / name, template, repo_id="me/cells", codes=CODES, seed=seed)
         return load_dataset(str(tmp_path / name), split="test")["file"][:]
 
-    assert tested("a", 1) == tested("b", 1) != tested("c", 2)
+    assert test_files("a", 1) == test_files("b", 1) != test_files("c", 2)
 
 
-def test_what_cannot_be_read_is_left_out_and_named_in_the_card(publish, caplog):
-    splits, card, told = publish(cells(12, broken={0, 7}))
-    assert sum(told.values()) == sum(splits.num_rows.values()) == 10
+def test_unreadable_images_are_skipped_and_listed_in_the_card(publish, caplog):
+    splits, card, sizes = publish(cells(12, broken={0, 7}))
+    assert sum(sizes.values()) == sum(splits.num_rows.values()) == 10
     assert "cell_0.png" in card
     assert "cell_7.png" in card
     assert "cell_1.png" not in card
-    assert caplog.text.count("Left out") == 2
+    assert caplog.text.count("Skipped") == 2
 
 
-def test_the_card_counts_each_class_by_its_codes_and_not_the_unlabelled(publish):
+def test_the_card_counts_labelled_images_per_class_with_its_codes(publish):
     labels = ["basophil"] * 5 + ["monocyte"] * 5 + [None] * 5
     _, card, _ = publish(cells(15, label=labels))
     assert "{'name': 'basophil', 'codes': ['BAS'], 'train': 4, 'test': 1}" in card
@@ -112,15 +112,15 @@ def test_the_card_counts_each_class_by_its_codes_and_not_the_unlabelled(publish)
 
 
 @given(st.integers(1, 999_999))
-def test_the_size_category_holds_the_number(n):
-    numbers = {"K": 1_000, "M": 1_000_000}
+def test_the_size_category_contains_the_number_of_images(n):
+    units = {"K": 1_000, "M": 1_000_000}
     bounds = [part for part in _size_category(n).split("<") if part != "n"]
-    limits = [int(part[:-1]) * numbers[part[-1]] for part in bounds]
+    limits = [int(part[:-1]) * units[part[-1]] for part in bounds]
     assert n < limits[-1]
     assert len(limits) == 1 or limits[0] <= n
 
 
-def test_a_folder_that_holds_something_is_left_alone(publish, tmp_path):
+def test_a_folder_that_is_not_empty_is_rejected_and_unchanged(publish, tmp_path):
     (tmp_path / "out").mkdir()
     (tmp_path / "out" / "mine.txt").write_text("mine")
     with pytest.raises(DataError, match="not empty"):
@@ -131,22 +131,22 @@ def test_a_folder_that_holds_something_is_left_alone(publish, tmp_path):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"broken": set(range(6))}, r"Not one image can be read; the first: .*cell_0\.png"),
+        ({"broken": set(range(6))}, r"No image can be read\. First error: .*cell_0\.png"),
         ({"group": ["one slide"] * 6}, "1 independent groups"),
     ],
 )
-def test_what_makes_no_two_splits_is_refused_before_anything_is_written(publish, tmp_path, columns, message):
+def test_too_few_images_to_split_are_rejected_before_anything_is_written(publish, tmp_path, columns, message):
     with pytest.raises(DataError, match=message):
         publish(cells(6, **columns))
     assert not (tmp_path / "out").exists()
 
 
-def test_an_empty_data_set_is_refused(publish):
-    with pytest.raises(DataError, match="there is none"):
+def test_an_empty_data_set_is_rejected(publish):
+    with pytest.raises(DataError, match="the data set is empty"):
         publish(cells(1).select([]))
 
 
-def test_a_field_that_a_template_asks_for_in_vain_is_an_error(publish, template):
+def test_an_undefined_field_in_the_template_is_an_error(publish, template):
     template.write_text("{{ no_such_field }}")
     with pytest.raises(UndefinedError, match="no_such_field"):
         publish(cells(5))

@@ -1,4 +1,4 @@
-"""`bc_sam.data.images`: any readable image becomes RGB, whatever its format or depth; the rest is one clear error."""
+"""Any supported image becomes 8-bit RGB; everything else raises `ImageError`."""
 
 import contextlib
 import io
@@ -28,7 +28,7 @@ def encode(image, fmt="PNG", **options):
 
 
 def png_header(width, height):
-    """A valid PNG header that promises a size, with no pixels behind it."""
+    """A valid PNG header that declares a size, without pixel data."""
     chunk = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
     header = struct.pack(">I", 13) + chunk + struct.pack(">I", zlib.crc32(chunk))
     return b"\x89PNG\r\n\x1a\n" + header + struct.pack(">I", 100) + b"IDAT"
@@ -36,7 +36,7 @@ def png_header(width, height):
 
 @pytest.fixture
 def photo():
-    """Smooth colours, which survive JPEG."""
+    """Smooth colours, which JPEG preserves."""
     rows, columns = np.mgrid[:40, :30]
     return Image.fromarray(np.stack([rows * 5, columns * 6, 255 - rows * 3], axis=2).astype(np.uint8))
 
@@ -53,13 +53,13 @@ def photo():
         ("JPEG", {"quality": 95}, 8),
     ],
 )
-def test_same_pixels_from_every_format(photo, fmt, options, tolerance):
+def test_every_format_gives_the_same_pixels(photo, fmt, options, tolerance):
     read = read_image(encode(photo, fmt, **options))
     assert read.mode == "RGB"
     assert np.abs(np.asarray(read, dtype=int) - np.asarray(photo)).max() <= tolerance
 
 
-def test_same_pixels_from_every_kind_of_source(tmp_path, photo):
+def test_every_source_type_gives_the_same_pixels(tmp_path, photo):
     path = tmp_path / "cell.png"
     photo.save(path)
     data = path.read_bytes()
@@ -75,7 +75,7 @@ def test_the_callers_image_stays_open_and_unchanged(tmp_path, photo):
         assert np.array_equal(image, photo)
 
 
-def test_alpha_is_dropped_but_unmeasured_pixels_become_white():
+def test_alpha_is_dropped_and_transparent_black_becomes_white():
     image = Image.new("RGBA", (3, 1), (*PURPLE, 255))
     image.putpixel((1, 0), (*PURPLE, 0))
     image.putpixel((2, 0), (0, 0, 0, 0))
@@ -95,13 +95,13 @@ def test_sixteen_bits_are_scaled_by_the_full_range():
         assert np.asarray(read_image(source))[0, :, 0].tolist() == [0, 0, 1, 128, 255]
 
 
-def test_floats_are_scaled_from_one():
+def test_floats_are_scaled_by_255():
     assert np.asarray(read_image(np.array([[0.0, 0.5, 1.0]])))[0, :, 1].tolist() == [0, 128, 255]
 
 
 @pytest.mark.parametrize("shape", [(4, 5), (4, 5, 1), (4, 5, 3), (4, 5, 4)])
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
-def test_arrays_of_every_shape_and_type(shape, dtype):
+def test_arrays_of_every_supported_shape_and_type_are_read(shape, dtype):
     assert read_image(np.zeros(shape, dtype=dtype)).size == (5, 4)
 
 
@@ -119,7 +119,7 @@ def test_exif_orientation_is_applied(photo):
 
 
 @pytest.mark.parametrize("fmt", ["TIFF", "GIF", "WEBP", "PNG"])
-def test_first_page_or_frame_is_read(fmt):
+def test_only_the_first_page_or_frame_is_read(fmt):
     pages = [Image.new("RGB", (8, 8), colour) for colour in ("red", "blue")]
     data = encode(pages[0], fmt, save_all=True, append_images=pages[1:])
     red, _, blue = read_image(data).getpixel((4, 4))
@@ -127,7 +127,7 @@ def test_first_page_or_frame_is_read(fmt):
     assert blue < 5
 
 
-def test_a_wrong_suffix_does_not_matter(tmp_path, photo):
+def test_the_file_suffix_is_ignored(tmp_path, photo):
     path = tmp_path / "cell.jpg"
     path.write_bytes(encode(photo, "PNG"))
     assert read_image(path).size == photo.size
@@ -143,7 +143,7 @@ def test_a_wrong_suffix_does_not_matter(tmp_path, photo):
         b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
     ],
 )
-def test_what_is_no_image_is_refused_with_its_name_and_the_remedy(tmp_path, content):
+def test_other_files_are_rejected_with_their_name_and_the_remedy(tmp_path, content):
     path = tmp_path / "virus.png"
     path.write_bytes(content)
     with pytest.raises(
@@ -153,7 +153,7 @@ def test_what_is_no_image_is_refused_with_its_name_and_the_remedy(tmp_path, cont
 
 
 @pytest.mark.parametrize("fmt", ["PNG", "JPEG", "TIFF", "BMP", "WEBP"])
-def test_truncated_files_are_refused(tmp_path, fmt):
+def test_truncated_files_are_rejected(tmp_path, fmt):
     noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
     path = tmp_path / "half.img"
     data = encode(Image.fromarray(noise), fmt)
@@ -162,7 +162,7 @@ def test_truncated_files_are_refused(tmp_path, fmt):
         read_image(path)
 
 
-def test_a_bomb_is_refused_from_its_header():
+def test_a_decompression_bomb_is_rejected_by_its_header():
     with pytest.raises(ImageError, match=r"30000 x 2000 pixels, more than 50000000\. Crop"):
         read_image(png_header(30_000, 2_000))
     with pytest.raises(ImageError, match="too many pixels"):
@@ -177,7 +177,7 @@ def test_the_size_limit_can_be_set(photo):
     assert read_image(photo, max_pixels=1200).size == (30, 40)
 
 
-def test_missing_files_folders_and_devices_are_refused(tmp_path):
+def test_missing_files_folders_and_devices_are_rejected(tmp_path):
     with pytest.raises(ImageError, match=r"gone\.png does not exist"):
         read_image(tmp_path / "gone.png")
     with pytest.raises(ImageError, match="is a folder or a device"):
@@ -187,15 +187,15 @@ def test_missing_files_folders_and_devices_are_refused(tmp_path):
         read_image(tmp_path / "pipe.png")
 
 
-def test_unreadable_permissions_are_named(tmp_path, photo, monkeypatch):
+def test_missing_permissions_are_reported(tmp_path, photo, monkeypatch):
     path = tmp_path / "locked.png"
     photo.save(path)
 
     def refuse(*args, **kwargs):
         raise PermissionError
 
-    monkeypatch.setattr(Image, "open", refuse)  # A test may run as root, which may read everything.
-    with pytest.raises(ImageError, match=r"locked\.png may not be read\. Change its permissions"):
+    monkeypatch.setattr(Image, "open", refuse)  # the tests may run as root, which can read everything
+    with pytest.raises(ImageError, match=r"locked\.png cannot be read: permission denied\. Change its permissions"):
         read_image(path)
 
 
@@ -214,13 +214,13 @@ def test_unreadable_permissions_are_named(tmp_path, photo, monkeypatch):
     ],
     ids=lambda array: f"{array.dtype}{array.shape}",
 )
-def test_wrong_arrays_are_refused_with_their_shape(array):
+def test_invalid_arrays_are_rejected_with_their_shape(array):
     with pytest.raises(ImageError, match=r"The array of shape \("):
         read_image(array)
 
 
 @pytest.mark.parametrize("source", [None, 3, [1, 2], {}, {"bytes": None, "path": None}])
-def test_other_objects_are_refused(source):
+def test_other_objects_are_rejected(source):
     with pytest.raises(ImageError):
         read_image(source)
 
@@ -233,7 +233,7 @@ def test_every_mode_size_and_format_reads_as_rgb(mode, width, height, fmt):
     image = Image.new(mode, (width, height))
     try:
         source = encode(image, fmt)
-    except OSError:  # The format has no such mode.
+    except OSError:  # the format does not support this mode
         source = image
     read = read_image(source)
     assert (read.mode, read.size) == ("RGB", (width, height))
@@ -242,7 +242,7 @@ def test_every_mode_size_and_format_reads_as_rgb(mode, width, height, fmt):
 @given(st.data())
 @settings(max_examples=150)
 @pytest.mark.filterwarnings("ignore::UserWarning")
-def test_damaged_bytes_give_rgb_or_an_image_error_and_nothing_else(data):
+def test_damaged_bytes_give_rgb_or_an_image_error(data):
     fmt = data.draw(st.sampled_from(("PNG", "JPEG", "TIFF", "BMP", "WEBP", "GIF")))
     content = bytearray(encode(Image.linear_gradient("L").resize((9, 7)), fmt))
     for _ in range(data.draw(st.integers(0, 6))):
@@ -253,12 +253,12 @@ def test_damaged_bytes_give_rgb_or_an_image_error_and_nothing_else(data):
 
 
 @given(st.binary(max_size=200))
-def test_random_bytes_are_refused(content):
+def test_random_bytes_are_rejected(content):
     with pytest.raises(ImageError):
         read_image(content)
 
 
-def test_to_square_squashes_and_antialiases():
+def test_to_square_ignores_the_aspect_ratio_and_antialiases():
     stripes = np.tile(np.array([0, 255], dtype=np.uint8), (90, 60))
     square = to_square(read_image(stripes), 30)
     assert square.shape == (30, 30, 3)
@@ -273,13 +273,13 @@ def test_mask_values_up_to_two_are_kept(values):
 
 
 @pytest.mark.parametrize("values", [[0, 255, 255], [0, 7, 200]])
-def test_other_mask_values_mean_cell(values):
+def test_other_nonzero_mask_values_become_one(values):
     mask = np.array([values], dtype=np.uint8)
     for source in (mask, mask.astype(np.int64), Image.fromarray(mask), encode(Image.fromarray(mask), "TIFF")):
         assert read_mask(source).tolist() == [[0, 1, 1]]
 
 
-def test_bilevel_colour_alpha_and_palette_masks():
+def test_bilevel_colour_alpha_and_palette_masks_are_read():
     blue = Image.new("RGB", (2, 1), (0, 0, 9))
     blue.putpixel((0, 0), (0, 0, 0))
     palette = Image.new("P", (3, 1))
@@ -294,19 +294,19 @@ def test_bilevel_colour_alpha_and_palette_masks():
 
 
 @given(arrays(np.uint8, (7, 9), elements=st.sampled_from((0, 2))), st.integers(1, 20))
-def test_resizing_a_mask_makes_no_new_values(mask, size):
+def test_resizing_a_mask_introduces_no_new_values(mask, size):
     resized = read_mask(mask, size)
     assert resized.shape == (size, size)
     assert set(np.unique(resized)) <= set(np.unique(mask))
 
 
 @pytest.mark.parametrize("mask", [np.full((2, 2), np.nan), np.zeros(3), np.array([["a"]])])
-def test_wrong_masks_are_refused(mask):
+def test_invalid_masks_are_rejected(mask):
     with pytest.raises(ImageError, match="The array of shape"):
         read_mask(mask)
 
 
-def test_find_images_sorts_and_passes_hidden_files_over(tmp_path):
+def test_find_images_sorts_and_skips_hidden_files(tmp_path):
     kept = [tmp_path / "a" / f"cell_{i}{suffix.upper()}" for i, suffix in enumerate(IMAGE_SUFFIXES)]
     ignored = [tmp_path / ".x.png", tmp_path / ".git" / "x.png", tmp_path / "__MACOSX" / "x.png", tmp_path / "x.csv"]
     for path in [*reversed(kept), *ignored]:

@@ -1,4 +1,4 @@
-"""What a user names as cells is found, each once, before anything heavy is loaded."""
+"""`find_cells` finds each input once, before heavy libraries are imported."""
 
 import os
 import subprocess
@@ -38,7 +38,7 @@ def slide(tmp_path, monkeypatch):
         ("s*/[12].*", ["slide/1.png", "slide/2.jpg"]),
     ],
 )
-def test_files_folders_and_patterns(tmp_path, given, expected, absolute):
+def test_files_folders_and_patterns_are_found(tmp_path, given, expected, absolute):
     root = tmp_path if absolute else Path()
     found = find_cells([os.fspath(root / given)])
     assert list(found.images) == [root / name for name in expected]
@@ -46,14 +46,14 @@ def test_files_folders_and_patterns(tmp_path, given, expected, absolute):
 
 
 @pytest.mark.usefixtures("slide")
-def test_each_file_comes_once_in_the_order_given():
+def test_each_file_is_listed_once_in_the_given_order():
     found = find_cells(["slide/2.jpg", "slide", "slide/*.jpg"])
     assert found.names == ["slide/2.jpg", "slide/1.png", "slide/deep/3.tiff"]
     assert len(list(found.images)) == len(found) == 3
 
 
 @pytest.mark.usefixtures("slide")
-def test_cells_of_a_parquet_set_are_named_as_in_it(tmp_path, monkeypatch):
+def test_cells_of_a_parquet_data_set_keep_their_names(tmp_path, monkeypatch):
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     save_parquet(load_folder("slide/deep", domain="x"), tmp_path / "set")
     found = find_cells(["slide/2.jpg", "set"])
@@ -63,20 +63,22 @@ def test_cells_of_a_parquet_set_are_named_as_in_it(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("slide")
 @pytest.mark.parametrize("given", ["absent.png", "slide/*.bmp", "a**/b", "empty"])
-def test_what_stands_for_nothing_is_an_error_that_names_it(given):
+def test_a_source_without_images_is_rejected_by_name(given):
     Path("empty").mkdir()
-    with pytest.raises(DataError, match=r"no image .*Give image files, folders, or a pattern in quotes") as error:
+    with pytest.raises(
+        DataError, match=r"No images found at .*Give image files, folders, or a quoted glob pattern"
+    ) as error:
         find_cells(["slide/1.png", given])
     assert given in str(error.value)
 
 
-def test_a_file_name_with_the_signs_of_a_pattern_is_a_file(tmp_path):
+def test_an_existing_file_with_pattern_characters_is_not_a_pattern(tmp_path):
     path = tmp_path / "cell[1].png"
     Image.new("RGB", (4, 4)).save(path)
     assert find_cells([str(path)]).names == [str(path)]
 
 
-def test_what_is_not_there_is_said_before_anything_heavy_is_loaded(tmp_path):
+def test_a_missing_file_is_reported_before_heavy_libraries_are_imported(tmp_path):
     script = """
 import sys
 sys.modules |= dict.fromkeys(["torch", "transformers", "sklearn", "skops"])
@@ -84,6 +86,8 @@ sys.argv = ["bc-sam", "predict", "absent.png"]
 import bc_sam.cli
 bc_sam.cli.main()
 """
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 1
-    assert done.stderr.startswith("error: There is no image absent.png.")
+    finished = subprocess.run(
+        [sys.executable, "-c", script], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 1
+    assert finished.stderr.startswith("error: No images found at absent.png.")

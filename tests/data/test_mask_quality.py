@@ -1,4 +1,4 @@
-"""A mask that cannot be one whole cell has a problem; a cell's has none."""
+"""`mask_problem` flags masks that are unlikely to be one whole cell, and no plausible ones."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def test_rendered_cells_have_no_problem():
         ),
     ],
 )
-def test_a_mask_of_no_whole_cell_has_its_problem_named(mask, reason):
+def test_an_implausible_mask_is_reported_with_its_problem(mask, reason):
     assert reason in mask_problem(mask)
 
 

@@ -1,4 +1,4 @@
-"""A loaded data set knows where it comes from."""
+"""Published data sets carry their provenance."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def image(tmp_path):
     return next((tmp_path / "rendered" / "munich").rglob("*.png")).read_bytes()
 
 
-def test_known_data_sets_are_recognised(image, tmp_path):
+def test_published_data_sets_have_their_provenance(image, tmp_path):
     for name in ("matek/BAS/BAS_0001.png", "acevedo/basophil/BA_1.png"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_bytes(image)
@@ -24,14 +24,14 @@ def test_known_data_sets_are_recognised(image, tmp_path):
     assert provenance_of(load_cells("a=rendered:munich:1")) == RENDERED
 
 
-def test_of_a_laboratorys_own_nothing_is_claimed(image, tmp_path):
+def test_a_users_own_folder_has_no_provenance(image, tmp_path):
     (tmp_path / "ours" / "monocyte").mkdir(parents=True)
     (tmp_path / "ours" / "monocyte" / "1.png").write_bytes(image)
     assert provenance_of(load_folder(tmp_path / "ours", domain="ours")) is None
 
 
 @pytest.mark.parametrize("provenance", [MATEK19, ACEVEDO20])
-def test_the_published_ones_say_whom_to_thank(provenance):
+def test_the_provenance_includes_licence_and_reference(provenance):
     assert provenance.homepage.startswith("https://doi.org/")
     assert provenance.licence.startswith("CC BY")
     assert provenance.bibtex.startswith("@")

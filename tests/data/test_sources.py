@@ -1,4 +1,4 @@
-"""`load_cells`: one way to name every source; and the parquet form, which comes back as it was written."""
+"""`load_cells` reads every type of source, and `save_parquet` round-trips."""
 
 import zipfile
 
@@ -26,14 +26,14 @@ from bc_sam.errors import DataError
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """A cache of its own for each test."""
+    """A separate cache for each test."""
     monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
     monkeypatch.setattr(datasets.config, "EXTRACTED_DATASETS_PATH", tmp_path / "cache" / "extracted")
 
 
 @pytest.fixture
 def write(tmp_path):
-    """Writes an image, of a colour of its own, at each path below a new folder."""
+    """Writes an image of a distinct colour at each path below a new folder."""
 
     def write_images(*files):
         for i, file in enumerate(files):
@@ -60,7 +60,7 @@ def rows(dataset):
 
 
 class TestLayouts:
-    """A folder or zip is recognised by what it holds."""
+    """A folder or zip is recognized by its layout."""
 
     def test_code_folders_are_matek19(self, write):
         dataset = load_cells(f"lab={write('x/AML/BAS/BAS_1.tiff', 'x/AML/PMB/PMB_1.tiff')}")
@@ -71,10 +71,10 @@ class TestLayouts:
         dataset = load_cells(f"lab={write('ig/MMY_1.jpg', 'ig/IG_1.jpg', 'ig/MY_2.jpg')}")
         assert labels_by_file(dataset) == {"ig/MMY_1.jpg": "metamyelocyte", "ig/MY_2.jpg": "myelocyte"}
 
-    def test_class_folders_are_a_users_own(self, write):
-        folder = write("monocyte/s1_1.png", "seen/s2_2.png")
-        dataset = load_cells(f"lab={folder}", label_map={"seen": "basophil"}, group_pattern="(s.)_")
-        assert labels_by_file(dataset) == {"monocyte/s1_1.png": "monocyte", "seen/s2_2.png": "basophil"}
+    def test_class_folders_are_read_by_load_folder(self, write):
+        folder = write("monocyte/s1_1.png", "other/s2_2.png")
+        dataset = load_cells(f"lab={folder}", label_map={"other": "basophil"}, group_pattern="(s.)_")
+        assert labels_by_file(dataset) == {"monocyte/s1_1.png": "monocyte", "other/s2_2.png": "basophil"}
         assert dataset["group"][:] == ["s1", "s2"]
 
     def test_a_flat_folder_is_unlabelled(self, write):
@@ -85,7 +85,7 @@ class TestLayouts:
         with pytest.raises(DataError, match=r"trash/x\.png .* none of the codes BAS"):
             load_cells(f"lab={folder}")
 
-    def test_a_zip_is_read_as_its_folder(self, write, tmp_path):
+    def test_a_zip_is_read_like_its_folder(self, write, tmp_path):
         folder = write("monocyte/1.png", "EOS/2.png")
         with zipfile.ZipFile(tmp_path / "cells.zip", "w") as archive:
             for path in folder.rglob("*.png"):
@@ -94,7 +94,7 @@ class TestLayouts:
 
 
 class TestPublicDatasets:
-    """Adding one is a loader and a line in the table."""
+    """A registered data set needs a loader and an entry in the table."""
 
     @pytest.fixture
     def raabin(self, monkeypatch):
@@ -106,48 +106,48 @@ class TestPublicDatasets:
         monkeypatch.setitem(PUBLIC_DATASETS, "raabin", dataset)
         return dataset
 
-    def test_one_is_known_by_its_layout(self, raabin, write):
+    def test_it_is_recognized_by_its_layout(self, raabin, write):
         folder = write("neutro/1.png")
         (folder / "raabin.txt").touch()
         assert labels_by_file(load_cells(f"lab={folder}")) == {"neutro/1.png": "neutrophil_segmented"}
 
-    def test_one_can_be_named_whatever_its_layout(self, raabin, write):
+    def test_it_can_be_selected_by_name(self, raabin, write):
         dataset = load_cells(f"lab=raabin:{write('neutro/1.png')}")
         assert labels_by_file(dataset) == {"neutro/1.png": "neutrophil_segmented"}
         assert dataset["domain"][:] == ["lab"]
 
-    def test_its_provenance_is_known_from_its_homepage(self, raabin, write):
+    def test_its_provenance_is_found_by_homepage(self, raabin, write):
         dataset = load_folder(write("monocyte/1.png"), domain="lab")
         assert provenance_of(dataset) is None
         dataset.info.homepage = "https://raabindata.com"
         assert provenance_of(dataset) == raabin.provenance
 
-    def test_a_wrong_source_is_told_of_it(self, raabin):
+    def test_it_is_listed_in_the_error_for_a_missing_source(self, raabin):
         with pytest.raises(DataError, match=r"bmec:FOLDER, raabin:FOLDER, or rendered"):
             load_cells("lab=/gone")
 
 
 @pytest.mark.parametrize("spec", ["", "cells", "=cells", "lab="])
-def test_a_wrong_specification_is_an_error(spec):
+def test_an_invalid_specification_is_rejected(spec):
     with pytest.raises(DataError, match="is not NAME=SOURCE"):
         load_cells(spec)
 
 
-def test_a_missing_source_is_an_error_that_lists_what_it_may_be():
+def test_a_missing_source_is_rejected_with_the_source_types():
     with pytest.raises(DataError, match=r"'/gone' of lab does not exist.*zip.*parquet.*Hub.*rendered"):
         load_cells("lab=/gone")
 
 
-def test_a_file_of_another_kind_is_an_error(tmp_path):
+def test_a_file_of_another_type_is_rejected(tmp_path):
     (tmp_path / "cells.csv").touch()
     with pytest.raises(DataError, match="neither a folder nor a zip"):
         load_cells(f"lab={tmp_path / 'cells.csv'}")
 
 
 class TestRendered:
-    """Cells that the package renders itself."""
+    """Cells rendered by the package."""
 
-    def test_number_and_seed_are_passed_and_the_domain_is_the_name(self):
+    def test_count_and_seed_are_passed_and_the_domain_is_the_name(self):
         dataset = load_cells("lab=rendered:munich:1:3")
         expected = load_rendered("munich", cells_per_class=1, seed=3)
         assert dataset.features == FEATURES
@@ -155,12 +155,12 @@ class TestRendered:
         assert rows(dataset.remove_columns("domain"))[1] == rows(expected.remove_columns("domain"))[1]
 
     @pytest.mark.parametrize("source", ["rendered:munich:x", "rendered:munich:1:2:3", "rendered:munich:-1"])
-    def test_wrong_numbers_are_an_error(self, source):
+    def test_invalid_numbers_are_rejected(self, source):
         with pytest.raises(DataError, match="is not rendered:LABORATORY"):
             load_cells(f"lab={source}")
 
-    def test_an_unknown_laboratory_is_an_error(self):
-        with pytest.raises(DataError, match="no laboratory 'atlantis'"):
+    def test_an_unknown_laboratory_is_rejected(self):
+        with pytest.raises(DataError, match="Unknown laboratory 'atlantis'"):
             load_cells("lab=rendered:atlantis")
 
 
@@ -175,7 +175,7 @@ class TestParquet:
         (tmp_path / "pairs.csv").write_text("image,mask\nEOS/s2_2.png,mask.png\n")
         return load_folder(folder, domain="lab", masks=tmp_path / "pairs.csv", group_pattern="(s.)_")
 
-    def test_what_is_written_is_read_back_without_the_files(self, cells, write, tmp_path):
+    def test_shards_round_trip_without_the_original_files(self, cells, write, tmp_path):
         expected = rows(cells)
         save_parquet(cells, tmp_path / "out")
         for path in [*write().rglob("*.*"), tmp_path / "mask.png"]:
@@ -186,39 +186,39 @@ class TestParquet:
         for read in (plain, load_cells(f"lab={tmp_path / 'out'}"), load_cells(f"lab={shard}")):
             assert rows(read) == expected
 
-    def test_many_shards_keep_the_order(self, cells, tmp_path, monkeypatch):
+    def test_several_shards_keep_the_order(self, cells, tmp_path, monkeypatch):
         monkeypatch.setattr(sources, "_ROWS_PER_SHARD", 2)
         many = cells.select([0, 1, 1, 0, 0])
         save_parquet(many, tmp_path / "out")
         assert len(list((tmp_path / "out").iterdir())) == 3
         assert rows(load_cells(f"lab={tmp_path / 'out'}")) == rows(many)
 
-    def test_nothing_is_written_over(self, cells, tmp_path):
+    def test_an_existing_folder_is_not_overwritten(self, cells, tmp_path):
         save_parquet(cells, tmp_path / "out")
         with pytest.raises(DataError, match="out exists and is not an empty folder"):
             save_parquet(cells, tmp_path / "out")
 
-    def test_a_failure_leaves_no_half_a_data_set(self, cells, write, tmp_path):
+    def test_a_failure_leaves_no_partial_data_set(self, cells, write, tmp_path):
         next(write().rglob("*.tiff")).unlink()
         before = set(tmp_path.iterdir())
-        with pytest.raises(DataError, match=r"has gone: .*s1_1\.tiff"):
+        with pytest.raises(DataError, match=r"no longer exists: .*s1_1\.tiff"):
             save_parquet(cells, tmp_path / "out")
         assert set(tmp_path.iterdir()) == before
 
-    def test_no_cells_are_an_error(self, cells, tmp_path):
-        with pytest.raises(DataError, match="no cell to write"):
+    def test_an_empty_data_set_is_rejected(self, cells, tmp_path):
+        with pytest.raises(DataError, match="The data set is empty"):
             save_parquet(cells.select([]), tmp_path / "out")
 
-    def test_a_damaged_file_is_an_error(self, tmp_path):
+    def test_a_damaged_file_is_rejected(self, tmp_path):
         (tmp_path / "cells.parquet").write_bytes(b"PAR1 no more")
         with pytest.raises(DataError, match=r"cells\.parquet cannot be read as parquet"):
             load_cells(f"lab={tmp_path / 'cells.parquet'}")
 
 
 class TestHub:
-    """A data set id; the Hub itself is replaced."""
+    """Data set ids; downloads from the Hub are mocked."""
 
-    def test_splits_are_joined_and_brought_to_form(self, monkeypatch):
+    def test_splits_are_concatenated_and_conform(self, monkeypatch):
         def load(name, **options):
             assert (name, options) == ("org/cells", {"revision": "v1", "token": "secret"})
             part = Dataset.from_dict({"image": [{"bytes": b"1", "path": None}], "label": ["EOS"]})
@@ -231,15 +231,15 @@ class TestHub:
         assert dataset["domain"][:] == ["lab"] * 2
 
     @pytest.mark.parametrize("error", [ConnectionError("offline"), datasets.exceptions.DatasetNotFoundError("gone")])
-    def test_what_the_hub_does_not_have_is_an_error(self, monkeypatch, error):
+    def test_a_data_set_that_cannot_be_loaded_is_rejected(self, monkeypatch, error):
         def load(name, **options):
             raise error
 
         monkeypatch.setattr(sources, "load_dataset", load)
-        with pytest.raises(DataError, match="org/cells is no path here, and cannot be loaded from the Hub"):
+        with pytest.raises(DataError, match="org/cells is not a local path and cannot be loaded from the Hub"):
             load_cells("lab=org/cells")
 
-    def test_a_local_folder_goes_before_the_hub(self, write, monkeypatch):
+    def test_a_local_folder_takes_precedence_over_the_hub(self, write, monkeypatch):
         monkeypatch.chdir(write("1.png").parent.parent)
         monkeypatch.setattr(sources, "load_dataset", None)
         source = f"{write().parent.name}/cells"
@@ -247,7 +247,7 @@ class TestHub:
 
 
 @pytest.mark.parametrize(("folder", "load"), [("matek19", load_matek19), ("acevedo20", load_acevedo20)])
-def test_real_layouts_are_recognised(real_data, folder, load):
+def test_real_layouts_are_recognized(real_data, folder, load):
     dataset = load_cells(f"lab={real_data / folder}")
     assert provenance_of(dataset) == PUBLIC_DATASETS[folder].provenance
     assert dataset["file"][:] == load(real_data / folder)["file"][:]

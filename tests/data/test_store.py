@@ -15,7 +15,7 @@ SIZE = 32
 
 @pytest.fixture
 def make(tmp_path):
-    """Makes a data set of small images; `images` gives each file's grey level, or bytes to write as they are."""
+    """Builds a data set of small images; `images` gives the grey level or the raw bytes of each file."""
 
     def build(domain, images, labels=None, masks=None, groups=None):
         paths = []
@@ -48,19 +48,19 @@ def folder(tmp_path):
 
 @pytest.fixture
 def decoded(monkeypatch):
-    """The files that were decoded."""
+    """Records the files that are decoded."""
     files = []
     decode = store._decode
 
-    def count(cell, size):
+    def record(cell, size):
         files.append(cell["file"])
         return decode(cell, size)
 
-    monkeypatch.setattr(store, "_decode", count)
+    monkeypatch.setattr(store, "_decode", record)
     return files
 
 
-def test_cells_of_all_data_sets_are_kept_in_order(make, folder):
+def test_cells_of_all_data_sets_are_stored_in_order(make, folder):
     north = make("north", {"a.png": 10, "b.png": 20}, labels=[3, None], groups=["slide 1", None])
     south = make("south", {"c.png": 30}, labels=[12])
     cells = store_cells([north, south], folder, SIZE)
@@ -78,13 +78,13 @@ def test_cells_of_all_data_sets_are_kept_in_order(make, folder):
     assert len(set(cells.table.fingerprints)) == 3
 
 
-def test_images_of_the_same_pixels_have_the_same_digest(make, folder):
+def test_identical_pixels_have_the_same_digest(make, folder):
     cells = store_cells([make("north", {"a.png": 10, "b.png": 20, "copy.png": 10})], folder, SIZE)
     assert cells.digests.dtype == np.uint64
     assert cells.digests[0] == cells.digests[2] != cells.digests[1]
 
 
-def test_an_unreadable_image_is_named_and_the_others_go_on(make, folder, caplog):
+def test_an_unreadable_image_is_reported_and_skipped(make, folder, caplog):
     images = {"a.png": 10, "broken.png": b"no image", "c.png": 30}
     with caplog.at_level(logging.WARNING, logger="bc_sam"):
         cells = store_cells([make("north", images, labels=[1, 2, 3])], folder, SIZE)
@@ -98,7 +98,7 @@ def test_an_unreadable_image_is_named_and_the_others_go_on(make, folder, caplog)
     assert "broken.png" in caplog.text
 
 
-def test_an_unreadable_mask_is_named_too(make, folder, tmp_path):
+def test_an_image_with_an_unreadable_mask_is_reported_and_skipped(make, folder, tmp_path):
     (tmp_path / "mask.png").write_bytes(b"no mask")
     dataset = make("north", {"a.png": 10, "b.png": 20}, masks=[str(tmp_path / "mask.png"), None])
     cells = store_cells([dataset], folder, SIZE)
@@ -106,19 +106,19 @@ def test_an_unreadable_mask_is_named_too(make, folder, tmp_path):
     assert "mask.png" in cells.table.unreadable[0]
 
 
-def test_a_data_set_with_nothing_readable_is_an_error_and_leaves_no_store(make, folder):
+def test_a_data_set_without_readable_images_is_rejected_and_leaves_no_store(make, folder):
     north, south = make("north", {"a.png": 10}), make("south", {"broken.png": b"no image"})
-    with pytest.raises(DataError, match=r"Not one image of 'south' can be read; the first: .*broken\.png"):
+    with pytest.raises(DataError, match=r"No image of 'south' can be read\. First error: .*broken\.png"):
         store_cells([north, south], folder, SIZE)
     assert not (folder / "table.json").exists()
 
 
-def test_two_data_sets_of_one_name_are_refused(make, folder):
-    with pytest.raises(DataError, match=r"share a name: north, north\. Give each its own"):
+def test_two_data_sets_of_the_same_name_are_rejected(make, folder):
+    with pytest.raises(DataError, match=r"share a name: north, north\. Give each a different NAME"):
         store_cells([make("north", {"a.png": 1}), make("north", {"b.png": 2})], folder, SIZE)
 
 
-def test_masks_keep_their_classes_and_are_marked_where_there_is_none(make, folder, tmp_path):
+def test_masks_keep_their_classes_and_missing_ones_are_marked(make, folder, tmp_path):
     mask = np.zeros((40, 48), dtype=np.uint8)
     mask[10:30, 10:40] = 1
     mask[15:25, 20:30] = 2
@@ -137,7 +137,7 @@ def interrupt(table, path):
 
 
 class TestReopening:
-    def test_the_second_time_nothing_is_decoded(self, make, folder, decoded):
+    def test_an_unchanged_store_is_not_decoded_again(self, make, folder, decoded):
         dataset = make("north", {"a.png": 10, "broken.png": b"no image"})
         first = store_cells([dataset], folder, SIZE)
         assert sorted(decoded) == ["a.png", "broken.png"]
@@ -146,13 +146,13 @@ class TestReopening:
         assert again.table == first.table
         assert np.array_equal(again.pixels, first.pixels)
 
-    def test_a_changed_file_is_decoded_anew(self, make, folder, tmp_path):
+    def test_a_changed_file_is_decoded_again(self, make, folder, tmp_path):
         dataset = make("north", {"a.png": 10})
         store_cells([dataset], folder, SIZE)
         Image.new("RGB", (50, 50), (99, 99, 99)).save(tmp_path / "north" / "a.png")
         assert store_cells([dataset], folder, SIZE).pixels[0, 0, 0, 0] == 99
 
-    def test_another_size_or_label_or_cell_is_not_taken_for_the_same(self, make, folder, decoded):
+    def test_a_changed_size_label_group_or_data_set_is_decoded_again(self, make, folder, decoded):
         one = make("north", {"a.png": 10})
         for datasets, size in (
             ([one], SIZE),
@@ -167,7 +167,7 @@ class TestReopening:
             assert cells.image_size == size
         assert len(cells) == 2
 
-    def test_images_given_as_bytes_are_told_apart_by_their_bytes(self, make, folder, decoded, tmp_path):
+    def test_embedded_images_are_identified_by_their_bytes(self, make, folder, decoded, tmp_path):
         def embedded(level):
             dataset = make("north", {"a.png": level})
             image = {"bytes": (tmp_path / "north" / "a.png").read_bytes(), "path": None}
@@ -178,7 +178,7 @@ class TestReopening:
         assert len(decoded) == 1
         assert store_cells([embedded(77)], folder, SIZE).pixels[0, 0, 0, 0] == 77
 
-    def test_a_table_of_an_older_version_is_written_anew(self, make, folder, decoded):
+    def test_a_store_of_an_older_version_is_decoded_again(self, make, folder, decoded):
         dataset = make("north", {"a.png": 10})
         store_cells([dataset], folder, SIZE)
         table = json.loads((folder / "table.json").read_text())
@@ -187,18 +187,18 @@ class TestReopening:
         assert store_cells([dataset], folder, SIZE).table.sizes == [(40, 48)]
         assert len(decoded) == 2
 
-    def test_an_interrupted_decoding_is_not_taken_for_a_whole_one(self, make, folder, monkeypatch):
+    def test_an_interrupted_store_is_not_reused(self, make, folder, monkeypatch):
         north, south = make("north", {"a.png": 10}), make("south", {"b.png": 200})
         store_cells([north], folder, SIZE)
         with monkeypatch.context() as patch:
-            patch.setattr(store.CellTable, "save", interrupt)  # the pixels are written by then, the table is not
+            patch.setattr(store.CellTable, "save", interrupt)  # after the pixels were written, before the table
             with pytest.raises(KeyboardInterrupt):
                 store_cells([south], folder, SIZE)
         assert store_cells([north], folder, SIZE).pixels[0, 0, 0, 0] == 10
 
 
 class TestMeanStd:
-    def test_the_deviation_is_that_within_an_image(self, make, folder):
+    def test_the_standard_deviation_is_computed_per_image(self, make, folder):
         halves = np.full((40, 48, 3), (200, 100, 50))
         halves[:, :24] = (100, 100, 0)
         cells = store_cells([make("north", {"a.png": halves, "b.png": 7, "c.png": 255})], folder, SIZE)
@@ -210,6 +210,6 @@ class TestMeanStd:
         assert std[1] == 0
         assert 20 < std[0] < 30
 
-    def test_only_the_rows_given_count(self, make, folder):
+    def test_only_the_given_rows_are_used(self, make, folder):
         cells = store_cells([make("north", {"a.png": 10, "b.png": 250})], folder, SIZE)
         assert cells.mean_std(np.array([1])) == ((250, 250, 250), (0, 0, 0))

@@ -1,4 +1,4 @@
-"""What is odd about the data is said before the training, and what cannot work is refused."""
+"""Potential problems of the data are reported before training; unusable data are rejected."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ def survey_of(cells, folder, **options):
     return survey_cells(store_cells([dataset], folder / "store", 96), LABELS, quiet=True)
 
 
-def test_it_counts_what_is_there(rendered, tmp_path):
+def test_images_slides_and_classes_are_counted(rendered, tmp_path):
     survey = survey_of(rendered, tmp_path, group_pattern="^([^_]+)_")
     assert survey.images == survey.labelled == {"ours": 104}
     assert survey.slides == {"ours": 3}
@@ -40,7 +40,7 @@ def test_it_counts_what_is_there(rendered, tmp_path):
     assert "few cells of" in text
 
 
-def test_blank_and_blurred_images_and_copies_are_found_and_named(rendered, tmp_path):
+def test_blank_and_blurred_images_and_copies_are_reported(rendered, tmp_path):
     _, image = rendered[20]
     odd = [
         ("monocyte/blank.png", Image.new("RGB", image.size, "white")),
@@ -52,20 +52,20 @@ def test_blank_and_blurred_images_and_copies_are_found_and_named(rendered, tmp_p
     assert survey.blurred == ["monocyte/blurred.png"]
     assert survey.copies >= 2
     warnings = " ".join(survey.warnings)
-    assert "1 images are blank: monocyte/blank.png" in warnings
+    assert "1 blank images: monocyte/blank.png" in warnings
     assert "--group-pattern" in warnings
 
 
-def test_imbalance_is_said(rendered, tmp_path):
+def test_class_imbalance_is_reported(rendered, tmp_path):
     image = rendered[0][1]
     many = [(f"basophil/{i}.png", Image.fromarray(np.roll(np.asarray(image), i, axis=1))) for i in range(45)]
     survey = survey_of([*many, ("monocyte/0.png", image), ("monocyte/1.png", image.rotate(9))], tmp_path)
     assert any("45 basophil and 2 monocyte" in warning for warning in survey.warnings)
 
 
-def test_a_single_class_is_refused_before_anything_is_trained(rendered, tmp_path):
+def test_a_single_class_is_rejected(rendered, tmp_path):
     survey = survey_of([cell for cell in rendered if cell[0].startswith("monocyte")], tmp_path)
-    with pytest.raises(DataError, match="two classes, and here are monocyte"):
+    with pytest.raises(DataError, match="two classes, but found monocyte"):
         require_two_classes(survey)
 
 

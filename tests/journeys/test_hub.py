@@ -252,7 +252,7 @@ class TestWhenTheHubFails:
             BCSam.from_pretrained(repo_id, cache_dir=elsewhere)
 
     def test_without_the_right_to_write_nothing_is_pushed(self, hub, repo_id, model):
-        for token, reason in ((hub.BOB, "right to write"), ("hf_wrong", "does not know your token")):
+        for token, reason in ((hub.BOB, "no write access"), ("hf_wrong", "rejected your token")):
             with pytest.raises(HubError, match=reason):
                 model.push_to_hub(repo_id, token=token)
         assert not HfApi().repo_exists(repo_id)

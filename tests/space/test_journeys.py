@@ -268,7 +268,7 @@ class TestASlide:
             archive.write(cell_files[0], "../../climbed.png")
         open_tab(page, "A slide")
         page.locator(".bc-drop input[type=file]").nth(1).set_input_files(tmp_path / "climbs.zip")
-        page.get_by_role("alert").filter(has_text="outside itself").wait_for()
+        page.get_by_role("alert").filter(has_text="outside its folder").wait_for()
 
 
 class TestLaboratories:

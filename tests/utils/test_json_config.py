@@ -1,4 +1,4 @@
-"""A JSON file may come from anybody; what is wrong with it is said of the file by name."""
+"""JSON files may be untrusted: invalid ones are rejected with the name of the file."""
 
 import json
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bc_sam.errors import ConfigError
-from bc_sam.utils import json_config as serialisation
+from bc_sam.utils import json_config
 from bc_sam.utils.json_config import JsonConfig, read_json
 
 plain = st.recursive(
@@ -20,26 +20,26 @@ plain = st.recursive(
 
 
 @given(plain)
-def test_what_was_written_is_read(tmp_path, data):
+def test_json_round_trips(tmp_path, data):
     (tmp_path / "some.json").write_text(json.dumps(data))
     assert read_json(tmp_path / "some.json") == data
 
 
 @pytest.mark.parametrize("opening", ["[", '{"a":'])
-def test_deep_nesting_is_refused(tmp_path, opening):
+def test_deep_nesting_is_rejected(tmp_path, opening):
     (tmp_path / "deep.json").write_text(opening * 100_000)
     with pytest.raises(ConfigError, match=r"deep\.json cannot be read as JSON"):
         read_json(tmp_path / "deep.json")
 
 
-def test_a_number_of_a_million_digits_is_refused(tmp_path):
+def test_a_number_with_a_million_digits_is_rejected(tmp_path):
     (tmp_path / "long.json").write_text("1" * 10**6)
     with pytest.raises(ConfigError, match=r"long\.json cannot be read as JSON"):
         read_json(tmp_path / "long.json")
 
 
-def test_a_file_larger_than_any_is_refused_unread(tmp_path, monkeypatch):
-    monkeypatch.setattr(serialisation, "_MAX_BYTES", 10)
+def test_a_file_above_the_size_limit_is_rejected(tmp_path, monkeypatch):
+    monkeypatch.setattr(json_config, "_MAX_BYTES", 10)
     (tmp_path / "good.json").write_text("[1, 2, 3]")
     (tmp_path / "large.json").write_text("[1, 2, 3, 4]")
     assert read_json(tmp_path / "good.json") == [1, 2, 3]
@@ -47,8 +47,8 @@ def test_a_file_larger_than_any_is_refused_unread(tmp_path, monkeypatch):
         read_json(tmp_path / "large.json")
 
 
-def test_a_device_without_an_end_is_refused(monkeypatch):
-    monkeypatch.setattr(serialisation, "_MAX_BYTES", 1000)
+def test_an_endless_device_is_rejected(monkeypatch):
+    monkeypatch.setattr(json_config, "_MAX_BYTES", 1000)
     with pytest.raises(ConfigError, match=r"/dev/zero has more"):
         read_json("/dev/zero")
 
@@ -69,10 +69,10 @@ class Microscope(JsonConfig):
 
 
 class TestRenamedKeys:
-    def test_a_former_key_is_read(self):
+    def test_a_former_key_is_accepted(self):
         assert Lens.from_dict({"zoom": 100}) == Lens(magnification=100)
 
-    def test_former_keys_of_nested_configurations_are_read(self):
+    def test_former_keys_of_nested_configs_are_accepted(self):
         old = {"lens": {"zoom": 100}, "spare": [{"light": 0.5}]}
         assert Microscope.from_dict(old) == Microscope(lens=Lens(100), spare=[Lens(brightness=0.5)])
 
@@ -82,7 +82,7 @@ class TestRenamedKeys:
             "brightness": 1.0,
         }
 
-    def test_a_saved_file_is_read_under_its_former_keys(self, tmp_path):
+    def test_a_file_with_former_keys_loads(self, tmp_path):
         (tmp_path / "microscope.json").write_text('{"lens": {"zoom": 63}}')
         assert Microscope.load(tmp_path / "microscope.json").lens.magnification == 63
 
@@ -90,28 +90,28 @@ class TestRenamedKeys:
         with pytest.raises(ConfigError, match="magnification: Input should be a valid integer"):
             Lens.from_dict({"zoom": "far"})
 
-    def test_both_names_at_once_are_refused(self):
-        with pytest.raises(ConfigError, match=r"old\.json: zoom was renamed to magnification, and both are given"):
+    def test_giving_both_names_is_rejected(self):
+        with pytest.raises(ConfigError, match=r"old\.json: zoom was renamed to magnification, but both are given"):
             Microscope.from_dict({"lens": {"zoom": 100, "magnification": 40}}, where="old.json")
 
-    def test_other_unknown_keys_are_still_refused(self):
+    def test_unknown_keys_are_rejected(self):
         with pytest.raises(ConfigError, match="focus"):
             Lens.from_dict({"focus": 1})
 
 
 class TestUpdated:
-    def test_other_fields_stay(self):
+    def test_other_fields_are_unchanged(self):
         start = Microscope("inverted", Lens(40, 0.5))
         assert start.updated({"lens": {"magnification": 100}}) == Microscope("inverted", Lens(100, 0.5))
 
-    def test_former_keys_are_understood(self):
+    def test_former_keys_are_accepted(self):
         assert Microscope().updated({"lens": {"zoom": 100}}).lens.magnification == 100
 
-    def test_both_names_at_once_are_refused(self):
+    def test_giving_both_names_is_rejected(self):
         with pytest.raises(ConfigError, match=r"--set: zoom was renamed to magnification"):
             Microscope().updated({"lens": {"zoom": 100, "magnification": 40}}, where="--set")
 
-    def test_unknown_keys_are_refused(self):
+    def test_unknown_keys_are_rejected(self):
         with pytest.raises(ConfigError, match="focus"):
             Microscope().updated({"lens": {"focus": 1}})
 

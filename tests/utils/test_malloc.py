@@ -5,7 +5,7 @@ import pytest
 
 GLIBC = "import ctypes; ctypes.CDLL(None).mallopt"
 
-# Frees a block of so many MiB on top of the heap, and says by how many MiB the process then shrinks.
+# Frees a block of the given MiB at the top of the heap, and prints by how many MiB the process shrinks.
 SHRINKS = """
 import ctypes, sys
 from bc_sam.utils.malloc import reuse_freed_memory
@@ -26,7 +26,7 @@ print((before - resident()) // 2**20)
 """
 
 
-# Frees every second block of many, and says by how many MiB the process shrinks then, and after it was told to.
+# Frees every second block, and prints by how many MiB the process shrinks before and after `return_freed_memory`.
 GAPS = """
 import ctypes
 from bc_sam.utils.malloc import return_freed_memory, reuse_freed_memory
@@ -50,33 +50,33 @@ print(return_freed_memory(), (before - resident()) // 2**20)
 
 
 def run(code, *arguments, **environment):
-    done = subprocess.run(
+    finished = subprocess.run(
         [sys.executable, "-c", code, *arguments], capture_output=True, text=True, env=environment or None, check=False
     )
-    return done.stdout.split() if done.returncode == 0 else None
+    return finished.stdout.split() if finished.returncode == 0 else None
 
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux" or run(GLIBC) is None, reason="The C library is not glibc.")
 
 
 @pytest.mark.parametrize("mib", ["8", "100"])
-def test_freed_memory_stays_with_the_process(mib):
+def test_freed_memory_is_kept(mib):
     assert run(SHRINKS, mib, "keep") == ["True", "0"]
 
 
-def test_what_lies_in_gaps_can_be_given_back():
-    by_itself, done, shrunk = run(GAPS)
-    assert (by_itself, done) == ("0", "True")
+def test_freed_gaps_are_returned_on_request():
+    before, returned, shrunk = run(GAPS)
+    assert (before, returned) == ("0", "True")
     assert int(shrunk) > 40
 
 
-def test_it_would_go_back_otherwise():
-    said, shrunk = run(SHRINKS, "100", "leave")
-    assert said == "None"
+def test_freed_memory_is_returned_by_default():
+    applied, shrunk = run(SHRINKS, "100", "leave")
+    assert applied == "None"
     assert int(shrunk) > 90
 
 
-def test_what_the_user_has_set_stays():
-    said, shrunk = run(SHRINKS, "100", "keep", MALLOC_TRIM_THRESHOLD_="131072")
-    assert said == "False"
+def test_the_users_threshold_takes_precedence():
+    applied, shrunk = run(SHRINKS, "100", "keep", MALLOC_TRIM_THRESHOLD_="131072")
+    assert applied == "False"
     assert int(shrunk) > 90

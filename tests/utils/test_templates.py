@@ -14,7 +14,7 @@ def test_html_escapes_every_value():
     assert "<script>" not in rendered(html_templates, "{{ name }}", name=HOSTILE)
 
 
-def test_markdown_leaves_the_template_as_it_is_and_a_cell_within_its_cell():
+def test_markdown_escapes_only_values_that_go_through_cell():
     text = rendered(markdown_templates, "| <b>`x`</b> | {{ name | cell }} |", name=HOSTILE)
     assert text.startswith("| <b>`x`</b> | ")
     assert text.count("|") == 3
@@ -22,11 +22,11 @@ def test_markdown_leaves_the_template_as_it_is_and_a_cell_within_its_cell():
 
 
 @pytest.mark.parametrize("environment", [html_templates, markdown_templates])
-def test_a_name_that_nothing_was_given_for_is_an_error(environment):
+def test_an_undefined_name_is_an_error(environment):
     with pytest.raises(UndefinedError, match="missing"):
         rendered(environment, "{{ missing }}")
 
 
 @pytest.mark.parametrize("environment", [html_templates, markdown_templates])
-def test_a_line_that_holds_a_tag_alone_leaves_no_blank_one(environment):
+def test_a_line_with_only_a_tag_leaves_no_blank_line(environment):
     assert rendered(environment, "a\n  {% if true %}\nb\n  {% endif %}\nc") == "a\nb\nc"

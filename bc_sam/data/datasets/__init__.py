@@ -1,1 +1,1 @@
-"""One loader for each published data set, for folders and for rendered cells."""
+"""Loaders of the published data sets, of image folders and of rendered cells."""

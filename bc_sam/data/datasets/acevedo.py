@@ -1,4 +1,4 @@
-"""Acevedo-20 (Acevedo et al. 2020, Mendeley Data snkd93bnjr): the prefix of a file's name is its fine class."""
+"""Acevedo-20 (Acevedo et al. 2020, Mendeley Data snkd93bnjr): the file-name prefix encodes the class."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,7 @@ from bc_sam.data.cells import FEATURES, build_dataset, find_coded_cells, most_ha
 from bc_sam.data.datasets.archives import as_folder
 from bc_sam.data.provenance import Provenance
 
-#: Acevedo-20 names a fine class by the prefix of the file name. ``None`` marks a prefix that the paper leaves out.
+#: Canonical class of each file-name prefix; ``None`` for prefixes that the paper excludes.
 ACEVEDO20_CODES = MappingProxyType(
     {
         "BA": "basophil",
@@ -23,12 +23,11 @@ ACEVEDO20_CODES = MappingProxyType(
         "SNE": "neutrophil_segmented",
         "MO": "monocyte",
         "LY": "lymphocyte_typical",
-        "IG": None,  # immature granulocyte, stage not told
-        "NEUTROPHIL": None,  # stage not told
+        "IG": None,  # immature granulocyte, unspecified stage
+        "NEUTROPHIL": None,  # unspecified stage
         "PLATELET": None,
     }
 )
-
 
 ACEVEDO20 = Provenance(
     title="Acevedo-20 (PBC_dataset_normal_DIB)",
@@ -52,26 +51,25 @@ ACEVEDO20 = Provenance(
 }""",
 )
 
-
 _ARCHIVE_FOLDER = "PBC_dataset_normal_DIB"
 
 
 def load_acevedo20(source: str | Path, *, masks: str | Path | None = None, domain: str = "acevedo20") -> Dataset:
-    """Reads Acevedo-20 in its archive's own layout, ``PBC_dataset_normal_DIB/<folder>/<PREFIX>_100102.jpg``.
+    """Loads Acevedo-20 from its archive layout, ``PBC_dataset_normal_DIB/<folder>/<PREFIX>_100102.jpg``.
 
-    The class is the prefix: the folders are coarser, as ``ig`` holds metamyelocytes, myelocytes and promyelocytes.
+    The prefix gives the class. Folders are coarser: ``ig`` contains metamyelocytes, myelocytes and promyelocytes.
 
     Args:
-        source: The folder of the images, any folder above it, or the downloaded zip.
-        masks: CSV that ties images to masks; see `bc_sam.data.annotated_masks.match_masks`.
+        source: Folder of the images, any parent folder, or the downloaded zip.
+        masks: CSV that assigns masks to images; see `bc_sam.data.annotated_masks.match_masks`.
         domain: Value of the column `domain`.
 
     Returns:
-        Dataset with the columns `bc_sam.data.cells.FEATURES`. The archive names no slide or patient, so `group` is
-        ``None``. The prefixes that the paper leaves out are counted in ``dataset.info.description``.
+        Dataset with the columns `bc_sam.data.cells.FEATURES`. The archive does not identify slides or patients, so
+        `group` is ``None``. Excluded prefixes are counted in ``dataset.info.description``.
 
     Raises:
-        DataError: If no image is found, or a file has an unknown prefix.
+        DataError: If there are no images, or a file has an unknown prefix.
 
     Example:
         ``load_acevedo20("PBC_dataset_normal_DIB.zip")[0]["label"]``
@@ -85,15 +83,15 @@ def load_acevedo20(source: str | Path, *, masks: str | Path | None = None, domai
 
 
 def looks_like_acevedo20(folder: Path) -> bool:
-    """Whether most images in a folder have one of its prefixes."""
+    """Whether most images in a folder have a prefix of Acevedo-20."""
     return most_have_code(folder, acevedo20_code, ACEVEDO20_CODES)
 
 
 def acevedo20_code(file: Path) -> str:
-    """Returns the prefix of an image's name: ``"BA"`` of ``BA_100102.jpg``."""
+    """Returns the file-name prefix of an image, such as ``"BA"`` for ``BA_100102.jpg``."""
     return file.name.partition("_")[0]
 
 
 def _archive_folder(folder: Path) -> Path:
-    """Returns the archive's own folder at or below `folder`, or `folder` itself where it was renamed."""
+    """Returns the archive's top folder at or below `folder`, or `folder` itself if it was renamed."""
     return next((Path(parent) for parent, _, _ in os.walk(folder) if Path(parent).name == _ARCHIVE_FOLDER), folder)

@@ -1,4 +1,4 @@
-"""Downloaded zip archives, unpacked once and safely into the cache of `datasets`."""
+"""Safe unpacking of downloaded zip archives into the cache of `datasets`."""
 
 import hashlib
 import logging
@@ -18,14 +18,17 @@ logger = logging.getLogger(__name__)
 
 
 def as_folder(source: str | os.PathLike[str]) -> Path:
-    """Returns a folder as it is, and a zip archive as the folder that it was unpacked to.
+    """Returns a folder unchanged, or the folder that a zip archive is unpacked to.
 
-    An archive is unpacked rather than held in memory, since the real ones have gigabytes. The folder lies in the
-    cache of `datasets` (environment variable ``HF_DATASETS_CACHE``) and is used again while the archive is unchanged.
+    Archives are unpacked to disk because the published ones have several gigabytes. The folder is in the cache of
+    `datasets` (environment variable ``HF_DATASETS_CACHE``) and is reused as long as the archive is unchanged.
+
+    Args:
+        source: Folder or zip archive.
 
     Raises:
-        DataError: If the source is neither, or the archive is damaged, encrypted, larger than the free disk or
-            far larger than its file, or has a member that would be written outside the folder.
+        DataError: If the source is neither, or the archive is damaged, encrypted, too large for the disk, a zip bomb,
+            or has members outside its folder.
     """
     path = Path(source)
     if path.is_dir():
@@ -33,7 +36,7 @@ def as_folder(source: str | os.PathLike[str]) -> Path:
     if not path.exists():
         raise DataError(f"{path} does not exist. Give a folder of images or a zip archive.")
     if not zipfile.is_zipfile(path):
-        raise DataError(f"{path} is neither a folder nor a zip archive. Unpack it, or give a zip.")
+        raise DataError(f"{path} is neither a folder nor a zip archive. Unpack it, or convert it to zip.")
     folder = _cache_folder(path)
     if not folder.is_dir():
         _unpack(path, folder)
@@ -48,7 +51,7 @@ def _cache_folder(path: Path) -> Path:
 
 
 def _unpack(path: Path, folder: Path) -> None:
-    """Unpacks beside the final place and renames at the end, so that a failure leaves no half an archive."""
+    """Unpacks to a temporary folder and renames it at the end, so that a failure leaves no partial folder."""
     logger.info("Unpacking %s to %s.", path, folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     partial = Path(tempfile.mkdtemp(dir=folder.parent))
@@ -67,10 +70,10 @@ def _unpack(path: Path, folder: Path) -> None:
 
 
 def _check(archive: zipfile.ZipFile, folder: Path) -> None:
-    """Refuses an archive by its table of contents; `zipfile` writes no more than a member's declared size."""
+    """Checks the table of contents; `zipfile` writes no more than the declared size of a member."""
     check_paths(archive, DataError)
     total = unpacked_size(archive, DataError)
     if total > shutil.disk_usage(folder).free:
         raise DataError(
-            f"{archive.filename} needs {total} bytes, more than the disk of {folder.parent} has. Free some."
+            f"{archive.filename} needs {total} bytes, more than is free in {folder.parent}. Free some disk space."
         )

@@ -1,4 +1,4 @@
-"""BMEC (Wang et al. 2023, github.com/wangye8899/BMEC): single erythroid cells of bone marrow, in four stages."""
+"""BMEC (Wang et al. 2023, github.com/wangye8899/BMEC): single erythroid cells from bone marrow, in four stages."""
 
 import re
 from collections.abc import Mapping
@@ -28,8 +28,7 @@ BMEC = Provenance(
 }""",
 )
 
-
-# Words that tell the stage, where a folder has no other stage's word in its name.
+# Words in folder names that identify a stage, unless words of several stages occur.
 _STAGES = {
     "proerythroblast": ("proerythroblast", "pronormoblast", "rubriblast", "primitive"),
     "basophilic_erythroblast": ("basophilic", "early", "prorubricyte"),
@@ -47,26 +46,26 @@ def load_bmec(
     masks: str | Path | None = None,
     group_pattern: str | None = None,
 ) -> Dataset:
-    r"""Reads BMEC as it is unzipped: folders of single cells, a folder for each of the four stages.
+    r"""Loads BMEC from its unzipped archive, which has one folder of single-cell images per stage.
 
-    Known of the layout, from the repository: the archive ``red_4_cells_raw.zip`` is unzipped in ``data``, and the
-    original's training reads a folder for each class, below folders of a split. Not known are the names of the class
-    folders, so any folder on an image's path may tell the class, and `label_map` says what a name means that does not
-    speak for itself. The archive holds no masks: the original kept them as a fourth channel of images that it did not
-    publish.
+    According to its repository, ``red_4_cells_raw.zip`` is unzipped in ``data``, and training reads class folders
+    below split folders. The names of the class folders are not documented, so any folder on an image's path may
+    identify the stage, and `label_map` maps names that do not. The archive has no masks; the original stored them as a
+    fourth channel of unpublished images.
 
     Args:
-        source: The folder, any folder above it, or a zip of it.
+        source: Folder of the images, any parent folder, or a zip of it.
         domain: Value of the column `domain`.
-        label_map: Stage, of `bc_sam.config.labels.ERYTHROID_LABELS`, of a folder's name; ``None`` leaves it out.
-        masks: CSV that ties images to masks; see `bc_sam.data.annotated_masks.match_masks`.
-        group_pattern: Regular expression whose first group, searched in a file's name, is the slide or patient.
+        label_map: Maps folder names to labels in `bc_sam.config.labels.ERYTHROID_LABELS`, or to ``None`` to exclude
+            them.
+        masks: CSV that assigns masks to images; see `bc_sam.data.annotated_masks.match_masks`.
+        group_pattern: Regular expression whose first group, searched in the file name, is the slide or patient.
 
     Returns:
         Dataset with the columns `bc_sam.data.cells.FEATURES`; its labels are `bc_sam.config.labels.ERYTHROID_LABELS`.
 
     Raises:
-        DataError: If no image is found, or the folders of one tell no stage or two.
+        DataError: If there are no images, or the folders of an image do not identify exactly one stage.
 
     Example:
         ``load_bmec("data/red_4_cells_raw", label_map={"1": "proerythroblast"})``
@@ -75,7 +74,7 @@ def load_bmec(
     given = {name.casefold(): label for name, label in (label_map or {}).items()}
     for name, label in given.items():
         if label is not None and label not in ERYTHROID_LABELS:
-            raise DataError(f"The label map gives {name!r} the class {label!r}, not of {', '.join(ERYTHROID_LABELS)}.")
+            raise DataError(f"label_map maps {name!r} to {label!r}. Choose one of {', '.join(ERYTHROID_LABELS)}.")
     cells, left_out = [], []
     for path in find_images(root):
         file = path.relative_to(root)
@@ -91,26 +90,25 @@ def load_bmec(
 
 
 def looks_like_bmec(folder: Path) -> bool:
-    """Whether the names of the folders below one tell three or more of the stages, and say that they are of red cells.
+    """Whether the subfolder names identify at least three erythroid stages.
 
     Example:
         ``looks_like_bmec(Path("red_4_cells_raw"))``
     """
     names = {part for path in find_images(folder) for part in path.relative_to(folder).parts[:-1]}
-    told = {name: find_stage(name) for name in names}
-    stages = {stage for stage in told.values() if stage is not None}
-    return len(stages) > 2 and any(_is_erythroid(name) for name in told if told[name] is not None)
+    stages = {name: stage for name in names if (stage := find_stage(name)) is not None}
+    return len(set(stages.values())) > 2 and any(_is_erythroid(name) for name in stages)
 
 
 def find_stage(name: str) -> str | None:
-    """Returns the stage that a folder's name tells, or ``None``.
+    """Returns the stage that a folder name identifies, or ``None``.
 
     Example:
         >>> find_stage("Early_Erythroblast"), find_stage("late normoblasts"), find_stage("3")
         ('basophilic_erythroblast', 'orthochromatic_erythroblast', None)
     """
     words = {word.removesuffix("s") for word in re.findall(r"[a-z]+", name.lower())}
-    found = [stage for stage, telling in _STAGES.items() if words & set(telling)]
+    found = [stage for stage, keywords in _STAGES.items() if words & set(keywords)]
     return found[0] if len(found) == 1 else None
 
 
@@ -119,16 +117,16 @@ def _is_erythroid(name: str) -> bool:
 
 
 def _label(file: Path, given: Mapping[str, str | None], root: Path) -> str | None:
-    """The stage that the folders of an image tell; ``None`` where the label map leaves it out."""
-    told: set[str | None] = set()
+    """Returns the stage that the folders of an image identify, or ``None`` if the label map excludes it."""
+    stages: set[str | None] = set()
     for name in file.parts[:-1]:
         if name.casefold() in given:
-            told.add(given[name.casefold()])
+            stages.add(given[name.casefold()])
         elif (stage := find_stage(name)) is not None:
-            told.add(stage)
-    if len(told) != 1:
+            stages.add(stage)
+    if len(stages) != 1:
         raise DataError(
-            f"The folders of {file} in {root} tell {len(told)} of the stages {', '.join(ERYTHROID_LABELS)}. Say what "
-            "they mean with label_map, on the command line as --map 1=proerythroblast; an empty class leaves one out."
+            f"The folders of {file} in {root} identify {len(stages)} of the stages {', '.join(ERYTHROID_LABELS)}. Map "
+            "their names with label_map, or --map 1=proerythroblast on the command line; an empty class excludes one."
         )
-    return told.pop()
+    return stages.pop()

@@ -1,4 +1,4 @@
-"""Matek-19 (Matek et al. 2019, TCIA collection AML-Cytomorphology_LMU): a folder for each class code."""
+"""Matek-19 (Matek et al. 2019, TCIA collection AML-Cytomorphology_LMU): one folder per class code."""
 
 import os
 from pathlib import Path
@@ -11,7 +11,7 @@ from bc_sam.data.datasets.archives import as_folder
 from bc_sam.data.provenance import Provenance
 from bc_sam.errors import DataError
 
-#: Matek-19 names a class by its folder. ``None`` marks a code that the paper leaves out.
+#: Canonical class of each folder code; ``None`` for codes that the paper excludes.
 MATEK19_CODES = MappingProxyType(
     {
         "BAS": "basophil",
@@ -31,7 +31,6 @@ MATEK19_CODES = MappingProxyType(
         "PMB": None,  # promyelocyte, bilobed
     }
 )
-
 
 MATEK19 = Provenance(
     title="Matek-19 (AML-Cytomorphology_LMU)",
@@ -65,19 +64,19 @@ MATEK19 = Provenance(
 
 
 def load_matek19(source: str | Path, *, masks: str | Path | None = None, domain: str = "matek19") -> Dataset:
-    """Reads Matek-19 in its archive's own layout, ``AML-Cytomorphology/<CODE>/<CODE>_0001.tiff``.
+    """Loads Matek-19 from its archive layout, ``AML-Cytomorphology/<CODE>/<CODE>_0001.tiff``.
 
     Args:
-        source: The folder that holds the code folders, any folder above it, or the downloaded zip.
-        masks: CSV that ties images to masks; see `bc_sam.data.annotated_masks.match_masks`.
+        source: Folder that contains the code folders, any parent folder, or the downloaded zip.
+        masks: CSV that assigns masks to images; see `bc_sam.data.annotated_masks.match_masks`.
         domain: Value of the column `domain`.
 
     Returns:
-        Dataset with the columns `bc_sam.data.cells.FEATURES`. The archive names no slide or patient, so `group` is
-        ``None``. The codes that the paper leaves out are counted in ``dataset.info.description``.
+        Dataset with the columns `bc_sam.data.cells.FEATURES`. The archive does not identify slides or patients, so
+        `group` is ``None``. Excluded codes are counted in ``dataset.info.description``.
 
     Raises:
-        DataError: If no code folder is found, or a folder beside them is no code.
+        DataError: If there are no code folders, or a folder beside them has an unknown name.
 
     Example:
         ``load_matek19("AML-Cytomorphology_LMU.zip")[0]["label"]``
@@ -85,25 +84,25 @@ def load_matek19(source: str | Path, *, masks: str | Path | None = None, domain:
     folder = as_folder(source)
     root = find_code_folders(folder)
     if root is None:
-        raise DataError(f"No folder of Matek-19 was found in {folder}. Its folders are {', '.join(MATEK19_CODES)}.")
+        raise DataError(f"No folder of Matek-19 found in {folder}. Expected the folders {', '.join(MATEK19_CODES)}.")
     cells, left_out = find_coded_cells(root, matek19_code, MATEK19_CODES)
     info = DatasetInfo(features=FEATURES, license=MATEK19.licence, homepage=MATEK19.homepage, citation=MATEK19.bibtex)
     return build_dataset(root, cells, domain=domain, masks=masks, left_out=left_out, info=info)
 
 
 def looks_like_matek19(folder: Path) -> bool:
-    """Whether most images below the code folders in a folder lie in one of those."""
+    """Whether a folder contains code folders of Matek-19, and most images beside or in them have a code."""
     root = find_code_folders(folder)
     return root is not None and most_have_code(root, matek19_code, MATEK19_CODES)
 
 
 def matek19_code(file: Path) -> str:
-    """Returns the code folder of an image, from its path relative to the folder that holds the code folders."""
+    """Returns the code of an image from its path relative to the parent of the code folders."""
     return file.parts[0]
 
 
 def find_code_folders(folder: Path) -> Path | None:
-    """Returns the highest folder, at or below `folder`, that has a subfolder named by a Matek-19 code."""
+    """Returns the topmost folder, at or below `folder`, that has a subfolder named by a Matek-19 code."""
     for parent, subfolders, _ in os.walk(folder):
         subfolders.sort()
         if any(name.upper() in MATEK19_CODES for name in subfolders):

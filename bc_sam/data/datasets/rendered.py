@@ -1,7 +1,7 @@
-"""A data set that needs no download: blood cells that the package draws itself, with exact masks.
+"""Synthetic data set of rendered blood cells with exact masks; needs no download.
 
-The 13 classes look as a haematologist describes them, and as several laboratories would show them, so that cells of
-one laboratory and of another are as alike in kind and as unlike in colour as in the real data sets.
+The 13 classes follow the morphological descriptions of haematology, rendered with the stain and camera of several
+laboratories, so that the domain shift between laboratories resembles that of the real data sets.
 """
 
 import csv
@@ -31,41 +31,38 @@ RENDERED = Provenance(
     title="Rendered cells",
     licence="Apache-2.0",
     homepage="bc_sam.data.datasets.rendered",
-    laboratory="none: bc_sam draws them, no patient is in them",
-    stain="imitated",
-    microscope="imitated",
+    laboratory="none: rendered by bc_sam, without patient data",
+    stain="simulated",
+    microscope="simulated",
     image="224 x 224 px",
 )
 
-
 __all__ = ["ANYWHERE", "LABORATORIES", "SLIDES", "Laboratory", "load_rendered", "render_cell", "write_rendered"]
 
-#: Slides that each laboratory's cells lie on. Cell number i of each class lies on slide i modulo SLIDES.
+#: Number of slides per laboratory. Cell i of each class is on slide i modulo `SLIDES`.
 SLIDES = 5
 
-#: In the place of a laboratory's name: every slide is of another laboratory, and cell number i of each class lies on
-#: slide i.
+#: Laboratory name that renders every slide in a different random laboratory. Cell i of each class is on slide i.
 ANYWHERE = "anywhere"
 
 
 def render_cell(
     label: str, laboratory: Laboratory, rng: np.random.Generator, size: int = 224
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Draws one cell as a laboratory sees it.
+    """Renders one cell as imaged by a laboratory.
 
     Args:
         label: One of `bc_sam.config.labels.LABELS`.
         laboratory: Stain, microscope and camera, such as ``LABORATORIES["munich"]``.
-        rng: Source of everything that varies. Equal states give equal pixels.
-        size: Side of the image, pixels. The field of view stays the same.
+        rng: Random generator. Equal states give equal pixels.
+        size: Side of the image, pixels. The field of view does not depend on it.
 
     Returns:
-        The image, uint8 (size, size, 3), red, green, blue; and its mask, uint8 (size, size): 0 background,
-        1 cytoplasm, 2 nucleus.
+        The image, uint8 (size, size, 3), RGB; and its mask, uint8 (size, size): 0 background, 1 cytoplasm, 2 nucleus.
 
     Raises:
-        DataError: If there is no such label.
-        ConfigError: If the image would be smaller than 32 pixels.
+        DataError: If the label is unknown.
+        ConfigError: If `size` is below 32 pixels.
 
     Example:
         >>> import numpy as np
@@ -76,11 +73,11 @@ def render_cell(
     _check_label(label)
     _check_size(size)
     frame = Frame(size, laboratory.width)
-    # A generator for each part: what one part draws does not shift what the others draw.
-    for_cell, for_smear, for_camera = (np.random.default_rng(rng.integers(2**63)) for _ in range(3))
-    cell = draw_white_cell(CELL_TYPES[label], frame, for_cell)
-    smear = draw_smear(cell, laboratory.crowding, frame, for_smear)
-    return laboratory.photograph(smear, frame, for_camera), cell.mask
+    # Separate generators, so that the draws of one part do not affect the others.
+    cell_rng, smear_rng, camera_rng = (np.random.default_rng(rng.integers(2**63)) for _ in range(3))
+    cell = draw_white_cell(CELL_TYPES[label], frame, cell_rng)
+    smear = draw_smear(cell, laboratory.crowding, frame, smear_rng)
+    return laboratory.photograph(smear, frame, camera_rng), cell.mask
 
 
 def load_rendered(
@@ -91,26 +88,26 @@ def load_rendered(
     size: int = 224,
     labels: Sequence[str] = LABELS,
 ) -> Dataset:
-    """Renders a data set in memory; nothing is read from or written to the disk.
+    """Renders a data set in memory, without disk access.
 
-    A cell depends on its label, its number, the laboratory's name, the seed and the size alone, so that more cells of
-    a class, or other classes beside it, leave it as it is.
+    A cell depends only on its label, its index, the laboratory's name, the seed and the size, not on the number of
+    cells or the other classes.
 
     Args:
         laboratory: A name in `LABORATORIES`, or `ANYWHERE`; it becomes the domain.
-        cells_per_class: Cells of each label.
+        cells_per_class: Number of cells per label.
         seed: Non-negative seed of all cells and slides.
         size: Side of the images, pixels, at least 32.
         labels: Classes to render, in this order.
 
     Returns:
-        Dataset with the columns `bc_sam.data.cells.FEATURES`, grouped by label. ``mask`` is as `render_cell` returns
-        it, ``group`` is the slide, whose cells share a slight shift of stain and light, and ``file`` is a name such as
-        ``basophil_0003.png``.
+        Dataset with the columns `bc_sam.data.cells.FEATURES`, grouped by label. ``mask`` is the mask from
+        `render_cell`, ``group`` is the slide, whose cells share a slight variation of stain and light, and ``file`` is
+        a name such as ``basophil_0003.png``.
 
     Raises:
-        DataError: If there is no such laboratory or label.
-        ConfigError: If a number is out of range.
+        DataError: If the laboratory or a label is unknown.
+        ConfigError: If `cells_per_class`, `seed` or `size` is out of range.
 
     Example:
         >>> cells = load_rendered("barcelona", cells_per_class=2, labels=["basophil", "monocyte"])
@@ -133,29 +130,29 @@ def write_rendered(
     size: int = 224,
     labels: Sequence[str] = LABELS,
 ) -> Path:
-    """Writes the cells of `load_rendered` as PNG files, with a CSV that ties images to masks.
+    """Writes the cells of `load_rendered` as PNG files, with a CSV that assigns masks to images.
 
-    Writes ``<laboratory>/<label>/<file>``, ``masks/<laboratory>/<file>`` and ``masks/pairs.csv``, whose
-    columns ``image`` and ``mask`` hold paths relative to `folder`. `load_folder` reads each laboratory's folder.
+    Writes ``<laboratory>/<label>/<file>``, ``masks/<laboratory>/<file>`` and ``masks/pairs.csv``, whose columns
+    ``image`` and ``mask`` are paths relative to `folder`. `load_folder` reads the folder of each laboratory.
 
     Args:
         folder: New or empty folder.
         laboratories: Names in `LABORATORIES`, or `ANYWHERE`.
-        cells_per_class: See `load_rendered`, as for the other options.
-        seed: Non-negative.
-        size: Pixels.
-        labels: Classes to render.
+        cells_per_class: See `load_rendered`.
+        seed: See `load_rendered`.
+        size: See `load_rendered`.
+        labels: See `load_rendered`.
 
     Returns:
         Path of ``pairs.csv``.
 
     Raises:
-        DataError: If the folder is not empty, or there is no such laboratory or label.
-        ConfigError: If a number is out of range.
+        DataError: If the folder is not empty, or a laboratory or label is unknown.
+        ConfigError: If `cells_per_class`, `seed` or `size` is out of range.
     """
     folder = Path(folder)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"{folder} exists and is not an empty folder. Give a new one, or remove it.")
+        raise DataError(f"{folder} exists and is not an empty folder. Give a new folder, or remove it.")
     for laboratory in laboratories:
         _check_request(laboratory, cells_per_class, seed, size, labels)
     pairs = []
@@ -176,7 +173,7 @@ def write_rendered(
 def _rows(
     laboratory: str, cells_per_class: int, seed: int, size: int, labels: Sequence[str]
 ) -> Iterator[dict[str, Any]]:
-    """Renders the rows of a data set one by one, under a progress bar."""
+    """Yields the rows of a data set, with a progress bar."""
     slides = _slides(laboratory, cells_per_class, seed)
     cells = [(label, index) for label in labels for index in range(cells_per_class)]
     for label, index in tqdm(cells, f"Rendering {laboratory}", unit="cell", disable=None):
@@ -194,41 +191,41 @@ def _rows(
 
 
 def _slides(laboratory: str, cells_per_class: int, seed: int) -> list[Laboratory]:
-    """Stain, microscope and camera of each slide."""
+    """Returns the laboratory of each slide."""
     if laboratory == ANYWHERE:
         return [any_laboratory(_generator(seed, laboratory, "slide", i)) for i in range(cells_per_class)]
     return [LABORATORIES[laboratory].slide(_generator(seed, laboratory, "slide", i)) for i in range(SLIDES)]
 
 
-def _generator(seed: int, laboratory: str, what: str, index: int) -> np.random.Generator:
-    """Returns the generator of one cell or slide: the same wherever and however often it is asked for."""
-    return np.random.default_rng([seed, zlib.crc32(f"{laboratory}/{what}".encode()), index])
+def _generator(seed: int, laboratory: str, kind: str, index: int) -> np.random.Generator:
+    """Returns the deterministic generator of one cell or slide."""
+    return np.random.default_rng([seed, zlib.crc32(f"{laboratory}/{kind}".encode()), index])
 
 
 def _png(pixels: NDArray[np.uint8]) -> bytes:
     file = io.BytesIO()
-    Image.fromarray(pixels).save(file, format="PNG", compress_level=1)  # noise hardly shrinks, however long one tries
+    Image.fromarray(pixels).save(file, format="PNG", compress_level=1)  # higher levels barely shrink noise
     return file.getvalue()
 
 
 def _check_request(laboratory: str, cells_per_class: int, seed: int, size: int, labels: Sequence[str]) -> None:
     if laboratory not in (*LABORATORIES, ANYWHERE):
         names = ", ".join((*LABORATORIES, ANYWHERE))
-        raise DataError(f"There is no laboratory {laboratory!r}; choose among {names}.")
+        raise DataError(f"Unknown laboratory {laboratory!r}. Choose one of {names}.")
     for label in labels:
         _check_label(label)
     _check_size(size)
     if cells_per_class < 1:
-        raise ConfigError(f"cells_per_class must be at least 1, not {cells_per_class}.")
+        raise ConfigError(f"cells_per_class must be at least 1, but is {cells_per_class}.")
     if seed < 0:
-        raise ConfigError(f"seed must not be negative, as {seed} is.")
+        raise ConfigError(f"seed must not be negative, but is {seed}.")
 
 
 def _check_label(label: str) -> None:
     if label not in CELL_TYPES:
-        raise DataError(f"No cell of the class {label!r} can be rendered; choose among {', '.join(LABELS)}.")
+        raise DataError(f"Unknown label {label!r}. Choose one of {', '.join(LABELS)}.")
 
 
 def _check_size(size: int) -> None:
     if size < 32:
-        raise ConfigError(f"size must be at least 32 pixels, not {size}.")
+        raise ConfigError(f"size must be at least 32 pixels, but is {size}.")

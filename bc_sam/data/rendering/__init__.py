@@ -1,1 +1,1 @@
-"""Blood cells drawn from geometry and optics: shapes, then stained matter, then the laboratory's photograph of it."""
+"""Rendering of blood cells: shapes, then concentrations of stained matter, then the image of a laboratory."""

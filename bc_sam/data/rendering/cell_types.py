@@ -1,8 +1,8 @@
-"""What distinguishes the 13 kinds of cell, as numbers: lengths in micrometres, concentrations relative to a stain.
+"""Morphology parameters of the 13 cell types. Lengths are in micrometres, concentrations relative to the stain.
 
-Proportions follow the usual descriptions of Romanowsky-stained smears, as in Bain, *Blood Cells: A Practical Guide*;
-sizes, shares and colours were then set beside real cells of Matek-19 and Acevedo-20. A `Range` holds the lowest and
-the highest value that a cell of the kind takes.
+Proportions follow standard descriptions of Romanowsky-stained smears, as in Bain, *Blood Cells: A Practical Guide*;
+sizes, area fractions and colours were then tuned to real cells of Matek-19 and Acevedo-20. A `Range` is the minimum
+and maximum over cells of a type.
 """
 
 from collections.abc import Mapping
@@ -14,21 +14,21 @@ from bc_sam.data.rendering.shapes import Range
 
 @dataclass(frozen=True)
 class Nucleus:
-    """A nucleus: a thick line, short for a round nucleus, long and bent for a band, with necks for lobes.
+    """Shape and chromatin of a nucleus: a thick curve, short for round nuclei, long and bent for bands.
 
     Attributes:
-        share: Area of the nucleus over that of the cell.
-        length: Length of the line over its greatest radius, for each lobe.
-        bend: Angle through which the line turns, radians.
-        lobes: Fewest and most lobes.
-        constriction: Depth of the necks between lobes: 0 is none, 1 is a cut.
-        wobble: Angle by which the line sways from an arc, radians.
-        eccentricity: Offset from the cell's centre over the room that there is.
-        roughness: Amplitude of irregularities of the outline, micrometres.
+        share: Ratio of nuclear to cell area.
+        length: Length of the curve per lobe, relative to its maximum radius.
+        bend: Total turning angle of the curve, radians.
+        lobes: Minimum and maximum number of lobes.
+        constriction: Depth of the constrictions between lobes: 0 is none, 1 separates them.
+        wobble: Angular deviation of the curve from an arc, radians.
+        eccentricity: Offset from the cell's centre, relative to the maximum possible offset.
+        roughness: Amplitude of outline irregularities, micrometres.
         chromatin: Mean concentration of chromatin.
-        clump: Grain of the chromatin, micrometres.
-        contrast: Relative deviation of the chromatin's concentration.
-        nucleoli: Fewest and most nucleoli.
+        clump: Grain size of the chromatin, micrometres.
+        contrast: Relative deviation of the chromatin concentration.
+        nucleoli: Minimum and maximum number of nucleoli.
     """
 
     share: Range
@@ -47,15 +47,15 @@ class Nucleus:
 
 @dataclass(frozen=True)
 class Granules:
-    """Granules of one sort.
+    """One type of granules.
 
     Attributes:
         density: Granules per square micrometre of cytoplasm.
-        radius: Micrometres.
-        chromatin: Concentration of what stains as chromatin does.
+        radius: Radius, micrometres.
+        chromatin: Concentration of matter that stains like chromatin.
         eosinophilic: Concentration of eosinophilic protein.
-        rna: Concentration of what stains as RNA does.
-        over_nucleus: Whether they also lie over the nucleus.
+        rna: Concentration of matter that stains like RNA.
+        over_nucleus: Whether granules also lie over the nucleus.
     """
 
     density: Range
@@ -68,22 +68,22 @@ class Granules:
 
 @dataclass(frozen=True)
 class CellType:
-    """One kind of cell.
+    """Morphology of one cell type.
 
     Attributes:
-        diameter: Diameter of the disc of the cell's area, micrometres.
-        nucleus: Its nucleus.
-        outline: Relative amplitudes of 2, 3, 4, ... waves around the outline.
-        chromatin: Concentration in the cytoplasm of what stains as chromatin does.
+        diameter: Equivalent diameter of the cell's area, micrometres.
+        nucleus: Parameters of the nucleus.
+        outline: Relative amplitudes of the outline's harmonics 2, 3, 4, ...
+        chromatin: Concentration in the cytoplasm of matter that stains like chromatin.
         rna: Basophilia of the cytoplasm.
         eosinophilic: Acidophilia of the cytoplasm.
-        haemoglobin: Haemoglobin in the cytoplasm.
+        haemoglobin: Concentration of haemoglobin in the cytoplasm.
         mottling: Relative deviation of the cytoplasm's concentrations.
-        rim: Relative increase of every concentration at the cell's edge.
-        halo: Share of basophilia missing in the Golgi zone beside the nucleus.
-        granules: Sorts of granules.
-        vacuoles: Fewest and most vacuoles.
-        ragged: Relative amplitude of each of the 8 to 27 waves that fray the outline.
+        rim: Relative increase of all concentrations at the cell's edge.
+        halo: Fraction of basophilia missing in the Golgi zone beside the nucleus.
+        granules: Types of granules.
+        vacuoles: Minimum and maximum number of vacuoles.
+        ragged: Relative amplitude of each of the harmonics 8 to 27, which fray the outline.
     """
 
     diameter: Range
@@ -106,7 +106,7 @@ _NEUTROPHIL_GRANULES = (
     Granules(density=(0.2, 0.6), radius=(0.12, 0.22), chromatin=0.22, eosinophilic=0.05),
 )
 
-#: The kinds of cell by label.
+#: Cell types by label.
 CELL_TYPES: Mapping[str, CellType] = MappingProxyType(
     {
         "basophil": CellType(

@@ -1,4 +1,4 @@
-"""How a laboratory sees a smear: stain by Beer-Lambert, then the light, the lens, the sensor and the file format."""
+"""Image formation of a laboratory: Beer-Lambert stain absorption, illumination, optics, sensor and file format."""
 
 import io
 from collections.abc import Mapping
@@ -14,8 +14,8 @@ from bc_sam.data.rendering.shapes import Array, Frame, Range
 
 Colour = tuple[float, float, float]
 
-#: What takes up stain, in the order of the first axis of a smear: DNA and azurophilic granules; the RNA that makes
-#: cytoplasm blue; the proteins of eosinophilic granules; haemoglobin.
+#: Stained matter, in the order of a smear's first axis: DNA and azurophilic granules; RNA, which makes cytoplasm blue;
+#: proteins of eosinophilic granules; haemoglobin.
 MATTER = ("chromatin", "rna", "eosinophilic", "haemoglobin")
 CHROMATIN, RNA, EOSINOPHILIC, HAEMOGLOBIN = range(len(MATTER))
 
@@ -27,22 +27,22 @@ _SHARPENING_RADIUS = 0.22
 class Laboratory:
     """Stain, microscope and camera of one laboratory.
 
-    Absorptions are optical densities (natural logarithm) of red, green and blue at unit concentration.
+    Absorptions are optical densities (natural logarithm, RGB) at unit concentration.
 
     Attributes:
         light: Colour of the empty slide, 0..255.
         chromatin: Absorption of stained chromatin.
         rna: Absorption of stained RNA.
         eosinophilic: Absorption of stained eosinophilic protein.
-        haemoglobin: Absorption of a red cell at its thickest.
-        width: Side of the field of view, micrometres: the magnification.
-        crowding: Red cells that the field of view tries to hold, per 100 square micrometres.
-        focus: Standard deviation of the blur from cell to cell, micrometres (lowest, highest).
-        sharpening: Strength of the camera's unsharp mask; 0 is none.
-        vignetting: Share of the light that is missing in the corners.
-        noise: Standard deviation of the sensor's noise, of 255.
-        jpeg_quality: Quality of the JPEG file that the picture has been through; ``None`` for a lossless format.
-        slide_variation: Standard deviation, relative, of stain and light from slide to slide.
+        haemoglobin: Absorption of a red cell at its thickest point.
+        width: Side of the field of view, micrometres, which sets the magnification.
+        crowding: Target density of red cells, per 100 square micrometres.
+        focus: Range over cells of the standard deviation of the blur, micrometres.
+        sharpening: Strength of the camera's unsharp mask; 0 disables it.
+        vignetting: Fraction of the light missing in the corners.
+        noise: Standard deviation of the sensor noise, grey levels of 255.
+        jpeg_quality: JPEG quality; ``None`` for a lossless format.
+        slide_variation: Relative standard deviation of stain and light between slides.
     """
 
     light: Colour
@@ -60,31 +60,31 @@ class Laboratory:
     slide_variation: float = 0.05
 
     def slide(self, rng: np.random.Generator) -> "Laboratory":
-        """Returns this laboratory on one of its slides: light and stain slightly shifted, all else the same."""
+        """Returns this laboratory with the light and stain of a random slide."""
 
-        def shift(colour: Colour, deviation: float) -> Colour:
+        def vary(colour: Colour, deviation: float) -> Colour:
             red, green, blue = (np.array(colour) * rng.normal(1, deviation, 3)).tolist()
             return red, green, blue
 
         return replace(
             self,
-            light=shift(self.light, self.slide_variation / 4),
-            chromatin=shift(self.chromatin, self.slide_variation),
-            rna=shift(self.rna, self.slide_variation),
-            eosinophilic=shift(self.eosinophilic, self.slide_variation),
-            haemoglobin=shift(self.haemoglobin, self.slide_variation),
+            light=vary(self.light, self.slide_variation / 4),
+            chromatin=vary(self.chromatin, self.slide_variation),
+            rna=vary(self.rna, self.slide_variation),
+            eosinophilic=vary(self.eosinophilic, self.slide_variation),
+            haemoglobin=vary(self.haemoglobin, self.slide_variation),
         )
 
     def photograph(self, smear: Array, frame: Frame, rng: np.random.Generator) -> NDArray[np.uint8]:
-        """Turns concentrations into a picture.
+        """Renders an image from concentrations.
 
         Args:
             smear: Concentrations, float32 (4, size, size), in the order of `MATTER`.
-            frame: Their grid.
-            rng: Source of the focus and of the noise.
+            frame: Field of view.
+            rng: Random generator of focus and noise.
 
         Returns:
-            Red, green and blue, uint8 (size, size, 3).
+            RGB image, uint8 (size, size, 3).
         """
         absorption = np.array([getattr(self, name) for name in MATTER], dtype=np.float32)
         density = np.tensordot(absorption, smear, axes=(0, 0))
@@ -95,14 +95,14 @@ class Laboratory:
         return np.ascontiguousarray(pixels) if self.jpeg_quality is None else _through_jpeg(pixels, self.jpeg_quality)
 
     def _illumination(self, frame: Frame, rng: np.random.Generator) -> Array:
-        """Light that reaches the camera through an empty slide, (3, size, size)."""
+        """Returns the light that passes through an empty slide, (3, size, size)."""
         centre_x, centre_y = rng.normal(0, frame.width / 8, 2)
         distance2 = ((frame.x - centre_x) ** 2 + (frame.y - centre_y) ** 2) / (frame.width**2 / 2)
         falloff = 1 - self.vignetting * distance2
         return (np.array(self.light)[:, None, None] * falloff).astype(np.float32)
 
     def _focused(self, image: Array, frame: Frame, blur: float) -> Array:
-        """Blurs by ``blur`` micrometres, then sharpens as cameras do."""
+        """Blurs by `blur` micrometres, then applies the camera's unsharp mask."""
         blurred = _gaussian(image, blur / frame.pixel)
         if not self.sharpening:
             return blurred
@@ -119,8 +119,8 @@ def _through_jpeg(pixels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:
     return np.array(Image.open(file))
 
 
-#: The laboratories that are built in. Each is named after the place whose pictures it resembles: "munich" Matek-19,
-#: "barcelona" Acevedo-20, "tehran" Raabin-WBC.
+#: Built-in laboratories, named after the origin of the data set that they imitate: "munich" Matek-19, "barcelona"
+#: Acevedo-20, "tehran" Raabin-WBC.
 LABORATORIES: Mapping[str, Laboratory] = MappingProxyType(
     {
         "munich": Laboratory(
@@ -169,22 +169,22 @@ LABORATORIES: Mapping[str, Laboratory] = MappingProxyType(
 
 
 def any_laboratory(rng: np.random.Generator) -> Laboratory:
-    """Draws a laboratory that no one has seen.
+    """Samples a random laboratory, for domain randomization (Tobin et al., IROS 2017).
 
-    The ranges span what Romanowsky stains, lamps and cameras do: nuclei from red-violet to blue, red cells from pale
-    to dark, slides from white to tinted, pictures from sharpened to soft. A model that learns from many such
-    laboratories has to tell cells by what they have in common (Tobin et al., "Domain randomization", IROS 2017).
+    The ranges cover Romanowsky stains, illuminations and cameras: nuclei from red-violet to blue, red cells from pale
+    to dark, slides from white to tinted, images from sharpened to soft. A model trained on many such laboratories has
+    to rely on features that they share.
 
     Args:
-        rng: Source of everything that varies.
+        rng: Random generator.
 
     Example:
         >>> any_laboratory(np.random.default_rng(0)).width > 25
         True
     """
 
-    def between(lowest: Colour, highest: Colour) -> Colour:
-        red, green, blue = np.exp(rng.uniform(np.log(lowest), np.log(highest))).tolist()
+    def between(low: Colour, high: Colour) -> Colour:
+        red, green, blue = np.exp(rng.uniform(np.log(low), np.log(high))).tolist()
         return red, green, blue
 
     return Laboratory(

@@ -1,7 +1,7 @@
-"""Where things are: the grid of a frame in micrometres, and the shapes that lie on it.
+"""Pixel grid in micrometres, and shapes as signed distance fields.
 
-A shape is a *field*: a float32 array that is positive inside, negative outside, and in micrometres near its edge.
-Every shape is described in micrometres, so the same cell can be drawn at any magnification and size of image.
+A *field* is a float32 array that is positive inside a shape, negative outside, and in micrometres near its edge. All
+shapes are described in micrometres, so that a cell can be rendered at any magnification and image size.
 """
 
 from collections.abc import Sequence
@@ -35,45 +35,45 @@ class Frame:
 
     @cached_property
     def x(self) -> Array:
-        """Positions of the columns, micrometres, float32 (1, size)."""
+        """Column positions, micrometres, float32 (1, size)."""
         centres = (np.arange(self.size) + 0.5) * self.pixel - self.width / 2
         return centres.astype(np.float32)[None, :]
 
     @cached_property
     def y(self) -> Array:
-        """Positions of the rows, micrometres, float32 (size, 1)."""
+        """Row positions, micrometres, float32 (size, 1)."""
         return self.x.T
 
     def window(self, centre: NDArray[np.floating], radius: float) -> tuple[slice, slice]:
-        """Returns the rows and columns within ``radius`` micrometres of a point (x, y); empty if it lies outside."""
+        """Returns the rows and columns within `radius` micrometres of a point (x, y); empty if outside the frame."""
         corner = (centre[::-1] - radius) / self.pixel + self.size / 2
         start = np.clip(np.floor(corner), 0, self.size).astype(int)
         stop = np.clip(np.ceil(corner + 2 * radius / self.pixel), 0, self.size).astype(int)
         return slice(start[0], stop[0]), slice(start[1], stop[1])
 
     def coverage(self, field: Array) -> Array:
-        """Share of each pixel that lies inside a shape, 0..1: its edge without stairs."""
+        """Returns the antialiased fraction of each pixel inside a shape, 0..1."""
         return np.clip(field / np.float32(self.pixel) + np.float32(0.5), 0, 1)
 
     def noise(self, grain: float, rng: np.random.Generator) -> Array:
-        """Smooth random field with zero mean and about unit deviation, float32 (size, size).
+        """Returns smooth noise with zero mean and about unit deviation, float32 (size, size).
 
         Args:
-            grain: Distance over which it changes, micrometres.
-            rng: Source of the values; how many are drawn does not depend on the size of the image.
+            grain: Correlation length, micrometres.
+            rng: Random generator. The number of draws does not depend on the image size.
         """
         nodes = max(2, round(self.width / grain))
         values = rng.standard_normal((nodes, nodes)).astype(np.float32)
         smooth = Image.fromarray(values).resize((self.size, self.size), Image.Resampling.BICUBIC)
-        return np.asarray(smooth, dtype=np.float32) / np.float32(0.7)  # interpolation takes some deviation away
+        return np.asarray(smooth, dtype=np.float32) / np.float32(0.7)  # compensates for interpolation
 
 
 def outline(amplitudes: Sequence[float], rng: np.random.Generator) -> Array:
-    """Draws the relative radii of an irregular disc at 1,024 equally spaced angles, float32 (1024,), mean 1.
+    """Samples the relative radii of an irregular disc at 1,024 equally spaced angles, float32 (1024,), mean 1.
 
     Args:
-        amplitudes: Relative amplitudes of 2, 3, 4, ... waves around the disc; their phases are random.
-        rng: Source of the phases, and of amplitudes of half to all of those given.
+        amplitudes: Maximum relative amplitudes of the harmonics 2, 3, 4, ...
+        rng: Random generator of phases and amplitudes, which are half to all of the maximum.
     """
     count = len(amplitudes)
     phases = np.exp(2j * np.pi * rng.random(count))
@@ -84,19 +84,19 @@ def outline(amplitudes: Sequence[float], rng: np.random.Generator) -> Array:
 
 
 def rounded(x: Array, y: Array, radii: Array) -> Array:
-    """Field of a shape around the origin, given its radii (micrometres) at equally spaced angles from 0 to 2 pi."""
+    """Returns the field of a shape around the origin from its radii (micrometres) at angles from 0 to 2 pi."""
     turn = np.arctan2(y, x) * np.float32(len(radii) / (2 * np.pi))
     return radii[np.rint(turn).astype(np.int32) % len(radii)] - np.hypot(x, y)
 
 
 def stroke(x: Array, y: Array, spine: Array, radii: Array) -> Array:
-    """Field of a thick curved line: the union of discs along a spine.
+    """Returns the field of a thick curve, the union of discs along a spine.
 
     Args:
-        x: Positions, micrometres.
-        y: Likewise.
+        x: Column positions, micrometres.
+        y: Row positions, micrometres.
         spine: Centres of the discs, micrometres, (n, 2).
-        radii: Their radii, micrometres, (n,).
+        radii: Radii of the discs, micrometres, (n,).
     """
     field = np.full(np.broadcast_shapes(x.shape, y.shape), -np.inf, dtype=np.float32)
     for (centre_x, centre_y), radius in zip(spine, radii, strict=True):
@@ -105,13 +105,13 @@ def stroke(x: Array, y: Array, spine: Array, radii: Array) -> Array:
 
 
 def dots(frame: Frame, centres: NDArray[np.floating], radii: NDArray[np.floating], weights: ArrayLike = 1.0) -> Array:
-    """Many small lenses at once: the greatest thickness among those that cover a pixel, (size, size).
+    """Returns the maximum thickness of many small lenses at each pixel, (size, size).
 
     Args:
-        frame: Where to draw.
+        frame: Field of view.
         centres: x and y of each lens, micrometres, (n, 2).
-        radii: Micrometres, (n,).
-        weights: Thickness in the middle, one for all or one for each (n,); the rim is half as thick.
+        radii: Radius of each lens, micrometres, (n,).
+        weights: Central thickness, a scalar or (n,); the rim is half as thick.
     """
     covered = np.zeros((frame.size, frame.size), dtype=np.float32)
     if not len(radii):
@@ -136,7 +136,7 @@ def scattered(
     rng: np.random.Generator,
     weights: ArrayLike = 1.0,
 ) -> Array:
-    """`dots` whose centres lie evenly over the allowed pixels, (size, size); nothing where none is allowed."""
+    """Returns `dots` with centres sampled uniformly from the allowed pixels, (size, size); zeros if there are none."""
     rows, columns = np.nonzero(allowed)
     if not len(rows):
         return np.zeros((frame.size, frame.size), dtype=np.float32)

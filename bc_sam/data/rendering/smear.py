@@ -1,4 +1,4 @@
-"""Draws what surrounds the white cell on a smear: red cells and platelets."""
+"""Renders the surroundings of the white cell on a smear: red cells and platelets."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,52 +7,52 @@ from bc_sam.data.rendering.laboratory import CHROMATIN, HAEMOGLOBIN
 from bc_sam.data.rendering.shapes import Array, Frame, outline, rounded
 from bc_sam.data.rendering.white_cell import WhiteCell
 
-#: Radius of a red cell, micrometres.
+#: Range of the radius of a red cell, micrometres.
 _RED_CELL_RADIUS = (3.3, 4.0)
 
-#: Relative amplitudes of the waves around a red cell: round ones, and crenated ones (echinocytes).
+#: Relative amplitudes of the outline's harmonics, for round and for crenated red cells (echinocytes).
 _ROUND = (0.10, 0.04, 0.02)
 _CRENATED = (0.08, 0.03, 0.02, 0.0, 0.0, 0.01, 0.04, 0.05, 0.03)
 
 
 def draw_smear(cell: WhiteCell, crowding: float, frame: Frame, rng: np.random.Generator) -> Array:
-    """Draws a white cell and its surroundings.
+    """Renders a white cell and its surroundings.
 
     Args:
-        cell: The white cell; nothing covers it.
-        crowding: Red cells to try for, per 100 square micrometres.
-        frame: The field of view.
-        rng: Source of the places and the shapes.
+        cell: The white cell, which is never covered.
+        crowding: Target density of red cells, per 100 square micrometres.
+        frame: Field of view.
+        rng: Random generator of positions and shapes.
 
     Returns:
-        Concentrations of everything on the slide, float32 (4, size, size), in the order of `MATTER`.
+        Concentrations, float32 (4, size, size), in the order of `MATTER`.
     """
     smear = np.zeros_like(cell.matter)
     pallor = rng.uniform(0.45, 0.95)
     waves = _CRENATED if rng.random() < 0.08 else _ROUND
-    for centre, radius in _red_cell_places(cell, crowding, frame, rng):
+    for centre, radius in _place_red_cells(cell, crowding, frame, rng):
         _add_red_cell(smear, centre, radius, waves, pallor + rng.normal(0, 0.1), frame, rng)
     for centre in rng.uniform(-frame.width / 2, frame.width / 2, (rng.poisson(0.7), 2)):
         _add_platelet(smear, centre, frame, rng)
     return smear * (1 - frame.coverage(cell.body)) + cell.matter
 
 
-def _red_cell_places(
+def _place_red_cells(
     cell: WhiteCell, crowding: float, frame: Frame, rng: np.random.Generator
 ) -> list[tuple[NDArray[np.floating], float]]:
-    """Throws red cells over the frame and its surroundings; keeps those that touch the white cell at most."""
+    """Samples the centres and radii of red cells in and around the frame that at most touch the white cell."""
     reach = frame.width / 2 + _RED_CELL_RADIUS[1]
-    wanted = rng.poisson(crowding / 100 * (2 * reach) ** 2)
-    places: list[tuple[NDArray[np.floating], float]] = []
-    for _ in range(6 * wanted):
+    target = rng.poisson(crowding / 100 * (2 * reach) ** 2)
+    placed: list[tuple[NDArray[np.floating], float]] = []
+    for _ in range(6 * target):
         centre, radius, spacing = rng.uniform(-reach, reach, 2), rng.uniform(*_RED_CELL_RADIUS), rng.uniform(1.2, 2.1)
         column, row = np.clip((centre + frame.width / 2) / frame.pixel, 0, frame.size - 1).astype(int)
         free = cell.body[row, column] < -0.9 * radius
-        if free and all(np.hypot(*(centre - other)) > spacing * radius for other, _ in places):
-            places.append((centre, radius))
-        if len(places) == wanted:
+        if free and all(np.hypot(*(centre - other)) > spacing * radius for other, _ in placed):
+            placed.append((centre, radius))
+        if len(placed) == target:
             break
-    return places
+    return placed
 
 
 def _add_red_cell(
@@ -64,7 +64,7 @@ def _add_red_cell(
     frame: Frame,
     rng: np.random.Generator,
 ) -> None:
-    """Adds one red cell: a disc, thinner in the middle; where two overlap, they are squeezed thinner."""
+    """Adds one red cell, a disc with central pallor. Overlapping cells are compressed."""
     rows, columns = frame.window(centre, 1.3 * radius)
     x, y = frame.x[:, columns] - np.float32(centre[0]), frame.y[rows] - np.float32(centre[1])
     field = rounded(x, y, radius * outline(waves, rng))
@@ -75,7 +75,7 @@ def _add_red_cell(
 
 
 def _add_platelet(smear: Array, centre: NDArray[np.floating], frame: Frame, rng: np.random.Generator) -> None:
-    """Adds one platelet: small, uneven, darker in the middle."""
+    """Adds one platelet, small and uneven with a darker centre."""
     radius = rng.uniform(0.8, 1.5)
     rows, columns = frame.window(centre, 1.6 * radius)
     x, y = frame.x[:, columns] - np.float32(centre[0]), frame.y[rows] - np.float32(centre[1])

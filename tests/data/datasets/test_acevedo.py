@@ -1,4 +1,4 @@
-"""`load_acevedo20` on small archives in the real layout, and on the real images."""
+"""`load_acevedo20` on small archives in the published layout, and on real images."""
 
 import csv
 from collections import Counter
@@ -18,7 +18,7 @@ SIZES = ((360, 363), (366, 369), (360, 360))
 
 @pytest.fixture
 def archive(tmp_path):
-    """One JPEG for each prefix, in the three sizes and the coarse folders that the archive has."""
+    """One JPEG per prefix, with the three image sizes and the coarse folders of the published archive."""
     root = tmp_path / "download" / "PBC_dataset_normal_DIB"
     for i, prefix in enumerate(ACEVEDO20_CODES):
         folder = root / ("ig" if prefix in ("IG", "PMY", "MY", "MMY") else f"folder_{prefix.lower()}")
@@ -36,34 +36,34 @@ def test_the_class_is_the_prefix_at_any_depth(archive, levels_above):
     assert set(dataset["domain"]) == {"barcelona"}
 
 
-def test_left_out_prefixes_are_counted(archive):
+def test_excluded_prefixes_are_counted(archive):
     description = load_acevedo20(archive).info.description
     assert description == "acevedo20: 10 cells; left out: IG 1, NEUTROPHIL 1, PLATELET 1."
 
 
-def test_all_sizes_become_one(archive):
+def test_images_of_all_sizes_are_resized(archive):
     images = load_acevedo20(archive)["image"]
     assert {image.size for image in images} == set(SIZES)
     assert {to_square(read_image(image), 224).shape for image in images} == {(224, 224, 3)}
 
 
-def test_an_unknown_prefix_is_an_error_that_lists_the_prefixes(archive):
+def test_an_unknown_prefix_is_rejected_with_the_valid_ones(archive):
     Image.new("RGB", (4, 4)).save(archive / "ig" / "XY_1.jpg")
     with pytest.raises(DataError, match=r"XY_1\.jpg .* none of the codes BA, EO, .* PLATELET"):
         load_acevedo20(archive)
 
 
-def test_hidden_files_are_passed_over(archive):
+def test_hidden_files_are_skipped(archive):
     (archive / "ig" / ".DS_169665.jpg").write_bytes(b"junk")
     assert len(load_acevedo20(archive)) == 10
 
 
-def test_an_empty_folder_is_an_error(tmp_path):
+def test_an_empty_folder_is_rejected(tmp_path):
     with pytest.raises(DataError, match="No cell image"):
         load_acevedo20(tmp_path)
 
 
-def test_real_images(real_data):
+def test_real_images_are_loaded_with_labels_and_masks(real_data):
     dataset = load_acevedo20(real_data / "acevedo20", masks=real_data / "masks" / "pairs.csv")
     codes = Counter(path.name.partition("_")[0].upper() for path in find_images(real_data / "acevedo20"))
     left_out = ", ".join(f"{code} {codes.pop(code)}" for code in ("IG", "NEUTROPHIL", "PLATELET"))

@@ -1,4 +1,4 @@
-"""Zip archives are unpacked once, wholly, and never outside their folder."""
+"""Zip archives are unpacked once, completely, and never outside their folder."""
 
 import io
 import zipfile
@@ -14,7 +14,7 @@ from bc_sam.errors import DataError
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
-    """A cache of its own for each test."""
+    """A separate cache for each test."""
     monkeypatch.setattr(datasets.config, "EXTRACTED_DATASETS_PATH", tmp_path / "cache")
     return tmp_path / "cache"
 
@@ -36,7 +36,7 @@ def tiff(mode="RGBA"):
     return stream.getvalue()
 
 
-def test_the_downloaded_archives_are_read(write_zip):
+def test_downloaded_archives_are_loaded(write_zip):
     matek = write_zip({"AML-Cytomorphology/BAS/BAS_0001.tiff": tiff(), "AML-Cytomorphology/PMB/PMB_1.tiff": tiff()})
     acevedo = write_zip({"PBC_dataset_normal_DIB/ig/MMY_1.tiff": tiff("RGB")}, "PBC.zip")
     assert load_matek19(matek)["file"][:] == ["BAS/BAS_0001.tiff"]
@@ -44,7 +44,7 @@ def test_the_downloaded_archives_are_read(write_zip):
     assert load_acevedo20(acevedo)["file"][:] == ["ig/MMY_1.tiff"]
 
 
-def test_a_folder_is_taken_as_it_is(tmp_path, cache):
+def test_a_folder_is_returned_unchanged(tmp_path, cache):
     assert as_folder(tmp_path) == tmp_path
     assert not cache.exists()
 
@@ -58,20 +58,20 @@ def test_an_archive_is_unpacked_once_until_it_changes(write_zip):
 
 
 @pytest.mark.parametrize("name", ["../evil.txt", "a/../../evil.txt", "/evil.txt", "..\\evil.txt", "C:\\evil.txt"])
-def test_paths_outside_the_archive_are_refused(write_zip, cache, tmp_path, name):
-    with pytest.raises(DataError, match=r"cells\.zip holds .* outside itself"):
+def test_paths_outside_the_folder_are_rejected(write_zip, cache, tmp_path, name):
+    with pytest.raises(DataError, match=r"cells\.zip contains .* outside its folder"):
         as_folder(write_zip({"good.txt": "x", name: "evil"}))
     assert not list(tmp_path.rglob("evil.txt"))
     assert not list(cache.iterdir())
 
 
-def test_a_bomb_is_refused(write_zip, cache):
+def test_a_zip_bomb_is_rejected(write_zip, cache):
     with pytest.raises(DataError, match=r"would grow from \d+ to 300000000 bytes"):
         as_folder(write_zip({"zeros.bin": bytes(300_000_000)}))
     assert not list(cache.iterdir())
 
 
-def test_an_archive_larger_than_the_disk_is_refused(write_zip, monkeypatch):
+def test_an_archive_larger_than_the_free_disk_space_is_rejected(write_zip, monkeypatch):
     path = write_zip({"a.txt": "12345"})
     monkeypatch.setattr("shutil.disk_usage", lambda _: type("Usage", (), {"free": 4}))
     with pytest.raises(DataError, match="needs 5 bytes"):
@@ -88,7 +88,7 @@ def test_a_damaged_archive_leaves_nothing_behind(write_zip, cache):
     assert not list(cache.iterdir())
 
 
-def test_what_is_neither_folder_nor_zip_is_refused(tmp_path):
+def test_other_files_and_missing_paths_are_rejected(tmp_path):
     (tmp_path / "cells.rar").write_bytes(b"Rar!\x1a\x07")
     with pytest.raises(DataError, match=r"cells\.rar is neither a folder nor a zip"):
         as_folder(tmp_path / "cells.rar")

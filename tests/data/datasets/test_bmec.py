@@ -1,4 +1,4 @@
-"""BMEC as it is unzipped: a folder for each of the four stages of red cells, whatever it is called."""
+"""`load_bmec`: one folder per erythroid stage, recognized by name or by a label map."""
 
 import numpy as np
 import pytest
@@ -31,7 +31,7 @@ def counts(dataset):
     return {name: [names[label] for label in dataset["label"]].count(name) for name in names}
 
 
-def test_names_that_tell_a_stage_are_recognised(make):
+def test_stages_are_recognized_by_folder_name(make):
     dataset = load_cells(f"jilin={make(*FOLDERS)}")
     assert dataset.features["label"].names == list(ERYTHROID_LABELS)
     assert counts(dataset) == dict.fromkeys(ERYTHROID_LABELS, 2)
@@ -39,12 +39,12 @@ def test_names_that_tell_a_stage_are_recognised(make):
     assert dataset.info.homepage.endswith("BMEC")
 
 
-def test_folders_of_a_split_may_stand_above(make):
+def test_class_folders_may_be_below_split_folders(make):
     folder = make(*(f"{split}/{name}" for split in ("train", "val") for name in FOLDERS))
     assert counts(load_bmec(folder)) == dict.fromkeys(ERYTHROID_LABELS, 4)
 
 
-def test_names_that_tell_nothing_need_a_label_map(make):
+def test_other_folder_names_need_a_label_map(make):
     folder = make("1", "2", "3", "4", "other")
     with pytest.raises(DataError, match="--map"):
         load_cells(f"jilin=bmec:{folder}")
@@ -55,12 +55,12 @@ def test_names_that_tell_nothing_need_a_label_map(make):
     assert "other 2" in dataset.info.description
 
 
-def test_folders_that_contradict_each_other_are_an_error(make):
-    with pytest.raises(DataError, match="tell 2 of the stages"):
+def test_contradicting_folders_are_rejected(make):
+    with pytest.raises(DataError, match="identify 2 of the stages"):
         load_bmec(make("early/late"))
 
 
-def test_a_class_that_does_not_exist_is_an_error(make):
+def test_a_label_map_with_an_unknown_stage_is_rejected(make):
     with pytest.raises(DataError, match="monocyte"):
         load_bmec(make("1"), label_map={"1": "monocyte"})
 
@@ -73,10 +73,10 @@ def test_parquet_keeps_the_stages(make, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["monocyte", "7", "early late", "Erythroblast", ""])
-def test_other_names_tell_no_stage(name):
+def test_other_names_identify_no_stage(name):
     assert find_stage(name) is None
 
 
-def test_white_cells_are_not_taken_for_red_ones(make):
+def test_a_folder_of_white_cells_is_not_recognized_as_bmec(make):
     folder = make("basophil", "erythroblast", "monocyte")
     assert "monocyte" in load_cells(f"here={folder}").features["label"].names

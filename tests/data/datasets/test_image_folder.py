@@ -1,4 +1,4 @@
-"""`load_folder`: a user's own images, with names that are known, nearly known, or not at all."""
+"""`load_folder`: class names are recognized, mapped, or rejected with a proposal."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def labels_by_file(dataset):
     return dict(zip(dataset["file"], names, strict=True))
 
 
-def test_one_subfolder_for_each_class(make):
+def test_each_subfolder_is_a_class(make):
     dataset = load_folder(make("monocyte/1.png", "Smudge cells/2.png"), domain="site_7")
     assert dataset.features == FEATURES
     assert labels_by_file(dataset) == {"monocyte/1.png": "monocyte", "Smudge cells/2.png": "smudge_cell"}
@@ -46,7 +46,7 @@ def test_a_flat_folder_is_unlabelled(make):
     assert labels_by_file(load_folder(make("1.png", "2.jpg"), domain="x")) == {"1.png": None, "2.jpg": None}
 
 
-def test_wrapping_folders_are_descended(make):
+def test_folders_with_a_single_subfolder_are_descended(make):
     assert labels_by_file(load_folder(make("a/b/monocyte/1.png", "a/b/EOS/2.png"), domain="x")) == {
         "EOS/2.png": "eosinophil",
         "monocyte/1.png": "monocyte",
@@ -69,23 +69,23 @@ def test_a_class_may_have_subfolders(make):
         ("AtypicalLymphocytes", "lymphocyte_atypical"),
     ],
 )
-def test_obvious_names_are_known(name, label):
+def test_codes_and_synonyms_are_recognized(name, label):
     assert find_label(name) == label
 
 
 @given(st.sampled_from(LABELS), st.sampled_from(" _-."), st.booleans(), st.booleans(), st.sampled_from(("", "s")))
-def test_case_separator_order_and_plural_do_not_matter(label, separator, upper, swap, plural):
+def test_case_separator_word_order_and_plural_are_ignored(label, separator, upper, swap, plural):
     words = label.split("_")[:: -1 if swap else 1]
     name = separator.join(words) + plural
     assert find_label(name.upper() if upper else name) == label
 
 
 @pytest.mark.parametrize("name", ["neutrophil", "lymphocytes", "blast", "IG", "platelet", "PMB", "cells", ""])
-def test_doubtful_names_are_not_guessed(name):
+def test_ambiguous_names_are_not_guessed(name):
     assert find_label(name) is None
 
 
-def test_a_doubtful_folder_is_an_error_with_a_proposal(make):
+def test_an_ambiguous_folder_is_rejected_with_a_proposal(make):
     folder = make("neutrophil/1.png", "lymphocytes/2.png", "platelets/3.png", "monocyt/4.png")
     with pytest.raises(DataError) as caught:
         load_folder(folder, domain="x")
@@ -98,24 +98,24 @@ def test_a_doubtful_folder_is_an_error_with_a_proposal(make):
     assert "'monocyt': 'monocyte'" in message
 
 
-def test_a_label_map_decides_and_leaves_out(make):
+def test_a_label_map_renames_and_excludes_classes(make):
     folder = make("Neutrophil/1.png", "debris/2.png", "monocyte/3.png")
     dataset = load_folder(folder, domain="x", label_map={"neutrophil": "neutrophil_banded", "debris": None})
     assert labels_by_file(dataset) == {"Neutrophil/1.png": "neutrophil_banded", "monocyte/3.png": "monocyte"}
     assert dataset.info.description == "x: 2 cells; left out: debris 1."
 
 
-def test_a_label_map_with_an_unknown_class_is_an_error(make):
-    with pytest.raises(DataError, match=r"'neutrofil'\. The classes are basophil"):
+def test_a_label_map_with_an_unknown_class_is_rejected(make):
+    with pytest.raises(DataError, match=r"'neutrofil'\. Choose one of basophil"):
         load_folder(make("a/1.png"), domain="x", label_map={"a": "neutrofil"})
 
 
-def test_images_beside_the_subfolders_are_an_error(make):
+def test_images_beside_subfolders_are_rejected(make):
     with pytest.raises(DataError, match="beside the subfolders monocyte"):
         load_folder(make("monocyte/1.png", "2.png"), domain="x")
 
 
-def test_an_empty_folder_is_an_error(tmp_path):
+def test_an_empty_folder_is_rejected(tmp_path):
     with pytest.raises(DataError, match="No cell image"):
         load_folder(tmp_path, domain="x")
 
@@ -130,14 +130,18 @@ def test_the_group_is_read_from_the_file_name(make, caplog):
 
 @pytest.mark.parametrize(
     ("pattern", "message"),
-    [("(", "no regular expression"), ("^[^_]+_", "has no group"), ("(xyz)", "matches no file name, such as '1.png'")],
+    [
+        ("(", "not a valid regular expression"),
+        ("^[^_]+_", "has no group"),
+        ("(xyz)", "matches no file name, such as '1.png'"),
+    ],
 )
-def test_a_wrong_group_pattern_is_an_error(make, pattern, message):
+def test_an_invalid_group_pattern_is_rejected(make, pattern, message):
     with pytest.raises(DataError, match=message):
         load_folder(make("monocyte/1.png"), domain="x", group_pattern=pattern)
 
 
-def test_real_images(real_data):
+def test_real_images_are_loaded_with_their_slides(real_data):
     label_map = {"neutrophil": "neutrophil_segmented", "lymphocyte": "lymphocyte_typical"}
     dataset = load_folder(real_data / "new_hospital", domain="x", label_map=label_map, group_pattern=r"^([^_]+)_")
     files = [path.name for path in (real_data / "new_hospital").rglob("*.*") if path.suffix.lower() in IMAGE_SUFFIXES]

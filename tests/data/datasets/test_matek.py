@@ -1,4 +1,4 @@
-"""`load_matek19` on small archives in the real layout, and on the real images."""
+"""`load_matek19` on small archives in the published layout, and on real images."""
 
 import csv
 from collections import Counter
@@ -18,7 +18,7 @@ from bc_sam.errors import DataError
 
 @pytest.fixture
 def archive(tmp_path):
-    """One RGBA TIFF for each code, as the archive has them."""
+    """One RGBA TIFF per code, as in the published archive."""
     root = tmp_path / "download" / "AML-Cytomorphology"
     for code in MATEK19_CODES:
         (root / code).mkdir(parents=True)
@@ -42,30 +42,30 @@ def test_the_class_is_the_folder_at_any_depth(archive, levels_above):
     assert set(dataset["group"]) == {None}
 
 
-def test_the_left_out_code_is_counted(archive):
+def test_the_excluded_code_is_counted(archive):
     assert load_matek19(archive).info.description == "matek19: 14 cells; left out: PMB 1."
 
 
-def test_images_stay_in_their_files(archive):
+def test_images_are_referenced_by_path(archive):
     row = load_matek19(archive).cast_column("image", ImageFeature(decode=False))[0]["image"]
     assert row["bytes"] is None
     assert Path(row["path"]) == archive / "BAS" / "BAS_0001.tiff"
     assert read_image(row).size == (400, 400)
 
 
-def test_an_unknown_folder_is_an_error_that_lists_the_codes(archive):
+def test_an_unknown_folder_is_rejected_with_the_valid_codes(archive):
     (archive / "XYZ").mkdir()
     Image.new("RGB", (4, 4)).save(archive / "XYZ" / "XYZ_1.png")
     with pytest.raises(DataError, match=r"XYZ_1\.png .* none of the codes BAS, EOS, .* PMB"):
         load_matek19(archive)
 
 
-def test_a_folder_without_codes_is_an_error(tmp_path):
+def test_a_folder_without_codes_is_rejected(tmp_path):
     with pytest.raises(DataError, match="No folder of Matek-19"):
         load_matek19(tmp_path)
 
 
-def test_a_source_that_does_not_exist_is_an_error(tmp_path):
+def test_a_missing_source_is_rejected(tmp_path):
     with pytest.raises(DataError, match=r"gone does not exist"):
         load_matek19(tmp_path / "gone")
 
@@ -76,7 +76,7 @@ def test_other_files_of_the_archive_are_ignored(archive):
     assert len(load_matek19(archive.parent)) == 14
 
 
-def test_real_images(real_data):
+def test_real_images_are_loaded_with_labels_and_masks(real_data):
     dataset = load_matek19(real_data / "matek19", masks=real_data / "masks" / "pairs.csv")
     codes = Counter(path.parent.name for path in find_images(real_data / "matek19"))
     left_out = codes.pop("PMB")
@@ -90,8 +90,8 @@ def test_real_images(real_data):
     assert {read_image(image).mode for image in undecoded["image"][::20]} == {"RGB"}
 
 
-def test_real_alpha_hides_pixels_of_the_cell(real_data):
-    """Under the alpha of this file lies the upper edge of the cell; dropping alpha keeps it."""
+def test_dropping_alpha_keeps_pixels_of_the_cell(real_data):
+    """The upper edge of the cell in this file is transparent."""
     path = real_data / "matek19" / "AML-Cytomorphology" / "MYB" / "MYB_0027.tiff"
     hidden = np.asarray(Image.open(path))[..., 3] == 0
     assert hidden.any()

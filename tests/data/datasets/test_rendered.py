@@ -1,4 +1,4 @@
-"""Rendered cells: each class has its own looks, masks are exact, laboratories differ, and cells are repeatable."""
+"""Rendered cells: distinct classes, exact masks, different laboratories, and reproducible pixels."""
 
 import csv
 from collections.abc import Callable
@@ -36,17 +36,17 @@ def render(label: str, laboratory: str = "munich", seed: int = 0, size: int = 22
 
 
 def background(image: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Colour of the empty slide: the bright end of what is outside the cell."""
+    """Colour of the empty slide: the 90th percentile outside the cell."""
     return np.percentile(image[mask == 0], 90, axis=0)
 
 
 def solidity(region: np.ndarray) -> float:
-    """Area over the area of the convex hull: 1 for an oval, less for a horseshoe."""
+    """Ratio of the area to that of the convex hull: 1 for an oval, less for a horseshoe."""
     return region.sum() / ConvexHull(np.argwhere(region)).volume
 
 
 def lobes(nucleus: np.ndarray) -> int:
-    """Parts that remain of a nucleus when it is eroded to 0.6 of its greatest depth."""
+    """Number of components of a nucleus eroded to 0.6 of its maximum depth."""
     depth = ndimage.distance_transform_edt(nucleus)
     return ndimage.label(depth > 0.6 * depth.max())[1]
 
@@ -73,7 +73,7 @@ def nucleus_lobes(mask: np.ndarray) -> float:
 
 
 class TestOneCell:
-    def test_every_class_has_a_description(self):
+    def test_every_class_has_a_cell_type(self):
         assert set(CELL_TYPES) == set(LABELS)
 
     @pytest.mark.parametrize("laboratory", LABORATORIES)
@@ -90,7 +90,7 @@ class TestOneCell:
 
     @settings(max_examples=50)
     @given(labels, laboratories, seeds)
-    def test_mask_is_one_cell_around_one_nucleus(self, label, laboratory, seed):
+    def test_the_mask_is_one_cell_around_one_nucleus(self, label, laboratory, seed):
         image, mask = render(label, laboratory, seed)
         cell, nucleus = mask > 0, mask == 2
         assert set(np.unique(mask)) == {0, 1, 2}
@@ -103,17 +103,17 @@ class TestOneCell:
 
     @settings(max_examples=20)
     @given(labels, laboratories, seeds)
-    def test_the_same_cell_is_drawn_at_any_size(self, label, laboratory, seed):
+    def test_the_cell_does_not_depend_on_the_image_size(self, label, laboratory, seed):
         _, large = render(label, laboratory, seed, size=256)
         _, small = render(label, laboratory, seed, size=128)
         enlarged = small.repeat(2, axis=0).repeat(2, axis=1)
-        for least in (1, 2):
-            overlap = np.sum((large >= least) & (enlarged >= least)) / np.sum((large >= least) | (enlarged >= least))
+        for part in (1, 2):
+            overlap = np.sum((large >= part) & (enlarged >= part)) / np.sum((large >= part) | (enlarged >= part))
             assert overlap > 0.9
 
     @settings(max_examples=10)
     @given(labels, seeds)
-    def test_surroundings_never_hide_the_cell(self, label, seed):
+    def test_surroundings_never_cover_the_cell(self, label, seed):
         munich = LABORATORIES["munich"]
         alone, mask = render_cell(label, replace(munich, crowding=0), np.random.default_rng(seed))
         crowded, mask_crowded = render_cell(label, replace(munich, crowding=4), np.random.default_rng(seed))
@@ -122,12 +122,12 @@ class TestOneCell:
         assert np.array_equal(alone[inside], crowded[inside])
         assert not np.array_equal(alone, crowded)
 
-    def test_unknown_label_is_refused_with_the_known_ones(self):
+    def test_an_unknown_label_is_rejected_with_the_valid_ones(self):
         with pytest.raises(DataError, match=r"'platelet'.*basophil.*smudge_cell"):
             render("platelet")
 
-    def test_too_small_an_image_is_refused(self):
-        with pytest.raises(ConfigError, match="at least 32 pixels, not 16"):
+    def test_a_size_below_32_pixels_is_rejected(self):
+        with pytest.raises(ConfigError, match="at least 32 pixels, but is 16"):
             render("basophil", size=16)
 
 
@@ -142,17 +142,17 @@ class TestMorphology:
             ("neutrophil_banded", "monocyte"),
         ],
     )
-    def test_sizes_are_in_the_order_of_a_smear(self, smaller, larger):
+    def test_cell_sizes_are_ordered_as_on_a_smear(self, smaller, larger):
         assert mean_over_cells(cell_area, smaller) < 0.9 * mean_over_cells(cell_area, larger)
 
-    def test_nucleus_shrinks_as_granulocytes_ripen(self):
-        ripening = ("myeloblast", "promyelocyte", "myelocyte", "metamyelocyte", "neutrophil_segmented")
-        shares = [mean_over_cells(nucleus_share, label) for label in ripening]
+    def test_the_nucleus_shrinks_during_granulopoiesis(self):
+        maturation = ("myeloblast", "promyelocyte", "myelocyte", "metamyelocyte", "neutrophil_segmented")
+        shares = [mean_over_cells(nucleus_share, label) for label in maturation]
         assert shares == sorted(shares, reverse=True)
 
-    def test_nucleus_bends_and_parts_as_granulocytes_ripen(self):
-        ripening = ("myelocyte", "metamyelocyte", "neutrophil_banded")
-        solidities = [mean_over_cells(nucleus_solidity, label) for label in ripening]
+    def test_the_nucleus_bends_and_segments_during_granulopoiesis(self):
+        maturation = ("myelocyte", "metamyelocyte", "neutrophil_banded")
+        solidities = [mean_over_cells(nucleus_solidity, label) for label in maturation]
         assert solidities == sorted(solidities, reverse=True)
         assert mean_over_cells(nucleus_lobes, "neutrophil_segmented") > 1 + mean_over_cells(
             nucleus_lobes, "neutrophil_banded"
@@ -162,15 +162,15 @@ class TestMorphology:
         assert mean_over_cells(nucleus_share, "lymphocyte_typical") > 0.65
 
     @pytest.mark.parametrize("laboratory", LABORATORIES)
-    def test_eosinophil_cytoplasm_is_the_reddest(self, laboratory):
+    def test_eosinophils_have_the_reddest_cytoplasm(self, laboratory):
         def redness(label: str) -> float:
             cells = [render(label, laboratory, seed) for seed in range(5)]
             return np.mean([image[mask == 1, 0].mean() - image[mask == 1, 1].mean() for image, mask in cells])
 
-        others = set(LABELS) - {"eosinophil", "basophil", "smudge_cell"}  # whose purple is as far from green
+        others = set(LABELS) - {"eosinophil", "basophil", "smudge_cell"}  # their purple is as far from green
         assert redness("eosinophil") > max(map(redness, others))
 
-    def test_simple_measures_tell_the_classes_apart(self):
+    def test_classes_are_separable_by_simple_features(self):
         cells = load_rendered("munich", cells_per_class=12)
         features = [_features(np.array(cell["image"]), np.array(cell["mask"])) for cell in cells]
         forest = RandomForestClassifier(100, random_state=0)
@@ -194,15 +194,15 @@ class TestLaboratories:
         between = min(np.abs(a - b).max() for i, a in enumerate(means) for b in means[:i])
         assert between > 2 * within
 
-    def test_magnification_sets_the_size_in_the_frame(self):
+    def test_cell_area_scales_with_magnification(self):
         munich = LABORATORIES["munich"]
-        near, far = (
+        high, low = (
             cell_area(render_cell("monocyte", replace(munich, width=width), np.random.default_rng(0))[1])
             for width in (30, 60)
         )
-        assert near / far == pytest.approx(4, rel=0.03)
+        assert high / low == pytest.approx(4, rel=0.03)
 
-    def test_cells_of_one_slide_share_its_light(self):
+    def test_cells_of_one_slide_share_its_background(self):
         cells = load_rendered("munich", cells_per_class=2 * SLIDES, labels=["erythroblast", "monocyte"])
         colours: dict[str, list[np.ndarray]] = {}
         for cell in cells:
@@ -224,7 +224,7 @@ class TestLoadRendered:
         assert cells[0]["image"].size == cells[0]["mask"].size == (64, 64)
         assert cells[0]["mask"].mode == "L"
 
-    def test_a_cell_does_not_depend_on_what_else_is_rendered(self):
+    def test_a_cell_does_not_depend_on_the_other_cells(self):
         few = load_rendered("munich", cells_per_class=1, labels=["monocyte"], size=64)[0]
         many = load_rendered("munich", cells_per_class=3, labels=["basophil", "monocyte"], size=64)[3]
         assert few["file"] == many["file"]
@@ -232,7 +232,7 @@ class TestLoadRendered:
         assert few["image"].tobytes() == many["image"].tobytes()
         assert few["mask"].tobytes() == many["mask"].tobytes()
 
-    def test_no_two_cells_are_alike(self):
+    def test_all_cells_differ(self):
         cells = [
             load_rendered(laboratory, cells_per_class=6, labels=["basophil", "monocyte"], seed=seed, size=64)
             for laboratory, seed in [("munich", 0), ("munich", 1), ("tehran", 0)]
@@ -240,7 +240,7 @@ class TestLoadRendered:
         masks = {mask.tobytes() for part in cells for mask in part["mask"]}
         assert len(masks) == 3 * 2 * 6
 
-    def test_every_class_lies_on_every_slide(self):
+    def test_every_class_is_on_every_slide(self):
         cells = load_rendered("munich", cells_per_class=SLIDES, size=32)
         assert len(set(zip(cells["label"], cells["group"], strict=True))) == SLIDES * len(LABELS)
 
@@ -249,18 +249,18 @@ class TestLoadRendered:
         [
             ({"laboratory": "atlantis"}, DataError, "'atlantis'.*munich, barcelona, tehran"),
             ({"labels": ["platelet"]}, DataError, "'platelet'.*basophil"),
-            ({"cells_per_class": 0}, ConfigError, "cells_per_class must be at least 1, not 0"),
-            ({"seed": -1}, ConfigError, "seed must not be negative, as -1 is"),
+            ({"cells_per_class": 0}, ConfigError, "cells_per_class must be at least 1, but is 0"),
+            ({"seed": -1}, ConfigError, "seed must not be negative, but is -1"),
             ({"size": 8}, ConfigError, "size must be at least 32"),
         ],
     )
-    def test_impossible_requests_are_refused(self, options, error, message):
+    def test_invalid_arguments_are_rejected(self, options, error, message):
         with pytest.raises(error, match=message):
             load_rendered(**options)
 
 
 class TestAnywhere:
-    def test_every_slide_is_of_another_laboratory_and_holds_every_class(self):
+    def test_every_slide_has_its_own_laboratory(self):
         cells = load_rendered(ANYWHERE, cells_per_class=6, size=48, labels=LABELS[:2])
         assert sorted(set(cells["group"])) == [f"anywhere_slide_{i}" for i in range(6)]
         by_slide = {
@@ -272,20 +272,20 @@ class TestAnywhere:
                 ]
             )
         }
-        assert np.array(list(by_slide.values())).std(axis=0).min() > 4  # within a laboratory it is below 2
+        assert np.array(list(by_slide.values())).std(axis=0).min() > 4  # below 2 within a laboratory
 
     @given(seeds)
-    def test_what_is_drawn_lies_between_what_stains_and_cameras_do(self, seed):
+    def test_sampled_laboratories_are_plausible_and_reproducible(self, seed):
         laboratory = any_laboratory(np.random.default_rng(seed))
         assert all(150 < channel <= 255 for channel in laboratory.light)
-        assert laboratory.chromatin[1] == max(laboratory.chromatin)  # a nucleus takes green away first
+        assert laboratory.chromatin[1] == max(laboratory.chromatin)  # nuclei absorb green most
         assert any_laboratory(np.random.default_rng(seed)) == laboratory
 
 
 class TestWriteRendered:
     options = {"cells_per_class": 2, "labels": ["basophil", "monocyte"], "size": 64}  # noqa: RUF012
 
-    def test_files_hold_the_cells_of_load_rendered(self, tmp_path):
+    def test_files_contain_the_cells_of_load_rendered(self, tmp_path):
         pairs = write_rendered(tmp_path / "new", ["munich", "tehran"], **self.options)
         read = load_folder(tmp_path / "new" / "tehran", domain="tehran", masks=pairs)
         expected = load_rendered("tehran", **self.options)
@@ -295,20 +295,20 @@ class TestWriteRendered:
             assert cell["image"].tobytes() == other["image"].tobytes()
             assert cell["mask"].tobytes() == other["mask"].tobytes()
 
-    def test_pairs_are_relative_to_the_folder(self, tmp_path):
+    def test_paths_in_the_csv_are_relative_to_the_folder(self, tmp_path):
         pairs = write_rendered(tmp_path, ["munich"], **self.options)
         assert pairs == tmp_path / "masks" / "pairs.csv"
         rows = list(csv.DictReader(pairs.open()))
         assert len(rows) == 4
         assert all((tmp_path / row["image"]).is_file() and (tmp_path / row["mask"]).is_file() for row in rows)
 
-    def test_a_folder_with_files_is_left_alone(self, tmp_path):
+    def test_a_folder_that_is_not_empty_is_rejected_and_unchanged(self, tmp_path):
         (tmp_path / "mine.txt").write_text("keep")
         with pytest.raises(DataError, match="not an empty folder"):
             write_rendered(tmp_path, ["munich"], **self.options)
         assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
-    def test_a_wrong_name_writes_nothing(self, tmp_path):
+    def test_an_unknown_laboratory_writes_nothing(self, tmp_path):
         with pytest.raises(DataError, match="atlantis"):
             write_rendered(tmp_path / "new", ["munich", "atlantis"], **self.options)
         assert not (tmp_path / "new").exists()
@@ -318,7 +318,7 @@ class TestWriteRendered:
     ("archive", "codes", "laboratory"),
     [("matek19", MATEK19_CODES, "munich"), ("acevedo20", ACEVEDO20_CODES, "barcelona")],
 )
-def test_colours_and_sizes_are_those_of_the_real_cells(real_data, archive, codes, laboratory):
+def test_colours_and_sizes_match_real_cells(real_data, archive, codes, laboratory):
     rows = [row for row in csv.DictReader((real_data / "masks" / "pairs.csv").open()) if archive in row["image"]]
     real, rendered = [], []
     for row in rows[::2]:

@@ -73,8 +73,8 @@ def test_a_damaged_or_encrypted_member_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("members", "words"),
     [
-        ({"../../climbs.png": b"x"}, "outside itself"),
-        ({"/etc/passwd.png": b"x"}, "outside itself"),
+        ({"../../climbs.png": b"x"}, "outside its folder"),
+        ({"/etc/passwd.png": b"x"}, "outside its folder"),
         ({"a.png": bytes(300 * 2**20)}, "would grow"),
         ({f"{n}.png": b"x" for n in range(6)}, "6 images"),
         ({}, "no image"),
