@@ -83,6 +83,7 @@ def example_pair(
         common_accuracy=float(confusion.trace() / confusion[shown.astype(bool)].sum()),
         confusion=confusion.tolist(),
         missing=missing,
+        restricted=min(1.0, float(np.mean(recall)) * 1.05),
         reliability=example_reliability(random, int(confusion.sum()), confusion.trace() / confusion.sum()),
     )
 

@@ -1,4 +1,4 @@
-"""The command line as a whole: the list of its commands, and what happens around each."""
+"""The command line application, and what happens around every command: logging, errors, exit status."""
 
 import gc
 import logging
@@ -19,18 +19,19 @@ app = typer.Typer(
 
 
 def run() -> None:
-    """Runs the command that was asked for; an error of the package ends it with one line, not with a trace."""
-    # Importing makes some million objects that stay: looking through them for garbage would take a second.
+    """Runs the command; an error of the package ends it with one line instead of a traceback."""
+    # Importing makes some million objects that stay. Not looking through them for garbage, here and before the end,
+    # saves two of seven seconds of CPU time; benchmarks/first_answer.py measures it.
     gc.set_threshold(100_000, 50, 50)
     logging.basicConfig(format="%(message)s")
-    # Of several processes only the first one talks.
+    # Of several processes only the first one logs.
     quiet = os.environ.get("RANK", "0") != "0"
     logging.getLogger("bc_sam").setLevel(os.environ.get("BC_SAM_LOG", "WARNING" if quiet else "INFO"))
     warnings.filterwarnings("ignore", category=FutureWarning)
     try:
         app()
-    except (BCSamError, OSError) as error:  # an OSError tells of a full disk or a missing permission by itself
+    except (BCSamError, OSError) as error:  # an OSError such as a full disk explains itself
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     finally:
-        gc.freeze()  # else Python goes through all of them once more before it ends
+        gc.freeze()

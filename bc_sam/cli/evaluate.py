@@ -90,7 +90,7 @@ def _evaluate_folds(run: str) -> "Evaluation | None":
 
     experiment = Experiment.open(run)
     evaluation = None
-    pending = [fold for fold in range(experiment.training.folds) if not experiment.is_measured(fold)]
+    pending = [fold for fold in range(experiment.n_folds) if not experiment.is_measured(fold)]
     for fold in pending or [0]:
         experiment.run_fold(fold)
         if experiment.is_main_process:

@@ -82,7 +82,8 @@ PresetName = Annotated[
 Protocol = Annotated[
     str | None,
     typer.Option(
-        help="strict keeps the held-out fold out of every stage, paper out of stage 3 only.",
+        help="strict keeps the held-out fold out of every stage, paper out of stage 3 only; leave-one-out holds out "
+        "a whole laboratory instead, each in turn.",
         rich_help_panel=TRAINING_PANEL,
     ),
 ]

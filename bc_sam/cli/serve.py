@@ -1,6 +1,5 @@
 """The command ``serve``."""
 
-from importlib.util import find_spec
 from typing import Annotated
 
 import typer
@@ -26,8 +25,10 @@ def serve(
 
     bc-sam serve runs/mine --port 7860
     """
-    if find_spec("gradio") is None:
-        raise BCSamError("The page needs Gradio: pip install 'bc_sam[space]'.")
+    try:
+        import gradio  # noqa: F401
+    except ImportError as error:
+        raise BCSamError("The page needs Gradio: pip install 'bc_sam[space]'.") from error
     from bc_sam.space.page import serve as serve_page
     from bc_sam.space.server.model_source import model_source
 

@@ -228,7 +228,8 @@ class TrainingArguments(JsonConfig):
         image_size: Side of the square that SAM sees, pixels.
         seed: Seed of the folds, the initial weights and the shuffling.
         folds: Parts that each data set is cut into.
-        protocol: ``"strict"`` keeps the test fold out of every stage; ``"paper"`` shows it to stages 1 and 2.
+        protocol: ``"strict"`` keeps the test fold out of every stage; ``"paper"`` shows it to stages 1 and 2;
+            ``"leave-one-out"`` keeps a whole laboratory out of every stage, each in turn, and tests on it.
         mixed_precision: ``"auto"`` takes what ``accelerate launch`` was told, else bf16 where the processor computes
             in it.
         validation: Share of the training cells, 0..0.5, that stages 1 and 2 do not learn from but choose their best

@@ -13,7 +13,7 @@ PAPER_DECODER_CHANNELS = (150, 200, 256, 200, 180, 150, 128)
 MOST = 4096
 
 
-Protocol = Literal["strict", "paper"]
+Protocol = Literal["strict", "paper", "leave-one-out"]
 
 
 Precision = Literal["auto", "no", "bf16", "fp16"]

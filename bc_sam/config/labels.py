@@ -17,6 +17,12 @@ LABELS: tuple[str, ...] = (
     "smudge_cell",
 )
 
+#: Labels that many laboratories do not tell apart, under the name that these use for all of them.
+COARSE_LABELS: dict[str, tuple[str, ...]] = {
+    "neutrophil": ("neutrophil_banded", "neutrophil_segmented"),
+    "lymphocyte": ("lymphocyte_typical", "lymphocyte_atypical"),
+}
+
 #: The four stages of erythroid cells, of data sets of bone marrow such as BMEC, from the youngest on.
 ERYTHROID_LABELS: tuple[str, ...] = (
     "proerythroblast",

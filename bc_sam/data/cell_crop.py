@@ -21,12 +21,26 @@ def largest_component(mask: np.ndarray) -> np.ndarray:
     Returns:
         (H, W) bool; all false where the mask is empty.
     """
-    parts, count = ndimage.label(mask)
-    if count < 2:
-        return parts > 0
-    sizes = np.bincount(parts.ravel())
-    sizes[0] = 0
-    return parts == sizes.argmax()
+    components, areas = label_components(mask)
+    return components == areas.argmax() + 1 if len(areas) else np.zeros(mask.shape, dtype=bool)
+
+
+def label_components(mask: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Labels the connected components of a mask.
+
+    Args:
+        mask: (H, W) bool.
+
+    Returns:
+        The components (H, W) int32, numbered from 1, with 0 outside the mask; and their areas (n,) int64, pixels.
+
+    Example:
+        >>> components, areas = label_components(np.array([[True, False, True, True]]))
+        >>> components.tolist(), areas.tolist()
+        ([[1, 0, 2, 2]], [1, 2])
+    """
+    components, _ = ndimage.label(mask)
+    return components, np.bincount(components.ravel())[1:]
 
 
 def crop_cell(image: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -5,11 +5,18 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import confusion_matrix, f1_score, recall_score
 
+from bc_sam.evaluation.merging import merge_columns, merge_indices
 from bc_sam.evaluation.results import CONFIDENCE_BINS, DiceResult, PairResult
 
 
 def score(
-    probabilities: np.ndarray, true: np.ndarray, known: np.ndarray, labels: tuple[str, ...], **identity: Any
+    probabilities: np.ndarray,
+    true: np.ndarray,
+    known: np.ndarray,
+    labels: tuple[str, ...],
+    *,
+    merged: dict[int, int] | None = None,
+    **identity: Any,
 ) -> PairResult:
     """Computes the metrics of predictions.
 
@@ -18,6 +25,7 @@ def score(
         true: (n,) label index.
         known: Label indices that the classifier was trained on.
         labels: Class names.
+        merged: Label indices to merge into others; see `bc_sam.evaluation.merging.merged_labels`.
         **identity: `classifier`, `source`, `target`, `fold` and `n_train` of the result.
 
     Example:
@@ -25,8 +33,15 @@ def score(
         >>> score(np.array([[1, 0], [0.8, 0.2]]), np.array([0, 1]), np.array([0]), ("x", "y"), **ids).common_accuracy
         1.0
     """
+    if merged:
+        probabilities, true, known = (
+            merge_columns(probabilities, merged),
+            merge_indices(true, merged),
+            merge_indices(known, merged),
+        )
     predicted = probabilities.argmax(axis=1)
     present = np.unique(true)
+    restricted = present[probabilities[:, present].argmax(axis=1)]
     common = np.isin(true, known)
     correct = predicted == true
     macro: dict[str, Any] = {"labels": present, "average": "macro", "zero_division": 0}
@@ -41,6 +56,8 @@ def score(
         confusion=confusion_matrix(true, predicted, labels=range(len(labels))).tolist(),
         missing=[labels[label] for label in present if label not in known],
         reliability=reliability(probabilities, true),
+        restricted=float(recall_score(true, restricted, **macro)),
+        merged={labels[label]: labels[counted_as] for label, counted_as in (merged or {}).items()},
     )
 
 

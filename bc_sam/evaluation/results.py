@@ -12,6 +12,9 @@ from bc_sam.utils.json_config import JsonConfig
 #: The source name for training on all domains together.
 ALL = "all"
 
+#: The source name for training on all domains but the held-out one.
+OTHERS = "others"
+
 
 class DomainPair(NamedTuple):
     """The domain that a classifier was trained on, or `ALL`, and the domain that it was tested on."""
@@ -43,6 +46,10 @@ class PairResult(JsonConfig):
         missing: Classes present in the test cells but not in the source.
         reliability: Number of cells, mean confidence and accuracy of each of ten confidence bins; the confidence is
             the probability of the predicted class. Empty in files of older versions.
+        restricted: Balanced accuracy, 0..1, with predictions restricted to the classes present in the test cells;
+            ``None`` in files of older versions.
+        merged: Labels that count as another one, since the training or the test cells do not distinguish them; see
+            `bc_sam.evaluation.merging`.
 
     Raises:
         ConfigError: If the reliability has a number of bins other than ten or none.
@@ -61,6 +68,8 @@ class PairResult(JsonConfig):
     confusion: list[list[int]]
     missing: list[str] = field(default_factory=list)
     reliability: list[tuple[int, float, float]] = field(default_factory=list)
+    restricted: float | None = None
+    merged: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if len(self.reliability) not in (0, CONFIDENCE_BINS):
@@ -95,12 +104,12 @@ class Evaluation(JsonConfig):
 
     Attributes:
         protocol: ``"strict"`` (the test fold takes part in no stage), ``"paper"`` (stages 1 and 2 see every image),
-            ``"adapted"`` (held-out slides of the laboratory adapted to) or ``"external"`` (a finished model on new
-            cells).
+            ``"leave-one-out"`` (the test domain takes part in no stage), ``"adapted"`` (held-out slides of the
+            laboratory adapted to) or ``"external"`` (a finished model on new cells).
         labels: Class names, in the order of the confusion matrices.
         domains: Domain names.
         seed: Seed of the folds and of the training.
-        n_folds: Number of folds of the split.
+        n_folds: Number of folds of the split, or of domains to hold out in turn.
         pairs: One result per classifier, source, target and evaluated fold.
         dice: Segmentation quality.
         timings: Cost of each stage.
@@ -139,6 +148,7 @@ class Evaluation(JsonConfig):
     def mean_std(self, classifier: str, source: str, target: str, metric: str = "accuracy") -> tuple[float, float]:
         """Returns mean and standard deviation of a metric over the folds; the deviation of a single fold is NaN."""
         values = [getattr(pair, metric) for pair in self.select(classifier, source, target)]
+        values = [value for value in values if value is not None]
         if not values:
             return float("nan"), float("nan")
         return float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else float("nan")
@@ -169,6 +179,14 @@ class Evaluation(JsonConfig):
         """
         cells, confidence, accuracy = self.reliability(classifier, source, target).T
         return float((cells * np.abs(confidence - accuracy)).sum() / cells.sum()) if cells.sum() else float("nan")
+
+    def merged(self) -> Iterator[tuple[str, str, str]]:
+        """Yields (source, target, text) for each pair of domains with merged labels."""
+        for source, target in self.domain_pairs:
+            pairs = [p for p in self.pairs if (p.source, p.target) == (source, target)]
+            merged = {label: counted_as for pair in pairs for label, counted_as in pair.merged.items()}
+            if merged:
+                yield source, target, ", ".join(f"{label} counts as {other}" for label, other in merged.items())
 
     def missing(self) -> Iterator[tuple[str, str, list[str]]]:
         """Yields (source, target, classes) for each pair of domains whose target has classes that the source lacks."""

@@ -22,9 +22,10 @@ METRICS = {
     "balanced_accuracy": "Balanced accuracy",
     "macro_f1": "Macro F1",
     "common_accuracy": "Accuracy on the classes present in the source",
+    "restricted": "Balanced accuracy, restricted to the classes that occur",
 }
 
-#: The metrics in every rendering.
+#: The metrics under every protocol.
 MAIN_METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
 # Wider than any table: rich would otherwise truncate columns to the terminal, or to 80 characters without one.
 _ANY_WIDTH = 10_000
@@ -32,6 +33,7 @@ _ANY_WIDTH = 10_000
 PROTOCOLS = {
     "strict": "Protocol strict: the test fold takes part in no stage of the training.",
     "adapted": "Adapted to the laboratory and tested on held-out slides of it.",
+    "leave-one-out": "Protocol leave-one-out: the test laboratory takes part in no stage of the training.",
     "paper": "Protocol paper: stages 1 and 2 see every image without its label, including the test fold.",
 }
 
@@ -157,12 +159,19 @@ def calibration_errors(evaluation: Evaluation) -> list[tuple[str, str, list[str]
     return table
 
 
+def displayed_metrics(evaluation: Evaluation) -> tuple[str, ...]:
+    """Returns the metrics of the tables; under the leave-one-out protocol they include the restricted one."""
+    return (*MAIN_METRICS, "restricted") if evaluation.protocol == "leave-one-out" else MAIN_METRICS
+
+
 def footnotes(evaluation: Evaluation) -> list[str]:
     """Returns the footnotes of the table: protocol, folds, seed, averaging, and the classes that a source lacks."""
     notes = [PROTOCOLS.get(evaluation.protocol, f"Protocol {evaluation.protocol}."), _folds_note(evaluation)]
     notes.append("Balanced accuracy and macro F1 are means over the classes present in the test cells.")
     if len({source == ALL for source, _ in evaluation.domain_pairs}) == 2:
         notes.append(f"The mean is over the directions with a single source; '{ALL}' is trained on all laboratories.")
+    for source, target, mapping in evaluation.merged():
+        notes.append(f"{source} → {target}: {mapping}, since one side does not distinguish them.")
     for source, target, classes in evaluation.missing():
         notes.append(f"{source} → {target}: {source} has no {', '.join(classes)}; such cells count as wrong.")
     return notes
@@ -170,6 +179,8 @@ def footnotes(evaluation: Evaluation) -> list[str]:
 
 def _folds_note(evaluation: Evaluation) -> str:
     folds = sorted({pair.fold for pair in evaluation.pairs})
+    if evaluation.protocol == "leave-one-out":
+        return f"Percent; {len(folds)} of {evaluation.n_folds} laboratories held out; seed {evaluation.seed}."
     measured = f"{len(folds)} of {evaluation.n_folds} folds"
     if len(folds) == 1:
         return f"Percent; n = 1 fold ({measured} evaluated), so no standard deviation; seed {evaluation.seed}."
@@ -186,7 +197,7 @@ def render_text(evaluation: Evaluation) -> str:
         DataError: If the evaluation has no results.
     """
     blocks = []
-    for table in (cross_domain_table(evaluation, metric) for metric in MAIN_METRICS):
+    for table in (cross_domain_table(evaluation, metric) for metric in displayed_metrics(evaluation)):
         lines = [
             ["train on", *(source for source, _ in table.domain_pairs), ""],
             ["test on", *(target for _, target in table.domain_pairs), "mean"],
@@ -237,7 +248,7 @@ def render_markdown(evaluation: Evaluation) -> str:
         DataError: If the evaluation has no results.
     """
     blocks = []
-    for table in (cross_domain_table(evaluation, metric) for metric in MAIN_METRICS):
+    for table in (cross_domain_table(evaluation, metric) for metric in displayed_metrics(evaluation)):
         header = ["classifier", *(f"{source} → {target}" for source, target in table.domain_pairs), "mean"]
         lines = [
             _markdown_line(header),

@@ -32,12 +32,12 @@ from bc_sam.models import folder as model_folder
 from bc_sam.models.abstention import Decision, RejectionThresholds, decide, image_reasons
 from bc_sam.models.card import write_card
 from bc_sam.models.classifier_files import installed_versions
-from bc_sam.models.observation import InspectedCell, Observation, Parts, count_cells, match_sources
+from bc_sam.models.observation import InspectedCell, Observation, Parts, match_sources, separate_cells
 from bc_sam.models.prediction import Prediction
 from bc_sam.models.stored_model import LoadOptions, StoredModel
 from bc_sam.models.training_record import TrainingRecord
 from bc_sam.models.upload import Repository
-from bc_sam.networks.features import default_batch_size, largest_components
+from bc_sam.networks.features import default_batch_size
 from bc_sam.networks.sam.compiling import compile_blocks
 from bc_sam.utils.hub import EMBEDDED_MODEL
 from bc_sam.utils.torch_utils import halve_weights
@@ -325,11 +325,12 @@ class CellModel(ABC):
             masks=Parts.MASKS in parts,
             embeddings=bool(parts & (Parts.EMBEDDINGS | Parts.PROBABILITIES | Parts.OOD)),
         )
+        separated = None if foreground is None else [separate_cells(image) for image in foreground]
         score = self.ood_score if Parts.OOD in parts else None
         return Observation(
             pixels=pixels,
-            masks=None if foreground is None else largest_components(foreground),
-            n_cells=None if foreground is None else np.array([count_cells(mask) for mask in foreground]),
+            masks=None if separated is None else np.stack([mask for mask, _ in separated]),
+            n_cells=None if separated is None else np.array([n_cells for _, n_cells in separated]),
             embeddings=embeddings,
             probabilities={
                 name: classifier.predict_proba(embeddings)

@@ -6,10 +6,9 @@ from enum import Flag, auto
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from bc_sam.data.batches import Batch
-from bc_sam.data.cell_crop import cell_target
+from bc_sam.data.cell_crop import cell_target, label_components
 from bc_sam.data.image_quality import Quality
 from bc_sam.errors import ImageError
 
@@ -134,17 +133,24 @@ def match_sources(batch: Batch, observation: Observation) -> Iterator[InspectedC
             yield InspectedCell(source, observed, size)
 
 
-def count_cells(mask: np.ndarray) -> int:
-    """Counts the connected components of a mask (S, S) bool that are large enough to be cells of their own.
+def separate_cells(foreground: np.ndarray) -> tuple[np.ndarray, int]:
+    """Finds the cell in what a model takes for cells, and counts the others.
+
+    Args:
+        foreground: (S, S) bool.
+
+    Returns:
+        The largest connected component (S, S) bool, and the number of components that are large enough to be cells.
 
     Example:
-        >>> mask = np.zeros((64, 64), dtype=bool)
-        >>> mask[4:24, 4:24] = mask[40:60, 40:60] = mask[30, 30] = True
-        >>> count_cells(mask)
-        2
+        >>> foreground = np.zeros((64, 64), dtype=bool)
+        >>> foreground[4:24, 4:24] = foreground[40:60, 40:60] = foreground[30, 30] = True
+        >>> mask, n_cells = separate_cells(foreground)
+        >>> int(mask.sum()), n_cells
+        (400, 2)
     """
-    components, count = ndimage.label(mask)
-    if count == 0:
-        return 0
-    areas = np.bincount(components.ravel())[1:]
-    return int((areas >= max(_CELL_OF_IMAGE * mask.size, _CELL_OF_LARGEST * areas.max())).sum())
+    components, areas = label_components(foreground)
+    if not len(areas):
+        return components > 0, 0
+    smallest = max(_CELL_OF_IMAGE * foreground.size, _CELL_OF_LARGEST * areas.max())
+    return components == areas.argmax() + 1, int((areas >= smallest).sum())

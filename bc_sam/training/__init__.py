@@ -1,1 +1,1 @@
-"""The two torch stages: their data, their augmentation and the loop that they share."""
+"""Training: experiments and adaptations, the folds and stages they consist of, and the loop that the stages share."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 
@@ -136,7 +136,12 @@ class AdaptedClassifiers:
             return None
         true, training = self.latents.labels[rows], self.arguments.training
         allowed = self.model.config.allowed_labels
-        identity = {"source": ALL, "target": domain, "fold": 0, "n_train": int((~self.latents.held_out).sum())}
+        identity: dict[str, Any] = {
+            "source": ALL,
+            "target": domain,
+            "fold": 0,
+            "n_train": int((~self.latents.held_out).sum()),
+        }
         numbers, counts = np.unique(true, return_counts=True)
         return Evaluation(
             protocol="adapted",

@@ -13,7 +13,7 @@ from bc_sam.classifiers.softmax_head import head_classifier
 from bc_sam.config.model import BCSamConfig
 from bc_sam.config.network import IMAGENET_MEAN, IMAGENET_STD, NetworkConfig
 from bc_sam.errors import DataError
-from bc_sam.evaluation.results import ALL
+from bc_sam.evaluation.results import ALL, OTHERS
 from bc_sam.models.comparison import ComparisonModel
 from bc_sam.networks.cell_network import CellNetwork, head_weights, new_network
 from bc_sam.networks.feature_store import FeatureStore
@@ -168,7 +168,7 @@ class _NetworkTrainer:
         """Returns the validation cells of a source whose class the network knows."""
         cells, rows = self.fold.run.cells, self.fold.pipeline.validation
         known = np.isin(cells.labels[rows], classes)
-        if source != ALL:
+        if source not in (ALL, OTHERS):
             known &= cells.domains[rows] == cells.table.domain_names.index(source)
         return rows[known]
 

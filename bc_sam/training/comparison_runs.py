@@ -1,4 +1,4 @@
-"""The table of all methods: what is run for it, and how the figures of the runs are joined."""
+"""The comparison of methods: which runs it takes, and the table of their measurements."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from bc_sam.evaluation.tables import align, render_markdown, render_text
 from bc_sam.training.experiment import Experiment, RunConfig
 from bc_sam.utils.markdown import markdown_cell
 
-#: What is known of a run that is not the same for all methods.
+#: Parts of the environment that differ between methods.
 _OWN = ("method", "base", "backbone", "backbone of the mask", "labels shown", "trained parameters")
 
 
@@ -23,17 +23,17 @@ def planned_runs(
     ablations: bool = False,
     fractions: Sequence[float] = (),
 ) -> dict[str, TrainingArguments]:
-    """Lists what is run for the table.
+    """Lists the runs of a comparison.
 
     Args:
-        arguments_of: Gives the arguments of a method.
-        methods: Methods.
-        ablations: Whether to add SLCA without its module, the shape-aware network without mask, without attention, and
-            with SAM's encoder in the place of its image backbone.
-        fractions: Shares of the labels with which to repeat SLCA, with and without its module.
+        arguments_of: Returns the settings of a method.
+        methods: Methods to compare.
+        ablations: Whether to add SLCA without attention, and the shape-aware network without mask, without attention,
+            and with SAM's encoder as its image backbone.
+        fractions: Fractions of the labels on which to repeat SLCA, with and without attention.
 
     Returns:
-        The arguments of each run, by what the table calls it.
+        The settings of each run, by its name in the table.
 
     Example:
         >>> from bc_sam.config.presets import preset
@@ -68,23 +68,24 @@ def _name(arguments: TrainingArguments) -> str:
 def run_all(
     folder: Path, config: RunConfig, runs: Mapping[str, TrainingArguments], *, all_folds: bool
 ) -> dict[str, Evaluation]:
-    """Runs what is not finished, each in a folder of its own; what is the same for several is computed once.
+    """Carries out the runs that are not finished, each in its own folder; what they have in common is computed once.
 
     Args:
-        folder: Where the folders go.
+        folder: Where the run folders go.
         config: Data of the runs.
         runs: What `planned_runs` returned.
-        all_folds: Whether to measure every fold, or the first alone.
+        all_folds: Whether to evaluate on every fold, or on the first only.
 
     Returns:
-        The figures of each run.
+        The measurements of each run.
     """
     evaluations = {}
     for name, arguments in runs.items():
         own = folder / re.sub(r"\W+", "-", name)
         shared = str(folder / "work")
         experiment = Experiment.create(own, replace(config, shared=shared, arguments=arguments))
-        for fold in range(arguments.folds if all_folds else 1):
+        every = all_folds or arguments.protocol == "leave-one-out"
+        for fold in range(experiment.n_folds if every else 1):
             experiment.run_fold(fold)
         evaluations[name] = experiment.evaluation()
         if experiment.accelerator.is_main_process:
@@ -95,7 +96,7 @@ def run_all(
 
 
 def join(evaluations: Mapping[str, Evaluation]) -> Evaluation:
-    """Joins the figures of runs on the same cells and folds; a method with several classifiers has a row for each."""
+    """Joins the measurements of runs on the same cells and folds; each classifier of a method has its own row."""
     first = next(iter(evaluations.values()))
     pairs, timings = [], []
     for name, one in evaluations.items():
@@ -107,7 +108,7 @@ def join(evaluations: Mapping[str, Evaluation]) -> Evaluation:
 
 
 def costs(evaluations: Mapping[str, Evaluation]) -> list[list[str]]:
-    """Returns a heading, and for each run what was trained of it, its seconds a fold, and its highest memory."""
+    """Returns a heading, and for each run its trained parameters, seconds per fold and peak memory."""
     lines = [["method", "trained parameters", "seconds a fold", "peak memory, MiB"]]
     for name, one in evaluations.items():
         folds = len({timing.fold for timing in one.timings})
@@ -118,12 +119,12 @@ def costs(evaluations: Mapping[str, Evaluation]) -> list[list[str]]:
 
 
 def render_all_text(evaluations: Mapping[str, Evaluation]) -> str:
-    """Returns the tables of all methods for a terminal."""
+    """Returns the tables of a comparison for a terminal."""
     return f"{render_text(join(evaluations))}\n{align(costs(evaluations))}\n"
 
 
 def render_all_markdown(evaluations: Mapping[str, Evaluation]) -> str:
-    """Returns the tables of all methods as Markdown."""
+    """Returns the tables of a comparison as Markdown."""
     heading, *lines = [" | ".join(map(markdown_cell, line)) for line in costs(evaluations)]
     table = "\n".join([f"| {heading} |", "|:--|--:|--:|--:|", *(f"| {line} |" for line in lines)])
     return f"{render_markdown(join(evaluations))}\n{table}\n"

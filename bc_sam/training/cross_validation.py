@@ -13,8 +13,9 @@ from bc_sam.config.base import Protocol as EvaluationProtocol
 from bc_sam.data.splits import assign_folds
 from bc_sam.data.store import CellStore
 from bc_sam.errors import DataError
+from bc_sam.evaluation.merging import merged_labels
 from bc_sam.evaluation.metrics import dice, score
-from bc_sam.evaluation.results import ALL, PairResult
+from bc_sam.evaluation.results import ALL, OTHERS, PairResult
 from bc_sam.networks.feature_store import ShardedArray
 from bc_sam.training.synthetic_cells import SyntheticCells
 from bc_sam.utils.memmap import DiskArray
@@ -48,9 +49,14 @@ class LabelledLatents:
     seed: int = 1234
     synthetic: SyntheticCells | None = None
 
-    def sources(self) -> list[str]:
-        """Lists the sources to train on: each domain that has labels and, if there are several, all of them."""
+    def sources(self, protocol: EvaluationProtocol) -> list[str]:
+        """Lists the sources to train on: each domain that has labels and, if there are several, all of them.
+
+        Under the protocol ``"leave-one-out"`` there is one: all domains but the one that is held out.
+        """
         labelled = [name for d, name in enumerate(self.domain_names) if (self.labels[self.domains == d] >= 0).any()]
+        if protocol == "leave-one-out":
+            return [OTHERS] if labelled else []
         return [*labelled, ALL] if len(labelled) > 1 else labelled
 
     def train_rows(self, source: str, fold: int) -> np.ndarray:
@@ -59,13 +65,13 @@ class LabelledLatents:
         A smaller fraction is a subset of a larger one, and a single source's is a subset of that of all sources.
         """
         chosen = (self.labels >= 0) & (self.folds != fold)
-        rows = np.flatnonzero(chosen if source == ALL else chosen & self._of(source))
+        rows = np.flatnonzero(chosen if source in (ALL, OTHERS) else chosen & self._of(source))
         return rows if self.fraction == 1 else np.sort(np.concatenate([*self._fraction_of(rows)]))
 
     def training_set(self, source: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns latents and labels of some cells and, if the source is all domains, of the synthetic cells."""
+        """Returns latents and labels of some cells and, for the widest source, of the synthetic cells."""
         latents, labels = self.latents[rows], self.labels[rows]
-        if self.synthetic is None or source != self.sources()[-1]:
+        if self.synthetic is None or source not in (OTHERS, self.sources("strict")[-1]):
             return latents, labels
         return np.concatenate([latents, self.synthetic.latents]), np.concatenate([labels, self.synthetic.labels])
 
@@ -84,7 +90,7 @@ class LabelledLatents:
         its images.
         """
         rows = (self.labels >= 0) & self._of(target)
-        if protocol == "strict" or source in (target, ALL):
+        if protocol != "paper" or source in (target, ALL):
             rows &= self.folds == fold
         return np.flatnonzero(rows)
 
@@ -145,7 +151,7 @@ def evaluate_fold(
     Args:
         cells: All cells.
         fold: The fold that is held out.
-        protocol: ``"strict"`` or ``"paper"``.
+        protocol: ``"strict"``, ``"paper"`` or ``"leave-one-out"``, where the folds are the domains.
         arguments: Which classifiers.
         seed: Seed of the classifiers.
 
@@ -171,7 +177,7 @@ def evaluate_sources(
     Args:
         cells: All cells.
         fold: The fold that is held out.
-        protocol: ``"strict"`` or ``"paper"``.
+        protocol: ``"strict"``, ``"paper"`` or ``"leave-one-out"``, where the folds are the domains.
         fit: Fits predictors; called once per source, last for all domains together.
 
     Returns:
@@ -180,14 +186,14 @@ def evaluate_sources(
     Raises:
         DataError: If there are no labelled cells to learn from.
     """
-    if not cells.sources():
+    if not cells.sources(protocol):
         raise DataError("No image has a label, so there is nothing for a classifier to learn. Label some cells.")
     pairs: list[PairResult] = []
     predictors: Mapping[str, _Predictor] = {}
-    for source in cells.sources():
+    for source in cells.sources(protocol):
         rows = cells.train_rows(source, fold)
         predictors = fit(source, rows)
-        pairs += _test_on_targets(cells, fold, protocol, source, len(rows), predictors)
+        pairs += _test_on_targets(cells, fold, protocol, source, rows, predictors)
     return pairs, predictors
 
 
@@ -196,13 +202,16 @@ def _test_on_targets(
     fold: int,
     protocol: EvaluationProtocol,
     source: str,
-    n_train: int,
+    learned: np.ndarray,
     predictors: Mapping[str, Predictor],
 ) -> Iterator[PairResult]:
     for target in cells.domain_names:
         test = cells.test_rows(source, target, fold, protocol)
         if not len(test):
             continue
+        merged = None
+        if protocol == "leave-one-out":
+            merged = merged_labels(cells.labels[learned], cells.labels[test], cells.label_names)
         for name, predictor in predictors.items():
             identity = {"classifier": name, "source": source, "target": target, "fold": fold}
             yield score(
@@ -210,7 +219,8 @@ def _test_on_targets(
                 cells.labels[test],
                 predictor.classes,
                 cells.label_names,
-                n_train=n_train,
+                merged=merged,
+                n_train=len(learned),
                 **identity,
             )
 

@@ -1,4 +1,4 @@
-"""The whole pipeline on rendered cells of two laboratories, in a few minutes and with no data of one's own."""
+"""The demonstration: the whole pipeline on rendered cells of two laboratories, in a few minutes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,17 +7,17 @@ from bc_sam.config.presets import preset
 from bc_sam.data.datasets.rendered import write_rendered
 from bc_sam.training.experiment import RunConfig
 
-#: Cells of each class that each laboratory stains and photographs.
+#: Rendered cells of each class and laboratory.
 CELLS_PER_CLASS = 24
 
 LABORATORIES = ("munich", "barcelona")
 
-#: Seed of the cells that the finished model names; those that it learns from have seed 0.
+#: Seed of the cells that the trained model names; those that it learns from have seed 0.
 NEW_CELLS_SEED = 1
 
 
 def demo_config() -> RunConfig:
-    """What the demonstration trains: the preset ``tiny``, shortened."""
+    """Returns the config of the demonstration: the preset ``tiny``, shortened."""
     tiny = preset("tiny")
     arguments = replace(
         tiny,
@@ -29,5 +29,5 @@ def demo_config() -> RunConfig:
 
 
 def write_new_cells(folder: Path) -> Path:
-    """Renders a few cells that no stage of the demonstration has seen, as image files, and returns their folder."""
+    """Renders a few cells that the demonstration did not learn from, as image files, and returns their folder."""
     return write_rendered(folder, LABORATORIES, cells_per_class=1, seed=NEW_CELLS_SEED)

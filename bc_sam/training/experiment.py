@@ -137,9 +137,25 @@ class Experiment(Run):
 
     @cached_property
     def folds(self) -> np.ndarray:
-        """Fold of each cell, (n,) int64; see `assign_cell_folds`."""
+        """Fold of each cell, (n,) int64; see `assign_cell_folds`. Under ``"leave-one-out"`` it is its domain."""
+        if self.training.protocol == "leave-one-out":
+            return self.cells.domains
         rows, training = np.arange(len(self.cells)), self.training
         return assign_cell_folds(self.cells, len(self.labels), rows, training.folds, training.seed)
+
+    @property
+    def n_folds(self) -> int:
+        """Number of folds to hold out in turn.
+
+        Raises:
+            ConfigError: If a single laboratory is to be left out of itself.
+        """
+        if self.training.protocol != "leave-one-out":
+            return self.training.folds
+        n_domains = len(self.cells.table.domain_names)
+        if n_domains < 2:
+            raise ConfigError("leave-one-out needs two laboratories or more. Give --data NAME=SOURCE for each.")
+        return n_domains
 
     def split_validation(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Splits cells into those to learn from and those to validate on, keeping slides and duplicates together."""
@@ -161,6 +177,8 @@ class Experiment(Run):
         """
         folder = self._fold_folder(number)
         if not self.is_measured(number):
+            if number >= self.n_folds:
+                raise ConfigError(f"There is no fold {number}; the folds are 0 to {self.n_folds - 1}.")
             require_two_classes(self.survey)
             folder.mkdir(parents=True, exist_ok=True)
             self.pipeline.run(self._fold(number))
@@ -173,14 +191,14 @@ class Experiment(Run):
 
     def finished_passes(self) -> list[Path]:
         """Lists the folders of the passes whose result is on disk."""
-        folders = dict.fromkeys(self._fold_folder(number) for number in range(self.training.folds))
+        folders = dict.fromkeys(self._fold_folder(number) for number in range(self.n_folds))
         return [folder for folder in folders if (folder / "result.json").exists()]
 
     def _fold(self, number: int) -> Fold:
         training = self.training
         paper = training.protocol == "paper"
         rows, validation = self.split_validation(np.flatnonzero(paper | (self.folds != number)))
-        held_out = "every fold in turn" if paper else f"fold {number} of {training.folds}"
+        held_out = self._describe_held_out(number)
         logger.info("Holding out %s: %d cells to learn from.", held_out, len(rows))
         work = self.work / ("all" if paper else f"fold-{number}")
         work.mkdir(parents=True, exist_ok=True)
@@ -190,6 +208,11 @@ class Experiment(Run):
         # Stage 1 is the same for runs that share their work, and for all folds under the protocol "paper".
         shared = paper or self.config.shared is not None
         return Fold(self, number, self.folds, self._fold_folder(number), pipeline, keep_stage_1=shared)
+
+    def _describe_held_out(self, number: int) -> str:
+        if self.training.protocol == "leave-one-out":
+            return f"the laboratory {self.cells.table.domain_names[number]}"
+        return "every fold in turn" if self.training.protocol == "paper" else f"fold {number} of {self.n_folds}"
 
     def _fold_folder(self, number: int) -> Path:
         serves_all = self.training.protocol == "paper" and self.pipeline.one_pass_for_paper
@@ -206,7 +229,7 @@ class Experiment(Run):
             labels=list(self.labels),
             domains=table.domain_names,
             seed=self.training.seed,
-            n_folds=self.training.folds,
+            n_folds=self.n_folds,
             pairs=[pair for result in results for pair in result.pairs],
             dice=[dice for result in results for dice in result.dice],
             timings=[timing for result in results for timing in result.timings],

@@ -147,7 +147,7 @@ def _classify(fold: Fold, model: BCSam, latents: np.ndarray) -> list[PairResult]
         pairs += results
     if paper:
         rows = np.flatnonzero(labelled.labels >= 0)
-        everything = labelled.training_set(labelled.sources()[-1], rows)
+        everything = labelled.training_set(labelled.sources(training.protocol)[-1], rows)
         model.classifiers = fit_classifiers(arguments.names, *everything, len(fold.run.labels), training.seed)
     return pairs
 

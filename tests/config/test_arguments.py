@@ -63,7 +63,7 @@ def test_it_cannot_be_changed(config):
         ({"folds": 1}, "folds must be at least 2, not 1"),
         ({"image_size": 100}, "multiple of SAM's 16-pixel patches, not 100"),
         ({"image_size": 0}, "not 0"),
-        ({"protocol": "lenient"}, "protocol: Input should be 'strict' or 'paper'"),
+        ({"protocol": "lenient"}, "protocol: Input should be 'strict', 'paper' or 'leave-one-out'"),
         ({"mixed_precision": "fp8"}, "mixed_precision: Input should be 'auto'"),
         ({"seed": "today"}, "seed: Input should be a valid integer"),
         ({"segmentation": {"epochs": -1}}, "cannot train for -1 epochs"),

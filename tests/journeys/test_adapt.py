@@ -10,7 +10,7 @@ import pytest
 from bc_sam import BCSam
 from bc_sam.config.labels import LABELS
 from bc_sam.data.datasets.rendered import write_rendered
-from bc_sam.training.adaptation import AdaptationResult
+from bc_sam.training.adaptation import AdaptationConfig, AdaptationResult
 
 #: Four classes under names of the hospital's own.
 OURS = {
@@ -24,7 +24,7 @@ SMALL = ("--set", "training.autoencoder.epochs=1", "--set", "training.segmentati
 
 @pytest.fixture(scope="module")
 def hospital(tmp_path_factory):
-    """Cells of a third laboratory, eight slides of four classes, and hand masks of all of them."""
+    """Cells of a third laboratory, eight slides of four classes, and annotated masks of all of them."""
     folder = tmp_path_factory.mktemp("hospital")
     write_rendered(folder / "all", ("tehran",), cells_per_class=24, size=96, labels=tuple(OURS.values()))
     names = {label: name for name, label in OURS.items()}
@@ -45,7 +45,7 @@ def hospital(tmp_path_factory):
 def options(run_folder, hospital):
     maps = [option for name, label in OURS.items() for option in ("--map", f"{name}={label}")]
     cells = ("--data", f"ours={hospital / 'cells'}", "--group-pattern", "^([^_]+)_")
-    return ("train", "--from", run_folder, *cells, *maps, *SMALL)
+    return ("adapt", run_folder, *cells, *maps, *SMALL)
 
 
 @pytest.fixture(scope="module")
@@ -108,9 +108,9 @@ def test_of_new_cells_alone_the_classifiers_know_only_their_classes(options, run
         assert {model.labels[i] for i in classifier.classes} == set(OURS.values())
 
 
-def test_told_what_can_occur_it_says_nothing_else_from_then_on(options, run_bc_sam, hospital, tmp_path, capsys):
+def test_restricted_to_labels_that_can_occur_it_predicts_no_others(options, run_bc_sam, hospital, tmp_path, capsys):
     assert run_bc_sam(*options, "--out", tmp_path / "run", "--labels", ",".join(OURS.values())) == 0
-    assert "say so" not in capsys.readouterr().out
+    assert "restrict it to these" not in capsys.readouterr().out
     model = BCSam.from_pretrained(tmp_path / "run")
     assert set(model.config.allowed_labels) == set(OURS.values())
     files = sorted((hospital / "cells").rglob("*.png"))[::6]
@@ -120,20 +120,20 @@ def test_told_what_can_occur_it_says_nothing_else_from_then_on(options, run_bc_s
         assert not model.predict_proba(files, classifier=name)[:, others].any()
     card = (tmp_path / "run" / "model" / "README.md").read_text()
     assert "| allowed labels | " in card
-    assert "The classifiers chose among " in card
+    assert "The classifiers were restricted to " in card
     capsys.readouterr()
     assert run_bc_sam("info", tmp_path / "run") == 0
     assert "allowed labels  " in capsys.readouterr().out
 
 
-def test_who_has_labels_of_some_kinds_only_is_advised_to_say_what_can_occur(adapted, run_bc_sam, capsys):
-    assert run_bc_sam("train", "--resume", "--out", adapted) == 0
+def test_labels_of_some_classes_only_bring_the_advice_to_restrict_the_labels(adapted, run_bc_sam, capsys):
+    assert run_bc_sam("resume", adapted) == 0
     out = capsys.readouterr().out
-    assert "your labels hold 4 of them" in out
-    assert f"--among {','.join(label for label in LABELS if label in OURS.values())} " in out
+    assert "your cells carry 4 of them" in out
+    assert f"--labels {','.join(label for label in LABELS if label in OURS.values())} " in out
 
 
-def test_hand_masks_teach_the_adapter(options, run_bc_sam, run_folder, hospital, tmp_path):
+def test_annotated_masks_fine_tune_the_adapter(options, run_bc_sam, run_folder, hospital, tmp_path):
     assert run_bc_sam(*options, "--out", tmp_path / "run", "--masks", hospital / "pairs.csv") == 0
     assert AdaptationResult.load(tmp_path / "run" / "result.json").masks >= 70
     name = "adapter/adapter_model.safetensors"
@@ -145,7 +145,7 @@ def test_a_flat_folder_without_any_label_will_do(run_bc_sam, run_folder, hospita
     for file in sorted((hospital / "cells" / "mono").iterdir()):
         shutil.copy(file, tmp_path / "flat")
     data = ("--data", f"ours={tmp_path / 'flat'}", "--group-pattern", "^([^_]+)_")
-    assert run_bc_sam("train", "--from", run_folder, *data, *SMALL, "--out", tmp_path / "run") == 0
+    assert run_bc_sam("adapt", run_folder, *data, *SMALL, "--out", tmp_path / "run") == 0
     assert "nothing tells whether the new model is better" in capsys.readouterr().out
     assert BCSam.from_pretrained(tmp_path / "run").evaluation is None
 
@@ -156,21 +156,42 @@ def test_the_card_says_what_was_measured_where(adapted):
     assert "| ours |" in card
 
 
-def test_finished_or_stopped_it_is_taken_up(adapted, run_bc_sam, tmp_path):
+def test_finished_or_interrupted_it_is_resumed(adapted, run_bc_sam, tmp_path):
     copy = shutil.copytree(adapted, tmp_path / "run")
     (copy / "result.json").unlink()
     before = (copy / "model" / "autoencoder" / "model.safetensors").read_bytes()
-    assert run_bc_sam("train", "--resume", "--out", copy) == 0
+    assert run_bc_sam("resume", copy) == 0
     assert (copy / "model" / "autoencoder" / "model.safetensors").read_bytes() == before
+
+
+class TestFormerSpellings:
+    def test_train_from_adapts_and_names_the_new_spelling(self, options, run_bc_sam, tmp_path, capsys):
+        _, model, *rest = options
+        former = ("--labels-per-class", 0, "--among", ",".join(OURS.values()))
+        assert run_bc_sam("train", "--from", model, *rest, *former, "--out", tmp_path / "run") == 0
+        assert "train --from MODEL is now spelled adapt MODEL." in capsys.readouterr().err.splitlines()
+        asked = AdaptationConfig.load(tmp_path / "run" / "adaptation.json").arguments
+        assert (asked.labels_per_class, set(asked.allowed_labels)) == (0, set(OURS.values()))
+
+    def test_train_resume_resumes_and_names_the_new_spelling(self, adapted, run_bc_sam, capsys):
+        assert run_bc_sam("train", "--resume", "--out", adapted) == 0
+        assert "train --resume --out RUN is now spelled resume RUN." in capsys.readouterr().err.splitlines()
+
+    def test_a_run_that_an_older_version_left_is_resumed(self, adapted, run_bc_sam, tmp_path):
+        run = shutil.copytree(adapted, tmp_path / "run")
+        config = json.loads((run / "adaptation.json").read_text())
+        config["arguments"]["among"] = config["arguments"].pop("allowed_labels")
+        (run / "adaptation.json").write_text(json.dumps(config))
+        assert run_bc_sam("resume", run) == 0
 
 
 class TestMistakes:
     def test_unknown_folder_names_are_proposed_a_class(self, run_bc_sam, run_folder, hospital, tmp_path, capsys):
         data = ("--data", f"ours={hospital / 'cells'}")
-        assert run_bc_sam("train", "--from", run_folder, *data, "--out", tmp_path / "run") == 1
+        assert run_bc_sam("adapt", run_folder, *data, "--out", tmp_path / "run") == 1
         assert "--map mono=monocyte" in capsys.readouterr().err
         maps = [option for name, label in OURS.items() for option in ("--map", f"{name}={label}")]
-        assert run_bc_sam("train", "--from", run_folder, *data, *maps, *SMALL, "--out", tmp_path / "run") == 0
+        assert run_bc_sam("adapt", run_folder, *data, *maps, *SMALL, "--out", tmp_path / "run") == 0
 
     def test_one_laboratory_at_a_time(self, options, run_bc_sam, tmp_path, capsys):
         assert run_bc_sam(*options, "--data", "more=rendered:munich:1", "--out", tmp_path / "run") == 1
@@ -180,12 +201,12 @@ class TestMistakes:
         assert run_bc_sam(*options, "--out", tmp_path / "run", "--labels", "monocyte,eosinophil,basophil") == 1
         error = capsys.readouterr().err
         assert "cells labelled lymphocyte_typical, neutrophil_segmented" in error
-        assert "Add the others to --among" in error
+        assert "Add the others to --labels" in error
 
-    def test_options_of_an_adaptation_need_a_model(self, run_bc_sam, tmp_path, capsys):
-        for option, value in (("--labels", "monocyte"), ("--labels-per-class", 0), ("--learn-from", "new")):
+    def test_options_of_an_adaptation_are_none_of_a_training(self, run_bc_sam, tmp_path, capsys):
+        for option, value in (("--among", "monocyte"), ("--labels-per-class", 0), ("--learn-from", "new")):
             assert run_bc_sam("train", option, value, "--out", tmp_path / "run") == 1
-            assert "add --from MODEL" in capsys.readouterr().err
+            assert "bc-sam adapt MODEL" in capsys.readouterr().err
 
     def test_a_model_without_stored_latents_says_so(self, options, run_bc_sam, run_folder, tmp_path, capsys):
         model = BCSam.from_pretrained(run_folder)
@@ -193,7 +214,7 @@ class TestMistakes:
         model.save_pretrained(tmp_path / "bare")
         arguments = [tmp_path / "bare" if option == run_folder else option for option in options]
         assert run_bc_sam(*arguments, "--out", tmp_path / "run") == 1
-        assert "stores no latents" in capsys.readouterr().err
+        assert "stores no embeddings" in capsys.readouterr().err
 
     def test_other_options_want_another_folder(self, adapted, options, run_bc_sam, capsys):
         assert run_bc_sam(*options, "--out", adapted, "--seed", 5) == 1

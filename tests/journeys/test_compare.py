@@ -110,5 +110,5 @@ def test_an_unknown_method_is_an_error(run_bc_sam, tmp_path, capsys):
 
 def test_a_network_cannot_be_adapted(table, run_bc_sam, tmp_path, capsys):
     new = ("--data", "new=rendered:tehran:1")
-    assert run_bc_sam("train", "--from", table / "resnet", *new, "--out", tmp_path / "run") == 1
+    assert run_bc_sam("adapt", table / "resnet", *new, "--out", tmp_path / "run") == 1
     assert "cannot be adapted" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""A run that is killed outright, twice, and taken up again ends with the very bytes of one that was left alone."""
+"""A run that is killed outright, twice, and resumed ends with the very bytes of one that was left alone."""
 
 import os
 import signal
@@ -41,8 +41,8 @@ def single_threaded_run(tmp_path_factory):
 def test_it_ends_with_the_same_bytes(single_threaded_run, tmp_path):
     folder = tmp_path / "run"
     kill_at(start(*train_options(folder, *DATA, "--set", "checkpoint_steps=2")), folder, "work/fold-0/stage-1/step-*4")
-    kill_at(start("train", "--resume", "--out", folder), folder, "work/fold-0/stage-2/step-*8")
-    process = start("train", "--resume", "--out", folder)
+    kill_at(start("resume", folder), folder, "work/fold-0/stage-2/step-*8")
+    process = start("resume", folder)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
     assert "after 8 steps" in errors
@@ -52,5 +52,5 @@ def test_it_ends_with_the_same_bytes(single_threaded_run, tmp_path):
 
 
 def test_without_a_run_there_is_nothing_to_resume(run_bc_sam, tmp_path, capsys):
-    assert run_bc_sam("train", "--resume", "--out", tmp_path) == 1
+    assert run_bc_sam("resume", tmp_path) == 1
     assert "no run folder" in capsys.readouterr().err

@@ -3,10 +3,10 @@
 import numpy as np
 
 from bc_sam.data.batches import Batch
-from bc_sam.data.cell_crop import cell_target
+from bc_sam.data.cell_crop import cell_target, largest_component
 from bc_sam.data.image_quality import measure_quality
 from bc_sam.errors import ImageError
-from bc_sam.models.observation import Observation, count_cells, match_sources
+from bc_sam.models.observation import Observation, match_sources, separate_cells
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), np.uint8)
 MASKS = np.zeros((2, 64, 64), bool)
@@ -62,11 +62,15 @@ def test_an_unreadable_image_keeps_its_place_in_the_stream():
     np.testing.assert_array_equal(last.observed.pixels, PIXELS[1])
 
 
-def test_specks_are_not_counted_as_cells():
-    mask = np.zeros((100, 100), dtype=bool)
-    assert count_cells(mask) == 0
-    mask[10:40, 10:40] = True
-    mask[60:64, 60:64] = True
-    assert count_cells(mask) == 1
-    mask[50:80, 50:80] = True
-    assert count_cells(mask) == 2
+def test_the_cell_is_the_largest_component_and_specks_are_not_counted():
+    foreground = np.zeros((100, 100), dtype=bool)
+    mask, n_cells = separate_cells(foreground)
+    assert (mask.any(), n_cells) == (False, 0)
+    foreground[10:40, 10:40] = True
+    foreground[60:64, 60:64] = True
+    mask, n_cells = separate_cells(foreground)
+    np.testing.assert_array_equal(mask, largest_component(foreground))
+    assert (mask.sum(), n_cells) == (900, 1)
+    foreground[50:85, 50:85] = True
+    mask, n_cells = separate_cells(foreground)
+    assert (mask.sum(), n_cells) == (35 * 35, 2)

@@ -124,7 +124,7 @@ def model_folder(tmp_path_factory):
     return small_model().save_pretrained(tmp_path_factory.mktemp("small") / "model")
 
 
-@pytest.mark.parametrize("command", [["space/app.py"], ["-m", "bc_sam", "demo", "--serve", "--port", "PORT"]])
+@pytest.mark.parametrize("command", [["space/app.py"], ["-m", "bc_sam", "serve", "--port", "PORT"]])
 def test_it_starts_classifies_a_cell_and_deletes_the_upload(command, model_folder, tmp_path):
     """Offline, in a separate process, as a Space and on a laptop."""
     with socket.socket() as free:
@@ -168,8 +168,16 @@ def client_when_up(address, folder, seconds=120):
 
 
 def test_without_gradio_the_error_names_the_extra(monkeypatch, capsys):
-    monkeypatch.setattr("bc_sam.cli.train.find_spec", lambda name: None)
-    monkeypatch.setattr(sys, "argv", ["bc-sam", "demo", "--serve"])
+    monkeypatch.setitem(sys.modules, "gradio", None)  # as if it were not installed
+    monkeypatch.setattr(sys, "argv", ["bc-sam", "serve"])
     with pytest.raises(SystemExit):
         main()
     assert "bc_sam[space]" in capsys.readouterr().err
+
+
+def test_the_former_spelling_names_the_new_one(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "gradio", None)
+    monkeypatch.setattr(sys, "argv", ["bc-sam", "demo", "--serve"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "demo --serve is now spelled serve [MODEL]." in capsys.readouterr().err.splitlines()

@@ -1,5 +1,7 @@
 """An experiment splits its cells, runs each pass once, and joins what the passes measured."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -62,6 +64,39 @@ class TestFolds:
         )
         assert np.array_equal(first, again)
         assert not np.array_equal(first, other)
+
+
+class TestLeaveOneOut:
+    def test_each_laboratory_is_a_fold(self, experiment):
+        run = experiment(protocol="leave-one-out")
+        assert run.n_folds == 2
+        assert np.array_equal(run.folds, run.cells.domains)
+
+    def test_no_stage_sees_a_cell_of_the_laboratory_that_is_left_out(self, recorded):
+        run = recorded(protocol="leave-one-out", validation=0.25)
+        run.run_fold(1)
+        (fold,) = run.pipeline.run.folds
+        seen = np.concatenate([fold.pipeline.rows, fold.pipeline.validation])
+        assert set(run.cells.domains[seen]) == {0}
+
+    def test_a_single_laboratory_cannot_be_left_out(self, laboratories, small_training, tmp_path):
+        from bc_sam.training.experiment import RunConfig
+
+        arguments = replace(small_training, protocol="leave-one-out")
+        config = RunConfig((f"north={laboratories / 'munich'}",), arguments=arguments)
+        with pytest.raises(ConfigError, match="needs two laboratories or more"):
+            Experiment.create(tmp_path / "run", config).run_fold(0)
+
+    def test_each_laboratory_is_tested_by_what_learned_from_the_others(self, experiment):
+        run = experiment(protocol="leave-one-out")
+        for number in range(run.n_folds):
+            run.run_fold(number)
+        evaluation = run.evaluation()
+        assert [tuple(pair) for pair in evaluation.domain_pairs] == [("others", "north"), ("others", "south")]
+        assert evaluation.n_folds == 2
+        for pair in evaluation.pairs:
+            assert (pair.n_train, pair.n_test) == (18, 18)
+            assert pair.restricted is not None
 
 
 class TestValidation:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import gradio as gr
 
-from bc_sam.evaluation.tables import MAIN_METRICS, cross_domain_table, footnotes
+from bc_sam.evaluation.tables import cross_domain_table, displayed_metrics, footnotes
 from bc_sam.space.tabs.controls import Controls, plain_errors
 from bc_sam.space.views.cell_view import CellView
 from bc_sam.space.views.latent_map import groups
@@ -34,13 +34,13 @@ def render_laboratories(loaded: LoadedModel, view: CellView | None = None, slide
     """Returns the map with a visitor's cells, and the table, as HTML."""
     own = [*_own_cells(view, slide)]
     evaluation = loaded.model.evaluation
-    measured = evaluation is not None and bool(evaluation.pairs)
+    measured = evaluation if evaluation is not None and evaluation.pairs else None
     return render(
         "laboratories.html",
         **_maps(loaded, own[:_OWN]),
         more=max(0, len(own) - _OWN),
-        tables=[cross_domain_table(evaluation, metric) for metric in MAIN_METRICS] if evaluation and measured else [],
-        notes=footnotes(evaluation) if evaluation and measured else [],
+        tables=[cross_domain_table(measured, metric) for metric in displayed_metrics(measured)] if measured else [],
+        notes=footnotes(measured) if measured else [],
     )
 
 

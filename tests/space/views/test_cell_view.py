@@ -1,0 +1,47 @@
+"""The answer for one cell, as HTML and as JSON, of models of every method."""
+
+import numpy as np
+import pytest
+from small_network import small_comparison
+
+from bc_sam.models.abstention import RejectionThresholds
+from bc_sam.space.server.settings import PageSettings
+from bc_sam.space.views.cell_view import as_json, render_cell_view, view_cell
+from bc_sam.space.views.decision import Choice
+from bc_sam.space.views.loaded_models import LoadedModel
+
+LENIENT = RejectionThresholds(probability=0, ood=1)
+
+
+def view(model, source):
+    return view_cell(LoadedModel("small", model), source, "cell.png", PageSettings())
+
+
+def test_every_classifier_is_listed_and_only_the_chosen_one_decides(model, cell_files):
+    seen = view(model, cell_files[0])
+    for classifier in model.classifiers:
+        answer = as_json(seen, Choice(classifier, LENIENT))
+        (expected,) = model.predict_proba([cell_files[0]], classifier=classifier)
+        assert answer["likeliest"] == model.labels[expected.argmax()]
+        assert answer["probability"] == pytest.approx(expected.max(), abs=1e-4)
+        assert set(answer["classifiers"]) == set(model.classifiers)
+        page = render_cell_view(seen, Choice(classifier, LENIENT))
+        assert page.count("<article>") == len(model.classifiers)
+        assert page.count('<span class="bc-tag">chosen</span>') == 1
+
+
+def test_without_a_cell_no_name_and_no_guess_is_shown(model):
+    page = render_cell_view(view(model, np.zeros((96, 96, 3), np.uint8)), Choice("rf", LENIENT))
+    assert "The image shows nothing." in page
+    assert "likeliest would be" not in page
+
+
+@pytest.mark.parametrize(("variant", "pictures"), [("resnet", 1), ("slca", 1), ("shape-aware", 2)])
+def test_a_model_of_another_method_is_shown_with_what_it_has(variant, pictures, cell_files):
+    other = small_comparison(variant)
+    seen = view(other, cell_files[0])
+    choice = Choice(variant, LENIENT)
+    assert [bool(part) for part in (seen.crop, seen.rendered)] == [pictures == 2, False]
+    assert as_json(seen, choice)["ood"] is None
+    if seen.shows_cell:
+        assert render_cell_view(seen, choice).count("<figure>") == pictures
