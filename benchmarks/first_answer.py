@@ -1,13 +1,14 @@
-"""From the shell to the first label, and to the prompt: python benchmarks/first_answer.py MODEL CELL.
+"""Time from the shell to the first label, and to the prompt: python benchmarks/first_answer.py MODEL CELL.
 
-The last two rows run to the end: as it is, and with the garbage collector left alone, which `bc_sam.cli.app` tells
-to look less often and not to look at all before the end.
+The last two rows run to completion: as is, and without the garbage collector settings of `bc_sam.cli.app`, which
+collects less often and skips the collection at exit.
 """
 
 import argparse
 import os
 import subprocess
 import sys
+from functools import partial
 
 from timing import alternate, machine, print_table, spread
 
@@ -18,7 +19,7 @@ WITHOUT = f"import gc; gc.freeze = gc.set_threshold = lambda *_: None; {COMMAND}
 
 
 def main() -> None:
-    """Starts each command several times, in turn, and prints a table of the seconds to its first line, or its end."""
+    """Runs each command several times, interleaved, and prints a table of the seconds to its first line or exit."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("model")
     parser.add_argument("cell")
@@ -30,10 +31,10 @@ def main() -> None:
         "import bc_sam": [sys.executable, "-c", IMPORT],
         "bc-sam predict CELL --model MODEL": [sys.executable, "-c", COMMAND, *arguments],
     }
-    ways = {name: lambda command=command: start(command) for name, command in commands.items()}
-    ways["to the end"] = lambda: finish([sys.executable, "-c", COMMAND, *arguments])
-    ways["to the end, garbage collector left alone"] = lambda: finish([sys.executable, "-c", WITHOUT, *arguments])
-    seconds = alternate(ways, options.rounds)
+    variants = {name: partial(start, command) for name, command in commands.items()}
+    variants["to completion"] = partial(finish, [sys.executable, "-c", COMMAND, *arguments])
+    variants["to completion, default garbage collector"] = partial(finish, [sys.executable, "-c", WITHOUT, *arguments])
+    seconds = alternate(variants, options.rounds)
     print(machine())
     print_table(("command", "seconds, median (range)"), ((name, spread(v, 1, 2)) for name, v in seconds.items()))
 

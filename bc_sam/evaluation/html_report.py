@@ -13,7 +13,13 @@ from matplotlib.figure import Figure
 
 from bc_sam.errors import ConfigError
 from bc_sam.evaluation.results import ALL, Evaluation, StageTiming, pool_dice
-from bc_sam.evaluation.tables import best_classifier, calibration_errors, cross_domain_table, footnotes, shown_metrics
+from bc_sam.evaluation.tables import (
+    best_classifier,
+    calibration_errors,
+    cross_domain_table,
+    displayed_metrics,
+    footnotes,
+)
 from bc_sam.utils.templates import html_templates
 
 #: Names of the figures of a report, in the order of its sections.
@@ -71,7 +77,7 @@ def write_report(
         facts={name: fact for name, fact in {**evaluation.environment, **facts}.items() if name != "command"},
         command=facts.get("command"),
         headline=_headline(evaluation, classifier or best_classifier(evaluation)),
-        tables=[cross_domain_table(evaluation, metric) for metric in shown_metrics(evaluation)],
+        tables=[cross_domain_table(evaluation, metric) for metric in displayed_metrics(evaluation)],
         footnotes=footnotes(evaluation),
         calibration=calibration_errors(evaluation),
         dice=pool_dice(evaluation.dice),

@@ -1,4 +1,4 @@
-"""Labels that one side of a test does not tell apart count as one there, so that laboratories can be compared."""
+"""Merges subtypes that the training or the test cells do not distinguish, so that laboratories can be compared."""
 
 from collections.abc import Sequence
 
@@ -8,10 +8,10 @@ from bc_sam.config.labels import COARSE_LABELS
 
 
 def merged_labels(learned: np.ndarray, tested: np.ndarray, labels: Sequence[str]) -> dict[int, int]:
-    """Returns which labels count as another one.
+    """Returns which labels to merge into which others.
 
-    A laboratory with cells of a single kind of neutrophil, or of lymphocyte, does not tell the kinds apart: either
-    answer is correct there. The kinds are merged if that is so of the training cells or of the test cells.
+    A laboratory with a single subtype of neutrophils, or of lymphocytes, does not distinguish the subtypes, so either
+    prediction is correct there. They are merged if this holds for the training cells or the test cells.
 
     Args:
         learned: Label indices of the training cells.
@@ -19,7 +19,7 @@ def merged_labels(learned: np.ndarray, tested: np.ndarray, labels: Sequence[str]
         labels: Class names.
 
     Returns:
-        The index that each merged label is counted as, by its own index.
+        The index that each merged label counts as, by its own index.
 
     Example:
         >>> names = ["monocyte", "neutrophil_banded", "neutrophil_segmented"]
@@ -27,21 +27,21 @@ def merged_labels(learned: np.ndarray, tested: np.ndarray, labels: Sequence[str]
         {1: 2}
     """
     merged: dict[int, int] = {}
-    for kinds in COARSE_LABELS.values():
-        indices = [labels.index(kind) for kind in kinds if kind in labels]
-        seen = [[index for index in indices if index in side] for side in (tested, learned)]
-        single = [kinds_seen[0] for kinds_seen in seen if len(kinds_seen) == 1]
+    for subtypes in COARSE_LABELS.values():
+        indices = [labels.index(subtype) for subtype in subtypes if subtype in labels]
+        present = [[index for index in indices if index in side] for side in (tested, learned)]
+        single = [subtypes_present[0] for subtypes_present in present if len(subtypes_present) == 1]
         if single:
             merged |= {index: single[0] for index in indices if index != single[0]}
     return merged
 
 
 def merge_columns(probabilities: np.ndarray, merged: dict[int, int]) -> np.ndarray:
-    """Adds the probability of each merged label to that of the label that it counts as.
+    """Adds the probability of each merged label to the label that it counts as.
 
     Args:
         probabilities: (n, n_labels).
-        merged: As from `merged_labels`.
+        merged: The result of `merged_labels`.
 
     Example:
         >>> merge_columns(np.array([[0.25, 0.25, 0.5]]), {0: 1}).tolist()
@@ -55,7 +55,7 @@ def merge_columns(probabilities: np.ndarray, merged: dict[int, int]) -> np.ndarr
 
 
 def merge_indices(indices: np.ndarray, merged: dict[int, int]) -> np.ndarray:
-    """Replaces each merged label index by the one that it counts as.
+    """Replaces each merged label index with the one that it counts as.
 
     Example:
         >>> merge_indices(np.array([0, 1, 2]), {0: 1}).tolist()

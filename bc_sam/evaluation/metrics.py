@@ -25,7 +25,7 @@ def score(
         true: (n,) label index.
         known: Label indices that the classifier was trained on.
         labels: Class names.
-        merged: Labels that count as another one; see `bc_sam.evaluation.merging.merged_labels`.
+        merged: Label indices to merge into others; see `bc_sam.evaluation.merging.merged_labels`.
         **identity: `classifier`, `source`, `target`, `fold` and `n_train` of the result.
 
     Example:

@@ -12,7 +12,7 @@ from bc_sam.utils.json_config import JsonConfig
 #: The source name for training on all domains together.
 ALL = "all"
 
-#: The source that stands for all domains but the one that is held out.
+#: The source name for training on all domains but the held-out one.
 OTHERS = "others"
 
 
@@ -46,9 +46,9 @@ class PairResult(JsonConfig):
         missing: Classes present in the test cells but not in the source.
         reliability: Number of cells, mean confidence and accuracy of each of ten confidence bins; the confidence is
             the probability of the predicted class. Empty in files of older versions.
-        restricted: Balanced accuracy, 0..1, when predictions are restricted to the classes present in the test cells,
-            as if it were known which can occur; ``None`` in files of older versions.
-        merged: Labels counted as another one, since the training cells or the test cells do not tell them apart; see
+        restricted: Balanced accuracy, 0..1, with predictions restricted to the classes present in the test cells;
+            ``None`` in files of older versions.
+        merged: Labels that count as another one, since the training or the test cells do not distinguish them; see
             `bc_sam.evaluation.merging`.
 
     Raises:
@@ -104,12 +104,12 @@ class Evaluation(JsonConfig):
 
     Attributes:
         protocol: ``"strict"`` (the test fold takes part in no stage), ``"paper"`` (stages 1 and 2 see every image),
-            ``"leave-one-out"`` (the test laboratory takes part in no stage), ``"adapted"`` (held-out slides of the
+            ``"leave-one-out"`` (the test domain takes part in no stage), ``"adapted"`` (held-out slides of the
             laboratory adapted to) or ``"external"`` (a finished model on new cells).
         labels: Class names, in the order of the confusion matrices.
         domains: Domain names.
         seed: Seed of the folds and of the training.
-        n_folds: Number of folds of the split, or of laboratories to leave out in turn.
+        n_folds: Number of folds of the split, or of domains to hold out in turn.
         pairs: One result per classifier, source, target and evaluated fold.
         dice: Segmentation quality.
         timings: Cost of each stage.
@@ -181,7 +181,7 @@ class Evaluation(JsonConfig):
         return float((cells * np.abs(confidence - accuracy)).sum() / cells.sum()) if cells.sum() else float("nan")
 
     def merged(self) -> Iterator[tuple[str, str, str]]:
-        """Yields (source, target, text) for each pair of domains where some labels were counted as another one."""
+        """Yields (source, target, text) for each pair of domains with merged labels."""
         for source, target in self.domain_pairs:
             pairs = [p for p in self.pairs if (p.source, p.target) == (source, target)]
             merged = {label: counted_as for pair in pairs for label, counted_as in pair.merged.items()}

@@ -25,7 +25,7 @@ METRICS = {
     "restricted": "Balanced accuracy, restricted to the classes that occur",
 }
 
-#: The metrics in every rendering.
+#: The metrics under every protocol.
 MAIN_METRICS = ("accuracy", "balanced_accuracy", "macro_f1")
 # Wider than any table: rich would otherwise truncate columns to the terminal, or to 80 characters without one.
 _ANY_WIDTH = 10_000
@@ -159,8 +159,8 @@ def calibration_errors(evaluation: Evaluation) -> list[tuple[str, str, list[str]
     return table
 
 
-def shown_metrics(evaluation: Evaluation) -> tuple[str, ...]:
-    """Returns the metrics that tables show: with laboratories left out, also the one restricted to what occurs."""
+def displayed_metrics(evaluation: Evaluation) -> tuple[str, ...]:
+    """Returns the metrics of the tables; under the leave-one-out protocol they include the restricted one."""
     return (*MAIN_METRICS, "restricted") if evaluation.protocol == "leave-one-out" else MAIN_METRICS
 
 
@@ -170,8 +170,8 @@ def footnotes(evaluation: Evaluation) -> list[str]:
     notes.append("Balanced accuracy and macro F1 are means over the classes present in the test cells.")
     if len({source == ALL for source, _ in evaluation.domain_pairs}) == 2:
         notes.append(f"The mean is over the directions with a single source; '{ALL}' is trained on all laboratories.")
-    for source, target, kinds in evaluation.merged():
-        notes.append(f"{source} → {target}: {kinds}, since one side does not tell them apart.")
+    for source, target, mapping in evaluation.merged():
+        notes.append(f"{source} → {target}: {mapping}, since one side does not distinguish them.")
     for source, target, classes in evaluation.missing():
         notes.append(f"{source} → {target}: {source} has no {', '.join(classes)}; such cells count as wrong.")
     return notes
@@ -180,7 +180,7 @@ def footnotes(evaluation: Evaluation) -> list[str]:
 def _folds_note(evaluation: Evaluation) -> str:
     folds = sorted({pair.fold for pair in evaluation.pairs})
     if evaluation.protocol == "leave-one-out":
-        return f"Percent; {len(folds)} of {evaluation.n_folds} laboratories left out; seed {evaluation.seed}."
+        return f"Percent; {len(folds)} of {evaluation.n_folds} laboratories held out; seed {evaluation.seed}."
     measured = f"{len(folds)} of {evaluation.n_folds} folds"
     if len(folds) == 1:
         return f"Percent; n = 1 fold ({measured} evaluated), so no standard deviation; seed {evaluation.seed}."
@@ -197,7 +197,7 @@ def render_text(evaluation: Evaluation) -> str:
         DataError: If the evaluation has no results.
     """
     blocks = []
-    for table in (cross_domain_table(evaluation, metric) for metric in shown_metrics(evaluation)):
+    for table in (cross_domain_table(evaluation, metric) for metric in displayed_metrics(evaluation)):
         lines = [
             ["train on", *(source for source, _ in table.domain_pairs), ""],
             ["test on", *(target for _, target in table.domain_pairs), "mean"],
@@ -248,7 +248,7 @@ def render_markdown(evaluation: Evaluation) -> str:
         DataError: If the evaluation has no results.
     """
     blocks = []
-    for table in (cross_domain_table(evaluation, metric) for metric in shown_metrics(evaluation)):
+    for table in (cross_domain_table(evaluation, metric) for metric in displayed_metrics(evaluation)):
         header = ["classifier", *(f"{source} → {target}" for source, target in table.domain_pairs), "mean"]
         lines = [
             _markdown_line(header),

@@ -1,4 +1,4 @@
-"""Kinds of cells that one side of a test does not tell apart count as one."""
+"""Subtypes that the training or the test cells do not distinguish are merged."""
 
 from typing import ClassVar
 
@@ -15,22 +15,22 @@ ALL_KINDS = np.arange(len(LABELS))
 
 
 class TestMergedLabels:
-    def test_a_laboratory_with_one_kind_of_neutrophil_does_not_tell_them_apart(self):
+    def test_neutrophils_are_merged_if_the_test_cells_have_one_subtype(self):
         assert merged_labels(ALL_KINDS, np.array([SEGMENTED, TYPICAL, ATYPICAL]), LABELS) == {BANDED: SEGMENTED}
 
-    def test_training_cells_of_one_kind_are_not_held_against_the_classifier(self):
+    def test_subtypes_are_merged_if_the_training_cells_have_one(self):
         assert merged_labels(np.array([SEGMENTED, TYPICAL]), ALL_KINDS, LABELS) == {
             BANDED: SEGMENTED,
             ATYPICAL: TYPICAL,
         }
 
-    def test_kinds_that_both_sides_know_stay_apart(self):
+    def test_subtypes_that_both_sides_have_are_not_merged(self):
         assert merged_labels(ALL_KINDS, ALL_KINDS, LABELS) == {}
 
-    def test_the_kind_of_the_test_cells_is_the_one_that_counts(self):
+    def test_the_subtype_of_the_test_cells_takes_precedence(self):
         assert merged_labels(np.array([BANDED]), np.array([SEGMENTED]), LABELS) == {BANDED: SEGMENTED}
 
-    def test_other_label_sets_have_no_such_kinds(self):
+    def test_other_label_sets_have_no_subtypes(self):
         assert merged_labels(np.array([0]), np.array([0]), ("proerythroblast", "polychromatic_erythroblast")) == {}
 
 
@@ -53,14 +53,14 @@ class TestScore:
             row[0, LABELS.index(label)] = share
         return row
 
-    def test_two_halves_of_a_merged_label_win_over_a_third(self):
+    def test_the_probabilities_of_merged_labels_are_summed_before_the_prediction(self):
         row = self.probabilities(neutrophil_banded=0.3, neutrophil_segmented=0.3, monocyte=0.4)
-        apart = score(row, np.array([SEGMENTED]), ALL_KINDS, LABELS, **self.IDENTITY)
+        unmerged = score(row, np.array([SEGMENTED]), ALL_KINDS, LABELS, **self.IDENTITY)
         merged = score(row, np.array([SEGMENTED]), ALL_KINDS, LABELS, merged={BANDED: SEGMENTED}, **self.IDENTITY)
-        assert (apart.accuracy, merged.accuracy) == (0, 1)
+        assert (unmerged.accuracy, merged.accuracy) == (0, 1)
         assert merged.merged == {"neutrophil_banded": "neutrophil_segmented"}
 
-    def test_restricted_to_what_occurs_other_labels_do_not_count(self):
+    def test_the_restricted_metric_ignores_labels_absent_from_the_test_cells(self):
         rows = np.concatenate(
             [
                 self.probabilities(smudge_cell=0.8, monocyte=0.15, basophil=0.05),

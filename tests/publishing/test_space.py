@@ -168,7 +168,7 @@ def client_when_up(address, folder, seconds=120):
 
 
 def test_without_gradio_the_error_names_the_extra(monkeypatch, capsys):
-    monkeypatch.setitem(sys.modules, "gradio", None)  # as where it is not installed
+    monkeypatch.setitem(sys.modules, "gradio", None)  # as if it were not installed
     monkeypatch.setattr(sys, "argv", ["bc-sam", "serve"])
     with pytest.raises(SystemExit):
         main()

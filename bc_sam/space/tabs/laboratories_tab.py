@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import gradio as gr
 
-from bc_sam.evaluation.tables import cross_domain_table, footnotes, shown_metrics
+from bc_sam.evaluation.tables import cross_domain_table, displayed_metrics, footnotes
 from bc_sam.space.tabs.controls import Controls, plain_errors
 from bc_sam.space.views.cell_view import CellView
 from bc_sam.space.views.latent_map import groups
@@ -39,7 +39,7 @@ def render_laboratories(loaded: LoadedModel, view: CellView | None = None, slide
         "laboratories.html",
         **_maps(loaded, own[:_OWN]),
         more=max(0, len(own) - _OWN),
-        tables=[cross_domain_table(measured, metric) for metric in shown_metrics(measured)] if measured else [],
+        tables=[cross_domain_table(measured, metric) for metric in displayed_metrics(measured)] if measured else [],
         notes=footnotes(measured) if measured else [],
     )
 
