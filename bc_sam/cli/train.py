@@ -54,12 +54,8 @@ def train(
     labels_per_class: Annotated[
         int | None, typer.Option(min=0, help="With --from: most labels of each class to learn from; 0 for none.")
     ] = None,
-    among: Annotated[
-        str | None,
-        typer.Option(
-            help="With --from: all names that can occur there, with commas between; the model keeps to them."
-        ),
-    ] = None,
+    labels: Labels = None,
+    among: FormerLabels = None,
     learn_from: Annotated[
         str | None,
         typer.Option(help="With --from: both fits the classifiers on old and new cells, new on the new ones alone."),
@@ -111,10 +107,11 @@ def train(
     if resume:
         _resume(out)
         return
+    allowed = read_labels(labels, among)
     if from_model is not None:
         given = {
             "labels_per_class": labels_per_class,
-            "among": read_labels(among),
+            "among": allowed,
             "learn_from": learn_from,
             "training.folds": folds,
             "training.seed": seed,
@@ -124,8 +121,8 @@ def train(
         _adapt(out, from_model, data, masks, label_map, group_pattern, log_with, given, settings)
         return
 
-    if (labels_per_class, among, learn_from) != (None, None, None):
-        raise ConfigError("--labels-per-class, --among and --learn-from adapt a finished model: add --from MODEL.")
+    if (labels_per_class, allowed, learn_from) != (None, None, None):
+        raise ConfigError("--labels-per-class, --labels and --learn-from adapt a finished model: add --from MODEL.")
     given = {
         "base": base,
         "protocol": protocol,

@@ -163,7 +163,7 @@ class Adaptation:
         if possible and (others := sorted(found.difference(possible))):
             raise DataError(
                 f"{self.config.data} holds cells labelled {', '.join(others)}, but the model is to choose among "
-                f"{', '.join(possible)}. Add the others to --among, or leave their folders out with --map FOLDER= ."
+                f"{', '.join(possible)}. Add the others to --labels, or leave their folders out with --map FOLDER= ."
             )
 
     @cached_property
@@ -203,7 +203,7 @@ class Adaptation:
         names = ",".join(held) if held else "NAME,NAME,..."
         return (
             f"The model may give any of {len(known)} names; your labels hold {len(held)} of them. If you know which "
-            f"can occur on your slides, say so, and fewer cells get a wrong one: --among {names} (another --out)."
+            f"can occur on your slides, say so, and fewer cells get a wrong one: --labels {names} (another --out)."
         )
 
     # ---- the stages ----
