@@ -19,6 +19,7 @@ from bc_sam.utils.hub import download_snapshot, is_hub_id
 from bc_sam.utils.json_config import read_json
 from bc_sam.utils.torch_utils import require_complete, seeded
 
+# A new family also needs its config fields in `bc_sam.config.network.BACKBONE_SIZES`.
 _CLASSES = {
     "resnet": "ResNet",
     "regnet": "RegNet",
