@@ -1,1 +1,1 @@
-"""Loaders of the published data sets, of image folders and of rendered cells; `bc_sam.data.sources` lists the published ones."""
+"""Loaders of published data sets (listed in `bc_sam.data.sources`), of image folders and of rendered cells."""
