@@ -418,7 +418,7 @@ class TestCommandLine:
         assert run_bc_sam("info", repo_id) == 0
         out = capsys.readouterr().out
         assert "north, south" in out
-        assert "Every file is the one that was saved." in out
+        assert "All files match their saved checksums." in out
 
     def test_save_writes_a_copy_that_is_whole(self, model, run_bc_sam, tmp_path):
         folder = model.save_pretrained(tmp_path / "model")

@@ -234,7 +234,7 @@ class TestFromTheCommandLine:
         assert run_bc_sam("predict", "--model", run_folder, tmp_path / "black.png") == 0
         out = capsys.readouterr().out
         assert "no name. The image shows nothing." in out
-        assert "1 without a name; look at it yourself." in out
+        assert "1 without a name; please review it." in out
         assert run_bc_sam("predict", "--model", run_folder, "--no-abstain", tmp_path / "black.png") == 0
         assert "no name" not in capsys.readouterr().out
 

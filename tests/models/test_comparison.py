@@ -112,7 +112,7 @@ def test_masks_are_predicted_where_a_sam_has_learned_to(images):
 def test_its_description_names_method_and_backbone(tmp_path):
     model = small_comparison("shape-aware")
     text = describe(model.save_pretrained(tmp_path / "model"), model.config)
-    for expected in ("method          shape-aware", "resnet, sees 48 px", "a SAM of its own"):
+    for expected in ("method          shape-aware", "resnet, input 48 px", "custom SAM, included"):
         assert expected in text
 
 

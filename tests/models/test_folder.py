@@ -96,7 +96,7 @@ def test_its_description_names_every_part_and_its_size(folder, config):
 def test_its_description_says_whether_it_holds_pictures_of_cells(folder, config):
     assert re.search("pictures +none", describe(folder, config))
     files = {**config.files, "classifiers/thumbnails.safetensors": "0" * 64}
-    assert re.search("pictures +small ones of stored cells", describe(folder, replace(config, files=files)))
+    assert re.search("thumbnails +of stored cells", describe(folder, replace(config, files=files)))
 
 
 class TestReplacing:
