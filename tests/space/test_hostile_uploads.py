@@ -128,7 +128,7 @@ def test_the_server_fetches_no_url(public, url):
         data = [wrap(file), "", 0.3, 0.99, []]
         for route, more in ((f"call/{name}", {}), ("queue/join", {"fn_index": 0, "session_hash": "x"})):
             answer = httpx.post(f"{public}/gradio_api/{route}", json={"data": data, **more}, timeout=30)
-            assert (answer.status_code, answer.text) == (400, "Upload the file itself.")
+            assert (answer.status_code, answer.text) == (400, "URLs are not accepted. Upload the file itself.")
 
 
 def test_an_escaped_url_is_detected(public):

@@ -160,7 +160,7 @@ class TestOneCell:
         open_tab(page, "One cell")
         page.locator(".bc-verdict", has_text="Random forest").wait_for()
         assert "No name given" in verdict(page)
-        assert "No name is probable enough" in verdict(page)
+        assert "No class is probable enough" in verdict(page)
 
     def test_predictions_can_be_restricted_to_possible_labels(self, page, cell_files):
         name_all(page)
@@ -286,7 +286,7 @@ class TestLaboratories:
         assert page.locator(".bc-map").first.locator(".bc-legend li").count() == 4
         assert "Accuracy, %" in page.locator("#laboratories").inner_text()
         page.get_by_role("button", name="Model card").click()
-        page.locator("#card", has_text="What it is for, and what not").wait_for()
+        page.locator("#card", has_text="Intended use").wait_for()
 
 
 class TestModel:

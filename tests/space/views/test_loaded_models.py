@@ -146,7 +146,7 @@ def test_a_repository_without_a_model_is_rejected(hub, repo_id, model):
 def test_the_card_is_rendered_from_the_evaluation(model):
     card = LoadedModel("own", model).card
     assert card.startswith("\n# own")
-    assert "no medical device" in card
+    assert "not a medical device" in card
 
 
 def test_without_zero_gpu_functions_are_unchanged():
