@@ -1,5 +1,5 @@
-# make demo   sets up everything, renders cells of two laboratories, runs the whole pipeline on them, shows the report
-# make test   sets up everything and passes all tests
+# make demo   creates a virtual environment and runs the whole pipeline on rendered cells of two laboratories
+# make test   creates a virtual environment and runs all tests
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin

@@ -1,4 +1,4 @@
-"""The command line: ``bc-sam COMMAND``. Every command is a thin layer over the package."""
+"""The command line: ``bc-sam COMMAND``. Each command is a thin layer over the package."""
 
 # Importing a module registers its commands, in the order in which `bc-sam --help` lists them.
 from bc_sam.cli import predict, serve, train, adapt, resume, evaluate, compare, demo, models, datasets  # noqa: F401, I001

@@ -33,15 +33,14 @@ from bc_sam.errors import ConfigError
 def adapt(
     model: Model,
     data: Data,
-    out: Annotated[Path, typer.Option(help="Run folder; the same command resumes a run that was interrupted.")],
+    out: Annotated[Path, typer.Option(help="Run folder; the same command resumes an interrupted run.")],
     masks: Masks = None,
     label_map: LabelMap = None,
     group_pattern: GroupPattern = None,
     labels: Annotated[
         str | None,
         typer.Option(
-            help="All labels that can occur in the new laboratory, separated by commas. The adapted model predicts "
-            "no others."
+            help="Comma-separated labels that can occur in the new laboratory. The adapted model predicts no others."
         ),
     ] = None,
     labels_per_class: LabelsPerClass = None,
@@ -56,9 +55,9 @@ def adapt(
 ) -> None:
     r"""Adapts a model to one new laboratory, with or without labels.
 
-    It holds out whole slides, compares every classifier on them before and
-    after, and tells whether the adapted model is better. With ten or more
-    annotated masks it fine-tunes SAM too.
+    Whole slides are held out; every classifier is evaluated on them before
+    and after, to show whether the adapted model is better. With ten or more
+    annotated masks, SAM is fine-tuned too.
 
     For example:
 

@@ -1,4 +1,4 @@
-"""The command line application, and what happens around every command: logging, errors, exit status."""
+"""The command line application: logging, error handling and exit status of every command."""
 
 import gc
 import logging
@@ -19,18 +19,18 @@ app = typer.Typer(
 
 
 def run() -> None:
-    """Runs the command; an error of the package ends it with one line instead of a traceback."""
-    # Importing makes some million objects that stay. Not looking through them for garbage, here and before the end,
-    # saves two of seven seconds of CPU time; benchmarks/first_answer.py measures it.
+    """Runs the command line; expected errors are reported in one line, without a traceback."""
+    # Imports allocate about a million long-lived objects. Keeping the garbage collector from scanning them, now and at
+    # exit, saves two of seven seconds of CPU time; benchmarks/first_answer.py measures it.
     gc.set_threshold(100_000, 50, 50)
     logging.basicConfig(format="%(message)s")
-    # Of several processes only the first one logs.
-    quiet = os.environ.get("RANK", "0") != "0"
-    logging.getLogger("bc_sam").setLevel(os.environ.get("BC_SAM_LOG", "WARNING" if quiet else "INFO"))
+    # Only the main process logs.
+    is_worker = os.environ.get("RANK", "0") != "0"
+    logging.getLogger("bc_sam").setLevel(os.environ.get("BC_SAM_LOG", "WARNING" if is_worker else "INFO"))
     warnings.filterwarnings("ignore", category=FutureWarning)
     try:
         app()
-    except (BCSamError, OSError) as error:  # an OSError such as a full disk explains itself
+    except (BCSamError, OSError) as error:  # OSErrors such as a full disk explain themselves
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     finally:

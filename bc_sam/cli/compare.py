@@ -58,8 +58,8 @@ def compare(
 ) -> None:
     r"""Compares methods on the same cells and folds, in one table.
 
-    The table lists accuracies, times and numbers of trained parameters. It
-    is written to comparison.md in --out, its measurements to
+    The table lists accuracy, training time and number of trained parameters.
+    It is written to comparison.md in --out, the raw results to
     evaluation.json. Each method also gets a run folder there, which
     predict, evaluate and push accept.
 

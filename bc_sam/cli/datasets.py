@@ -1,4 +1,4 @@
-"""Commands on data sets: data, render."""
+"""Data set commands: data, render."""
 
 from collections import Counter
 from pathlib import Path
@@ -12,17 +12,17 @@ from bc_sam.cli.options import GroupPattern, LabelMap, Masks, read_pairs
 
 @app.command("data", rich_help_panel="Data sets")
 def data_command(
-    source: Annotated[str, typer.Argument(metavar="NAME=SOURCE", help="A data set, as for --data of train.")],
+    source: Annotated[str, typer.Argument(metavar="NAME=SOURCE", help="Data set, as for train --data.")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder for parquet files; without it the data set is only described.")
+        Path | None, typer.Option(help="Folder for parquet files; if omitted, the data set is only summarised.")
     ] = None,
     masks: Masks = None,
     label_map: LabelMap = None,
     group_pattern: GroupPattern = None,
 ) -> None:
-    """Describes a data set, and converts it to parquet.
+    """Summarises a data set and, with --out, converts it to parquet.
 
-    Parquet files are read by every command and by the library datasets.
+    Parquet files are accepted by every command and by the datasets library.
 
     For example:
 
@@ -46,11 +46,10 @@ def render(
     laboratory: Annotated[
         list[str],
         typer.Option(
-            help="Whose stain and microscope to imitate: munich, barcelona, tehran, or anywhere for random ones. "
-            "Repeatable."
+            help="Stain and microscope to imitate: munich, barcelona, tehran, or anywhere for random ones. Repeatable."
         ),
     ] = ["munich", "barcelona"],  # noqa: B006  typer copies it
-    cells_per_class: Annotated[int, typer.Option(min=1, help="Cells of each of the 13 classes.")] = 20,
+    cells_per_class: Annotated[int, typer.Option(min=1, help="Cells per class.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the rendering.")] = 0,
 ) -> None:
     """Renders synthetic cells as image files with exact masks.

@@ -19,10 +19,10 @@ def demo(
     former_model: Annotated[str | None, typer.Option("--model", hidden=True)] = None,
     former_port: Annotated[int | None, typer.Option("--port", hidden=True)] = None,
 ) -> None:
-    """Shows the whole pipeline on rendered cells, in a few minutes.
+    """Runs the whole pipeline on rendered cells, in a few minutes.
 
-    It renders cells of two laboratories, trains a model on them, writes its
-    report, and names new cells. It needs no data and no network.
+    It renders cells of two laboratories, trains a model on them, writes a
+    report, and classifies new cells. It needs no data and no network.
 
     For example:
 
@@ -39,5 +39,5 @@ def demo(
     if not cells.exists():
         write_new_cells(cells)
     for laboratory in sorted(path for path in cells.iterdir() if path.name != "masks"):
-        print(f"\nNew cells of {laboratory.name}, in folders that are named after their class:")
+        print(f"\nNew cells of {laboratory.name}, in one folder per class:")
         predict([str(laboratory)], model=str(run))

@@ -35,13 +35,13 @@ def evaluate(
     among: FormerLabels = None,
     revision: Revision = None,
     batch_size: BatchSize = None,
-    out: Annotated[Path | None, typer.Option(help="Also write the measurements to this JSON file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Also write the results to this JSON file.")] = None,
 ) -> None:
     """Evaluates a run on its remaining folds, or a model on labelled cells.
 
-    For a run folder it trains without each fold that is not evaluated yet,
-    evaluates on it, and updates the report. With --data it tests the model
-    as it is on these labelled cells.
+    Given a run folder, it trains and evaluates each remaining fold, then
+    updates the report. With --data, it evaluates the model as it is on these
+    labelled cells.
 
     For example:
 
@@ -53,7 +53,7 @@ def evaluate(
         evaluation = _evaluate_on(model, revision, data, label_map, group_pattern, allowed, batch_size)
     else:
         if allowed:
-            raise ConfigError("--labels is for a trained model on labelled cells: add --data NAME=DIR.")
+            raise ConfigError("--labels applies to a trained model on labelled cells. Add --data NAME=SOURCE.")
         evaluation = _evaluate_folds(model)
     if out and evaluation:
         evaluation.save(out)
@@ -68,7 +68,7 @@ def _evaluate_on(
     allowed: list[str] | None,
     batch_size: int | None,
 ) -> "Evaluation":
-    """Tests a trained model on labelled cells, and prints the table."""
+    """Evaluates a trained model on labelled cells and prints the table."""
     from bc_sam.data import load_cells
     from bc_sam.evaluation.tables import render_text
     from bc_sam.models.auto import load_model
@@ -77,15 +77,15 @@ def _evaluate_on(
     model = load_model(source, revision=revision)
     if allowed:
         model.restrict_labels(allowed)
-    folders = read_pairs(label_map) or None
-    datasets = [load_cells(spec, label_map=folders, group_pattern=group_pattern) for spec in data]
+    class_of_folder = read_pairs(label_map) or None
+    datasets = [load_cells(spec, label_map=class_of_folder, group_pattern=group_pattern) for spec in data]
     evaluation = evaluate_model(model, datasets, batch_size=batch_size)
     print(render_text(evaluation))
     return evaluation
 
 
 def _evaluate_folds(run: str) -> "Evaluation | None":
-    """Runs the folds of a run that are not evaluated yet, and reports after each; ``None`` if another process does."""
+    """Runs the remaining folds of a run and reports after each; returns ``None`` outside the main process."""
     from bc_sam.training.experiment import Experiment
 
     experiment = Experiment.open(run)

@@ -1,4 +1,4 @@
-"""Commands that look at models, or carry them: info, save, push, convert, bench."""
+"""Model commands: info, save, push, convert, bench."""
 
 from pathlib import Path
 from typing import Annotated
@@ -14,7 +14,7 @@ from bc_sam.utils.hub import EMBEDDED_MODEL
 
 @app.command(rich_help_panel="Models")
 def info(model: Model = EMBEDDED_MODEL, revision: Revision = None, subfolder: Subfolder = None) -> None:
-    """Says what a model is: classes, laboratories, classifiers, base, figures, files; and whether it is whole."""
+    """Describes a model (classes, laboratories, classifiers, base, size) and verifies its files."""
     from bc_sam.models.folder import MODEL_FILES, check_files, load_config
     from bc_sam.utils.hub import resolve_folder
 
@@ -22,7 +22,7 @@ def info(model: Model = EMBEDDED_MODEL, revision: Revision = None, subfolder: Su
     config = load_config(folder)
     print(describe(folder, config))
     check_files(folder, config)
-    print("\nEvery file is the one that was saved.")
+    print("\nAll files match their saved checksums.")
 
 
 @app.command(rich_help_panel="Models")
@@ -33,14 +33,14 @@ def save(
     refit: Refit = False,
     labels: Labels = None,
     among: FormerLabels = None,
-    half: Annotated[bool, typer.Option("--half", help="Write weights in float16, which takes half the room.")] = False,
+    half: Annotated[bool, typer.Option("--half", help="Store the weights in float16, at half the size.")] = False,
     revision: Revision = None,
     subfolder: Subfolder = None,
 ) -> None:
     """Writes a copy of a model to a folder.
 
-    With --include-base the copy needs no network and can be carried to another machine.
-    With --labels the copy predicts these labels only, unless told otherwise.
+    With --include-base the copy works offline, also on another machine.
+    With --labels the copy predicts only these labels by default.
     """
     from bc_sam.models.auto import load_model
 
@@ -54,18 +54,19 @@ def save(
 @app.command(rich_help_panel="Models")
 def push(
     model: Model,
-    repo_id: Annotated[str, typer.Argument(help="Repository on the Hub, owner/name; made if it does not exist.")],
+    repo_id: Annotated[str, typer.Argument(help="Repository on the Hub, owner/name; created if it does not exist.")],
     private: Annotated[
-        bool | None, typer.Option("--private/--public", help="Of a new repository; by default what its owner has set.")
+        bool | None,
+        typer.Option("--private/--public", help="Visibility of a new repository; by default the owner's setting."),
     ] = None,
-    revision: Annotated[str | None, typer.Option(help="Branch to push to; made if it does not exist.")] = None,
-    create_pr: Annotated[bool, typer.Option("--create-pr", help="Propose the commit as a pull request.")] = False,
+    revision: Annotated[str | None, typer.Option(help="Branch to push to; created if it does not exist.")] = None,
+    create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request instead.")] = False,
     message: Annotated[str, typer.Option(help="Title of the commit.")] = "Upload BC-SAM",
     include_base: IncludeBase = False,
 ) -> None:
     """Pushes a model with its card to the Hub, in one commit. Log in first: hf auth login.
 
-    What people have written into the card on the Hub, between the measured parts, is kept.
+    Manual edits of the card on the Hub, outside the generated sections, are kept.
     """
     from bc_sam.models.auto import load_model
 
@@ -82,12 +83,12 @@ def push(
 
 @app.command(rich_help_panel="Models")
 def convert(
-    sam: Annotated[str, typer.Argument(help="The SAM that was fine-tuned: .pth file, folder, or Hub id.")],
-    adapter: Annotated[Path, typer.Argument(help="What stage 1 of the original saved, such as epoch_85.pth.")],
-    autoencoder: Annotated[Path, typer.Argument(help="The state dict of the original's autoencoder.")],
+    sam: Annotated[str, typer.Argument(help="The original's base SAM: .pth file, folder, or Hub id.")],
+    adapter: Annotated[Path, typer.Argument(help="Stage 1 checkpoint of the original, such as epoch_85.pth.")],
+    autoencoder: Annotated[Path, typer.Argument(help="State dict of the original's autoencoder.")],
     out: Annotated[Path, typer.Argument(help="Model folder to write.")],
 ) -> None:
-    """Converts checkpoints of the original BC-SAM to a model folder. Files that would have to run code are refused."""
+    """Converts checkpoints of the original BC-SAM to a model folder. Files that would execute code are rejected."""
     from bc_sam.models.conversion import convert_original
 
     print(f"Written: {convert_original(sam, adapter, autoencoder).save_pretrained(out)}")
@@ -96,14 +97,15 @@ def convert(
 @app.command(rich_help_panel="Models")
 def bench(
     model: Annotated[
-        str | None, typer.Argument(help="Model folder, run folder, or Hub id; without it SAM ViT-B, random weights.")
+        str | None,
+        typer.Argument(help="Model folder, run folder, or Hub id; by default SAM ViT-B with random weights."),
     ] = None,
     revision: Revision = None,
-    device: Annotated[str | None, typer.Option(help="Such as cpu or cuda; by default the first GPU, if any.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; by default the first GPU, if any.")] = None,
 ) -> None:
-    """Measures how many cells a second this machine encodes, and says which batch size and number format to use.
+    """Benchmarks the encoder on this machine and recommends a batch size and dtype.
 
-    It takes about a minute.
+    Takes about a minute.
     """
     import torch
 
@@ -111,15 +113,15 @@ def bench(
     from bc_sam.networks.sam.lora import merge
     from bc_sam.networks.throughput import measure_rates, render_advice, vit_b
 
-    place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if model:
         sam = merge(BCSam.from_pretrained(model, revision=revision, device="cpu", classifiers=[]).adapter)
     else:
         sam = vit_b()
-    computer = torch.cuda.get_device_name(place) if place.type == "cuda" else f"{torch.get_num_threads()} threads"
-    print(f"{model or 'SAM ViT-B'} on {computer}\n\n{'format':<10}{'batch':>6}{'images/s':>10}{'ms/image':>10}")
+    hardware = torch.cuda.get_device_name(target) if target.type == "cuda" else f"{torch.get_num_threads()} threads"
+    print(f"{model or 'SAM ViT-B'} on {hardware}\n\n{'dtype':<10}{'batch':>6}{'images/s':>10}{'ms/image':>10}")
     rates = []
-    for rate in measure_rates(sam, place):
+    for rate in measure_rates(sam, target):
         rates.append(rate)
         per_second = rate.images_per_second
         print(f"{rate.dtype:<10}{rate.batch_size:>6}{per_second:>10.1f}{1000 / per_second:>10.1f}", flush=True)
@@ -127,18 +129,18 @@ def bench(
 
 
 def describe(folder: Path, config: BCSamConfig) -> str:
-    """Says what a model is, and how large each of its parts is, in lines of a name and a value."""
-    base = config.base or ("a SAM of its own" if config.network is None or config.network.needs_sam else "none")
+    """Returns a summary of a model and the size of each of its parts, one line per fact."""
+    base = config.base or ("custom SAM, included" if config.network is None or config.network.needs_sam else "none")
     facts = {
         "method": config.method,
         "labels": ", ".join(config.labels),
-        "laboratories": ", ".join(config.domains) or "not told",
+        "laboratories": ", ".join(config.domains) or "not recorded",
         **_describe_classifier(config),
         **({"allowed labels": ", ".join(config.allowed_labels)} if config.allowed_labels else {}),
         "base": f"{base} at {config.base_revision}" if config.base_revision else base,
         "image size": f"{config.image_size} px",
-        "latent": f"{config.latent_dim} numbers",
-        "pictures": "small ones of stored cells are inside" if THUMBNAILS in config.files else "none of cells",
+        "latent": f"{config.latent_dim} dimensions",
+        "thumbnails": "of stored cells, included" if THUMBNAILS in config.files else "none",
         "written with": ", ".join(f"{name} {number}" for name, number in config.versions.items()),
     }
     sizes: dict[str, int] = {}
@@ -152,12 +154,12 @@ def describe(folder: Path, config: BCSamConfig) -> str:
 
 
 def _describe_classifier(config: BCSamConfig) -> dict[str, str]:
-    """What names a cell: classifiers on the latents, or a network as a whole."""
+    """Describes what classifies the cells: classifiers on the latents, or one network."""
     network = config.network
     if network is None:
         return {"classifiers": ", ".join(config.classifiers) or "none", "default": config.default_classifier}
     backbone = network.image_backbone
     return {
         "network": config.default_classifier,
-        "backbone": f"{backbone.family}, sees {network.input_size} px" if backbone else "the encoder of SAM",
+        "backbone": f"{backbone.family}, input {network.input_size} px" if backbone else "SAM encoder",
     }

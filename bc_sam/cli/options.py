@@ -1,4 +1,4 @@
-"""Options that several commands take, and how what is written in them is read."""
+"""Options shared by several commands, and their parsers."""
 
 import json
 import sys
@@ -13,24 +13,24 @@ if TYPE_CHECKING:
     from bc_sam.config.arguments import TrainingArguments
     from bc_sam.config.network import Method
 
-#: Panels of ``--help`` that group the options of data and of training.
+#: Panels that group the data and training options in ``--help``.
 DATA_PANEL, TRAINING_PANEL = "Data", "Training"
 
 Model = Annotated[
-    str, typer.Argument(help="Model folder, run folder, or Hub id such as org/bc-sam; bc-sam-tiny is in the package.")
+    str, typer.Argument(help="Model folder, run folder, or Hub id such as org/bc-sam; bc-sam-tiny is bundled.")
 ]
 ModelOption = Annotated[
-    str, typer.Option("--model", "-m", help="Model folder, run folder, or Hub id; by default the one in the package.")
+    str, typer.Option("--model", "-m", help="Model folder, run folder, or Hub id; by default the bundled one.")
 ]
 Cells = Annotated[
-    list[str], typer.Argument(help="Image files, folders, patterns in quotes, parquet, or a Hub data set id.")
+    list[str], typer.Argument(help="Image files, folders, quoted glob patterns, parquet, or a Hub data set id.")
 ]
 Data = Annotated[
     list[str],
     typer.Option(
         "--data",
         metavar="NAME=SOURCE",
-        help="A data set, once for each laboratory. SOURCE is a folder or zip (Matek-19, Acevedo-20, or one subfolder "
+        help="Data set of one laboratory. Repeatable. SOURCE is a folder or zip (Matek-19, Acevedo-20, or a subfolder "
         "per class), parquet, a Hub data set id, or rendered:LABORATORY[:CELLS[:SEED]].",
         rich_help_panel=DATA_PANEL,
     ),
@@ -38,7 +38,8 @@ Data = Annotated[
 Masks = Annotated[
     Path | None,
     typer.Option(
-        help="CSV file with the columns image and mask: annotated masks of some images.", rich_help_panel=DATA_PANEL
+        help="CSV file with columns image and mask: the annotated masks, also of only some images.",
+        rich_help_panel=DATA_PANEL,
     ),
 ]
 LabelMap = Annotated[
@@ -46,7 +47,7 @@ LabelMap = Annotated[
     typer.Option(
         "--map",
         metavar="FOLDER=CLASS",
-        help="Class of a folder name of your own; FOLDER= skips the folder. Repeatable.",
+        help="Class of the images in FOLDER; FOLDER= skips the folder. Repeatable.",
         rich_help_panel=DATA_PANEL,
     ),
 ]
@@ -54,47 +55,48 @@ GroupPattern = Annotated[
     str | None,
     typer.Option(
         metavar="REGEX",
-        help="Regular expression whose first group on a file name is the slide or patient, such as '^([^_]+)_'.",
+        help="Regular expression whose first group extracts the slide or patient from a file name: '^([^_]+)_'.",
         rich_help_panel=DATA_PANEL,
     ),
 ]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of the model on the Hub.")]
-BatchSize = Annotated[int | None, typer.Option(min=1, help="Images a step; by default what suits the device.")]
-Dtype = Annotated[str, typer.Option(help="auto, float32, bfloat16 or float16: number format of SAM's encoder.")]
-Subfolder = Annotated[str | None, typer.Option(help="Folder in the repository that holds the model.")]
-IncludeBase = Annotated[bool, typer.Option("--include-base", help="Also write a base SAM that is on the Hub.")]
+BatchSize = Annotated[int | None, typer.Option(min=1, help="Images per batch; by default chosen for the device.")]
+Dtype = Annotated[str, typer.Option(help="Data type of SAM's encoder: auto, float32, bfloat16 or float16.")]
+Subfolder = Annotated[str | None, typer.Option(help="Folder of the model in the repository.")]
+IncludeBase = Annotated[bool, typer.Option("--include-base", help="Include the base SAM even if it is on the Hub.")]
 Refit = Annotated[
-    bool, typer.Option("--refit", help="Fit the classifiers again on the stored latents, and open no skops file.")
+    bool, typer.Option("--refit", help="Refit the classifiers on the stored latents without opening any skops file.")
 ]
 Base = Annotated[
     str | None,
     typer.Option(
-        help="SAM to start from: Hub id, folder, original .pth, or tiny for a small one with random weights.",
+        help="Base SAM: Hub id, folder, original .pth, or tiny for a small one with random weights.",
         rich_help_panel=TRAINING_PANEL,
     ),
 ]
 PresetName = Annotated[
     str | None,
     typer.Option(
-        "--preset", help="paper or tiny; by default tiny for --base tiny, else paper.", rich_help_panel=TRAINING_PANEL
+        "--preset",
+        help="Preset of settings: paper or tiny; by default tiny for --base tiny, else paper.",
+        rich_help_panel=TRAINING_PANEL,
     ),
 ]
 Protocol = Annotated[
     str | None,
     typer.Option(
-        help="strict keeps the held-out fold out of every stage, paper out of stage 3 only; leave-one-out holds out "
-        "a whole laboratory instead, each in turn.",
+        help="strict excludes the held-out fold from every stage, paper from stage 3 only; leave-one-out holds out "
+        "each laboratory in turn.",
         rich_help_panel=TRAINING_PANEL,
     ),
 ]
-Folds = Annotated[
-    int | None, typer.Option(help="Folds that each data set is split into.", rich_help_panel=TRAINING_PANEL)
-]
+Folds = Annotated[int | None, typer.Option(help="Number of folds.", rich_help_panel=TRAINING_PANEL)]
 Seed = Annotated[
     int | None, typer.Option(help="Seed of folds, initial weights and shuffling.", rich_help_panel=TRAINING_PANEL)
 ]
 TrainingPrecision = Annotated[
-    str | None, typer.Option("--precision", help="auto, no, bf16 or fp16.", rich_help_panel=TRAINING_PANEL)
+    str | None,
+    typer.Option("--precision", help="Mixed precision: auto, no, bf16 or fp16.", rich_help_panel=TRAINING_PANEL),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -113,34 +115,34 @@ KeepPictures = Annotated[
     bool,
     typer.Option(
         "--keep-pictures",
-        help="Store thumbnails of training cells in the model, to be shown as similar cells. Everyone who gets the "
-        "model sees them: not for patient images that must not leave your institution.",
+        help="Store thumbnails of training cells in the model, to be shown as similar cells. Anyone with the "
+        "model can view them: do not use it on patient images that must not leave your institution.",
     ),
 ]
 LabelsPerClass = Annotated[
-    int | None, typer.Option(min=0, help="Most labels of each class to learn from; 0 for none. By default all.")
+    int | None, typer.Option(min=0, help="Maximum number of labels per class to train on; 0 for none. By default all.")
 ]
 LearnFrom = Annotated[
     str | None,
-    typer.Option(help="both fits the classifiers on old and new cells, new on the new ones alone. By default both."),
+    typer.Option(help="both (default) fits the classifiers on old and new cells, new on the new cells only."),
 ]
-Classifier = Annotated[str | None, typer.Option(help="Classifier to use; by default the model's own choice.")]
+Classifier = Annotated[str | None, typer.Option(help="Classifier to use; by default the model's.")]
 
 Labels = Annotated[
     str | None,
     typer.Option(
         "--labels",
-        help="Restrict predictions to these labels, separated by commas: all that can occur, such as the classes that "
-        "you count. By default those that the model was saved with, ordinarily all that it has learned.",
+        help="Comma-separated labels to which predictions are restricted: all that can occur, such as the classes "
+        "you count. By default the labels the model was saved with, usually all it was trained on.",
     ),
 ]
 FormerLabels = Annotated[str | None, typer.Option("--among", hidden=True)]
 
 
-def read_pairs(given: list[str] | None) -> dict[str, str | None]:
-    """Reads FOLDER=CLASS of ``--map``; an empty class skips the folder."""
+def read_pairs(values: list[str] | None) -> dict[str, str | None]:
+    """Parses the ``FOLDER=CLASS`` pairs of ``--map``; an empty class skips the folder."""
     pairs: dict[str, str | None] = {}
-    for pair in given or []:
+    for pair in values or []:
         folder, separator, label = pair.partition("=")
         if not separator:
             raise ConfigError(f"--map {pair} has no '='. Write it as --map neutrophil=neutrophil_segmented.")
@@ -149,7 +151,7 @@ def read_pairs(given: list[str] | None) -> dict[str, str | None]:
 
 
 def read_labels(labels: str | None, former: str | None = None) -> list[str] | None:
-    """Reads ``--labels``, or its former spelling ``--among``, of which it prints a line.
+    """Parses ``--labels``, or its former spelling ``--among`` with a deprecation notice.
 
     Raises:
         ConfigError: If both are given.
@@ -163,24 +165,24 @@ def read_labels(labels: str | None, former: str | None = None) -> list[str] | No
 
 
 def read_method(name: str) -> "Method":
-    """Reads ``--method``."""
+    """Validates ``--method``."""
     from bc_sam.config.network import Method
 
     if name not in get_args(Method):
-        raise ConfigError(f"There is no method {name!r}; choose one of {', '.join(get_args(Method))}.")
+        raise ConfigError(f"Unknown method {name!r}. Choose one of {', '.join(get_args(Method))}.")
     return cast("Method", name)
 
 
 def read_arguments(
     preset_name: str | None, given: dict[str, Any], settings: list[str] | None, method: str = "bc-sam"
 ) -> "TrainingArguments":
-    """Returns the settings of a training: a preset, changed by options and then by ``--set``.
+    """Returns the training settings: a preset, overridden by options and then by ``--set``.
 
     Args:
-        preset_name: The preset; ``None`` chooses the one that suits the base.
-        given: Values of options by field name; ``None`` for those that were not given.
+        preset_name: The preset; ``None`` chooses it by the base.
+        given: Option values by field name; ``None`` if not given.
         settings: ``NAME=VALUE`` of each ``--set``.
-        method: What is trained.
+        method: The method to train.
 
     Raises:
         ConfigError: If a name or value is not valid.
@@ -195,11 +197,11 @@ def read_settings(given: dict[str, Any], settings: list[str] | None) -> dict[str
     """Merges options and ``--set`` into nested settings.
 
     Args:
-        given: Values of options by field name, with dots between nested names; ``None`` for those not given.
-        settings: ``NAME=VALUE`` of each ``--set``, where VALUE is JSON or else a string. They take precedence.
+        given: Option values by dotted field name; ``None`` if not given.
+        settings: ``NAME=VALUE`` of each ``--set``, VALUE being JSON or else a string. They take precedence.
 
     Raises:
-        ConfigError: If one of `settings` has no value, or its name goes into what is not a section.
+        ConfigError: If a setting has no value, or a prefix of its name is not a section.
 
     Example:
         >>> read_settings({"seed": 5, "folds": None}, ["segmentation.epochs=20"])
@@ -208,7 +210,7 @@ def read_settings(given: dict[str, Any], settings: list[str] | None) -> dict[str
     changes: dict[str, Any] = {}
     for name, value in given.items():
         if value is not None:
-            _put(changes, name, value)
+            _set_nested(changes, name, value)
     for setting in settings or []:
         name, separator, text = setting.partition("=")
         if not separator:
@@ -217,20 +219,20 @@ def read_settings(given: dict[str, Any], settings: list[str] | None) -> dict[str
             value = json.loads(text)
         except ValueError:
             value = text
-        _put(changes, name, value)
+        _set_nested(changes, name, value)
     return changes
 
 
-def _put(changes: dict[str, Any], name: str, value: Any) -> None:
-    """Puts a value at a dotted name into nested settings, in place."""
+def _set_nested(changes: dict[str, Any], name: str, value: Any) -> None:
+    """Sets the value of a dotted name in nested settings, in place."""
     *sections, key = name.split(".")
     for section in sections:
         changes = changes.setdefault(section, {})
         if not isinstance(changes, dict):
-            raise ConfigError(f"{name}: {section} was given a value, so it has no settings of its own.")
+            raise ConfigError(f"{name}: {section} already has a value, so it cannot be a section.")
     changes[key] = value
 
 
 def announce_new_spelling(former: str, current: str) -> None:
-    """Prints how an option or command of an older version is spelled now."""
+    """Prints the current spelling of a former option or command."""
     print(f"{former} is now spelled {current}.", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Predictions as text for the terminal: one line a cell, and the differential count."""
+"""Predictions as text for the terminal: one line per cell, and the differential count."""
 
 from collections.abc import Mapping, Sequence
 
@@ -7,12 +7,12 @@ from bc_sam.models.prediction import Prediction, top_labels
 
 
 def describe(name: str, prediction: Prediction, labels: Sequence[str]) -> str:
-    """Returns one line: the file, and its label with the second guess, or why it has none.
+    """Returns one line: file, label and runner-up, or the reasons for abstaining.
 
     Args:
         name: File name.
-        prediction: What the model says of it.
-        labels: Names of the labels, in the order of the probabilities.
+        prediction: The prediction for it.
+        labels: Label names, in the order of the probabilities.
     """
     if prediction.probabilities is None:
         return f"{name}: cannot be read"
@@ -25,7 +25,7 @@ def describe(name: str, prediction: Prediction, labels: Sequence[str]) -> str:
 
 
 def render_differential(counts: Mapping[str, int]) -> str:
-    """Returns the differential count: number, share and 95 % confidence interval of each class, the largest first."""
+    """Returns the differential count: count, share and 95 % confidence interval per class, largest first."""
     lines = differential_count(counts)
     width = max((len(line.label) for line in lines), default=0)
     rows = [

@@ -1,6 +1,6 @@
-"""Commands that look at cells: predict, embed, attention.
+"""Inference commands: predict, embed, attention.
 
-Each finds the cells before it imports the heavy libraries, so that a wrong path is reported at once.
+Each resolves its inputs before importing heavy libraries, so that a wrong path fails fast.
 """
 
 import sys
@@ -41,18 +41,18 @@ def predict(
         bool,
         typer.Option(
             "--abstain/--no-abstain",
-            help="Give no name to a cell that the image, its distance from the training cells, or the probability "
-            "speaks against; or name every cell.",
+            help="Abstain on cells with a poor image, a high out-of-distribution score or a low probability; or name "
+            "every cell.",
         ),
     ] = True,
     csv: Annotated[
-        Path | None, typer.Option(help="Also write names, reasons and all probabilities to this CSV file.")
+        Path | None, typer.Option(help="Also write labels, reasons and all probabilities to this CSV file.")
     ] = None,
     revision: Revision = None,
     batch_size: BatchSize = None,
     dtype: Dtype = "auto",
 ) -> None:
-    """Names cells: label, probability and second guess of each image, or why it has no name; and a differential count.
+    """Classifies cells: label, probability and runner-up per image, or why it has no name; and a differential count.
 
     Unreadable images are reported and skipped.
     """
@@ -89,7 +89,7 @@ def predict(
     if counts.total() > 1:
         print(f"\n{render_differential(counts)}")
     if unnamed := len(found) - counts.total() - len(errors):
-        print(f"\n{unnamed} without a name; look at {'them' if unnamed > 1 else 'it'} yourself.")
+        print(f"\n{unnamed} without a name; please review {'them' if unnamed > 1 else 'it'}.")
     for error in errors:
         print(f"not read: {error}", file=sys.stderr)
     if len(errors) == len(found):
@@ -105,7 +105,7 @@ def embed(
     batch_size: BatchSize = None,
     dtype: Dtype = "auto",
 ) -> None:
-    """Writes the embedding of each cell, on which the classifiers work. Unreadable images are reported and skipped."""
+    """Writes the embedding of each cell, the classifiers' input. Unreadable images are reported and skipped."""
     from bc_sam.data.inputs import find_cells
 
     found = find_cells(cells)
@@ -142,11 +142,13 @@ def _compile_if_worthwhile(model: "CellModel", found: "NamedCells", batch_size: 
 @app.command(rich_help_panel="Cells")
 def attention(
     cells: Cells,
-    model: Annotated[str, typer.Option("--model", "-m", help="Model folder, run folder, or Hub id, of a network.")],
-    out: Annotated[Path, typer.Option(help="Folder for the pictures, of twelve cells each.")],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="Model folder, run folder, or Hub id of an SLCA or shape-aware model.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the figures, twelve cells each.")],
     revision: Revision = None,
 ) -> None:
-    """Draws where a network looks: the attention of SLCA, or of the shape-aware network, over each cell.
+    """Draws the attention map of an SLCA or shape-aware model over each cell.
 
     Unreadable images are reported and skipped.
     """
@@ -168,9 +170,9 @@ def attention(
     loaded = with_attention(load_model(model, revision=revision))
     out.mkdir(parents=True, exist_ok=True)
     pairs = iter(tqdm(zip(found.names, found.images, strict=True), total=len(found), unit="cell"))
-    for number, some in enumerate(iter(lambda: list(islice(pairs, 12)), []), 1):
+    for number, chunk in enumerate(iter(lambda: list(islice(pairs, 12)), []), 1):
         images = {}
-        for name, source in some:
+        for name, source in chunk:
             try:
                 images[name] = read_image(source)
             except ImageError as error:

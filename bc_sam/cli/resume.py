@@ -13,7 +13,7 @@ from bc_sam.cli.runs import run_adaptation, run_experiment
 def resume(run: Annotated[Path, typer.Argument(help="Run folder of train or adapt.")]) -> None:
     """Resumes an interrupted run of train or adapt, with its original options.
 
-    The weights end up the same, byte for byte, as without interruption.
+    The resulting weights are byte-identical to those of an uninterrupted run.
 
     For example:
 

@@ -1,4 +1,4 @@
-"""Carries out runs for several commands, and prints what comes of them."""
+"""Runs experiments and adaptations for several commands, and prints their results."""
 
 import sys
 from pathlib import Path
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def run_experiment(out: Path, config: "RunConfig") -> None:
-    """Surveys the data, runs the first fold, publishes its model, and reports."""
+    """Surveys the data, runs the first fold, exports its model and reports the results."""
     from bc_sam.training.experiment import Experiment
 
     experiment = Experiment.create(out, config)
@@ -24,7 +24,7 @@ def run_experiment(out: Path, config: "RunConfig") -> None:
 
 
 def report_experiment(experiment: "Experiment") -> "Evaluation":
-    """Publishes the model of an experiment, writes its report, and prints its table; returns the measurements."""
+    """Exports the model of an experiment, writes its report, prints its table, and returns its evaluation."""
     from bc_sam.evaluation.tables import render_text
     from bc_sam.training.run_report import write_run_report
 
@@ -36,7 +36,7 @@ def report_experiment(experiment: "Experiment") -> "Evaluation":
 
 
 def run_adaptation(out: Path, config: "AdaptationConfig") -> None:
-    """Surveys the data, adapts the model, and reports."""
+    """Surveys the data, adapts the model and reports the results."""
     from bc_sam.training.adaptation import Adaptation
 
     adaptation = Adaptation.create(out, config)
@@ -52,13 +52,13 @@ def _report_adaptation(adaptation: "Adaptation", result: "AdaptationResult") -> 
     from bc_sam.evaluation.tables import render_comparisons
 
     out = adaptation.folder
-    print(f"Learned from {result.learned} cells, {result.labelled} of them with a label, and {result.masks} masks.")
+    print(f"Trained on {result.learned} cells, {result.labelled} of them labelled, and {result.masks} masks.")
     if result.doubtful:
-        print(f"{result.doubtful} predicted masks look wrong and were left out of stage 2: {out / 'doubtful.csv'}")
+        print(f"{result.doubtful} predicted masks look wrong and were excluded from stage 2: {out / 'doubtful.csv'}")
     if result.comparisons:
         print("\n" + render_comparisons(result.comparisons, adaptation.model.config.default_classifier))
     else:
-        print("No held-out cell has a label, so nothing tells whether the new model is better. Label some.")
+        print("No held-out cell is labelled, so the adapted model cannot be compared with the original. Label some.")
     if advice := adaptation.advice:
         print(f"\n{advice}")
     print(f"Model:  {out / 'model'}")

@@ -12,14 +12,14 @@ from bc_sam.errors import BCSamError
 def serve(
     model: Annotated[
         str | None,
-        typer.Argument(help="Model folder, run folder, or Hub id; by default the one in the package."),
+        typer.Argument(help="Model folder, run folder, or Hub id; by default the bundled one."),
     ] = None,
-    port: Annotated[int | None, typer.Option(help="Port to listen on; by default a free one.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; by default a free one.")] = None,
 ) -> None:
-    """Opens a page in the browser that names cells, on this computer.
+    """Serves a web page on this computer that classifies cells.
 
-    Drop in cells or a slide to see names, counts and warnings. Images stay
-    on this computer. Stop it with Ctrl-C.
+    Drop in cells or a slide to get labels, counts and warnings. Images never
+    leave this computer. Stop it with Ctrl-C.
 
     For example:
 
@@ -28,7 +28,7 @@ def serve(
     try:
         import gradio  # noqa: F401
     except ImportError as error:
-        raise BCSamError("The page needs Gradio: pip install 'bc_sam[space]'.") from error
+        raise BCSamError("Gradio is not installed. Run: pip install 'bc_sam[space]'.") from error
     from bc_sam.space.page import serve as serve_page
     from bc_sam.space.server.model_source import model_source
 

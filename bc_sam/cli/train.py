@@ -31,7 +31,7 @@ from bc_sam.errors import ConfigError
 
 @app.command(rich_help_panel="Training")
 def train(
-    out: Annotated[Path, typer.Option(help="Run folder; the same command resumes a run that was interrupted.")],
+    out: Annotated[Path, typer.Option(help="Run folder; the same command resumes an interrupted run.")],
     data: Data = ["munich=rendered:munich", "barcelona=rendered:barcelona"],  # noqa: B006  typer copies it
     masks: Masks = None,
     label_map: LabelMap = None,
@@ -39,7 +39,7 @@ def train(
     method: Annotated[
         str,
         typer.Option(
-            help="bc-sam, or a network to compare it with: slca, shape-aware, resnet.", rich_help_panel=TRAINING_PANEL
+            help="bc-sam, or a comparison method: slca, shape-aware, resnet.", rich_help_panel=TRAINING_PANEL
         ),
     ] = "bc-sam",
     base: Base = None,
@@ -53,7 +53,7 @@ def train(
     keep_pictures: KeepPictures = False,
     shared: Annotated[
         Path | None,
-        typer.Option(help="Folder where runs on the same data share decoded cells, stage 1 and features."),
+        typer.Option(help="Folder in which runs on the same data share decoded cells, stage 1 and features."),
     ] = None,
     former_from: Annotated[str | None, typer.Option("--from", hidden=True)] = None,
     former_labels_per_class: Annotated[int | None, typer.Option("--labels-per-class", min=0, hidden=True)] = None,
@@ -66,7 +66,7 @@ def train(
     Stage 1 fine-tunes SAM on annotated masks, stage 2 trains the
     autoencoder, and stage 3 fits the classifiers on its embeddings.
     Without --data it trains on rendered cells of two laboratories.
-    Several GPUs: accelerate launch -m bc_sam train ...
+    For several GPUs: accelerate launch -m bc_sam train ...
 
     For example:
 
@@ -105,7 +105,7 @@ def train(
         )
         return
     if (former_labels_per_class, former_labels, former_learn_from) != (None, None, None):
-        raise ConfigError("--labels-per-class, --among and --learn-from adapt a trained model: bc-sam adapt MODEL.")
+        raise ConfigError("--labels-per-class, --among and --learn-from apply to adaptation. Use bc-sam adapt MODEL.")
     given = {
         "base": base,
         "protocol": protocol,

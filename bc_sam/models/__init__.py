@@ -1,1 +1,1 @@
-"""What users hold: models that are loaded, asked, saved and shared."""
+"""Models: loading, inference, saving and sharing."""

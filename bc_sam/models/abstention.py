@@ -1,4 +1,4 @@
-"""Whether to name a cell or to leave it to a person, and why: one decision for code, command line and page."""
+"""Decides whether to name a cell or to abstain, and why; shared by code, command line and page."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,24 +8,24 @@ import numpy as np
 from bc_sam.data.mask_quality import NO_CELL, mask_problem
 from bc_sam.models.observation import ObservedCell
 
-#: Default thresholds. A name that is given is more probable than all others together. They were chosen on the 263
-#: validation cells of bc-sam-tiny, of which 93 % are named, 83 % of these correctly (81 % if all were named). On 612
-#: cells of Acevedo-20 that no stage had seen, the figures are 92 %, 84 % and 82 %.
+#: Default thresholds: a given name is more probable than all others together. They were chosen on the 263 validation
+#: cells of bc-sam-tiny, of which 93 % are named, 83 % of these correctly (81 % without abstention). On 612 held-out
+#: cells of Acevedo-20, the figures are 92 %, 84 % and 82 %.
 LEAST_PROBABILITY = 0.5
 MOST_OOD = 0.99
 
-# A cell that covers less of the image may be a platelet, which is none of the classes. By the masks of bc-sam-tiny
+# A cell that covers a smaller share of the image may be a platelet, which is not a class. In the masks of bc-sam-tiny,
 # 61 % of 72 platelets of Acevedo-20 are smaller, and 2 % of the erythroblasts, which are the smallest cells.
 _PLATELET = 0.032
 
 
 @dataclass(frozen=True)
 class RejectionThresholds:
-    """When to give a cell no name.
+    """Thresholds of abstention.
 
     Attributes:
-        probability: A name less probable than this, 0..1, is not given.
-        ood: A cell with an out-of-distribution score above this, 0..1, gets no name.
+        probability: Minimum probability of a name, 0..1.
+        ood: Maximum out-of-distribution score of a named cell, 0..1.
     """
 
     probability: float = LEAST_PROBABILITY
@@ -34,12 +34,12 @@ class RejectionThresholds:
 
 @dataclass(frozen=True)
 class Reason:
-    """What speaks against naming a cell.
+    """A reason against naming a cell.
 
     Attributes:
         text: One or two sentences.
-        abstain: Whether it is reason enough to give no name; otherwise the name should be checked.
-        short: Two or three words, for a table.
+        abstain: Whether to give no name for it; otherwise the name should be checked.
+        short: Two or three words for a table.
     """
 
     text: str
@@ -54,7 +54,7 @@ class Decision:
     Attributes:
         label: Index of the most probable label.
         probability: Its probability, 0..1.
-        reasons: What speaks against the name, the strongest first.
+        reasons: Reasons against the name, strongest first.
     """
 
     label: int
@@ -68,19 +68,19 @@ class Decision:
 
     @property
     def check(self) -> bool:
-        """Whether the cell gets a name that a person should check."""
+        """Whether the cell gets a name that should be checked."""
         return bool(self.reasons) and not self.abstain
 
 
 def shows_cell(observed: ObservedCell) -> bool:
-    """Returns whether there is a cell in the image; without one, a classifier's answer means nothing."""
+    """Returns whether the image shows a cell; otherwise the probabilities are meaningless."""
     return not observed.blank and (observed.mask is None or mask_problem(observed.mask) not in NO_CELL)
 
 
 def image_reasons(observed: ObservedCell) -> tuple[Reason, ...]:
-    """Returns what the image alone gives against a name, whatever the classifier says.
+    """Returns the reasons against a name that follow from the image alone, whatever the classifier predicts.
 
-    Without a mask, as of a model that predicts none, only the image's quality counts.
+    For models that predict no masks, only the image quality is considered.
     """
     return tuple(_image_reasons(observed))
 
@@ -90,11 +90,13 @@ def _image_reasons(observed: ObservedCell) -> Iterator[Reason]:
         yield Reason("The image shows nothing. Give a photograph of one cell.", True, "blank")
         return
     if not shows_cell(observed):
-        yield Reason("No cell was found. Give a photograph of one cell, which fills much of it.", True, "no cell")
+        yield Reason("No cell was found. Crop the photograph to one cell.", True, "no cell")
         return
     mask, found = observed.mask, observed.n_cells
     if mask is not None and mask.mean() < _PLATELET:
-        yield Reason("It is very small: perhaps a platelet, which the model does not know.", True, "very small")
+        yield Reason(
+            "The cell is very small: perhaps a platelet, which is not a class of the model.", True, "very small"
+        )
     if found is not None and found > 1:
         yield Reason(f"There seem to be {found} cells. Crop the image to one of them.", True, f"{found} cells")
     if observed.blurred:
@@ -109,13 +111,13 @@ def decide(
     from_image: Sequence[Reason] = (),
     thresholds: RejectionThresholds | None = None,
 ) -> Decision:
-    """Decides whether to name a cell, and whether a person should check the name.
+    """Decides whether to name a cell, and whether the name should be checked.
 
     Args:
         probabilities: (n_labels,) of one classifier.
         ood: Out-of-distribution score, 0..1; ``None`` if the model has no reference embeddings to compare with.
         from_image: See `image_reasons`.
-        thresholds: When to abstain; by default those of `RejectionThresholds`.
+        thresholds: Thresholds of abstention; by default `RejectionThresholds()`.
 
     Example:
         >>> decide(np.array([0.2] * 5), 0.2).abstain
@@ -128,10 +130,10 @@ def decide(
     probability = float(probabilities[label])
     reasons = [reason for reason in from_image if reason.abstain]
     if ood is not None and ood > thresholds.ood:
-        reasons.append(Reason(_unlike(ood), True, "unlike all seen"))
+        reasons.append(Reason(_ood_text(ood), True, "out of distribution"))
     if probability < thresholds.probability:
         best, required = _percent(probability), _percent(thresholds.probability)
-        text = f"No name is probable enough: the best has {best}, and {required} are required."
+        text = f"No class is probable enough: the best has {best}, and {required} are required."
         reasons.append(Reason(text, True, "unsure"))
     reasons += [reason for reason in from_image if not reason.abstain]
     return Decision(label, probability, tuple(reasons))
@@ -141,6 +143,6 @@ def _percent(share: float) -> str:
     return f"{100 * share:.0f} %"
 
 
-def _unlike(ood: float) -> str:
+def _ood_text(ood: float) -> str:
     share = "than every reference cell" if ood >= 1 else f"than {100 * ood:.1f} % of the reference cells"
-    return f"The image is unlike the training cells: it lies farther from them {share}."
+    return f"The image is unlike the training cells: it is farther from its nearest neighbours {share}."

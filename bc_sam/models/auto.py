@@ -10,7 +10,7 @@ from bc_sam.models.comparison import ComparisonModel
 from bc_sam.models.stored_model import LoadOptions, StoredModel
 from bc_sam.utils.hub import EMBEDDED_MODEL
 
-#: The class of the models of each method.
+#: Model class of each method.
 MODEL_CLASSES: dict[Method, type[CellModel]] = {
     method: model_class for model_class in (BCSam, ComparisonModel) for method in model_class.methods
 }
@@ -20,8 +20,7 @@ def load_model(source: str | Path = EMBEDDED_MODEL, **options: Unpack[LoadOption
     """Loads a model of any method, a `BCSam` or a `ComparisonModel`, from a folder or from the Hub.
 
     Args:
-        source: Model folder, run folder of ``bc-sam train``, or Hub id; by default the small model inside the package,
-            which needs no network.
+        source: Model folder, run folder of ``bc-sam train``, or Hub id; by default the small bundled model.
         **options: See `bc_sam.models.stored_model.LoadOptions`.
 
     Raises:

@@ -1,7 +1,7 @@
-"""What every model can do: name, embed and segment cells, be saved, loaded and shared."""
+"""The base class of all models: classifies, embeds and segments cells; saves, loads and shares models."""
 
-# First, since skops searches all that is loaded for scipy's functions: after transformers that takes half a second, as
-# benchmarks/first_answer.py shows.
+# First, since skops scans all loaded modules for scipy functions, which takes half a second after transformers; see
+# benchmarks/first_answer.py.
 import skops.io  # noqa: F401
 
 # isort: split
@@ -44,10 +44,10 @@ from bc_sam.utils.torch_utils import halve_weights
 
 
 class Encoded(NamedTuple):
-    """What one pass of a model's networks yields for n images; what was not asked for is ``None``.
+    """The output of one pass of a model's networks on n images; parts that were not requested are ``None``.
 
     Attributes:
-        foreground: (n, S, S) bool, every component of the predicted masks; also ``None`` if the model predicts none.
+        foreground: (n, S, S) bool, the predicted masks with all components; also ``None`` if the model predicts none.
         embeddings: (n, latent_dim) float32.
     """
 
@@ -56,21 +56,21 @@ class Encoded(NamedTuple):
 
 
 class CellModel(ABC):
-    """Names single blood cells.
+    """Classifies single blood cells.
 
     A subclass computes masks and embeddings in `_encode`, reads its own parts in `load` and writes them in
-    `_write_weights` and `_write_classifiers`. All else is the same for every model.
+    `_write_weights` and `_write_classifiers`. Everything else is shared.
 
     Args:
         config: The config of the model.
         classifiers: Classifiers on its embeddings, by name.
-        sam: The SAM inside, ready for inference, if there is one.
+        sam: The SAM of the model, ready for inference, if it has one.
         reference: A sample of the embeddings of training cells.
-        evaluation: What was measured of the model.
+        evaluation: Evaluation of the model.
         record: How it was trained.
     """
 
-    #: The methods, as in `BCSamConfig.method`, whose models a class can load.
+    #: The methods, see `BCSamConfig.method`, whose models the class can load.
     methods: ClassVar[tuple[Method, ...]] = ()
 
     def __init__(
@@ -99,16 +99,15 @@ class CellModel(ABC):
         """Loads a model from a folder or from the Hub, every part from one revision.
 
         Args:
-            source: Model folder, run folder of ``bc-sam train``, or Hub id; by default the small model inside the
-                package, which needs no network.
-            **options: Such as ``revision``, ``token``, ``device``, ``dtype`` and ``classifiers``; see
+            source: Model folder, run folder of ``bc-sam train``, or Hub id; by default the small bundled model.
+            **options: ``revision``, ``token``, ``device``, ``dtype``, ``classifiers`` and others; see
                 `bc_sam.models.stored_model.LoadOptions`.
 
         Raises:
             HubError: If the Hub has no such repository or revision, or cannot be reached.
             WeightsError: If a part is missing, misshapen, changed, of a newer format, or was written by another
                 version of a library and no longer gives the same probabilities.
-            UntrustedFileError: If a file holds more than its part needs.
+            UntrustedFileError: If a file contains types that its part does not need.
             ConfigError: If the model is of a method that this class does not implement.
         """
         stored = StoredModel.open(source, **options)
@@ -125,13 +124,13 @@ class CellModel(ABC):
         """Builds a model of one of the class's `methods` from its checked files; see `from_pretrained`."""
 
     def save_pretrained(self, folder: str | Path, *, include_base: bool = False, half: bool = False) -> Path:
-        """Writes a model folder, whole or not at all. It replaces an older model folder in its place.
+        """Writes a model folder atomically, replacing an older one in its place.
 
-        What people have written into the ``README.md`` of the older one is kept.
+        Manual edits of the older ``README.md`` are kept.
 
         Args:
-            folder: Where to; parents are created.
-            include_base: Also write a base SAM that is on the Hub, for a machine without a network.
+            folder: The folder to write; parents are created.
+            include_base: Include the base SAM even if it is on the Hub, for offline use.
             half: Write the weights of SAM and the autoencoder in float16, which halves their size. They are read back
                 as float32; the rounding changes embeddings by about a thousandth.
 
@@ -161,8 +160,7 @@ class CellModel(ABC):
     ) -> CommitInfo:
         """Pushes the model to a repository on the Hub, in one commit.
 
-        Files of an older model that no longer belong are removed. Files that others put there stay, and so does what
-        people have written into the card.
+        Obsolete files of an older model are removed. Other files and manual edits of the card are kept.
 
         Args:
             repo_id: ``owner/name``; created if it does not exist.
@@ -171,13 +169,13 @@ class CellModel(ABC):
             create_pr: Propose the commit as a pull request.
             commit_message: Title of the commit.
             token: Token with the right to write; by default the one that ``hf auth login`` stored.
-            include_base: Also push a base SAM that is on the Hub already.
+            include_base: Include the base SAM even if it is on the Hub.
 
         Returns:
-            The commit, or pull request, with its address.
+            The commit, with its URL and that of the pull request, if any.
 
         Raises:
-            HubError: If the Hub refuses or fails; then no commit was made.
+            HubError: If the push fails; no commit is made then.
         """
         repository = Repository.open(repo_id, private=private, revision=revision, create_pr=create_pr, token=token)
         with tempfile.TemporaryDirectory() as folder:
@@ -198,7 +196,7 @@ class CellModel(ABC):
         self._write_weights(folder, with_base=inside)
         if half:
             halve_weights(folder)
-        classifiers = self._write_classifiers(folder)  # only now: they are not halved
+        classifiers = self._write_classifiers(folder)  # after halving, which does not apply to them
         model_folder.write_preprocessor(self.config, folder / model_folder.PREPROCESSOR)
         for part, name in ((self.evaluation, model_folder.EVALUATION), (self.record, model_folder.RECORD)):
             if part is not None:
@@ -211,27 +209,27 @@ class CellModel(ABC):
             files=model_folder.hash_files(folder),
         )
         config.save(folder / model_folder.CONFIG)
-        known: dict[str, Any] = {"existing": existing_card, "repo_id": repo_id, "thumbnails": self.n_thumbnails}
-        write_card(folder, config, self.evaluation, self.record, **known)
+        options: dict[str, Any] = {"existing": existing_card, "repo_id": repo_id, "thumbnails": self.n_thumbnails}
+        write_card(folder, config, self.evaluation, self.record, **options)
 
     @abstractmethod
     def _write_weights(self, folder: Path, *, with_base: bool) -> None:
-        """Writes the networks into a model folder, the base SAM among them if there is one and it is to be inside."""
+        """Writes the networks into a model folder, with the base SAM if there is one and `with_base` is set."""
 
     @abstractmethod
     def _write_classifiers(self, folder: Path) -> dict[str, tuple[int, ...]]:
-        """Writes the classifiers that lie outside the networks; returns the indices of the labels that each knows."""
+        """Writes the classifiers that are not part of a network; returns the label indices of each."""
 
     # ---- facts ----
 
     @property
     @abstractmethod
     def device(self) -> torch.device:
-        """Where the model computes."""
+        """The device of the model."""
 
     @abstractmethod
     def to(self, device: str | torch.device) -> None:
-        """Moves the model, in place, to where it shall compute."""
+        """Moves the model to a device, in place."""
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -240,7 +238,7 @@ class CellModel(ABC):
 
     @property
     def n_thumbnails(self) -> dict[str, int]:
-        """Number of thumbnails of training cells by laboratory, which everybody sees who gets the model."""
+        """Number of stored thumbnails of training cells by laboratory; anyone with the model can view them."""
         return self.reference.n_thumbnails(self.config.domains) if self.reference else {}
 
     @property
@@ -250,7 +248,7 @@ class CellModel(ABC):
 
     @property
     def ood_score(self) -> OodScore | None:
-        """Scores how unlike a cell is to the reference cells; ``None`` if the model stores too few of them."""
+        """The out-of-distribution score; ``None`` if the model stores too few reference cells."""
         if self.reference is None:
             return None
         if self._ood_score is None or self._ood_score.reference is not self.reference:
@@ -263,35 +261,35 @@ class CellModel(ABC):
     def restrict_labels(self, labels: Collection[str]) -> None:
         """Restricts predictions to the labels that can occur, such as the five of a differential count.
 
-        In a laboratory that the model has not seen, most wrong names are of cells that are not there. The probability
-        of all other labels is shared among the allowed ones. Cells of other classes get an allowed name too, so leave
-        out only what cannot occur. The restriction is saved with the model; restricting to all `labels` lifts it.
+        In a new laboratory, most errors are predictions of classes that do not occur there. The probability of all
+        other labels is redistributed among the allowed ones. Cells of other classes get an allowed label too, so
+        exclude only what cannot occur. The restriction is saved with the model; restricting to all `labels` lifts it.
 
         Args:
-            labels: Some of `labels`.
+            labels: The allowed labels, a subset of `labels`.
 
         Raises:
-            ConfigError: If one is unknown, or a classifier has learned none of them.
+            ConfigError: If a label is unknown, or a classifier was trained on none of them.
 
         Example:
             >>> model.restrict_labels(["neutrophil_segmented", "lymphocyte_typical", "monocyte"])  # doctest: +SKIP
         """
         if unknown := [label for label in labels if label not in self.labels]:
-            raise ConfigError(f"The model has no label {unknown[0]!r}; choose from {', '.join(self.labels)}.")
+            raise ConfigError(f"The model has no label {unknown[0]!r}. Choose from {', '.join(self.labels)}.")
         allowed = tuple(label for label in self.labels if label in labels)
         restrict_classifiers(self.classifiers, self.labels, allowed)
         self.config = replace(self.config, allowed_labels=() if allowed == self.labels else allowed)
 
     def compile(self, batch_size: int | None = None) -> bool:
-        """Compiles SAM's encoder, which takes up to half a minute and then saves a little on every image.
+        """Compiles SAM's encoder, which takes up to half a minute and then saves a little time per image.
 
-        The command line does so by itself from `bc_sam.networks.sam.compiling.WORTH_COMPILING` images on.
+        The command line compiles automatically from `bc_sam.networks.sam.compiling.WORTH_COMPILING` images on.
 
         Args:
-            batch_size: Images a batch, as it will be given to `predict`; smaller batches run uncompiled.
+            batch_size: Images per batch, as passed to `predict`; smaller batches run uncompiled.
 
         Returns:
-            Whether it is compiled now; not if there is no SAM inside, or no compiler.
+            Whether it is compiled; false if the model has no SAM, or there is no compiler.
         """
         return self.sam is not None and compile_blocks(self.sam, batch_size or default_batch_size(self.device))
 
@@ -301,15 +299,15 @@ class CellModel(ABC):
     def observe(
         self, pixels: np.ndarray, parts: Parts = Parts.ALL, *, classifiers: Collection[str] | None = None
     ) -> Observation:
-        """Looks at a batch of images in one pass of the encoder; everything else that the model does rests on this.
+        """Runs the model on a batch of images in one pass of the encoder; all other inference builds on this.
 
         Args:
-            pixels: (n, S, S, 3) uint8, RGB, S the config's `image_size`.
+            pixels: (n, S, S, 3) uint8, RGB, where S is the config's `image_size`.
             parts: What to compute.
-            classifiers: Names of the classifiers to ask for probabilities; by default all that are loaded.
+            classifiers: Names of the classifiers to apply; by default all loaded ones.
 
         Raises:
-            ConfigError: If there is no such classifier.
+            ConfigError: If a classifier is unknown.
 
         Example:
             >>> model = load_model()  # doctest: +SKIP
@@ -317,7 +315,7 @@ class CellModel(ABC):
             (2, 224, 224)
         """
         names = self.classifiers if classifiers is None else classifiers
-        asked = {name: self._classifier(name) for name in names} if Parts.PROBABILITIES in parts else {}
+        applied = {name: self._classifier(name) for name in names} if Parts.PROBABILITIES in parts else {}
         if not len(pixels):
             return Observation(pixels, embeddings=np.empty((0, self.config.latent_dim), np.float32))
         foreground, embeddings = self._encode(
@@ -334,7 +332,7 @@ class CellModel(ABC):
             embeddings=embeddings,
             probabilities={
                 name: classifier.predict_proba(embeddings)
-                for name, classifier in asked.items()
+                for name, classifier in applied.items()
                 if embeddings is not None
             },
             ood=None if score is None or embeddings is None else score.score(embeddings),
@@ -386,28 +384,28 @@ class CellModel(ABC):
         show_progress_bar: bool = False,
         abstain: bool | RejectionThresholds = False,
     ) -> list[str] | list[str | None]:
-        """Names each cell.
+        """Classifies each cell.
 
         Args:
             images: Paths, bytes, PIL images or arrays, one cell each.
             classifier: Name of a loaded classifier; by default the config's.
-            batch_size: Images a batch; by default what suits the device.
-            show_progress_bar: Whether to show progress.
-            abstain: Whether to give no name, ``None``, where something speaks against it; `stream` says what. ``True``
-                stands for the default thresholds.
+            batch_size: Images per batch; by default chosen for the device.
+            show_progress_bar: Whether to show a progress bar.
+            abstain: Whether to return ``None`` for cells that should not be named; `stream` gives the reasons.
+                ``True`` uses the default thresholds.
 
         Returns:
-            The most probable label of each image; always the column of `predict_proba` that is largest.
+            The most probable label of each image, the argmax of `predict_proba`.
 
         Raises:
-            ImageError: If an image cannot be read; `stream` goes on instead.
+            ImageError: If an image cannot be read; `stream` skips it instead.
         """
         options: dict[str, Any] = {"batch_size": batch_size, "show_progress_bar": show_progress_bar}
         if abstain is False:
             probabilities = self.predict_proba(images, classifier=classifier, **options)
             return [self.labels[column] for column in probabilities.argmax(axis=1)]
         batches = self._readable_batches(images, **options)
-        return [one.label for batch in batches for one in self._predictions(batch, classifier, abstain)]
+        return [cell.label for batch in batches for cell in self._predictions(batch, classifier, abstain)]
 
     def predict_proba(
         self,
@@ -424,22 +422,22 @@ class CellModel(ABC):
     def __call__(
         self, images: Any, *, top_k: int = 5, classifier: str | None = None
     ) -> list[dict[str, Any]] | list[list[dict[str, Any]]]:
-        """Names cells in the format of transformers' image classification pipeline.
+        """Classifies cells in the format of transformers' image classification pipeline.
 
         Args:
             images: One image, or a list of them.
-            top_k: Labels to return for each.
+            top_k: Number of labels to return per image.
             classifier: Name of a loaded classifier; by default the config's.
 
         Returns:
             ``[{"label": ..., "score": ...}, ...]``, most probable first; a list of such lists for a list of images.
         """
-        many = isinstance(images, list | tuple)
+        is_batch = isinstance(images, list | tuple)
         ranked = [
             [{"label": self.labels[i], "score": float(row[i])} for i in np.argsort(-row, kind="stable")[:top_k]]
-            for row in self.predict_proba(images if many else [images], classifier=classifier)
+            for row in self.predict_proba(images if is_batch else [images], classifier=classifier)
         ]
-        return ranked if many else ranked[0]
+        return ranked if is_batch else ranked[0]
 
     def embed(
         self, images: Iterable[Any], *, batch_size: int | None = None, show_progress_bar: bool = False
@@ -459,7 +457,7 @@ class CellModel(ABC):
             ImageError: If an image cannot be read.
         """
         if not self.can_segment:
-            raise ConfigError(f"A model of the method {self.config.method} predicts no masks. Use BC-SAM.")
+            raise ConfigError(f"A model of the method {self.config.method} predicts no masks. Use a BC-SAM model.")
         resized = []
         for batch in self._readable_batches(images, batch_size, show_progress_bar):
             masks = self.observe(batch.pixels, Parts.MASKS).masks
@@ -477,15 +475,15 @@ class CellModel(ABC):
         batch_size: int | None = None,
         abstain: bool | RejectionThresholds = False,
     ) -> Iterator[Prediction]:
-        """Names a stream of cells, of any length in constant memory. Unreadable images are reported and skipped.
+        """Classifies a stream of cells of any length, in constant memory. Unreadable images are reported and skipped.
 
         Args:
             images: Paths, bytes, PIL images or arrays, one cell each.
             classifier: Name of a loaded classifier; by default the config's.
-            batch_size: Images a batch; by default what suits the device.
-            abstain: Whether to give no name where the image, its distance from the training cells, or the probability
-                speaks against it; `Prediction.reasons` says what. ``True`` stands for the default thresholds. It also
-                computes masks, image quality and out-of-distribution scores, which takes a little longer.
+            batch_size: Images per batch; by default chosen for the device.
+            abstain: Whether to give no name to cells with a poor image, a high out-of-distribution score or a low
+                probability; see `Prediction.reasons`. ``True`` uses the default thresholds. It also computes masks,
+                image quality and out-of-distribution scores, which takes a little longer.
 
         Yields:
             One `Prediction` for each image, in order.
@@ -503,22 +501,24 @@ class CellModel(ABC):
             yield self._prediction(cell, name, abstain)
 
     def _prediction(self, cell: InspectedCell, classifier: str, abstain: bool | RejectionThresholds) -> Prediction:
-        seen = cell.observed
-        if seen is None:
+        observed = cell.observed
+        if observed is None:
             return Prediction(cell.source, None, None, None, cell.error)
-        probabilities = seen.probabilities[classifier]
+        probabilities = observed.probabilities[classifier]
         if abstain is False:
             label = int(probabilities.argmax())
             decision = Decision(label, float(probabilities[label]))
         else:
             thresholds = RejectionThresholds() if abstain is True else abstain
-            decision = decide(probabilities, seen.ood, image_reasons(seen), thresholds)
-        return Prediction.of(cell.source, decision, probabilities, self.labels, latent=seen.embedding, ood=seen.ood)
+            decision = decide(probabilities, observed.ood, image_reasons(observed), thresholds)
+        return Prediction.of(
+            cell.source, decision, probabilities, self.labels, latent=observed.embedding, ood=observed.ood
+        )
 
     def _readable_batches(
         self, images: Iterable[Any], batch_size: int | None, show_progress_bar: bool
     ) -> Iterator[Batch]:
-        """Batches of a finite set of images, each of which must be readable."""
+        """Yields batches of images, all of which must be readable."""
         if isinstance(images, str | bytes | Path | Image.Image):
             raise ConfigError("Pass a list of images, even for one: model.predict([image]).")
         total = len(images) if isinstance(images, Sized) else None
@@ -536,5 +536,5 @@ class CellModel(ABC):
     def _classifier(self, name: str | None) -> LatentClassifier:
         name = name or self.config.default_classifier
         if name not in self.classifiers:
-            raise ConfigError(f"This model has no classifier {name!r}; it has {', '.join(self.classifiers)}.")
+            raise ConfigError(f"This model has no classifier {name!r}. Choose from {', '.join(self.classifiers)}.")
         return self.classifiers[name]

@@ -28,7 +28,7 @@ from bc_sam.utils.torch_utils import quiet
 
 
 class BCSam(CellModel):
-    """Names single blood cells: SAM with an adapter, a cross-domain autoencoder and classical classifiers.
+    """Classifies single blood cells by SAM with LoRA, a cross-domain autoencoder and classical classifiers.
 
     Args:
         config: The config of the model.
@@ -36,10 +36,10 @@ class BCSam(CellModel):
         autoencoder: The autoencoder, in eval mode.
         classifiers: Fitted classifiers by name.
         reference: A sample of the embeddings of training cells, to check and refit the classifiers.
-        evaluation: What was measured of the model.
+        evaluation: Evaluation of the model.
         record: How it was trained.
-        device: Where to compute; the parts are moved there.
-        precision: Number format of SAM's encoder; ``"auto"`` takes bf16 where the device is fast at it.
+        device: Device to which the parts are moved.
+        precision: Data type of SAM's encoder; ``"auto"`` uses bf16 on devices with fast support for it.
 
     Example:
         >>> model = BCSam.from_pretrained("runs/real")  # doctest: +SKIP
@@ -96,7 +96,7 @@ class BCSam(CellModel):
 
     def _write_classifiers(self, folder: Path) -> dict[str, tuple[int, ...]]:
         if lost := self.config.classifiers.keys() - self.classifiers.keys():
-            raise BCSamError(f"The classifiers {', '.join(lost)} were not loaded, and would be lost. Load them all.")
+            raise BCSamError(f"The classifiers {', '.join(lost)} were not loaded and would be lost. Load them all.")
         save_classifiers(self.classifiers, self.reference, folder)
         return {name: tuple(fitted.classes.tolist()) for name, fitted in self.classifiers.items()}
 
@@ -116,12 +116,12 @@ class BCSam(CellModel):
 
     @property
     def device(self) -> torch.device:
-        """Where the model computes."""
+        """The device of the model."""
         return self.sam.device
 
     def to(self, device: str | torch.device) -> None:
-        """Moves SAM and the autoencoder, in place, to where they shall compute."""
-        self.sam.to(device)  # type: ignore[arg-type]  # the library types it as taking no argument
+        """Moves SAM and the autoencoder to a device, in place."""
+        self.sam.to(device)  # type: ignore[arg-type]  # typed by the library as taking no argument
         self.autoencoder.to(device)
 
     @property

@@ -1,4 +1,4 @@
-"""The card of a model folder, rendered from what was measured; the template is ``model_card.md``."""
+"""The model card, rendered from the evaluation and training record with the template ``model_card.md``."""
 
 import logging
 import math
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 TAGS = ("bc_sam", "blood-cells", "haematology", "microscopy", "segment-anything", "lora", "domain-adaptation", "skops")
 
-#: The measures that go into the metadata, with their names on the Hub.
+#: Metrics in the metadata, with their names on the Hub.
 METRICS = {
     "accuracy": "accuracy",
     "balanced_accuracy": "balanced_accuracy",
@@ -51,20 +51,20 @@ def write_card(
     repo_id: str | None = None,
     thumbnails: Mapping[str, int] | None = None,
 ) -> None:
-    """Writes the card of a model folder and its pictures; without matplotlib it has none.
+    """Writes the card of a model folder and its figures, which require matplotlib.
 
     Args:
         folder: The model folder.
         config: Its config.
-        evaluation: What was measured of the model.
+        evaluation: Evaluation of the model.
         record: How it was trained.
-        existing: The card that it had, whose hand-written parts are kept.
-        repo_id: Where the model goes on the Hub.
+        existing: The existing card, whose manual edits are kept.
+        repo_id: Id of the model on the Hub.
         thumbnails: See `render_card`.
     """
     pictures = _draw(folder / FIGURES, evaluation, _shown_classifier(config, evaluation))
-    known: dict[str, Any] = {"repo_id": repo_id, "existing": existing, "thumbnails": thumbnails}
-    card = render_card(config, evaluation, record, pictures=pictures, **known)
+    options: dict[str, Any] = {"repo_id": repo_id, "existing": existing, "thumbnails": thumbnails}
+    card = render_card(config, evaluation, record, pictures=pictures, **options)
     (folder / CARD).write_text(card, encoding="utf-8")
 
 
@@ -82,12 +82,12 @@ def render_card(
 
     Args:
         config: The model's config.
-        evaluation: What was measured of it; what was not is said to be so.
+        evaluation: Its evaluation; missing results are marked as such.
         record: How it was trained.
-        repo_id: Where the model goes on the Hub.
-        existing: The card that it had. What lies outside the marked parts was written by people, and is kept.
-        pictures: File names of the pictures in the folder ``figures``.
-        thumbnails: How many cells of each laboratory the model holds a small picture of.
+        repo_id: Id of the model on the Hub.
+        existing: The existing card; everything outside its generated sections is kept.
+        pictures: File names in the folder ``figures``.
+        thumbnails: Number of stored thumbnails by laboratory.
 
     Returns:
         Markdown with YAML metadata, as the Hub reads it.
@@ -96,7 +96,7 @@ def render_card(
         BCSamError: If the metadata of the existing card cannot be read.
 
     Example:
-        >>> "no medical device" in render_card(BCSamConfig(base_inside=True))
+        >>> "not a medical device" in render_card(BCSamConfig(base_inside=True))
         True
     """
     classifier = _shown_classifier(config, evaluation)
@@ -129,7 +129,7 @@ def render_card(
 
 
 def card_pictures(evaluation: Evaluation, classifier: str) -> dict[str, "Figure"]:
-    """Draws the pictures of a card, by file name."""
+    """Returns the figures of a card by file name."""
     from bc_sam.evaluation import plots
 
     figures = {"cross_domain.png": plots.cross_domain_bars(evaluation)}
@@ -142,11 +142,11 @@ def card_pictures(evaluation: Evaluation, classifier: str) -> dict[str, "Figure"
 
 
 def _draw(folder: Path, evaluation: Evaluation | None, classifier: str) -> list[str]:
-    """Draws the pictures into a folder, and returns their names."""
+    """Saves the figures to a folder and returns their file names."""
     if evaluation is None or not evaluation.pairs:
         return []
     if find_spec("matplotlib") is None:
-        logger.warning("matplotlib is not installed, so the card has no pictures: pip install 'bc_sam[train]'.")
+        logger.warning("matplotlib is not installed, so the card has no figures. Run: pip install 'bc_sam[train]'.")
         return []
     folder.mkdir()
     figures = card_pictures(evaluation, classifier)
@@ -156,7 +156,7 @@ def _draw(folder: Path, evaluation: Evaluation | None, classifier: str) -> list[
 
 
 def _template() -> Any:
-    # Markdown, not HTML: what comes from users goes through the filters `cell`, `readable` or `verbatim`.
+    # Not autoescaped, as this is Markdown: user input goes through the filters `cell`, `readable` or `verbatim`.
     environment = markdown_templates(PackageLoader("bc_sam.models"))
     environment.filters |= {
         "readable": lambda label: markdown_cell(label.replace("_", " ")),
@@ -173,19 +173,19 @@ def _template() -> Any:
 
 
 def _laboratory(data: DataRecord) -> str:
-    """Who stained and photographed the cells, with a link to them."""
+    """Returns the laboratory of a data set, with a link to the data."""
     if data.provenance is None:
         return _link(data.hub_id, f"https://huggingface.co/datasets/{data.hub_id}") if data.hub_id else "not described"
-    known = data.provenance
-    title = _link(known.title, known.homepage)
-    return f"{title}, {markdown_cell(known.laboratory)}" if known.laboratory else title
+    provenance = data.provenance
+    title = _link(provenance.title, provenance.homepage)
+    return f"{title}, {markdown_cell(provenance.laboratory)}" if provenance.laboratory else title
 
 
 def _thumbnails(counts: Mapping[str, int], record: TrainingRecord | None) -> Iterator[tuple[str, int, str]]:
-    """Name of each laboratory of which there are small pictures, how many, and the licence of the images."""
-    known = {data.name: data.provenance for data in record.data} if record else {}
+    """Yields name, number of thumbnails and licence of each laboratory that has thumbnails."""
+    provenances = {data.name: data.provenance for data in record.data} if record else {}
     for name, count in counts.items():
-        provenance = known.get(name)
+        provenance = provenances.get(name)
         yield name, count, provenance.licence if provenance else ""
 
 
@@ -201,40 +201,40 @@ def _link(text: str, address: str) -> str:
 
 def _base(config: BCSamConfig) -> str:
     if config.base is None:
-        return "a SAM of its own, in `base/`"
-    at = f" at `{config.base_revision}`" if config.base_revision else ""
-    return f"[{config.base}](https://huggingface.co/{config.base}){at}"
+        return "custom SAM, in `base/`"
+    revision = f" at `{config.base_revision}`" if config.base_revision else ""
+    return f"[{config.base}](https://huggingface.co/{config.base}){revision}"
 
 
 def _what_it_is(config: BCSamConfig) -> str:
-    """A sentence or two on a network."""
+    """Describes a comparison network in a sentence or two."""
     network = config.network
     if network is None:
         return ""
     methods = {
-        "slca": "[SLCA](https://arxiv.org/abs/2505.06217): a frozen Segment Anything tells an image classifier which "
-        "channels matter where",
-        "shape-aware": "the shape-aware network of [Wang et al.](https://arxiv.org/abs/2212.13695): one backbone sees "
-        "the cell, another its mask, and shape attention joins them",
-        "resnet": "an image classifier, fine-tuned as it is",
+        "slca": "[SLCA](https://arxiv.org/abs/2505.06217): the features of a frozen Segment Anything weight the "
+        "channels of an image classifier at each position",
+        "shape-aware": "the shape-aware network of [Wang et al.](https://arxiv.org/abs/2212.13695): one backbone for "
+        "the image, another for the mask, combined by shape attention",
+        "resnet": "a fine-tuned image classifier",
     }
-    without = "" if network.ablation == "nothing" else f" Here without {network.ablation}."
+    without = "" if network.ablation == "nothing" else f" This is the ablation without {network.ablation}."
     return (
-        f"Names single blood cells by {methods[network.method]}.{without} In the library `bc_sam`, as a comparison "
-        "for [BC-SAM](https://arxiv.org/abs/2408.06716)."
+        f"Classifies single blood cells by {methods[network.method]}.{without} Part of the library `bc_sam`, as a "
+        "comparison method for [BC-SAM](https://arxiv.org/abs/2408.06716)."
     )
 
 
 def _tags(config: BCSamConfig) -> list[str]:
-    """The tags of a model; those of what only BC-SAM has are left away from others."""
-    of_bc_sam = ("segment-anything", "lora", "domain-adaptation", "skops")
+    """Returns the tags of a model, without those specific to BC-SAM for other methods."""
+    specific = ("segment-anything", "lora", "domain-adaptation", "skops")
     if config.network is None:
         return list(TAGS)
-    return [*(tag for tag in TAGS if tag not in of_bc_sam), config.network.method]
+    return [*(tag for tag in TAGS if tag not in specific), config.network.method]
 
 
 def _plain_base(config: BCSamConfig) -> str:
-    """How `SamModel.from_pretrained` is asked for the base, as Python source."""
+    """Returns the arguments of `SamModel.from_pretrained` for the base, as Python source."""
     if config.base_inside:
         return '"base"'
     return f'"{config.base}"' + (f', revision="{config.base_revision}"' if config.base_revision else "")
@@ -246,14 +246,14 @@ def _shown_classifier(config: BCSamConfig, evaluation: Evaluation | None) -> str
 
 
 def _shipped(evaluation: Evaluation) -> list[tuple[str, str]]:
-    """The directions of the source that the model's own classifiers learned from: all laboratories together."""
+    """Returns the domain pairs whose source is that of the shipped classifiers: all laboratories together."""
     sources = [source for source, _ in evaluation.domain_pairs]
-    own = ALL if ALL in sources else sources[-1]
-    return [pair for pair in evaluation.domain_pairs if pair.source == own]
+    shipped = ALL if ALL in sources else sources[-1]
+    return [pair for pair in evaluation.domain_pairs if pair.source == shipped]
 
 
 def _costs(evaluation: Evaluation | None) -> Iterator[tuple[str, float, float]]:
-    """Name, mean seconds and highest memory (MiB) of each stage."""
+    """Yields name, mean duration (s) and peak memory (MiB) of each stage."""
     timings = evaluation.timings if evaluation else []
     for stage in dict.fromkeys(timing.stage for timing in timings):
         own = [timing for timing in timings if timing.stage == stage]
@@ -261,22 +261,22 @@ def _costs(evaluation: Evaluation | None) -> Iterator[tuple[str, float, float]]:
 
 
 def _per_class(evaluation: Evaluation | None, classifier: str) -> Iterator[dict[str, Any]]:
-    """Precision, recall and F1 of each class, percent, in the directions of the model's own classifiers."""
+    """Yields precision, recall and F1 of each class, percent, for each domain pair of the shipped classifiers."""
     if evaluation is None or not evaluation.pairs:
         return
     for source, target in _shipped(evaluation):
         matrix = evaluation.confusion(classifier, source, target)
-        right, cells, called = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
+        correct, actual, predicted = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
         rows = [
             {
                 "label": label,
-                "cells": int(cells[i]),
-                "precision": _percent(right[i], called[i]),
-                "recall": _percent(right[i], cells[i]),
-                "f1": _percent(2 * right[i], cells[i] + called[i]),
+                "cells": int(actual[i]),
+                "precision": _percent(correct[i], predicted[i]),
+                "recall": _percent(correct[i], actual[i]),
+                "f1": _percent(2 * correct[i], actual[i] + predicted[i]),
             }
             for i, label in enumerate(evaluation.labels)
-            if cells[i]
+            if actual[i]
         ]
         yield {"source": source, "target": target, "rows": rows}
 
@@ -288,7 +288,7 @@ def _percent(part: int, whole: int) -> str:
 def _metadata(
     config: BCSamConfig, evaluation: Evaluation | None, record: TrainingRecord | None, name: str, classifier: str
 ) -> dict[str, Any]:
-    """What the Hub reads: what it is, what it is made of, and how it did."""
+    """Returns the metadata for the Hub: tags, base, data sets and results."""
     hub_ids = [data.hub_id for data in record.data if data.hub_id] if record else []
     results = list(_eval_results(evaluation, classifier)) if evaluation else []
     optional: dict[str, Any] = {}
@@ -311,7 +311,7 @@ def _metadata(
 
 
 def _eval_results(evaluation: Evaluation, classifier: str) -> Iterator[EvalResult]:
-    """The means over the folds of one classifier, in every direction."""
+    """Yields the mean results of one classifier over the folds, for every domain pair."""
     for source, target in evaluation.domain_pairs:
         for measure, metric in METRICS.items():
             value = _measured(evaluation, classifier, source, target, measure)

@@ -1,4 +1,4 @@
-"""A new card over an old one: measured parts are renewed, and what people have written stays."""
+"""Merges a new card into an existing one: generated sections are updated, manual edits are kept."""
 
 import re
 from collections.abc import Mapping
@@ -10,41 +10,41 @@ from huggingface_hub.utils import yaml_dump
 
 from bc_sam.errors import BCSamError
 
-#: Heads the measured parts that are added to a card which never had any.
+#: Heading of the generated sections when they are appended to a card that had none.
 ADDED = "## Measured by bc_sam"
 
-# Lists that people add to; all other keys of ours take the place of the old ones.
-_UNITED = ("tags", "datasets", "metrics")
+# Lists that users may extend; all other generated keys replace the old ones.
+_EXTENSIBLE = ("tags", "datasets", "metrics")
 
-# A choice that is ours to propose, and theirs to make.
-_PROPOSED = ("license",)
+# Defaults that users may override.
+_OVERRIDABLE = ("license",)
 
 
 def begin(name: str) -> str:
-    """Returns the line before a measured part."""
+    """Returns the marker before a generated section."""
     return f"<!-- bc_sam:begin {name} -->"
 
 
 def end(name: str) -> str:
-    """Returns the line after a measured part."""
+    """Returns the marker after a generated section."""
     return f"<!-- bc_sam:end {name} -->"
 
 
 def merge_cards(new: str, old: str) -> str:
-    """Renews the measured parts and the metadata of a card.
+    """Updates the generated sections and the metadata of a card.
 
-    A measured part that people have removed stays removed; a card that never had one gets them all, at its end.
+    A generated section that users removed stays removed; if a card has none, all are appended.
 
     Args:
-        new: The card as rendered anew.
-        old: The card as it is, edited by people.
+        new: The newly rendered card.
+        old: The existing card, possibly edited.
 
     Raises:
-        BCSamError: If the metadata of the old card is no YAML.
+        BCSamError: If the metadata of the old card is not valid YAML.
     """
-    fresh, fresh_text = split(new)
-    kept, kept_text = split(old)
-    return assemble(merge_metadata(fresh, kept), merge_text(fresh_text, kept_text))
+    new_metadata, new_text = split(new)
+    old_metadata, old_text = split(old)
+    return assemble(merge_metadata(new_metadata, old_metadata), merge_text(new_text, old_text))
 
 
 def assemble(metadata: Mapping[str, Any], text: str) -> str:
@@ -53,34 +53,34 @@ def assemble(metadata: Mapping[str, Any], text: str) -> str:
 
 
 def split(card: str) -> tuple[dict[str, Any], str]:
-    """Returns the metadata and the text of a card; one without metadata has none.
+    """Returns the metadata, which may be empty, and the text of a card.
 
-    `huggingface_hub.ModelCardData`, which writes our own metadata, would not do here: it joins the results of several
-    models under one name, and refuses a card whose results it does not understand.
+    `huggingface_hub.ModelCardData`, which writes our own metadata, does not work here: it merges the results of
+    several models under one name, and rejects cards whose results it cannot parse.
 
     Raises:
-        BCSamError: If there is metadata that is no mapping in YAML.
+        BCSamError: If the metadata is not a mapping in YAML.
     """
-    card = card.removeprefix("\ufeff")  # editors on Windows begin a file with it
+    card = card.removeprefix("\ufeff")  # byte order mark of Windows editors
     match = REGEX_YAML_BLOCK.search(card)
     if match is None:
         return {}, card
     try:
         metadata = yaml.safe_load(match.group(2)) or {}
     except yaml.YAMLError as error:
-        raise BCSamError(f"The metadata at the top of the README.md there is no YAML: {error} Correct it.") from error
+        raise BCSamError(f"The metadata of the existing README.md is not valid YAML: {error} Correct it.") from error
     if not isinstance(metadata, dict):
-        raise BCSamError("The metadata at the top of the README.md there is no list of keys and values. Correct it.")
+        raise BCSamError("The metadata of the existing README.md is not a mapping of keys to values. Correct it.")
     return metadata, card[match.end() :]
 
 
 def merge_text(new: str, old: str) -> str:
-    """Puts the measured parts of one text into their places in another."""
+    """Replaces the generated sections of one text by those of another."""
     blocks = _blocks(new)
-    places = [name for name in blocks if _pattern(name).search(old)]
-    if not places:
+    shared = [name for name in blocks if _pattern(name).search(old)]
+    if not shared:
         return "\n\n".join([old.strip(), ADDED, *blocks.values()]) + "\n"
-    for name in places:
+    for name in shared:
         match = _pattern(name).search(old)
         assert match is not None
         old = old[: match.start()] + blocks[name] + old[match.end() :]
@@ -88,11 +88,11 @@ def merge_text(new: str, old: str) -> str:
 
 
 def merge_metadata(new: Mapping[str, Any], old: Mapping[str, Any]) -> dict[str, Any]:
-    """Joins metadata: ours is renewed, lists are united, and what only people have set stays."""
+    """Merges metadata: generated keys are updated, lists are united, and users' keys are kept."""
     merged = {**old, **new}
-    for key in _PROPOSED:
+    for key in _OVERRIDABLE:
         merged[key] = old.get(key) or new.get(key)
-    for key in _UNITED:
+    for key in _EXTENSIBLE:
         theirs = _as_list(old.get(key))
         merged[key] = [*theirs, *(value for value in _as_list(new.get(key)) if value not in theirs)]
     ours = [_name(entry) for entry in _as_list(new.get("model-index"))]
@@ -110,11 +110,11 @@ def _as_list(value: Any) -> list[Any]:
 
 
 def _blocks(text: str) -> dict[str, str]:
-    """Returns each measured part of a text with its two lines, by name."""
+    """Returns each generated section of a text, markers included, by name."""
     names = re.findall(r"<!-- bc_sam:begin (\w+) -->", text)
     return {name: match.group() for name in names if (match := _pattern(name).search(text))}
 
 
 def _pattern(name: str) -> re.Pattern[str]:
-    """Finds a part from its first line to its last, with no other line of ours between them."""
+    """Returns a pattern of a section from begin to end marker, with no other marker between them."""
     return re.compile(rf"{re.escape(begin(name))}(?:(?!<!-- bc_sam:).)*?{re.escape(end(name))}", re.DOTALL)

@@ -1,4 +1,4 @@
-"""The folder ``classifiers/`` of a model: fitted classifiers, and embeddings to check them by or refit them on."""
+"""The folder ``classifiers/`` of a model: fitted classifiers, and reference embeddings to verify or refit them."""
 
 import logging
 import warnings
@@ -23,24 +23,24 @@ logger = logging.getLogger(__name__)
 
 _OPTIONAL = tuple(kind.package for kind in KINDS.values() if kind.package)
 
-#: Libraries whose version changes what a model folder holds.
+#: Libraries whose version affects the contents of a model folder.
 LIBRARIES = ("bc_sam", "torch", "transformers", "peft", "scikit-learn", "skops", *_OPTIONAL)
 
-# Those of which another version may read a classifier wrongly.
+# Libraries of which another version may load a classifier incorrectly.
 _FITTED_BY = ("scikit-learn", *_OPTIONAL)
 
 
 def save_classifiers(
     classifiers: Mapping[str, LatentClassifier], reference: ReferenceLatents | None, folder: Path
 ) -> None:
-    """Writes classifiers, their reference embeddings and the thumbnails of those, if any, into a model folder.
+    """Writes classifiers, reference embeddings and thumbnails, if any, to a model folder.
 
     A classifier that was loaded from a file is written back byte for byte.
 
     Args:
         classifiers: Classifiers by the name of their kind.
         reference: A sample of the embeddings that they were fitted on.
-        folder: The model folder; it has no folder ``classifiers`` yet.
+        folder: The model folder, without a folder ``classifiers``.
     """
     (folder / CLASSIFIERS).mkdir()
     for name, classifier in classifiers.items():
@@ -60,21 +60,21 @@ def load_classifiers(
 ) -> tuple[dict[str, LatentClassifier], ReferenceLatents | None]:
     """Loads the classifiers of a model folder.
 
-    If another version of a library wrote them, they must still give the probabilities that were stored with the
-    reference embeddings. Classifiers whose optional package is not installed are skipped with a warning.
+    Classifiers saved with another version of a library must reproduce the probabilities stored with the reference
+    embeddings. Classifiers whose optional package is not installed are skipped with a warning.
 
     Args:
         folder: A model folder whose files have been checked.
         config: Its config.
-        only: Names of those to load, where ``"default"`` is the config's; ``None`` loads all. Unknown names are
-            reported when the classifier is used.
+        only: Names of the classifiers to load, where ``"default"`` is the config's; ``None`` loads all. Unknown names
+            are reported when the classifier is used.
         refit: Fit the classifiers on the reference embeddings instead of opening any skops file.
 
     Returns:
         The classifiers by name, and the reference embeddings if the folder has any.
 
     Raises:
-        UntrustedFileError: If a file holds a type that its kind of classifier does not need.
+        UntrustedFileError: If a file contains a type that its kind of classifier does not need.
         WeightsError: If a file is damaged, or gives other probabilities than when it was saved; or if the classifiers
             are to be refitted, and the folder has no reference embeddings.
         DataError: If the classifiers are to be refitted, and no reference embedding is labelled.
@@ -84,7 +84,7 @@ def load_classifiers(
     if refit:
         return _refitted(folder, names, config, reference), reference
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", InconsistentVersionWarning)  # `_check_versions` checks what it warns of
+        warnings.simplefilter("ignore", InconsistentVersionWarning)  # handled by `_check_versions`
         classifiers = {name: _load_classifier(folder, name, config) for name in names}
     _check_versions(folder, config, classifiers, reference)
     return classifiers, reference
@@ -105,8 +105,8 @@ def _selected(config: BCSamConfig, only: Collection[str] | None) -> tuple[str, .
     """Returns the names of the classifiers to load."""
     if only is None:
         return tuple(config.classifiers)
-    wanted = {config.default_classifier if name == "default" else name for name in only}
-    return tuple(name for name in config.classifiers if name in wanted)
+    selected = {config.default_classifier if name == "default" else name for name in only}
+    return tuple(name for name in config.classifiers if name in selected)
 
 
 def _installed(names: tuple[str, ...]) -> tuple[str, ...]:
@@ -141,7 +141,7 @@ def _refitted(
     folder: Path, names: tuple[str, ...], config: BCSamConfig, reference: ReferenceLatents | None
 ) -> dict[str, LatentClassifier]:
     if reference is None:
-        raise WeightsError(f"{folder} has no reference embeddings to refit its classifiers on. Load it without refit.")
+        raise WeightsError(f"{folder} has no reference embeddings to refit the classifiers on. Load it without refit.")
     return reference.fit(names, len(config.labels))
 
 
@@ -151,7 +151,7 @@ def _check_versions(
     classifiers: Mapping[str, LatentClassifier],
     reference: ReferenceLatents | None,
 ) -> None:
-    """If a library that fitted the classifiers has changed, compares their probabilities with the stored ones."""
+    """Compares the classifiers' probabilities with the stored ones if they were saved with other library versions."""
     installed = installed_versions()
     changed = [
         f"{name} {config.versions[name]} (here {installed[name]})"
@@ -162,14 +162,14 @@ def _check_versions(
         return
     saved_with = " and ".join(changed)
     if reference is None or not reference.probabilities:
-        logger.warning("%s was saved with %s, and stores no probabilities to compare with.", folder, saved_with)
+        logger.warning("%s was saved with %s, and has no stored probabilities to verify it by.", folder, saved_with)
         return
-    off = reference.differences(classifiers)
-    if off:
-        named = ", ".join(f"{name} (off by {difference:.2g})" for name, difference in off.items())
+    differences = reference.differences(classifiers)
+    if differences:
+        details = ", ".join(f"{name} (off by {difference:.2g})" for name, difference in differences.items())
         raise WeightsError(
-            f"{folder} was saved with {saved_with}, and no longer gives the same probabilities: {named}. Install the "
-            "versions that it was saved with, or load it with refit=True (bc-sam save MODEL NEW --refit), which "
+            f"{folder} was saved with {saved_with}, and no longer gives the same probabilities: {details}. Install "
+            "the versions it was saved with, or load it with refit=True (bc-sam save MODEL NEW --refit), which "
             "refits the classifiers on the stored embeddings."
         )
     logger.info("%s was saved with %s; its classifiers still give the same probabilities.", folder, saved_with)

@@ -1,4 +1,4 @@
-"""Models of the methods that BC-SAM is compared with: SLCA, the shape-aware network, plain image classifiers."""
+"""Models of the comparison methods: SLCA, the shape-aware network, plain image classifiers."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -26,22 +26,22 @@ from bc_sam.utils.torch_utils import quiet
 
 
 class ComparisonModel(CellModel):
-    """Names single blood cells by one network: SLCA, the shape-aware network, or a plain image classifier.
+    """Classifies single blood cells by one network: SLCA, the shape-aware network, or a plain image classifier.
 
     The input of the network's last layer is the embedding, and the last layer is the only classifier.
 
     Args:
         config: The config of the model; its `network` is set.
         network: The network.
-        sam: The frozen SAM that gives it features or masks, at the config's image size; ``None`` if it needs none.
-        evaluation: What was measured of the model.
+        sam: The frozen SAM that computes its features or masks, at the config's image size; ``None`` if not needed.
+        evaluation: Evaluation of the model.
         record: How it was trained.
-        device: Where to compute; the parts are moved there.
-        precision: Number format of SAM's encoder. The network computes in float32.
+        device: Device to which the parts are moved.
+        precision: Data type of SAM's encoder. The network computes in float32.
 
     Attributes:
-        base: The SAM, as it was given.
-        sam: A copy of it that is ready for inference.
+        base: The SAM as passed.
+        sam: A copy of it, ready for inference.
 
     Example:
         >>> model = load_model("runs/slca")  # doctest: +SKIP
@@ -80,12 +80,14 @@ class ComparisonModel(CellModel):
         """Builds the model from its checked files; see `from_pretrained`.
 
         Raises:
-            ConfigError: If its classifiers are to be refitted: it has none beside the network.
+            ConfigError: If `refit` is set, as there are no classifiers beside the network.
         """
         network = stored.config.network
         assert network is not None
         if stored.refit:
-            raise ConfigError(f"{stored.source} is one network, and has no classifiers to refit.")
+            raise ConfigError(
+                f"{stored.source} is one network and has no classifiers to refit. Load it without refit."
+            )
         return cls(
             stored.config,
             load_network(network, stored.folder / NETWORK),
@@ -107,55 +109,59 @@ class ComparisonModel(CellModel):
 
     @property
     def device(self) -> torch.device:
-        """Where the model computes."""
+        """The device of the model."""
         return next(self.network.parameters()).device
 
     def to(self, device: str | torch.device) -> None:
-        """Moves the network, and SAM if there is one, in place, to where they shall compute."""
+        """Moves the network, and SAM if there is one, to a device, in place."""
         self.network.to(device)
         if self.sam is not None:
-            self.sam.to(device)  # type: ignore[arg-type]  # the library types it as taking no argument
+            self.sam.to(device)  # type: ignore[arg-type]  # typed by the library as taking no argument
 
     @property
     def can_segment(self) -> bool:
-        """Whether a SAM that has learned to predict masks is part of the model."""
+        """Whether the model includes a SAM fine-tuned to predict masks."""
         return self.network_config.needs_masks
 
     @property
     def has_attention(self) -> bool:
-        """Whether the network has attention to draw."""
+        """Whether the network has attention maps."""
         return self.network.attention is not None
 
     def attention(
         self, images: Iterable[Any], *, batch_size: int | None = None, show_progress_bar: bool = False
     ) -> list[np.ndarray]:
-        """Returns where the network looks in each image.
+        """Returns the attention map of the network on each image.
 
         Args:
             images: Paths, bytes, PIL images or arrays, one cell each.
-            batch_size: Images a batch; by default what suits the device.
-            show_progress_bar: Whether to show progress.
+            batch_size: Images per batch; by default chosen for the device.
+            show_progress_bar: Whether to show a progress bar.
 
         Returns:
-            For each image a map of its own height and width, float32, 0 or more: for SLCA the mean weight of the
-            channels at each place; for the shape-aware network the origin of the values that the shape lets through.
+            For each image a non-negative float32 map of its height and width: for SLCA the mean channel weight at each
+            position; for the shape-aware network the origin of the values that the shape attention lets through.
 
         Raises:
             ConfigError: If the network has no attention.
             ImageError: If an image cannot be read.
         """
-        found = []
+        resized = []
         for batch in self._readable_batches(images, batch_size, show_progress_bar):
             maps = self._attention(batch.pixels)
-            for one, (height, width) in zip(maps, batch.sizes, strict=True):
-                found.append(np.asarray(Image.fromarray(one).resize((width, height), Image.Resampling.BILINEAR)))
-        return found
+            for attention, (height, width) in zip(maps, batch.sizes, strict=True):
+                resized.append(
+                    np.asarray(Image.fromarray(attention).resize((width, height), Image.Resampling.BILINEAR))
+                )
+        return resized
 
     @torch.inference_mode()
     def _attention(self, pixels: np.ndarray) -> np.ndarray:
         maps = self.network.attention_maps(*self._network_inputs(pixels, *self._sam_outputs(pixels)))
         if maps is None:
-            raise ConfigError(f"This {self.config.default_classifier} has no attention to draw. Use one that has.")
+            raise ConfigError(
+                f"This {self.config.default_classifier} has no attention maps. Use SLCA or a shape-aware network."
+            )
         return maps.float().cpu().numpy()
 
     def _encode(self, pixels: np.ndarray, *, masks: bool, embeddings: bool) -> Encoded:
@@ -166,7 +172,7 @@ class ComparisonModel(CellModel):
         return Encoded(foreground if masks else None, outputs.float().cpu().numpy())
 
     def _sam_outputs(self, pixels: np.ndarray) -> tuple[Tensor | None, np.ndarray | None]:
-        """Features (B, C, h, w) and foreground (B, S, S) bool of SAM, as far as the network needs them."""
+        """Returns SAM's features (B, C, h, w) and foreground (B, S, S) bool, each ``None`` if not needed."""
         if self.sam is None:
             return None, None
         features = encode_pixels(self.sam, self.config, pixels)
@@ -175,23 +181,25 @@ class ComparisonModel(CellModel):
     def _network_inputs(
         self, pixels: np.ndarray, features: Tensor | None, foreground: np.ndarray | None
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """The inputs of the network for pixels (B, S, S, 3), rounded as the stored features that it was trained on."""
-        none = torch.empty(0, device=self.device)
-        maps = features.half() if features is not None and self.network_config.needs_maps else none
-        masks = none if foreground is None else self._small(largest_components(foreground))
-        return network_inputs(self._small(pixels), maps, masks)
+        """Returns the network's inputs for pixels (B, S, S, 3), rounded like the stored features it was trained on."""
+        empty = torch.empty(0, device=self.device)
+        maps = features.half() if features is not None and self.network_config.needs_maps else empty
+        masks = empty if foreground is None else self._resize(largest_components(foreground))
+        return network_inputs(self._resize(pixels), maps, masks)
 
-    def _small(self, images: np.ndarray) -> Tensor:
-        """Images or masks at the network's input size, on its device."""
-        return torch.tensor(np.stack([shrunk(one, self.network_config.input_size) for one in images])).to(self.device)
+    def _resize(self, images: np.ndarray) -> Tensor:
+        """Returns images or masks at the network's input size, on its device."""
+        return torch.tensor(np.stack([shrunk(image, self.network_config.input_size) for image in images])).to(
+            self.device
+        )
 
 
 def with_attention(model: CellModel) -> ComparisonModel:
-    """Returns a model that has attention to draw.
+    """Checks that a model has attention maps, and returns it.
 
     Raises:
         ConfigError: If it has none.
     """
     if not isinstance(model, ComparisonModel) or not model.has_attention:
-        raise ConfigError("This model has no attention to draw. Train one that has: bc-sam train --method slca.")
+        raise ConfigError("This model has no attention maps. Train one that has: bc-sam train --method slca.")
     return model

@@ -1,4 +1,4 @@
-"""From checkpoints of the original BC-SAM to a model folder of this package."""
+"""Converts checkpoints of the original BC-SAM to a model of this package."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,16 +17,16 @@ from bc_sam.utils.torch_utils import require_match
 
 
 def convert_original(sam: str, adapter: Path, autoencoder: Path, *, image_size: int = 224) -> BCSam:
-    """Joins the original's files to a model. It has no classifiers: the original saved none.
+    """Builds a model from the original's files. It has no classifiers, as the original saved none.
 
     Args:
-        sam: The SAM that was fine-tuned: ``sam_vit_b_01ec64.pth``, a folder, or a Hub id.
-        adapter: What stage 1 saved, such as ``epoch_85.pth``.
-        autoencoder: The state dict of the autoencoder.
-        image_size: Side of the square that SAM saw, pixels.
+        sam: The base SAM of the original: ``sam_vit_b_01ec64.pth``, a folder, or a Hub id.
+        adapter: Checkpoint of stage 1, such as ``epoch_85.pth``.
+        autoencoder: State dict of the autoencoder.
+        image_size: Input size of SAM, pixels.
 
     Raises:
-        UntrustedFileError: If a file can only be opened by running code that it holds.
+        UntrustedFileError: If opening a file would execute code.
         WeightsError: If a tensor is missing, unexpected or misshapen.
     """
     state = read_torch_file(adapter)
@@ -55,8 +55,8 @@ def autoencoder_from_original(
 
     Args:
         state: Its state dict, as `read_torch_file` returns it.
-        feature_channels: Width of the SAM that it was trained on.
-        source: Where it came from, for the error message.
+        feature_channels: Width of the SAM it was trained on.
+        source: Its origin, for error messages.
 
     Returns:
         The state dict of a `bc_sam.networks.autoencoder.CrossDomainAutoencoder` with the paper's sizes.

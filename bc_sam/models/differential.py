@@ -1,4 +1,4 @@
-"""The differential count: how many cells of each class, their share, and how sure that share is."""
+"""The differential count: number and share of cells per class, with confidence intervals."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,10 +12,10 @@ class ClassCount:
 
     Attributes:
         label: Name of the class.
-        count: Cells of it.
-        share: Their share of all, 0..1.
-        low: Lower end of the confidence interval of the share.
-        high: Upper end.
+        count: Number of cells.
+        share: Share of all cells, 0..1.
+        low: Lower bound of the confidence interval of the share.
+        high: Upper bound.
     """
 
     label: str
@@ -26,16 +26,16 @@ class ClassCount:
 
 
 def differential_count(counts: Mapping[str, int], confidence: float = 0.95) -> list[ClassCount]:
-    """Counts cells, with Wilson's interval of each share (Wilson, J. Am. Stat. Assoc. 22, 1927).
+    """Returns a differential count with Wilson confidence intervals (Wilson, J. Am. Stat. Assoc. 22, 1927).
 
-    The interval tells how much chance is in counting so few cells. It knows nothing of wrong names.
+    The intervals reflect sampling error only, not misclassification.
 
     Args:
-        counts: Cells of each class; classes with none may be given.
-        confidence: Of the intervals, 0..1.
+        counts: Number of cells per class, which may be 0.
+        confidence: Confidence level, 0..1.
 
     Returns:
-        A line a class, the most common first; none if there is no cell.
+        One line per class, the most common first; empty if there are no cells.
 
     Example:
         >>> first, second = differential_count({"monocyte": 10, "basophil": 30})

@@ -1,4 +1,4 @@
-"""Measures a finished model on labelled cells."""
+"""Evaluates a trained model on labelled cells."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 def evaluate_model(model: CellModel, datasets: Sequence["Dataset"], *, batch_size: int | None = None) -> Evaluation:
-    """Tests every classifier of a model on labelled data sets. Unreadable images are skipped and noted.
+    """Evaluates every classifier of a model on labelled data sets. Unreadable images are skipped and noted.
 
     Args:
-        model: The model. It is for the caller to know whether it was trained on these very cells.
-        datasets: As the loaders of `bc_sam.data` return them.
-        batch_size: Images a batch; by default what suits the device.
+        model: The model. Whether it was trained on these cells is not checked.
+        datasets: Data sets as returned by the loaders of `bc_sam.data`.
+        batch_size: Images per batch; by default chosen for the device.
 
     Raises:
         DataError: If a data set has no labelled image that can be read, or has other classes than the model.
@@ -37,8 +37,8 @@ def evaluate_model(model: CellModel, datasets: Sequence["Dataset"], *, batch_siz
         domain = dataset[0]["domain"]
         embeddings, labels, unreadable = _labelled_embeddings(model, dataset, batch_size)
         notes += unreadable
-        names, numbers = np.unique(labels, return_counts=True)
-        counts[domain] = {model.labels[i]: int(n) for i, n in zip(names, numbers, strict=True)}
+        present, numbers = np.unique(labels, return_counts=True)
+        counts[domain] = {model.labels[i]: int(n) for i, n in zip(present, numbers, strict=True)}
         for name, classifier in model.classifiers.items():
             if len(classifier.allowed_labels) < len(classifier.classes):
                 allowed = ", ".join(model.labels[label] for label in classifier.allowed_labels)
@@ -53,7 +53,7 @@ def evaluate_model(model: CellModel, datasets: Sequence["Dataset"], *, batch_siz
 def _labelled_embeddings(
     model: CellModel, dataset: "Dataset", batch_size: int | None
 ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Embeddings and labels of the readable, labelled images of a data set, and a note on each unreadable one."""
+    """Returns embeddings and labels of the readable labelled images of a data set, and a note per unreadable one."""
     from datasets import Image
 
     cells = dataset.cast_column("image", Image(decode=False)).filter(
@@ -71,5 +71,5 @@ def _labelled_embeddings(
                 unreadable.append(f"Unreadable, skipped: {file}: {cell.error}")
             progress.update()
     if not labels:
-        raise DataError(f"{dataset[0]['domain']} has no labelled image that can be read, so nothing can be measured.")
+        raise DataError(f"{dataset[0]['domain']} has no readable labelled image to evaluate on. Label some images.")
     return np.stack(embeddings), np.array(labels), unreadable

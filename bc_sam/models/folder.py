@@ -1,4 +1,4 @@
-"""A model folder on disk: which file is what, whether each is the one that was saved, and how a whole one appears."""
+"""A model folder on disk: its layout, integrity checks, and atomic replacement."""
 
 import hashlib
 import json
@@ -28,7 +28,7 @@ BASE = "base"
 NETWORK = "network/model.safetensors"
 FIGURES = "figures"
 
-#: The files of a model folder, as patterns. Nothing else of a repository is downloaded, or removed by a push.
+#: Patterns of the files of a model folder. No other files of a repository are downloaded, or removed by a push.
 MODEL_FILES = (
     CONFIG,
     PREPROCESSOR,
@@ -43,7 +43,7 @@ MODEL_FILES = (
     f"{FIGURES}/*",
 )
 
-# Written for people, who may edit them; nothing is computed from them.
+# Files that users may edit.
 _UNCHECKED = (CONFIG, CARD)
 
 
@@ -51,23 +51,27 @@ def load_config(folder: Path) -> BCSamConfig:
     """Reads a model folder's ``config.json``.
 
     Raises:
-        WeightsError: If the folder is no model folder or was written by a newer version.
-        ConfigError: If the file holds something else.
+        WeightsError: If the folder is not a model folder, or was written by a newer version.
+        ConfigError: If the config is invalid.
     """
     path = folder / CONFIG
     if not path.exists():
-        raise WeightsError(f"{folder} has no config.json, so it is no bc_sam model. Give the folder of a saved model.")
+        raise WeightsError(
+            f"{folder} has no config.json, so it is not a bc_sam model. Give the folder of a saved model."
+        )
     data = read_json(path)
-    found = data.get("format_version") if isinstance(data, dict) else None
-    if not isinstance(found, int) or isinstance(found, bool):
-        raise WeightsError(f"{path} has no format_version, so it is no config of bc_sam. Give the folder of a model.")
-    if found > FORMAT_VERSION:
-        raise WeightsError(f"{folder} was written by a newer bc_sam (format {found}). Run: pip install -U bc_sam.")
+    version = data.get("format_version") if isinstance(data, dict) else None
+    if not isinstance(version, int) or isinstance(version, bool):
+        raise WeightsError(
+            f"{path} has no format_version, so it is not a bc_sam config. Give the folder of a saved model."
+        )
+    if version > FORMAT_VERSION:
+        raise WeightsError(f"{folder} was written by a newer bc_sam (format {version}). Run: pip install -U bc_sam.")
     return BCSamConfig.from_dict(data, where=str(path))
 
 
 def hash_files(folder: Path) -> dict[str, str]:
-    """Returns the SHA-256 of each file of a folder that a model is loaded from, by its path in the folder."""
+    """Returns the SHA-256 of each file that a model is loaded from, by its path relative to the folder."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     names = {path.relative_to(folder).as_posix(): path for path in files}
     return {
@@ -78,15 +82,15 @@ def hash_files(folder: Path) -> dict[str, str]:
 
 
 def check_files(folder: Path, config: BCSamConfig) -> None:
-    """Checks that the files of a model are those that were saved, before any of them is opened.
+    """Verifies the checksums of a model's files, before any of them is opened.
 
     Raises:
-        WeightsError: Names the file that is missing, changed, or not vouched for by ``config.json``.
+        WeightsError: If a file is missing, changed, or not listed in ``config.json``.
     """
     for name in _required(config):
         if name not in config.files:
             raise WeightsError(
-                f"{folder / CONFIG} does not list {name} among its files, so this is no whole model. "
+                f"{folder / CONFIG} does not list {name} among its files, so the model is incomplete. "
                 "Save or download it again."
             )
     for name, expected in config.files.items():
@@ -96,36 +100,36 @@ def check_files(folder: Path, config: BCSamConfig) -> None:
         if _sha256(path) != expected:
             raise WeightsError(
                 f"{path} is not the file that was saved with this model: its SHA-256 differs from the one in "
-                "config.json. It was changed, or broke on its way. Copy or download the model again."
+                "config.json. It was modified or damaged. Copy or download the model again."
             )
 
 
 @contextmanager
 def replaced_folder(folder: Path) -> Iterator[Path]:
-    """Hands out an empty folder that takes the place of `folder` when all is written to it, and only then.
+    """Yields an empty folder that atomically replaces `folder` on success.
 
     Raises:
-        BCSamError: If `folder` exists and is no model folder, or the disk is full.
+        BCSamError: If `folder` exists and is not a model folder, or the disk is full.
     """
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir()) and not (folder / CONFIG).exists()):
-        raise BCSamError(f"{folder} exists and holds something else. Choose another folder.")
+        raise BCSamError(f"{folder} exists and is not a model folder. Choose another folder.")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     except OSError as error:
-        raise BCSamError(f"{folder} cannot be made: {error}. Choose another folder.") from error
+        raise BCSamError(f"{folder} cannot be created: {error}. Choose another folder.") from error
     try:
         yield part
-        _let_others_read(part)
+        _set_default_permissions(part)
         _swap(part, folder)
     except OSError as error:
-        raise BCSamError(f"The model could not be written to {folder}: {error}. Nothing was changed.") from error
+        raise BCSamError(f"The model could not be saved to {folder}: {error}. Nothing was changed.") from error
     finally:
         shutil.rmtree(part, ignore_errors=True)
 
 
 def write_preprocessor(config: BCSamConfig, path: Path) -> None:
-    """Writes how pixels are prepared, in the form of transformers: ``AutoImageProcessor`` does the same with it."""
+    """Writes the preprocessing in the format of transformers, which ``AutoImageProcessor`` reproduces."""
     settings: dict[str, Any] = {
         "image_processor_type": "ViTImageProcessor",
         "do_convert_rgb": True,
@@ -142,7 +146,7 @@ def write_preprocessor(config: BCSamConfig, path: Path) -> None:
 
 
 def _required(config: BCSamConfig) -> list[str]:
-    """The files without which there is no model."""
+    """Returns the files that a model requires."""
     base = [f"{BASE}/config.json", f"{BASE}/model.safetensors"]
     if config.network is not None:
         return [NETWORK, *(base if config.base_inside and config.network.needs_sam else [])]
@@ -156,23 +160,23 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _let_others_read(folder: Path) -> None:
-    """Gives a temporary folder, and what libraries wrote for their owner alone, the rights of an ordinary one."""
+def _set_default_permissions(folder: Path) -> None:
+    """Sets ordinary permissions on a temporary folder and its files, some of which only the owner could read."""
     folder.chmod(0o755)
     for path in folder.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def _swap(new: Path, folder: Path) -> None:
-    """Puts a folder in the place of another, which is moved aside first and comes back if that fails."""
+    """Replaces a folder by another; the old one is moved aside first, and restored on failure."""
     if not folder.exists():
         os.rename(new, folder)
         return
-    aside = new.with_name(new.name + ".old")
-    os.rename(folder, aside)
+    backup = new.with_name(new.name + ".old")
+    os.rename(folder, backup)
     try:
         os.rename(new, folder)
     except OSError:
-        os.rename(aside, folder)
+        os.rename(backup, folder)
         raise
-    shutil.rmtree(aside, ignore_errors=True)
+    shutil.rmtree(backup, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Looks at a stream of cells in constant memory, one pass of the encoder each."""
+"""Runs a model on a stream of cells in constant memory, with one pass of the encoder per batch."""
 
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
@@ -19,15 +19,15 @@ def inspect_cells(
     batch_size: int | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> Iterator[InspectedCell]:
-    """Looks at a stream of cells in constant memory. Unreadable images are reported and skipped.
+    """Runs a model on a stream of cells in constant memory. Unreadable images are reported and skipped.
 
     Args:
         model: The model.
         images: Paths, bytes, PIL images or arrays, one cell each.
         parts: What to compute.
-        classifiers: Names of the classifiers to ask; by default all that are loaded.
-        batch_size: Images per pass of the encoder; by default what suits the device.
-        max_pixels: Most pixels of an image; see `bc_sam.data.images.read_image`.
+        classifiers: Names of the classifiers to apply; by default all loaded ones.
+        batch_size: Images per batch; by default chosen for the device.
+        max_pixels: Maximum number of pixels per image; see `bc_sam.data.images.read_image`.
 
     Yields:
         An entry for each image, in order.
@@ -44,5 +44,5 @@ def inspect_cells(
 def inspect_batch(
     model: CellModel, batch: Batch, parts: Parts = Parts.ALL, *, classifiers: Collection[str] | None = None
 ) -> list[InspectedCell]:
-    """Looks at the images of one batch; see `inspect_cells`."""
+    """Runs a model on one batch; see `inspect_cells`."""
     return list(match_sources(batch, model.observe(batch.pixels, parts, classifiers=classifiers)))

@@ -1,4 +1,4 @@
-"""What a model sees in cells: masks, embeddings, probabilities and image quality, of a batch and of each cell."""
+"""The results of inference: masks, embeddings, probabilities and image quality, per batch and per cell."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -12,14 +12,14 @@ from bc_sam.data.cell_crop import cell_target, label_components
 from bc_sam.data.image_quality import Quality
 from bc_sam.errors import ImageError
 
-# A connected component of a mask counts as a cell of its own if it covers at least this share of the image ...
+# A connected component of a mask counts as a cell if it covers at least this share of the image ...
 _CELL_OF_IMAGE = 0.02
 # ... and has at least this share of the area of the largest component.
 _CELL_OF_LARGEST = 0.3
 
 
 class Parts(Flag):
-    """What to compute of a batch; combine parts with ``|``. Each part costs time only if it is asked for."""
+    """What to compute for a batch; combine parts with ``|``. Only the requested parts are computed."""
 
     EMBEDDINGS = auto()
     MASKS = auto()
@@ -31,17 +31,17 @@ class Parts(Flag):
 
 @dataclass(frozen=True)
 class ObservedCell:
-    """What a model sees in one image. Parts that were not computed are ``None`` or empty.
+    """The results for one image. Parts that were not computed are ``None`` or empty.
 
     Attributes:
-        pixels: (S, S, 3) uint8, the image as the encoder sees it.
+        pixels: (S, S, 3) uint8, the resized image.
         mask: (S, S) bool, the largest component of the predicted mask; also ``None`` if the model predicts no masks.
-        n_cells: Components of the predicted mask that are large enough to be cells of their own.
+        n_cells: Number of components of the predicted mask that are large enough to be cells.
         embedding: (d,) float32.
-        probabilities: (n_labels,) float32 for each classifier that was asked.
+        probabilities: (n_labels,) float32 for each requested classifier.
         ood: Out-of-distribution score, 0..1, see `bc_sam.classifiers.ood.OodScore`; also ``None`` if the model stores
             too few reference embeddings.
-        blank: Whether the image shows nothing.
+        blank: Whether the image is blank.
         blurred: Whether it is out of focus.
     """
 
@@ -62,14 +62,14 @@ class ObservedCell:
 
 @dataclass(frozen=True)
 class Observation:
-    """What a model sees in a batch of n images, in order. Parts that were not computed are ``None`` or empty.
+    """The results for a batch of n images, in order. Parts that were not computed are ``None`` or empty.
 
     Attributes:
         pixels: (n, S, S, 3) uint8, the images.
         masks: (n, S, S) bool, the largest component of each predicted mask.
-        n_cells: (n,) int64, components of each predicted mask that are large enough to be cells.
+        n_cells: (n,) int64, number of components of each predicted mask that are large enough to be cells.
         embeddings: (n, d) float32.
-        probabilities: (n, n_labels) float32 for each classifier that was asked.
+        probabilities: (n, n_labels) float32 for each requested classifier.
         ood: (n,) float64, out-of-distribution scores, 0..1.
         quality: Contrast and sharpness of the images.
     """
@@ -83,10 +83,10 @@ class Observation:
     quality: Quality | None = None
 
     def cells(self) -> Iterator[ObservedCell]:
-        """Yields what was seen in each image."""
+        """Yields the results for each image."""
         rows = np.arange(len(self.pixels))
         quality = self.quality
-        blurred = quality.blurred(rows) if quality else None  # each alone: they may be of different laboratories
+        blurred = quality.blurred(rows) if quality else None  # each by itself, as laboratories may differ
         for row in rows:
             yield ObservedCell(
                 pixels=self.pixels[row],
@@ -102,13 +102,13 @@ class Observation:
 
 @dataclass(frozen=True)
 class InspectedCell:
-    """One image of a stream: what a model sees in it, or why it cannot be read.
+    """One image of a stream, with its results or the error of reading it.
 
     Attributes:
-        source: The image, as it was given.
-        observed: What the model sees; ``None`` if the image cannot be read.
-        size: Height and width of the image itself, pixels; ``None`` if it cannot be read.
-        error: Why it cannot be read, or ``None``.
+        source: The image as passed.
+        observed: The results; ``None`` if the image is unreadable.
+        size: Height and width of the original image, pixels; ``None`` if it is unreadable.
+        error: Why it is unreadable, or ``None``.
     """
 
     source: Any
@@ -122,7 +122,7 @@ def match_sources(batch: Batch, observation: Observation) -> Iterator[InspectedC
 
     Args:
         batch: The images.
-        observation: What a model sees in those of them that can be read.
+        observation: The results for the readable ones.
     """
     readable = zip(observation.cells(), batch.sizes, strict=True)
     for source, error in zip(batch.sources, batch.errors, strict=True):
@@ -134,7 +134,7 @@ def match_sources(batch: Batch, observation: Observation) -> Iterator[InspectedC
 
 
 def separate_cells(foreground: np.ndarray) -> tuple[np.ndarray, int]:
-    """Finds the cell in what a model takes for cells, and counts the others.
+    """Separates the main cell of a predicted mask, and counts all cells in it.
 
     Args:
         foreground: (S, S) bool.

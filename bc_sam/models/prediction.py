@@ -1,4 +1,4 @@
-"""What a model says of one image, in the same form for code, command line and page."""
+"""The prediction for one image, shared by code, command line and page."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,17 +12,17 @@ from bc_sam.models.abstention import Decision, Reason
 
 @dataclass(frozen=True)
 class Prediction:
-    """What the model says of one image. Of an image that cannot be read there is only the error.
+    """The prediction for one image. An unreadable image only has an error.
 
     Attributes:
-        source: The image, as it was given.
-        label: The name of the cell; ``None`` if the model abstains, or the image cannot be read.
+        source: The image as passed.
+        label: The predicted label; ``None`` if the model abstains, or the image is unreadable.
         probabilities: (n_labels,) float32 in the order of the model's labels.
         latent: The embedding, (latent_dim,) float32.
-        error: Why the image cannot be read, or ``None``.
-        likeliest: The most probable label, given as a name or not.
-        reasons: What speaks against the name, the strongest first; empty where abstention is off.
-        ood: Out-of-distribution score, 0..1; ``None`` where abstention is off, or the model has no reference cells.
+        error: Why the image is unreadable, or ``None``.
+        likeliest: The most probable label, even if the model abstains.
+        reasons: Reasons against the label, strongest first; empty if abstention is off.
+        ood: Out-of-distribution score, 0..1; ``None`` if abstention is off, or the model has no reference cells.
     """
 
     source: Any
@@ -45,13 +45,13 @@ class Prediction:
         latent: np.ndarray | None = None,
         ood: float | None = None,
     ) -> "Prediction":
-        """Puts a decision into words.
+        """Returns the prediction that follows from a decision.
 
         Args:
-            source: The image, as it was given.
-            decision: Whether the cell gets a name.
-            probabilities: (n_labels,), on which it was decided.
-            labels: Names of the labels.
+            source: The image as passed.
+            decision: Whether to name the cell.
+            probabilities: (n_labels,), on which the decision was based.
+            labels: Label names.
             latent: The embedding.
             ood: Out-of-distribution score.
         """
@@ -61,22 +61,22 @@ class Prediction:
 
     @property
     def probability(self) -> float | None:
-        """Probability of the most probable label, 0..1; ``None`` if the image cannot be read."""
+        """Probability of the most probable label, 0..1; ``None`` if the image is unreadable."""
         return None if self.probabilities is None else float(self.probabilities.max())
 
     @property
     def abstained(self) -> bool:
-        """Whether the image can be read, and the cell gets no name."""
+        """Whether the image is readable, but the cell gets no name."""
         return self.error is None and self.label is None
 
     @property
     def check(self) -> bool:
-        """Whether the cell gets a name that a person should check."""
+        """Whether the cell gets a name that should be checked."""
         return self.label is not None and bool(self.reasons)
 
 
 def top_labels(probabilities: np.ndarray, labels: Sequence[str], count: int) -> list[tuple[str, float]]:
-    """Returns the most probable labels with their probabilities, 0..1, the most probable first.
+    """Returns the `count` most probable labels with their probabilities, 0..1, in descending order.
 
     Example:
         >>> top_labels(np.array([0.25, 0.5, 0.25]), ("a", "b", "c"), 2)

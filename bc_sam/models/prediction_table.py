@@ -12,7 +12,7 @@ COLUMNS = (
     *("second", "second_probability", "given_by", "error"),
 )
 
-# A cell of a table that begins with one of these is a formula, or ends the cell, in some spreadsheet.
+# Some spreadsheets take a cell that starts with one of these for a formula or a separator.
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", ";")
 
 
@@ -20,11 +20,11 @@ class PredictionTable:
     """A CSV file that grows by one row per image.
 
     The columns are those of `COLUMNS`, and the probability of each label. ``name`` is empty where the model abstains,
-    for the ``reasons`` given; ``given_by`` is the classifier, or ``hand`` for a name that a person gave.
+    for the given ``reasons``; ``given_by`` is the classifier, or ``hand`` for a manual label.
 
     Args:
         file: Open text file.
-        labels: Names of the labels, in the order of the probabilities.
+        labels: Label names, in the order of the probabilities.
 
     Example:
         >>> import io
@@ -45,9 +45,9 @@ class PredictionTable:
 
         Args:
             file: File name.
-            prediction: What the model says of it.
-            given_by: Who gave the name, if there is one.
-            name: The name that counts instead of the model's, such as one that a person gave.
+            prediction: Its prediction.
+            given_by: The origin of the name, if there is one.
+            name: A name that overrides the model's, such as a manual label.
         """
         if prediction.probabilities is None:
             self._write([file, *[""] * (len(COLUMNS) - 2), str(prediction.error or ""), *[""] * len(self.labels)])
@@ -61,9 +61,9 @@ class PredictionTable:
         self._write([*row, *(f"{share:.4f}" for share in prediction.probabilities)])
 
     def _write(self, row: Sequence[str]) -> None:
-        self._writer.writerow([_harmless(text) for text in row])
+        self._writer.writerow([_escape_formula(text) for text in row])
 
 
-def _harmless(text: str) -> str:
-    """Returns a text that no spreadsheet takes for a formula."""
+def _escape_formula(text: str) -> str:
+    """Escapes a text that a spreadsheet could take for a formula."""
     return f"'{text}" if text.startswith(_FORMULA) else text

@@ -1,4 +1,4 @@
-"""A saved model, found and checked, before any of its parts is built."""
+"""A saved model that has been located and verified, but not built yet."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -27,17 +27,17 @@ class LoadOptions(TypedDict, total=False):
 
     Attributes:
         revision: Branch, tag or commit on the Hub.
-        subfolder: Folder of the model in a repository that holds several.
+        subfolder: Folder of the model in a repository of several models.
         token: Token for a private repository; by default the one that ``hf auth login`` stored.
-        cache_dir: Where downloads are kept.
+        cache_dir: Cache folder of downloads.
         local_files_only: Do not contact the Hub.
-        force_download: Download again what is already cached.
-        device: Where to compute; by default the first CUDA device, else the CPU.
-        dtype: Number format of SAM's encoder: ``"auto"``, the default, is bfloat16 where the device has units for it,
-            else float32; or ``"float32"``, ``"bfloat16"``, ``"float16"``. All else is computed in float32.
+        force_download: Download cached files again.
+        device: Device of the model; by default the first CUDA device, else the CPU.
+        dtype: Data type of SAM's encoder: ``"auto"``, the default, is bfloat16 on devices with hardware support, else
+            float32; or ``"float32"``, ``"bfloat16"``, ``"float16"``. Everything else is computed in float32.
         classifiers: Names of the classifiers to load, where ``"default"`` is the config's; by default all.
-        refit: Refit the classifiers on the stored embeddings and open no skops file. These embeddings are a sample of
-            the training cells, so the classifiers will not be quite the same.
+        refit: Refit the classifiers on the stored embeddings without opening any skops file. As these embeddings are a
+            sample of the training cells, the classifiers change slightly.
     """
 
     revision: str | None
@@ -52,19 +52,19 @@ class LoadOptions(TypedDict, total=False):
     refit: bool
 
 
-_OF_THE_HUB = ("token", "cache_dir", "local_files_only", "force_download")
+_HUB_OPTIONS = ("token", "cache_dir", "local_files_only", "force_download")
 
 
 @dataclass(frozen=True)
 class StoredModel:
-    """A model folder whose files are those that were saved, and how to load it.
+    """A verified model folder, and the options of loading it.
 
     Attributes:
-        source: Where it was looked for: folder or Hub id.
-        folder: Where its files are.
+        source: The requested folder or Hub id.
+        folder: The local folder of its files.
         config: Its config.
-        device: Where to compute.
-        precision: Number format of SAM's encoder.
+        device: Device of the model.
+        precision: Data type of SAM's encoder.
         classifiers: Names of the classifiers to load; ``None`` for all.
         refit: Whether to refit the classifiers.
         hub: Options for fetching a base SAM from the Hub.
@@ -81,7 +81,7 @@ class StoredModel:
 
     @classmethod
     def open(cls, source: str | Path, **options: Unpack[LoadOptions]) -> "StoredModel":
-        """Finds a model, downloads it if need be, and checks its files.
+        """Locates a model, downloads it if necessary, and verifies its files.
 
         Args:
             source: Model folder, run folder of ``bc-sam train``, Hub id, or ``bc-sam-tiny``.
@@ -92,7 +92,7 @@ class StoredModel:
             WeightsError: If a file is missing or changed, or was written by a newer version.
             ConfigError: If the config is invalid.
         """
-        hub = {name: options[name] for name in _OF_THE_HUB if name in options}  # type: ignore[literal-required]
+        hub = {name: options[name] for name in _HUB_OPTIONS if name in options}  # type: ignore[literal-required]
         where: dict[str, Any] = {"revision": options.get("revision"), "subfolder": options.get("subfolder")}
         folder = resolve_folder(source, MODEL_FILES, **where, **hub)
         config = load_config(folder)
@@ -110,16 +110,16 @@ class StoredModel:
 
     @property
     def evaluation(self) -> Evaluation | None:
-        """What was measured of the model."""
+        """The evaluation of the model, if any."""
         return self._load_if_listed(Evaluation, EVALUATION)
 
     @property
     def record(self) -> TrainingRecord | None:
-        """How it was trained."""
+        """The training record of the model, if any."""
         return self._load_if_listed(TrainingRecord, RECORD)
 
     def load_base(self) -> SamModel:
-        """Loads the SAM underneath, from the model folder or from its pinned revision on the Hub.
+        """Loads the base SAM from the model folder, or at its pinned revision from the Hub.
 
         Raises:
             HubError: If it is on the Hub and cannot be fetched.

@@ -1,4 +1,4 @@
-"""How a model came about, as plain data that travels with it: the numbers of its training, and its data."""
+"""The training record stored with a model: its settings and its data."""
 
 from dataclasses import dataclass
 
@@ -9,16 +9,16 @@ from bc_sam.utils.json_config import JsonConfig
 
 @dataclass(frozen=True)
 class DataRecord(JsonConfig):
-    """The cells of one laboratory. It never says where they lay on the disk.
+    """The data of one laboratory, without local paths.
 
     Attributes:
         name: Name of the laboratory.
-        images: Images that could be read.
-        labelled: Those with a label.
-        masks: Those with a hand mask.
-        unreadable: Images that could not be read.
+        images: Number of readable images.
+        labelled: Number of those with a label.
+        masks: Number of those with an annotated mask.
+        unreadable: Number of unreadable images.
         hub_id: Id of the data set on the Hub, or ``None``.
-        provenance: Where it comes from, or ``None`` where that is not known.
+        provenance: Provenance of the data, or ``None`` if unknown.
     """
 
     name: str
@@ -35,8 +35,8 @@ class TrainingRecord(JsonConfig):
     """How a model was trained.
 
     Attributes:
-        arguments: Numbers of the training.
-        data: The laboratories.
+        arguments: Settings of the training.
+        data: The data of each laboratory.
     """
 
     arguments: TrainingArguments

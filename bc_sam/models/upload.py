@@ -1,4 +1,4 @@
-"""From a local folder to one commit of a repository on the Hub."""
+"""Pushes a local folder to a repository on the Hub in one commit."""
 
 import fnmatch
 import time
@@ -29,15 +29,15 @@ _TRIES = 4
 
 @dataclass(frozen=True)
 class Repository:
-    """A repository on the Hub at the commit that the next one shall follow.
+    """A repository on the Hub, at the parent commit of the next push.
 
     Attributes:
         repo_id: ``owner/name``.
         repo_type: Model, data set or Space.
-        revision: Branch that the next commit goes to.
-        head: Its newest commit; a push fails where somebody else has pushed since.
-        create_pr: Propose the commit as a pull request instead.
-        token: Token; ``None`` takes the one that ``hf auth login`` stored.
+        revision: Branch of the next commit.
+        head: Its latest commit; a push fails if someone else has pushed since.
+        create_pr: Open a pull request instead.
+        token: Token; ``None`` uses the one stored by ``hf auth login``.
     """
 
     repo_id: str
@@ -58,18 +58,18 @@ class Repository:
         create_pr: bool = False,
         token: str | bool | None = None,
     ) -> Self:
-        """Finds a repository, and makes it, or its branch, where it does not exist.
+        """Opens a repository; it and its branch are created if they do not exist.
 
         Args:
             repo_id: ``owner/name``.
             repo_type: Model, data set or Space.
             private: Whether a new repository is private; ``None`` is the owner's default.
             revision: Branch; ``main`` by default.
-            create_pr: Propose the next commit as a pull request.
+            create_pr: Open a pull request with the next commit.
             token: Token with the right to write.
 
         Raises:
-            HubError: If the Hub refuses, or the repository exists and is public where a private one was asked for.
+            HubError: If the Hub denies access, or the repository is public although `private` was requested.
         """
         api, branch = HfApi(token=token), revision or "main"
 
@@ -83,7 +83,7 @@ class Repository:
                 _create(api, repo_id, repo_type, private)
                 info = look_up()
             if private and not info.private:
-                raise HubError(f"{repo_id} exists and is public. Make it private in its settings first, then push.")
+                raise HubError(f"{repo_id} exists and is public. Make it private in its settings, then push again.")
             if revision is not None and not create_pr and not revision.startswith("refs/"):
                 with_retries(lambda: api.create_branch(repo_id, branch=branch, repo_type=repo_type, exist_ok=True))
             head = look_up(branch).sha
@@ -92,7 +92,7 @@ class Repository:
         return cls(repo_id, repo_type, branch, str(head), create_pr, token)
 
     def read_text(self, path: str) -> str | None:
-        """Returns a text file of the newest commit, or ``None`` if there is none.
+        """Returns a text file of the latest commit, or ``None`` if it does not exist.
 
         Raises:
             HubError: If the Hub cannot be reached.
@@ -109,29 +109,28 @@ class Repository:
             raise HubError(f"Nothing was pushed. {explain(error, self.repo_id)}") from error
 
     def commit(self, folder: Path, owned: Sequence[str], message: str) -> CommitInfo:
-        """Makes the files of a folder those of the repository, in one commit.
+        """Pushes all files of a folder in one commit.
 
         Args:
-            folder: What to push, all of it.
-            owned: Patterns of the names that are ours: such files are removed where the folder has none of that name.
+            folder: The folder to push.
+            owned: Patterns of files that are removed from the repository if they are not in the folder.
             message: Title of the commit.
 
         Returns:
-            The commit, or pull request, with its address.
+            The commit, with its URL and that of the pull request, if any.
 
         Raises:
-            HubError: If the Hub refuses or fails. Then no commit was made; trying again sends only what has not
-                arrived yet.
+            HubError: If the push fails. No commit is made then; a retry only uploads the missing files.
         """
         files = {path.relative_to(folder).as_posix(): path for path in sorted(folder.rglob("*")) if path.is_file()}
         api = HfApi(token=self.token)
         try:
-            there = with_retries(
+            existing = with_retries(
                 lambda: api.list_repo_files(self.repo_id, revision=self.head, repo_type=self.repo_type)
             )
             stale = [
                 name
-                for name in there
+                for name in existing
                 if name not in files and any(fnmatch.fnmatchcase(name, pattern) for pattern in owned)
             ]
             operations = [CommitOperationAdd(name, str(path)) for name, path in files.items()]
@@ -142,7 +141,7 @@ class Repository:
     def _send(
         self, api: HfApi, operations: list[CommitOperationAdd | CommitOperationDelete], message: str
     ) -> CommitInfo:
-        """Sends the commit until it is there. The parent sees to it that it is there once."""
+        """Creates the commit with retries; the pinned parent prevents duplicates."""
         for attempt in range(_TRIES):
             try:
                 return api.create_commit(
@@ -155,16 +154,16 @@ class Repository:
                     parent_commit=self.head,
                 )
             except HUB_ERRORS as error:
-                landed = None if self.create_pr else self._landed(api, message)
-                if landed is not None:
-                    return landed
+                commit = None if self.create_pr else self._find_commit(api, message)
+                if commit is not None:
+                    return commit
                 if attempt == _TRIES - 1 or not is_transient(error):
                     raise
                 time.sleep(2**attempt)
         raise AssertionError("unreachable")
 
-    def _landed(self, api: HfApi, message: str) -> CommitInfo | None:
-        """Returns the commit where only the Hub's answer was lost."""
+    def _find_commit(self, api: HfApi, message: str) -> CommitInfo | None:
+        """Returns the commit if it was created and only the response was lost."""
         try:
             newest = api.list_repo_commits(self.repo_id, repo_type=self.repo_type, revision=self.revision)
         except HUB_ERRORS:
@@ -176,7 +175,7 @@ class Repository:
 
     def _explain(self, error: BaseException) -> str:
         if isinstance(error, HfHubHTTPError) and error.response.status_code == 412:
-            return f"Somebody else has pushed to {self.repo_id} meanwhile. Look at it, then push again."
+            return f"Someone else has pushed to {self.repo_id} in the meantime. Review their commit, then push again."
         return explain(error, self.repo_id, self.revision)
 
 

@@ -1,1 +1,1 @@
-"""The page that a haematologist uses: one cell, a slide, laboratories, the model. Gradio is imported only here."""
+"""The web page for haematologists: one cell, a slide, laboratories, the model. Only this package imports Gradio."""

@@ -1,4 +1,4 @@
-"""The page as a whole, and how it is served."""
+"""Builds and serves the page."""
 
 import signal
 import sys
@@ -23,18 +23,18 @@ from bc_sam.utils.hub import display_name
 
 _HEAD = """# Which blood cell is it?
 
-Names single white blood cells from photographs of stained smears, and says when it cannot."""
+Classifies single white blood cells in images of stained smears, and abstains when it is unsure."""
 
-_WARNING = "Research software. **Not a medical device, not for diagnosis.** What you drop is not kept."
+_WARNING = "Research software. **Not a medical device, not for diagnosis.** Your images are not kept."
 
 
 def build(model: CellModel, settings: PageSettings | None = None, name: str = "this model") -> gr.Blocks:
-    """Lays out the page.
+    """Builds the page.
 
     Args:
-        model: The model that it starts with.
-        settings: What it allows.
-        name: What to call the model.
+        model: The initial model.
+        settings: Limits of the page.
+        name: Display name of the model.
     """
     settings = settings or PageSettings()
     own = LoadedModel(name, model)
@@ -56,7 +56,7 @@ def build(model: CellModel, settings: PageSettings | None = None, name: str = "t
 
 
 def launch_options(settings: PageSettings) -> dict[str, Any]:
-    """Returns how the page is launched: its look, and the limits that Gradio enforces."""
+    """Returns the options of Gradio's ``launch``: theme, and the limits that Gradio enforces."""
     middleware = [
         Middleware(UploadLimit, settings=settings),
         Middleware(SeparateUploads),
@@ -92,7 +92,7 @@ def serve(source: str, **options: Any) -> None:
         source: Model folder, run folder or Hub id.
         **options: For Gradio's ``launch``, such as ``server_port``.
     """
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that the uploads are removed then too
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that uploads are removed on exit
     settings = page_settings()
     model = load_model(source, device="cpu")
     with UploadFolder(settings.keep_seconds):

@@ -1,1 +1,1 @@
-"""Training: experiments and adaptations, the folds and stages they consist of, and the loop that the stages share."""
+"""Training: experiments and adaptations, their folds and stages, and the shared training loop."""

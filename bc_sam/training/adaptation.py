@@ -55,7 +55,7 @@ class AdaptationConfig(JsonConfig):
         masks: CSV file that pairs images with annotated masks.
         label_map: Canonical class of each of a folder's own class names; ``None`` skips the folder.
         group_pattern: Regular expression whose first group on a file name is the slide.
-        log_with: Trackers that Accelerate is to log to.
+        log_with: Trackers for Accelerate to log to.
         arguments: Settings of the adaptation.
     """
 
@@ -74,12 +74,12 @@ class AdaptationResult(JsonConfig):
     """The outcome of an adaptation; the file ``result.json``.
 
     Attributes:
-        learned: Cells that it learned from.
-        labelled: Those of them whose label was used.
-        held_out: Cells that it was tested on.
-        masks: Annotated masks among the cells that it learned from; the adapter is unchanged if they are few.
-        doubtful: Images whose predicted mask is probably wrong; they are listed in ``doubtful.csv``.
-        comparisons: Each classifier before and after; none if no held-out cell has a label.
+        learned: Number of training cells.
+        labelled: Number of training cells whose label was used.
+        held_out: Number of test cells.
+        masks: Number of annotated masks of training cells; the adapter is unchanged if there are too few.
+        doubtful: Number of images whose predicted mask looks wrong; they are listed in ``doubtful.csv``.
+        comparisons: Each classifier before and after; empty if no held-out cell is labelled.
     """
 
     learned: int
@@ -91,14 +91,14 @@ class AdaptationResult(JsonConfig):
 
 
 class Adaptation(Run):
-    """A run folder of one adaptation that can be left at any time and resumed.
+    """A run folder of one adaptation, which can be interrupted at any time and resumed.
 
     ::
 
         adaptation.json     the config
         model/              the adapted model
         result.json         before and after
-        doubtful.csv        images whose mask is probably wrong
+        doubtful.csv        images whose predicted mask looks wrong
         work/               decoded cells, features, checkpoints
 
     Args:
@@ -106,7 +106,7 @@ class Adaptation(Run):
         config: Model, data and settings.
 
     Raises:
-        BCSamError: If the model stores no embeddings or has no classifiers, or is not a BC-SAM.
+        BCSamError: If the model stores no embeddings or has no classifiers, or is not a BC-SAM model.
 
     Example:
         ::
@@ -124,7 +124,7 @@ class Adaptation(Run):
         dtype = dtype_of(self.precision, device)
         model = load_model(config.model, revision=config.revision, device=device, dtype=dtype)
         if not isinstance(model, BCSam) or model.reference is None or not model.classifiers:
-            raise BCSamError(f"{config.model} stores no embeddings, or no classifiers, so it cannot be adapted.")
+            raise BCSamError(f"{config.model} stores no embeddings or no classifiers, so it cannot be adapted.")
         self.model = model
         self.reference: ReferenceLatents = model.reference
         if config.arguments.allowed_labels:
@@ -135,7 +135,7 @@ class Adaptation(Run):
         """Starts an adaptation, or resumes one with the same config.
 
         Raises:
-            BCSamError: If the folder holds something else.
+            BCSamError: If the folder holds another run, or is not a run folder.
         """
         folder = Path(folder)
         lock_run_folder(folder, _CONFIG, config)
@@ -145,14 +145,14 @@ class Adaptation(Run):
 
     @property
     def image_size(self) -> int:
-        """Side of the square that cells are stored at, pixels: that of the model."""
+        """Side at which cells are stored, pixels: the model's input size."""
         return self.model.config.image_size
 
     def load_datasets(self) -> list[Dataset]:
         """Loads the new laboratory, without decoding its images.
 
         Raises:
-            DataError: If it has other classes than the model, or labels that were said not to occur.
+            DataError: If its classes differ from the model's, or labels outside the allowed ones occur.
         """
         datasets = super().load_datasets()
         for dataset in datasets:
@@ -160,10 +160,10 @@ class Adaptation(Run):
             self._require_allowed(dataset["label"])
         return datasets
 
-    def _require_allowed(self, given: Iterable[int | None]) -> None:
+    def _require_allowed(self, indices: Iterable[int | None]) -> None:
         allowed, labels = self.model.config.allowed_labels, self.model.labels
-        found = {labels[label] for label in given if label is not None}
-        if allowed and (others := sorted(found.difference(allowed))):
+        present = {labels[label] for label in indices if label is not None}
+        if allowed and (others := sorted(present.difference(allowed))):
             raise DataError(
                 f"{self.config.data} holds cells labelled {', '.join(others)}, but the model is restricted to "
                 f"{', '.join(allowed)}. Add the others to --labels, or skip their folders with --map FOLDER= ."
@@ -171,29 +171,29 @@ class Adaptation(Run):
 
     @cached_property
     def held_out(self) -> np.ndarray:
-        """Whether each cell is held out for testing, (n,) bool: whole slides, about one part in `folds`."""
+        """Whether each cell is held out for testing, (n,) bool: whole slides, about a fraction of 1 / `folds`."""
         table, training = self.cells.table, self.training
         labels = self.cells.labels.tolist()
         return assign_folds(labels, table.groups, table.fingerprints, training.folds, training.seed) == 0
 
     @property
     def advice(self) -> str | None:
-        """A hint to restrict the labels, if the new laboratory's labels suggest that some classes do not occur."""
-        known = self.model.labels
-        present = [known[label] for label in np.unique(self.cells.labels) if label >= 0]
+        """A hint to restrict the labels if some classes do not occur in the new laboratory's labels."""
+        labels = self.model.labels
+        present = [labels[label] for label in np.unique(self.cells.labels) if label >= 0]
         restricted = self.model.config.allowed_labels or self.config.arguments.learn_from == "new"
-        if restricted or len(present) == len(known):
+        if restricted or len(present) == len(labels):
             return None
         names = ",".join(present) if present else "NAME,NAME,..."
         return (
-            f"The model may predict any of {len(known)} labels; your cells carry {len(present)} of them. If you know "
-            f"which can occur on your slides, restrict it to these for fewer errors: --labels {names} (another --out)."
+            f"The model may predict any of {len(labels)} labels; your cells carry {len(present)} of them. If you "
+            f"know which can occur on your slides, restrict it to these for fewer errors: --labels {names}."
         )
 
     # ---- stages ----
 
     def run(self) -> AdaptationResult:
-        """Adapts the model and compares it with the original on the held-out cells, unless that is done already.
+        """Adapts the model and compares it with the original on the held-out cells, unless already done.
 
         Raises:
             DataError: If there are too few slides to hold one out.
@@ -215,10 +215,10 @@ class Adaptation(Run):
         return AdaptationResult.load(self.folder / _RESULT)
 
     def compare(self, arguments: AdaptationArguments) -> list[Comparison]:
-        """Refits the classifiers of a finished adaptation with other settings, and compares them with the original.
+        """Refits the classifiers of a finished adaptation with other settings and compares them with the original.
 
         Args:
-            arguments: Which labels to learn from, and how. The torch stages stay as they were run.
+            arguments: New settings of the classifiers; the torch stages are not rerun.
         """
         before, after = (np.load(self.work / f"{name}.npy") for name in ("before", "after"))
         return self._classifiers(self._new_latents(before, after), arguments).comparisons()
@@ -257,7 +257,7 @@ class Adaptation(Run):
         return autoencoder
 
     def _list_mask_problems(self, features: FeatureStore) -> np.ndarray:
-        """Returns whether the predicted mask of each cell is probably wrong, (n,) bool; writes a list of them."""
+        """Returns whether the predicted mask of each cell looks wrong, (n,) bool, and writes the list of them."""
         problems = [mask_problem(features.masks[row]) for row in range(len(self.cells))]
         if self.is_main_process:
             with (self.folder / _DOUBTFUL).open("w", newline="") as file:
@@ -296,7 +296,7 @@ class Adaptation(Run):
         learned = ~self.held_out
         AdaptationResult(
             learned=int(learned.sum()),
-            labelled=int((classifiers.shown >= 0).sum()),
+            labelled=int((classifiers.training_labels >= 0).sum()),
             held_out=int(self.held_out.sum()),
             masks=int(self.cells.has_mask[learned].sum()),
             doubtful=n_problems,

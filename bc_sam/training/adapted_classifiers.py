@@ -31,7 +31,7 @@ class NewLatents:
         after: (n, d) float32, embeddings by the adapted model.
         labels: (n,) label index, -1 if unlabelled.
         held_out: (n,) bool, whether the cell is held out for testing.
-        table: Laboratory and slide of each cell.
+        table: Metadata of the cells, such as their slides.
     """
 
     before: np.ndarray
@@ -50,11 +50,11 @@ class NewLatents:
         """The held-out cells that have a label, (k,) int64."""
         return np.flatnonzero(self.held_out & (self.labels >= 0))
 
-    def shown_labels(self, per_class: int | None, seed: int) -> np.ndarray:
+    def training_labels(self, per_class: int | None, seed: int) -> np.ndarray:
         """Returns the label of each cell that may be used for training, (n,) int64; -1 for all others.
 
         Args:
-            per_class: Most labels of each class, drawn at random; ``None`` for all.
+            per_class: Maximum number of labels per class, drawn at random; ``None`` for all.
             seed: Seed of the draw.
         """
         labels = np.where(self.held_out, -1, self.labels)
@@ -67,7 +67,7 @@ class NewLatents:
         return labels
 
     def slides(self) -> np.ndarray:
-        """Returns a number for the slide of each cell, (n,) int64; a cell of unknown slide is a slide of its own."""
+        """Returns the slide index of each cell, (n,) int64; each cell of unknown slide counts as a separate slide."""
         names = [group or f"cell {i}" for i, group in enumerate(self.table.groups)]
         return np.unique(names, return_inverse=True)[1]
 
@@ -81,7 +81,7 @@ class AdaptedClassifiers:
         reference: Its stored latents.
         latents: The cells of the new laboratory.
         arguments: Settings of the adaptation.
-        shown: (n,) label of each new cell that was used for training, -1 for all others.
+        training_labels: (n,) label of each new cell that was used for training, -1 for all others.
         classifiers: The classifiers by name.
     """
 
@@ -89,30 +89,33 @@ class AdaptedClassifiers:
     reference: ReferenceLatents
     latents: NewLatents
     arguments: AdaptationArguments
-    shown: np.ndarray
+    training_labels: np.ndarray
     classifiers: Mapping[str, LatentClassifier]
 
     @classmethod
     def fit(
         cls, model: BCSam, reference: ReferenceLatents, latents: NewLatents, arguments: AdaptationArguments
     ) -> Self:
-        """Fits the classifiers of a model again, with the new cells; without labels they stay as they are."""
+        """Refits the classifiers of a model with the new cells; without labels they stay unchanged."""
         seed = arguments.training.seed
-        shown = latents.shown_labels(arguments.labels_per_class, seed)
-        rows = np.flatnonzero(shown >= 0)
+        training_labels = latents.training_labels(arguments.labels_per_class, seed)
+        rows = np.flatnonzero(training_labels >= 0)
         if not len(rows):
-            return cls(model, reference, latents, arguments, shown, model.classifiers)
-        cells = latents.after[rows], shown[rows]
+            return cls(model, reference, latents, arguments, training_labels, model.classifiers)
+        cells = latents.after[rows], training_labels[rows]
         if arguments.learn_from == "both":
             old = reference.subset(np.flatnonzero(reference.labels >= 0))
-            rows = np.repeat(rows, class_weights(old.labels, shown[rows]))
-            cells = np.concatenate([old.latents, latents.after[rows]]), np.concatenate([old.labels, shown[rows]])
+            rows = np.repeat(rows, class_weights(old.labels, training_labels[rows]))
+            cells = (
+                np.concatenate([old.latents, latents.after[rows]]),
+                np.concatenate([old.labels, training_labels[rows]]),
+            )
         classifiers = fit_classifiers(tuple(model.classifiers), *cells, len(model.labels), seed)
         restrict_classifiers(classifiers, model.labels, model.config.allowed_labels)
-        return cls(model, reference, latents, arguments, shown, classifiers)
+        return cls(model, reference, latents, arguments, training_labels, classifiers)
 
     def comparisons(self) -> list[Comparison]:
-        """Compares each classifier with its original on the held-out cells; empty if none of them has a label."""
+        """Compares each classifier with its original on the held-out cells; empty if none is labelled."""
         rows = self.latents.test_rows
         if not len(rows):
             return []
@@ -130,7 +133,7 @@ class AdaptedClassifiers:
         ]
 
     def evaluation(self, environment: dict[str, str]) -> Evaluation | None:
-        """Returns the measurements on the held-out cells, for the model's card; ``None`` if none has a label."""
+        """Returns the evaluation on the held-out cells; ``None`` if none is labelled."""
         rows, labels, domain = self.latents.test_rows, self.model.labels, self.latents.domain
         if not len(rows):
             return None
@@ -166,15 +169,15 @@ class AdaptedClassifiers:
         )
 
     def joined_reference(self, image: Callable[[int], np.ndarray] | None) -> ReferenceLatents:
-        """Returns the stored latents of the model, with a sample of the new laboratory's appended.
+        """Returns the stored latents of the model with a sample of the new laboratory appended.
 
         Args:
-            image: Returns the image (S, S, 3) uint8 of a new cell, to keep a thumbnail; ``None`` keeps none.
+            image: Returns the image (S, S, 3) uint8 of a new cell, for its thumbnail; ``None`` stores no thumbnails.
         """
         rows = np.flatnonzero(~self.latents.held_out)
         new = ReferenceLatents.sample(
             self.latents.after[rows],
-            self.shown[rows],
+            self.training_labels[rows],
             np.full(len(rows), len(self.model.config.domains)),
             seed=self.arguments.training.seed,
             image=None if image is None else (lambda row: image(int(rows[row]))),
@@ -182,7 +185,7 @@ class AdaptedClassifiers:
         return self.reference.joined(new)
 
     def config(self) -> BCSamConfig:
-        """Returns the config of the adapted model, which names the new laboratory as well."""
+        """Returns the config of the adapted model, which adds the new laboratory."""
         return replace(self.model.config, domains=(*self.model.config.domains, self.latents.domain))
 
     def record(self, new: tuple[DataRecord, ...], model: str) -> TrainingRecord:
@@ -190,14 +193,14 @@ class AdaptedClassifiers:
 
         Args:
             new: The new laboratory.
-            model: The original model, as it was given; only the part that is fit for publication is kept.
+            model: Source of the original model; only its public name is recorded.
         """
         old = self.model.record.data if self.model.record else ()
         return TrainingRecord(replace(self.arguments.training, base=display_name(model)), (*old, *new))
 
 
 def class_weights(old: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """Returns how often to repeat each new cell so that, in each class, the new laboratory weighs as much as the old.
+    """Returns the repetitions of each new cell that balance old and new cells within each class.
 
     Args:
         old: (m,) label index of each old cell.

@@ -1,4 +1,4 @@
-"""The base that a training starts from: a SAM, and the config of the model that is built on it."""
+"""The base SAM of a training, and the config of the model built on it."""
 
 import numpy as np
 from transformers import SamModel
@@ -12,21 +12,21 @@ from bc_sam.utils.hub import is_hub_id
 
 
 def load_base(training: TrainingArguments) -> SamModel:
-    """Loads the SAM that a training starts from, at the size of its images."""
+    """Loads the base SAM of a training at its image size."""
     return load_sam(training.base, image_size=training.image_size, revision=training.base_revision, seed=training.seed)
 
 
 def new_model_config(
     sam: SamModel, cells: CellStore, rows: np.ndarray, labels: tuple[str, ...], training: TrainingArguments
 ) -> BCSamConfig:
-    """Returns the config of a model that is trained from a base.
+    """Returns the config of a model trained from a base.
 
-    The model references a base that the Hub holds unchanged, and contains any other.
+    The model references its base if that is on the Hub and stays unchanged, and includes it otherwise.
 
     Args:
         sam: The base.
         cells: All cells.
-        rows: Cells that the model learns from, by which images are normalised.
+        rows: Training cells, whose statistics normalise the images.
         labels: Names of the classes.
         training: Settings of the training.
     """

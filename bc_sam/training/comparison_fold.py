@@ -1,4 +1,4 @@
-"""One pass of a comparison network: it is trained on each source of labels in turn, and tested on each target."""
+"""One fold of a comparison network, which is trained on each source and tested on each target."""
 
 import logging
 from collections.abc import Mapping
@@ -35,11 +35,11 @@ STAGE = "stage 3: network"
 
 @dataclass
 class RowClassifier:
-    """A network as a predictor of stored cells, which are given by their rows.
+    """A network as a predictor of stored cells, identified by their rows.
 
     Attributes:
         network: The trained network.
-        inputs: What it sees of all cells.
+        inputs: Its inputs for all cells.
         head: Its last layer.
     """
 
@@ -53,7 +53,7 @@ class RowClassifier:
         return self.head.classes
 
     def predict_proba(self, latents: np.ndarray) -> np.ndarray:
-        """Returns probabilities (n, n_labels), float32, of the cells of some rows (n,)."""
+        """Returns probabilities (n, n_labels), float32, of the cells in given rows (n,)."""
         return self.head.predict_proba(embed_cells(self.network, self.inputs, latents))
 
 
@@ -78,7 +78,7 @@ class FrozenSam:
 
 
 def run_comparison_fold(fold: Fold) -> None:
-    """Trains a network on every source without one fold, tests it on every target, and saves the outcome.
+    """Trains a network on every source without one fold, tests it on every target, and saves the results.
 
     The saved model is the one that was trained on all domains together.
 
@@ -107,7 +107,7 @@ def run_comparison_fold(fold: Fold) -> None:
 
 
 def prepare_sam(fold: Fold) -> FrozenSam:
-    """Prepares the SAM that the network of a pass needs: none, a fine-tuned one, or the base as it is."""
+    """Prepares the SAM that the network of a fold needs: none, a fine-tuned one, or the unchanged base."""
     run, pipeline = fold.run, fold.pipeline
     network, method = run.training.network, run.training.method
     if not network.needs_sam(method):
@@ -127,7 +127,7 @@ def prepare_sam(fold: Fold) -> FrozenSam:
         return FrozenSam(config, merge(adapter), features)
     sam = load_base(run.training)
     config = new_model_config(sam, run.cells, pipeline.rows, run.labels, run.training)
-    # Weights and normalisation are the same in every fold, hence the features are too.
+    # Weights and normalisation, and hence the features, are the same in every fold.
     config = replace(config, image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD)
     require_space(run.cells, sam, run.work)
     return FrozenSam(config, sam, replace(pipeline, folder=run.work / "frozen").extract_features(sam, config))
@@ -135,23 +135,25 @@ def prepare_sam(fold: Fold) -> FrozenSam:
 
 @dataclass(frozen=True)
 class _NetworkTrainer:
-    """Trains the network of a pass on one source after another.
+    """Trains the network of a fold on one source after another.
 
     Attributes:
-        fold: The pass.
-        frozen: The SAM that the network sees through.
+        fold: The fold.
+        frozen: The frozen SAM of the network.
     """
 
     fold: Fold
     frozen: FrozenSam
 
     def fit(self, source: str, rows: np.ndarray) -> Mapping[str, RowClassifier]:
-        """Returns a network that was trained on some labelled cells of a source, by its name in tables."""
+        """Returns a network trained on labelled cells of a source, by its name in tables."""
         pipeline, training = self.fold.pipeline, self.fold.run.training
         arguments, method = training.network, training.method
         classes = np.unique(self.fold.run.cells.labels[rows])
         if len(classes) < 2:
-            raise DataError(f"{source} has labels of {len(classes)} classes, and a network needs two. Label more.")
+            raise DataError(
+                f"{source} has labels of {len(classes)} classes, but a network needs at least two. Label more cells."
+            )
         config, network = new_network(method, arguments, classes.tolist(), self.frozen.channels, seed=training.seed)
         logger.info("%s: %d labelled cells of %d classes.", source, len(rows), len(classes))
         inputs = NetworkInputs(self.fold.run.cells, self.frozen.features, config)
@@ -165,12 +167,12 @@ class _NetworkTrainer:
         return {arguments.variant(method): RowClassifier(network, inputs, head)}
 
     def _validation_rows(self, source: str, classes: np.ndarray) -> np.ndarray:
-        """Returns the validation cells of a source whose class the network knows."""
+        """Returns the validation cells of a source that belong to the network's classes."""
         cells, rows = self.fold.run.cells, self.fold.pipeline.validation
-        known = np.isin(cells.labels[rows], classes)
+        mask = np.isin(cells.labels[rows], classes)
         if source not in (ALL, OTHERS):
-            known &= cells.domains[rows] == cells.table.domain_names.index(source)
-        return rows[known]
+            mask &= cells.domains[rows] == cells.table.domain_names.index(source)
+        return rows[mask]
 
     def _checkpoints(self, source: str, rows: np.ndarray, config: NetworkConfig, network: CellNetwork) -> Checkpoints:
         features = self.frozen.features

@@ -1,4 +1,4 @@
-"""The comparison of methods: which runs it takes, and the table of their measurements."""
+"""The comparison of methods: its runs, and the table of their results."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -12,8 +12,8 @@ from bc_sam.evaluation.tables import align, render_markdown, render_text
 from bc_sam.training.experiment import Experiment, RunConfig
 from bc_sam.utils.markdown import markdown_cell
 
-#: Parts of the environment that differ between methods.
-_OWN = ("method", "base", "backbone", "backbone of the mask", "labels shown", "trained parameters")
+#: Keys of the environment that differ between methods.
+_METHOD_KEYS = ("method", "base", "backbone", "backbone of the mask", "labels shown", "trained parameters")
 
 
 def planned_runs(
@@ -42,20 +42,20 @@ def planned_runs(
     """
     runs: dict[str, TrainingArguments] = {}
     for method in methods:
-        whole = arguments_of(method)
-        network = whole.network
-        variants = [whole]
+        base = arguments_of(method)
+        network = base.network
+        variants = [base]
         if ablations and method == "slca":
-            variants.append(replace(whole, network=replace(network, ablation="attention")))
+            variants.append(replace(base, network=replace(network, ablation="attention")))
         if ablations and method == "shape-aware":
             variants += [
-                replace(whole, network=replace(network, ablation="mask")),
-                replace(whole, network=replace(network, ablation="attention")),
-                replace(whole, network=replace(network, image_backbone=SAM)),
+                replace(base, network=replace(network, ablation="mask")),
+                replace(base, network=replace(network, ablation="attention")),
+                replace(base, network=replace(network, image_backbone=SAM)),
             ]
         if method == "slca":
-            variants += [replace(one, label_fraction=share) for share in fractions for one in list(variants)]
-        runs |= {_name(one): one for one in variants}
+            variants += [replace(variant, label_fraction=share) for share in fractions for variant in list(variants)]
+        runs |= {_name(variant): variant for variant in variants}
     return runs
 
 
@@ -68,53 +68,55 @@ def _name(arguments: TrainingArguments) -> str:
 def run_all(
     folder: Path, config: RunConfig, runs: Mapping[str, TrainingArguments], *, all_folds: bool
 ) -> dict[str, Evaluation]:
-    """Carries out the runs that are not finished, each in its own folder; what they have in common is computed once.
+    """Runs the unfinished runs, each in its own folder; shared intermediate results are computed once.
 
     Args:
-        folder: Where the run folders go.
+        folder: Parent of the run folders.
         config: Data of the runs.
-        runs: What `planned_runs` returned.
-        all_folds: Whether to evaluate on every fold, or on the first only.
+        runs: Settings by name; see `planned_runs`.
+        all_folds: Whether to evaluate every fold, or only the first.
 
     Returns:
-        The measurements of each run.
+        The evaluation of each run.
     """
     evaluations = {}
     for name, arguments in runs.items():
-        own = folder / re.sub(r"\W+", "-", name)
+        run_folder = folder / re.sub(r"\W+", "-", name)
         shared = str(folder / "work")
-        experiment = Experiment.create(own, replace(config, shared=shared, arguments=arguments))
-        every = all_folds or arguments.protocol == "leave-one-out"
-        for fold in range(experiment.n_folds if every else 1):
+        experiment = Experiment.create(run_folder, replace(config, shared=shared, arguments=arguments))
+        run_all_folds = all_folds or arguments.protocol == "leave-one-out"
+        for fold in range(experiment.n_folds if run_all_folds else 1):
             experiment.run_fold(fold)
         evaluations[name] = experiment.evaluation()
         if experiment.accelerator.is_main_process:
             experiment.publish_model()
-            evaluations[name].save(own / "evaluation.json")
+            evaluations[name].save(run_folder / "evaluation.json")
         experiment.accelerator.end_training()
     return evaluations
 
 
 def join(evaluations: Mapping[str, Evaluation]) -> Evaluation:
-    """Joins the measurements of runs on the same cells and folds; each classifier of a method has its own row."""
+    """Joins the evaluations of runs on the same cells and folds, with one row per method and classifier."""
     first = next(iter(evaluations.values()))
     pairs, timings = [], []
-    for name, one in evaluations.items():
-        single = one.classifiers == [name] or len(one.classifiers) == 1
-        pairs += [replace(pair, classifier=name if single else f"{name} {pair.classifier}") for pair in one.pairs]
-        timings += [replace(timing, stage=f"{name}: {timing.stage}") for timing in one.timings]
-    environment = {key: value for key, value in first.environment.items() if key not in _OWN}
+    for name, evaluation in evaluations.items():
+        single = len(evaluation.classifiers) == 1
+        pairs += [
+            replace(pair, classifier=name if single else f"{name} {pair.classifier}") for pair in evaluation.pairs
+        ]
+        timings += [replace(timing, stage=f"{name}: {timing.stage}") for timing in evaluation.timings]
+    environment = {key: value for key, value in first.environment.items() if key not in _METHOD_KEYS}
     return replace(first, pairs=pairs, dice=[], timings=timings, environment=environment)
 
 
 def costs(evaluations: Mapping[str, Evaluation]) -> list[list[str]]:
-    """Returns a heading, and for each run its trained parameters, seconds per fold and peak memory."""
-    lines = [["method", "trained parameters", "seconds a fold", "peak memory, MiB"]]
-    for name, one in evaluations.items():
-        folds = len({timing.fold for timing in one.timings})
-        seconds = sum(timing.seconds for timing in one.timings) / max(folds, 1)
-        peak = max((timing.peak_memory_mib for timing in one.timings), default=0.0)
-        lines.append([name, one.environment.get("trained parameters", "-"), f"{seconds:,.0f}", f"{peak:,.0f}"])
+    """Returns a header row, and for each run its trained parameters, seconds per fold and peak memory."""
+    lines = [["method", "trained parameters", "seconds per fold", "peak memory, MiB"]]
+    for name, evaluation in evaluations.items():
+        folds = len({timing.fold for timing in evaluation.timings})
+        seconds = sum(timing.seconds for timing in evaluation.timings) / max(folds, 1)
+        peak = max((timing.peak_memory_mib for timing in evaluation.timings), default=0.0)
+        lines.append([name, evaluation.environment.get("trained parameters", "-"), f"{seconds:,.0f}", f"{peak:,.0f}"])
     return lines
 
 

@@ -28,15 +28,15 @@ class LabelledLatents:
     """Embeddings of all cells, with their labels, domains and folds.
 
     Attributes:
-        latents: (n, ...) input of a predictor for each cell: its embedding, float32 (n, d), or its row for a network.
+        latents: (n, ...) input of the predictors: embeddings, float32 (n, d), or for networks the rows of the cells.
         labels: (n,) label index, -1 if unlabelled.
         domains: (n,) index into `domain_names`.
         folds: (n,) fold of each cell.
         domain_names: Names of the data sets.
         label_names: Names of the classes.
-        fraction: Fraction of the labels to learn from; at least one of each class in each domain.
-        seed: Seed of their choice.
-        synthetic: Synthetic cells that predictors of all domains together learn from as well, if any.
+        fraction: Fraction of the labels to train on, at least one per class and domain.
+        seed: Seed of their selection.
+        synthetic: Additional synthetic training cells for the source of all domains, if any.
     """
 
     latents: np.ndarray
@@ -50,9 +50,9 @@ class LabelledLatents:
     synthetic: SyntheticCells | None = None
 
     def sources(self, protocol: EvaluationProtocol) -> list[str]:
-        """Lists the sources to train on: each domain that has labels and, if there are several, all of them.
+        """Lists the sources to train on: each domain with labels and, if there are several, all together.
 
-        Under the protocol ``"leave-one-out"`` there is one: all domains but the one that is held out.
+        Under the protocol ``"leave-one-out"`` the only source is all domains except the held-out one.
         """
         labelled = [name for d, name in enumerate(self.domain_names) if (self.labels[self.domains == d] >= 0).any()]
         if protocol == "leave-one-out":
@@ -60,23 +60,23 @@ class LabelledLatents:
         return [*labelled, ALL] if len(labelled) > 1 else labelled
 
     def train_rows(self, source: str, fold: int) -> np.ndarray:
-        """Returns the labelled cells of a source outside the test fold, or the chosen fraction of them.
+        """Returns the labelled cells of a source outside the test fold, or the selected fraction of them.
 
-        A smaller fraction is a subset of a larger one, and a single source's is a subset of that of all sources.
+        Smaller fractions are subsets of larger ones, and those of single sources are subsets of that of all sources.
         """
         chosen = (self.labels >= 0) & (self.folds != fold)
         rows = np.flatnonzero(chosen if source in (ALL, OTHERS) else chosen & self._of(source))
         return rows if self.fraction == 1 else np.sort(np.concatenate([*self._fraction_of(rows)]))
 
     def training_set(self, source: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns latents and labels of some cells and, for the widest source, of the synthetic cells."""
+        """Returns latents and labels of given cells and, for the source of all domains, of the synthetic cells."""
         latents, labels = self.latents[rows], self.labels[rows]
         if self.synthetic is None or source not in (OTHERS, self.sources("strict")[-1]):
             return latents, labels
         return np.concatenate([latents, self.synthetic.latents]), np.concatenate([labels, self.synthetic.labels])
 
     def _fraction_of(self, rows: np.ndarray) -> Iterator[np.ndarray]:
-        """Yields the chosen fraction of the cells of each class in each domain."""
+        """Yields the selected fraction of the cells of each class and domain."""
         strata = np.stack([self.domains[rows], self.labels[rows]], axis=1)
         for domain, label in np.unique(strata, axis=0):
             own = rows[(strata == (domain, label)).all(axis=1)]
@@ -86,7 +86,7 @@ class LabelledLatents:
     def test_rows(self, source: str, target: str, fold: int, protocol: EvaluationProtocol) -> np.ndarray:
         """Returns the labelled cells of a target in the test fold.
 
-        Under the protocol ``"paper"`` a data set other than the source is tested whole, although stages 1 and 2 saw
+        Under the protocol ``"paper"`` the whole of any other domain is tested, although stages 1 and 2 were trained on
         its images.
         """
         rows = (self.labels >= 0) & self._of(target)
@@ -106,17 +106,17 @@ class Predictor(Protocol):
         """Label index of each of its classes, (k,) int64."""
 
     def predict_proba(self, latents: np.ndarray) -> np.ndarray:
-        """Returns probabilities (n, n_labels) for entries of `LabelledLatents.latents`."""
+        """Returns probabilities (n, n_labels) for rows of `LabelledLatents.latents`."""
 
 
 _Predictor = TypeVar("_Predictor", bound=Predictor)
 
-#: Fits predictors, by name, to the training cells of a source. It is given the source's name and the cells' rows.
+#: Maps the name of a source and the rows of its training cells to fitted predictors by name.
 FitFunction = Callable[[str, np.ndarray], Mapping[str, _Predictor]]
 
 
 def assign_cell_folds(cells: CellStore, n_labels: int, rows: np.ndarray, parts: int, seed: int) -> np.ndarray:
-    """Splits cells into folds, stratified by domain and class, with slides and duplicates kept together.
+    """Splits cells into folds, stratified by domain and class, keeping slides and duplicates together.
 
     Args:
         cells: All cells.
@@ -126,7 +126,7 @@ def assign_cell_folds(cells: CellStore, n_labels: int, rows: np.ndarray, parts: 
         seed: Seed of the split.
 
     Returns:
-        The fold of each of the cells to split, (n,) int64.
+        The fold of each cell in `rows`, (n,) int64.
     """
     table = cells.table
     strata = cells.domains * (n_labels + 1) + cells.labels
@@ -150,16 +150,16 @@ def evaluate_fold(
 
     Args:
         cells: All cells.
-        fold: The fold that is held out.
+        fold: The held-out fold.
         protocol: ``"strict"``, ``"paper"`` or ``"leave-one-out"``, where the folds are the domains.
-        arguments: Which classifiers.
+        arguments: Settings of the classifiers.
         seed: Seed of the classifiers.
 
     Returns:
-        The results, and the classifiers that were fitted on the last source: all domains together.
+        The results, and the classifiers fitted on the last source: all domains together.
 
     Raises:
-        DataError: If there are no labelled cells to learn from.
+        DataError: If there are no labelled training cells.
     """
 
     def fit(source: str, rows: np.ndarray) -> Mapping[str, LatentClassifier]:
@@ -176,18 +176,18 @@ def evaluate_sources(
 
     Args:
         cells: All cells.
-        fold: The fold that is held out.
+        fold: The held-out fold.
         protocol: ``"strict"``, ``"paper"`` or ``"leave-one-out"``, where the folds are the domains.
         fit: Fits predictors; called once per source, last for all domains together.
 
     Returns:
-        The results, and the predictors that were fitted on the last source: all domains together.
+        The results, and the predictors fitted on the last source: all domains together.
 
     Raises:
-        DataError: If there are no labelled cells to learn from.
+        DataError: If there are no labelled training cells.
     """
     if not cells.sources(protocol):
-        raise DataError("No image has a label, so there is nothing for a classifier to learn. Label some cells.")
+        raise DataError("No image has a label, so no classifier can be trained. Label some cells.")
     pairs: list[PairResult] = []
     predictors: Mapping[str, _Predictor] = {}
     for source in cells.sources(protocol):
@@ -202,7 +202,7 @@ def _test_on_targets(
     fold: int,
     protocol: EvaluationProtocol,
     source: str,
-    learned: np.ndarray,
+    train: np.ndarray,
     predictors: Mapping[str, Predictor],
 ) -> Iterator[PairResult]:
     for target in cells.domain_names:
@@ -211,7 +211,7 @@ def _test_on_targets(
             continue
         merged = None
         if protocol == "leave-one-out":
-            merged = merged_labels(cells.labels[learned], cells.labels[test], cells.label_names)
+            merged = merged_labels(cells.labels[train], cells.labels[test], cells.label_names)
         for name, predictor in predictors.items():
             identity = {"classifier": name, "source": source, "target": target, "fold": fold}
             yield score(
@@ -220,7 +220,7 @@ def _test_on_targets(
                 predictor.classes,
                 cells.label_names,
                 merged=merged,
-                n_train=len(learned),
+                n_train=len(train),
                 **identity,
             )
 
@@ -228,6 +228,6 @@ def _test_on_targets(
 def dice_of_rows(
     predicted: np.ndarray | ShardedArray, annotated: np.ndarray | DiskArray, rows: np.ndarray
 ) -> np.ndarray:
-    """Returns the Dice (m,) of some rows (m,) of masks on disk, (n, H, W) each, in constant memory; see `dice`."""
+    """Returns the Dice (m,) for rows (m,) of masks on disk, (n, H, W) each, in constant memory; see `dice`."""
     blocks = [rows[start : start + _MASKS_PER_BLOCK] for start in range(0, len(rows), _MASKS_PER_BLOCK)]
     return np.concatenate([np.empty(0), *(dice(predicted[block] > 0, annotated[block] > 0) for block in blocks)])

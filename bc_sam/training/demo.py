@@ -1,4 +1,4 @@
-"""The demonstration: the whole pipeline on rendered cells of two laboratories, in a few minutes."""
+"""The demo: the whole pipeline on rendered cells of two laboratories, in a few minutes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -7,17 +7,17 @@ from bc_sam.config.presets import preset
 from bc_sam.data.datasets.rendered import write_rendered
 from bc_sam.training.experiment import RunConfig
 
-#: Rendered cells of each class and laboratory.
+#: Rendered cells per class and laboratory.
 CELLS_PER_CLASS = 24
 
 LABORATORIES = ("munich", "barcelona")
 
-#: Seed of the cells that the trained model names; those that it learns from have seed 0.
+#: Seed of the new cells; the training cells have seed 0.
 NEW_CELLS_SEED = 1
 
 
 def demo_config() -> RunConfig:
-    """Returns the config of the demonstration: the preset ``tiny``, shortened."""
+    """Returns the config of the demo: the preset ``tiny`` with fewer epochs."""
     tiny = preset("tiny")
     arguments = replace(
         tiny,
@@ -29,5 +29,5 @@ def demo_config() -> RunConfig:
 
 
 def write_new_cells(folder: Path) -> Path:
-    """Renders a few cells that the demonstration did not learn from, as image files, and returns their folder."""
+    """Renders a few unseen cells as image files and returns their folder."""
     return write_rendered(folder, LABORATORIES, cells_per_class=1, seed=NEW_CELLS_SEED)

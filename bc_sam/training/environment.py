@@ -1,4 +1,4 @@
-"""The environment of a run: models, machine and library versions, on which its measurements depend."""
+"""The environment of a run, on which its results depend: pretrained models, machine, library versions."""
 
 import os
 import platform
@@ -11,20 +11,20 @@ from bc_sam.utils.hub import display_name
 
 
 def _pretrained_models(arguments: TrainingArguments) -> dict[str, str]:
-    """Names the pretrained models of a run: the base, and the backbones of a network."""
+    """Returns the pretrained models of a run: the base, and the backbones of a network."""
     network, method = arguments.network, arguments.method
-    named = {"base": display_name(arguments.base)} if method == "bc-sam" or network.needs_sam(method) else {}
+    models = {"base": display_name(arguments.base)} if method == "bc-sam" or network.needs_sam(method) else {}
     if method != "bc-sam":
-        named["backbone"] = display_name(network.image_backbone)
+        models["backbone"] = display_name(network.image_backbone)
         if network.needs_masks(method):
-            named["backbone of the mask"] = display_name(network.mask_backbone)
+            models["backbone of the mask"] = display_name(network.mask_backbone)
     if arguments.label_fraction < 1:
-        named["labels shown"] = f"{arguments.label_fraction:.0%}"
-    return named
+        models["labels shown"] = f"{arguments.label_fraction:.0%}"
+    return models
 
 
 def environment(arguments: TrainingArguments, precision: str) -> dict[str, str]:
-    """Returns what the measurements of a run depend on besides its data: base, precision, machine, versions."""
+    """Returns what the results of a run depend on besides its data: base, precision, machine, versions."""
     libraries = ("bc_sam", "torch", "transformers", "peft", "accelerate", "scikit-learn", "xgboost")
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     processor = torch.cpu.get_capabilities().get("cpu_name") or platform.machine()

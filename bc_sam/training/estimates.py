@@ -1,4 +1,4 @@
-"""What a run will need: disk space and time."""
+"""Estimates of the disk space and time of a run."""
 
 import shutil
 import time
@@ -19,27 +19,27 @@ _TARGET_BYTES = 3 * 128**2
 
 
 def feature_bytes(cells: CellStore, sam: SamModel) -> int:
-    """Returns the disk space that the features, masks and targets of all cells take, bytes.
+    """Returns the disk space of the features, masks and targets of all cells, bytes.
 
     Args:
         cells: All cells.
-        sam: The SAM whose features they are, at the size of the cells.
+        sam: The SAM that computes the features, at the size of the cells.
     """
     channels, height, width = feature_shape(sam)
     return len(cells) * (2 * channels * height * width + cells.image_size**2 + _TARGET_BYTES)
 
 
 def require_space(cells: CellStore, sam: SamModel, folder: Path) -> None:
-    """Checks that the disk of a folder has room for the features.
+    """Checks that the disk of a folder has space for the features.
 
     Raises:
-        DataError: If it has not.
+        DataError: If it does not.
     """
     needed, free = feature_bytes(cells, sam), shutil.disk_usage(folder).free
     if needed > free:
         raise DataError(
-            f"The features of {len(cells)} cells take {needed / 1e9:.1f} GB, and {folder} has {free / 1e9:.1f} GB "
-            "free. Free some, or choose another --out."
+            f"The features of {len(cells)} cells take {needed / 1e9:.1f} GB, but {folder} has {free / 1e9:.1f} GB "
+            "free. Free some space, or choose another --out."
         )
 
 
@@ -47,10 +47,10 @@ def expected_seconds(sam: SamModel, config: BCSamConfig, cells: CellStore, n_mas
     """Estimates the duration of stage 1 and of feature extraction from one small batch, to within a factor of two.
 
     Args:
-        sam: What `bc_sam.networks.features.inference_sam` returned.
-        config: Gives the pixels' mean and standard deviation.
+        sam: A SAM ready for inference; see `bc_sam.networks.features.inference_sam`.
+        config: Config with the mean and standard deviation of the pixels.
         cells: All cells, from which features are extracted.
-        n_masks: Cells that stage 1 learns from.
+        n_masks: Number of training cells of stage 1.
         epochs: Epochs of stage 1.
 
     Returns:
@@ -60,7 +60,7 @@ def expected_seconds(sam: SamModel, config: BCSamConfig, cells: CellStore, n_mas
 
 
 def seconds_per_cell(sam: SamModel, config: BCSamConfig, cells: CellStore) -> float:
-    """Measures how long the encoder takes for one cell of a small batch, seconds."""
+    """Measures the time of the encoder per cell of a small batch, seconds."""
     n = min(8, len(cells))
     encode_pixels(sam, config, cells.pixels[:n])  # warm-up
     start = time.perf_counter()

@@ -1,4 +1,4 @@
-"""An experiment: trains a model from a base with each fold held out in turn, and joins what the passes measured."""
+"""An experiment: trains a model from a base with each fold held out in turn, and joins the results."""
 
 import logging
 from collections.abc import Callable
@@ -39,7 +39,7 @@ class RunConfig(JsonConfig):
         masks: CSV file that pairs images with annotated masks.
         label_map: Canonical class of each of a folder's own class names; ``None`` skips the folder.
         group_pattern: Regular expression whose first group on a file name is the slide.
-        log_with: Trackers that Accelerate is to log to, such as ``"tensorboard"``.
+        log_with: Trackers for Accelerate to log to, such as ``"tensorboard"``.
         shared: Folder where runs on the same data share decoded cells, stage 1 and features; ``None`` keeps them in
             the run folder.
         arguments: Settings of the training.
@@ -56,11 +56,11 @@ class RunConfig(JsonConfig):
 
 @dataclass(frozen=True)
 class FoldPipeline:
-    """How a method goes through one fold.
+    """How a method runs one fold.
 
     Attributes:
-        run: Runs the pass and saves its outcome.
-        one_pass_for_paper: Whether, under the protocol ``"paper"``, a single pass serves all folds.
+        run: Runs the fold and saves its results.
+        one_pass_for_paper: Whether one pass serves all folds under the protocol ``"paper"``.
     """
 
     run: Callable[[Fold], None]
@@ -69,7 +69,7 @@ class FoldPipeline:
 
 _COMPARISON = FoldPipeline(run_comparison_fold)
 
-#: How each method goes through one fold.
+#: The fold pipeline of each method.
 FOLD_PIPELINES: dict[Method, FoldPipeline] = {
     "bc-sam": FoldPipeline(run_bc_sam_fold, one_pass_for_paper=True),
     "slca": _COMPARISON,
@@ -79,16 +79,16 @@ FOLD_PIPELINES: dict[Method, FoldPipeline] = {
 
 
 class Experiment(Run):
-    """A run folder that can be left at any time and resumed; finished folds are not computed twice.
+    """A run folder that can be interrupted at any time and resumed; finished folds are not repeated.
 
     ::
 
         run.json            the config
         model/              the model
-        evaluation.json     the measurements
-        report.html         a report to read
+        evaluation.json     the results
+        report.html         the report
         work/cells/         the decoded images
-        work/fold-0/        features, latents, result and model of the pass that holds out fold 0
+        work/fold-0/        features, latents, result and model with fold 0 held out
 
     Args:
         folder: The run folder.
@@ -115,7 +115,7 @@ class Experiment(Run):
         """Starts a run, or resumes one with the same config.
 
         Raises:
-            BCSamError: If the folder holds another run, or something else.
+            BCSamError: If the folder holds another run, or is not a run folder.
         """
         folder = Path(folder)
         lock_run_folder(folder, _CONFIG, config)
@@ -130,7 +130,7 @@ class Experiment(Run):
         """
         path = Path(folder) / _CONFIG
         if not path.exists():
-            raise ConfigError(f"{folder} is no run folder: it has no {_CONFIG}. Make one with 'bc-sam train'.")
+            raise ConfigError(f"{folder} is not a run folder, as it has no {_CONFIG}. Create one with 'bc-sam train'.")
         return cls(Path(folder), RunConfig.load(path))
 
     # ---- folds ----
@@ -148,17 +148,17 @@ class Experiment(Run):
         """Number of folds to hold out in turn.
 
         Raises:
-            ConfigError: If a single laboratory is to be left out of itself.
+            ConfigError: If there is only one laboratory to leave out.
         """
         if self.training.protocol != "leave-one-out":
             return self.training.folds
         n_domains = len(self.cells.table.domain_names)
         if n_domains < 2:
-            raise ConfigError("leave-one-out needs two laboratories or more. Give --data NAME=SOURCE for each.")
+            raise ConfigError("leave-one-out needs two or more laboratories. Give --data NAME=SOURCE for each.")
         return n_domains
 
     def split_validation(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Splits cells into those to learn from and those to validate on, keeping slides and duplicates together."""
+        """Splits cells into training and validation cells, keeping slides and duplicates together."""
         share = self.training.validation
         if not share:
             return rows, rows[:0]
@@ -167,18 +167,18 @@ class Experiment(Run):
         return rows[split != 0], rows[split == 0]
 
     def run_fold(self, number: int) -> FoldResult:
-        """Trains without one fold and evaluates on it, unless that is done already.
+        """Trains without one fold and evaluates on it, unless already done.
 
         Args:
             number: The fold to hold out, from 0.
 
         Raises:
-            DataError: If the data cannot be learned from, or the disk is too small.
+            DataError: If the data is unsuitable for training, or the disk is too small.
         """
         folder = self._fold_folder(number)
         if not self.is_measured(number):
             if number >= self.n_folds:
-                raise ConfigError(f"There is no fold {number}; the folds are 0 to {self.n_folds - 1}.")
+                raise ConfigError(f"There is no fold {number}. Choose a fold from 0 to {self.n_folds - 1}.")
             require_two_classes(self.survey)
             folder.mkdir(parents=True, exist_ok=True)
             self.pipeline.run(self._fold(number))
@@ -186,11 +186,11 @@ class Experiment(Run):
         return FoldResult.load(folder / "result.json")
 
     def is_measured(self, number: int) -> bool:
-        """Whether the result of the pass that holds out a fold is on disk."""
+        """Whether a fold has been evaluated."""
         return (self._fold_folder(number) / "result.json").exists()
 
     def finished_passes(self) -> list[Path]:
-        """Lists the folders of the passes whose result is on disk."""
+        """Lists the folders of the finished passes."""
         folders = dict.fromkeys(self._fold_folder(number) for number in range(self.n_folds))
         return [folder for folder in folders if (folder / "result.json").exists()]
 
@@ -199,7 +199,7 @@ class Experiment(Run):
         paper = training.protocol == "paper"
         rows, validation = self.split_validation(np.flatnonzero(paper | (self.folds != number)))
         held_out = self._describe_held_out(number)
-        logger.info("Holding out %s: %d cells to learn from.", held_out, len(rows))
+        logger.info("Holding out %s: %d training cells.", held_out, len(rows))
         work = self.work / ("all" if paper else f"fold-{number}")
         work.mkdir(parents=True, exist_ok=True)
         pipeline = TrainingPipeline(
@@ -221,7 +221,7 @@ class Experiment(Run):
     # ---- results ----
 
     def evaluation(self) -> Evaluation:
-        """Joins the measurements of all finished passes."""
+        """Joins the results of all finished passes."""
         results = [FoldResult.load(folder / "result.json") for folder in self.finished_passes()]
         table = self.cells.table
         return Evaluation(
@@ -234,7 +234,7 @@ class Experiment(Run):
             dice=[dice for result in results for dice in result.dice],
             timings=[timing for result in results for timing in result.timings],
             counts={name: self._count(domain) for domain, name in enumerate(table.domain_names)},
-            notes=[f"Could not be read and was left out: {file}" for file in table.unreadable],
+            notes=[f"Unreadable, skipped: {file}" for file in table.unreadable],
             environment=environment(self.training, self.precision)
             | {"trained parameters": f"{sum(results[0].trained.values()):,}"},
         )
@@ -246,11 +246,11 @@ class Experiment(Run):
         return {name: count for name, count in (counts | unlabelled).items() if count}
 
     def publish_model(self) -> Path:
-        """Saves the model of the first finished pass to ``model/`` with its measurements; returns that folder."""
+        """Saves the model of the first finished pass with the evaluation to ``model/``; returns that folder."""
         model = load_model(self.finished_passes()[0] / "model")
         model.evaluation, model.record = self.evaluation(), self.record()
         return model.save_pretrained(self.folder / "model")
 
     def record(self) -> TrainingRecord:
-        """Describes how the model was trained, without saying where the files are."""
+        """Returns the training record of the model, without local paths."""
         return TrainingRecord(replace(self.training, base=display_name(self.training.base)), self.data_records())

@@ -1,4 +1,4 @@
-"""One pass of an experiment: trains on all cells but a fold, and evaluates on it. Here for BC-SAM itself."""
+"""One fold of an experiment: trains without its cells and evaluates on them; here for BC-SAM itself."""
 
 import logging
 import shutil
@@ -28,11 +28,11 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class FoldResult(JsonConfig):
-    """The measurements of one pass; the file ``result.json`` of its folder.
+    """The results of one pass; the file ``result.json`` of its folder.
 
     Attributes:
-        pairs: Classification.
-        dice: Segmentation of cells that no stage learned from.
+        pairs: Classification results.
+        dice: Segmentation results on held-out cells.
         timings: Cost of each stage.
         history: Loss of each epoch of the torch stages.
         trained: Number of trained parameters of each torch stage.
@@ -47,15 +47,15 @@ class FoldResult(JsonConfig):
 
 @dataclass(frozen=True)
 class Fold:
-    """One pass, whatever the method: its cells, its torch stages and its folder.
+    """One pass of any method: its cells, torch stages and folder.
 
     Attributes:
-        run: The run that it belongs to.
-        number: The fold that is held out.
+        run: The run it belongs to.
+        number: The held-out fold.
         assignment: (n,) fold of each cell.
-        folder: Where its results are kept.
+        folder: Folder of its results.
         pipeline: Its torch stages.
-        keep_stage_1: Whether other passes may resume from its checkpoints of stage 1.
+        keep_stage_1: Whether to keep the checkpoints of stage 1 for other passes.
     """
 
     run: Run
@@ -82,20 +82,20 @@ class Fold:
         )
 
     def segmentation_dice(self, features: FeatureStore) -> list[DiceResult]:
-        """Returns the Dice per domain on annotated masks that stage 1 did not learn from."""
+        """Returns the Dice per domain on annotated masks that stage 1 was not trained on."""
         cells = self.run.cells
-        unseen = cells.has_mask.copy()
-        unseen[np.concatenate([self.pipeline.rows, self.pipeline.validation])] = False
-        rows = np.flatnonzero(unseen)
+        held_out = cells.has_mask.copy()
+        held_out[np.concatenate([self.pipeline.rows, self.pipeline.validation])] = False
+        rows = np.flatnonzero(held_out)
         if not len(rows):
             return []
         values = dice_of_rows(features.masks, cells.masks, rows)
         return dice_by_domain(values, cells.domains[rows], tuple(cells.table.domain_names), self.number)
 
     def save(self, model: CellModel, latents: np.ndarray, pairs: list[PairResult], dice: list[DiceResult]) -> None:
-        """Writes the model, the latents of all cells and the measurements, and removes obsolete checkpoints.
+        """Writes the model, the latents of all cells and the results, and removes obsolete checkpoints.
 
-        The result comes last, so that a pass is either complete or run again.
+        The result file is written last, so that an incomplete pass is repeated.
         """
         np.save(self.folder / "latents.npy", latents)
         model.save_pretrained(self.folder / "model")
@@ -108,12 +108,12 @@ class Fold:
 
 
 def run_bc_sam_fold(fold: Fold) -> None:
-    """Runs the three stages of BC-SAM without one fold, evaluates on it, and saves the outcome.
+    """Runs the three stages of BC-SAM without one fold, evaluates on it, and saves the results.
 
-    Under the protocol ``"paper"`` stages 1 and 2 see every image, so that one pass serves all folds.
+    Under the protocol ``"paper"`` stages 1 and 2 are trained on all images, so that one pass serves all folds.
 
     Raises:
-        DataError: If there is nothing to learn from, or too little disk space.
+        DataError: If there are no masks or labels to train on, or too little disk space.
     """
     run, pipeline = fold.run, fold.pipeline
     adapter, config = pipeline.fine_tune_base(run.labels)
@@ -133,12 +133,12 @@ def run_bc_sam_fold(fold: Fold) -> None:
 
 
 def _classify(fold: Fold, model: BCSam, latents: np.ndarray) -> list[PairResult]:
-    """Runs stage 3; leaves in the model the classifiers that were fitted on all cells it may learn from."""
+    """Runs stage 3; sets the model's classifiers to those fitted on all training cells."""
     training = fold.run.training
     arguments, paper = training.classifiers, training.protocol == "paper"
     labelled = fold.labelled(latents)
     if n := arguments.rendered:
-        # Another seed than that of the rendered cells from which a base may have learned.
+        # A different seed from that of the rendered cells that a base may have been pretrained on.
         synthetic = embed_synthetic_cells(model, n, training.seed + 1, fold.pipeline.folder / "rendered")
         labelled = replace(labelled, synthetic=synthetic)
     pairs = []
@@ -147,13 +147,13 @@ def _classify(fold: Fold, model: BCSam, latents: np.ndarray) -> list[PairResult]
         pairs += results
     if paper:
         rows = np.flatnonzero(labelled.labels >= 0)
-        everything = labelled.training_set(labelled.sources(training.protocol)[-1], rows)
-        model.classifiers = fit_classifiers(arguments.names, *everything, len(fold.run.labels), training.seed)
+        training_set = labelled.training_set(labelled.sources(training.protocol)[-1], rows)
+        model.classifiers = fit_classifiers(arguments.names, *training_set, len(fold.run.labels), training.seed)
     return pairs
 
 
 def _reference(fold: Fold, latents: np.ndarray) -> ReferenceLatents:
-    """Samples the latents that the model keeps of the cells it learned from."""
+    """Samples the reference latents of the model from its training cells."""
     rows, cells, training = fold.pipeline.rows, fold.run.cells, fold.run.training
     return ReferenceLatents.sample(
         latents[rows],

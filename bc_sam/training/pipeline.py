@@ -1,4 +1,4 @@
-"""The torch stages on one set of cells: fine-tuning of SAM, feature extraction, autoencoder. Each can be resumed."""
+"""The torch stages on one set of cells: fine-tuning of SAM, feature extraction, autoencoder. All are resumable."""
 
 import logging
 from collections.abc import Iterator
@@ -33,7 +33,7 @@ from bc_sam.utils.torch_utils import trained_parameters
 
 logger = logging.getLogger(__name__)
 
-#: For each stage one record per epoch.
+#: One record per epoch for each stage.
 History = dict[str, list[dict[str, float]]]
 
 _MASKS, _AUTOENCODER = "stage 1: masks", "stage 2: autoencoder"
@@ -45,13 +45,13 @@ class TrainingPipeline:
 
     Attributes:
         cells: All cells; features are extracted from each.
-        rows: Cells to learn from.
-        validation: Cells by which the best epoch is chosen.
-        folder: Where checkpoints and features are kept.
+        rows: Training cells.
+        validation: Validation cells, by which the best epoch is chosen.
+        folder: Folder of checkpoints and features.
         training: Settings of the stages.
         accelerator: Device and processes.
-        precision: Number format.
-        fold: Number of the pass, for its timings.
+        precision: Precision of the encoder.
+        fold: Number of the fold, for the timings.
         history: Loss of each epoch of each stage so far.
         timings: Cost of each stage so far.
         trained: Number of trained parameters of each stage so far.
@@ -70,29 +70,29 @@ class TrainingPipeline:
     trained: dict[str, int] = field(default_factory=dict)
 
     def check_resources(self, sam: SamModel, config: BCSamConfig) -> None:
-        """Checks that the features fit on the disk, and logs an estimate of the time that the stages take.
+        """Checks that the features fit on the disk, and logs an estimate of the duration of the stages.
 
         Raises:
             DataError: If the disk is too small.
         """
         require_space(self.cells, sam, self.folder.parent)
         n_masks, epochs = int(self.cells.has_mask[self.rows].sum()), self.training.segmentation.epochs
-        ready = inference_sam(sam, self.accelerator.device, self.precision)
-        seconds = expected_seconds(ready, config, self.cells, n_masks, epochs) / self.accelerator.num_processes
+        encoder = inference_sam(sam, self.accelerator.device, self.precision)
+        seconds = expected_seconds(encoder, config, self.cells, n_masks, epochs) / self.accelerator.num_processes
         minutes = max(1, seconds / 60)
         logger.info("Stage 1 and feature extraction will take about %.0f min, estimated from one batch.", minutes)
 
     def fine_tune_base(self, labels: tuple[str, ...]) -> tuple[PeftModel, BCSamConfig]:
-        """Runs stage 1 from the base: adds LoRA to it and fine-tunes.
+        """Runs stage 1 from the base: adds LoRA and fine-tunes.
 
         Args:
             labels: Names of the classes.
 
         Returns:
-            The fine-tuned adapter, and the config of the model that it belongs to.
+            The fine-tuned adapter, and the config of its model.
 
         Raises:
-            DataError: If the disk is too small, or no cell to learn from has a mask.
+            DataError: If the disk is too small, or no training cell has a mask.
         """
         sam = load_base(self.training)
         config = new_model_config(sam, self.cells, self.rows, labels, self.training)
@@ -119,7 +119,7 @@ class TrainingPipeline:
         self.trained[_MASKS] = trained_parameters(adapter)
 
     def extract_features(self, adapter: PeftModel | SamModel, config: BCSamConfig) -> FeatureStore:
-        """Computes the features of all cells, or opens them if they are on disk."""
+        """Extracts the features of all cells, or opens them if they exist."""
         with self.timed("features", f"{fingerprint_weights(adapter)} {self.cells.table.key}"):
             return extract_features(
                 inference_sam(adapter, self.accelerator.device, self.precision),
@@ -151,7 +151,7 @@ class TrainingPipeline:
         self.trained[_AUTOENCODER] = trained_parameters(autoencoder)
 
     def fit(self, stage: str, step: TrainingStep, schedule: Schedule, checkpoints: Checkpoints) -> None:
-        """Runs the training loop on a step, and records the loss of each epoch under the name of a stage."""
+        """Runs the training loop on a step, and records the loss of each epoch of the stage."""
         self.history[stage] = train(step, schedule, self.accelerator, self.training.seed, checkpoints=checkpoints)
 
     @contextmanager
@@ -160,8 +160,7 @@ class TrainingPipeline:
 
         Args:
             stage: Its name.
-            key: What determines its outcome, if other runs may share it: a run that finds it finished reports what it
-                cost the run that computed it.
+            key: Identifies the result if other runs may share it; a run that reuses it reports its original cost.
         """
         with measure() as cost:
             yield
@@ -179,8 +178,8 @@ class TrainingPipeline:
         return self.checkpoints(self.folder / name, arguments, rows, inputs)
 
     def checkpoints(self, folder: Path, arguments: JsonConfig, rows: np.ndarray, inputs: tuple) -> Checkpoints:
-        """Returns the checkpoints of a stage with these settings, cells to learn from and inputs."""
-        learned = crc32(rows.astype(np.int64).tobytes())
-        key = repr((arguments, self.training.seed, self.cells.table.key, learned, inputs))
-        every, writes = self.training.checkpoint_steps, self.accelerator.is_main_process
-        return Checkpoints(folder, key, every=every, writes=writes)
+        """Returns the checkpoints of a stage with given settings, training cells and inputs."""
+        rows_key = crc32(rows.astype(np.int64).tobytes())
+        key = repr((arguments, self.training.seed, self.cells.table.key, rows_key, inputs))
+        steps, writes = self.training.checkpoint_steps, self.accelerator.is_main_process
+        return Checkpoints(folder, key, every=steps, writes=writes)

@@ -19,10 +19,10 @@ from bc_sam.utils.json_config import JsonConfig
 
 
 def lock_run_folder(folder: Path, name: str, config: JsonConfig) -> None:
-    """Binds a run folder to a config, unless it is bound to another one already.
+    """Binds a run folder to a config.
 
-    A run folder is bound to the config it was created with, unless that run produced no files, as after data that
-    could not be read.
+    A run folder is bound to the config it was created with, unless that run produced no files, for example because
+    its data was unreadable.
 
     Args:
         folder: The run folder; created with its parents if it does not exist.
@@ -43,11 +43,11 @@ def lock_run_folder(folder: Path, name: str, config: JsonConfig) -> None:
     path = folder / name
     inside = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
     if (folder.exists() and not folder.is_dir()) or (inside and name not in inside):
-        raise BCSamError(f"{folder} exists and is not such a run. Choose another --out.")
+        raise BCSamError(f"{folder} exists and is not a run folder of this kind. Choose another --out.")
     if inside - {name} and type(config).load(path) != config:
         raise BCSamError(f"{folder} holds a run with other options. Choose another --out, or delete it.")
     state = processes()
-    state.wait_for_everyone()  # every process has checked before one writes
+    state.wait_for_everyone()  # all processes check before one writes
     if state.is_main_process:
         folder.mkdir(parents=True, exist_ok=True)
         config.save(path)
@@ -94,7 +94,7 @@ class Run:
         folder: The run folder.
         training: Settings of the training.
         sources: The data sets.
-        log_with: Trackers that Accelerate is to log to.
+        log_with: Trackers for Accelerate to log to.
         work: Folder for intermediate files; by default ``work`` in the run folder.
     """
 
@@ -115,26 +115,26 @@ class Run:
 
     @property
     def is_main_process(self) -> bool:
-        """Whether this process writes files and talks to the user."""
+        """Whether this process writes files and prints output."""
         return self.accelerator.is_main_process
 
     @property
     def image_size(self) -> int:
-        """Side of the square that cells are stored at, pixels."""
+        """Side at which cells are stored, pixels."""
         return self.training.image_size
 
     def load_datasets(self) -> list[Dataset]:
         """Loads the data sets, without decoding their images.
 
         Raises:
-            DataError: If they cannot be used for the run.
+            DataError: If they are unsuitable for the run.
         """
         return self.sources.load()
 
     @cached_property
     def datasets(self) -> list[Dataset]:
-        """The data sets, with images that are not decoded yet."""
-        with self.accelerator.main_process_first():  # it unpacks, downloads and renders for all
+        """The data sets, with undecoded images."""
+        with self.accelerator.main_process_first():  # it unpacks, downloads and renders for all processes
             return self.load_datasets()
 
     @cached_property
@@ -146,23 +146,25 @@ class Run:
 
     @cached_property
     def labels(self) -> tuple[str, ...]:
-        """Names of the classes: the 13 of white blood cells, or those of a data set of other cells.
+        """Class names: the 13 of white blood cells, or those of a data set of other cells.
 
         Raises:
             DataError: If the data sets have different classes.
         """
-        kinds = {tuple(dataset.features["label"].names) for dataset in self.datasets}
-        if len(kinds) > 1:
-            raise DataError(f"The data sets have different classes: {kinds}. Train on one kind of cell at a time.")
-        return kinds.pop()
+        label_sets = {tuple(dataset.features["label"].names) for dataset in self.datasets}
+        if len(label_sets) > 1:
+            raise DataError(
+                f"The data sets have different classes: {label_sets}. Train on one kind of cell at a time."
+            )
+        return label_sets.pop()
 
     @cached_property
     def survey(self) -> Survey:
-        """A survey of the data, with warnings about what may harm the training."""
+        """A survey of the data, with warnings about possible problems."""
         return survey_cells(self.cells, self.labels, quiet=not self.is_main_process)
 
     def data_records(self) -> tuple[DataRecord, ...]:
-        """Describes each data set, without saying where its files are."""
+        """Describes each data set, without local paths."""
         cells, table = self.cells, self.cells.table
         records = []
         for domain, (spec, dataset) in enumerate(zip(self.sources.specs, self.datasets, strict=True)):

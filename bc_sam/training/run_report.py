@@ -1,4 +1,4 @@
-"""The report of a run: its measurements, and figures of cells from its folder."""
+"""The report of a run: its results, and figures of its cells."""
 
 import shlex
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ from bc_sam.training.cross_validation import dice_of_rows
 from bc_sam.training.experiment import Experiment
 from bc_sam.training.fold import FoldResult
 
-#: Cells shown in each picture.
+#: Cells per figure.
 _SHOWN = 12
 
 
@@ -37,7 +37,7 @@ def write_run_report(experiment: Experiment, command: list[str]) -> Evaluation:
         command: The command line of the run, for the section on reproducing it.
 
     Returns:
-        The measurements.
+        The evaluation.
     """
     evaluation = experiment.evaluation()
     best = best_classifier(evaluation)
@@ -54,7 +54,7 @@ def write_run_report(experiment: Experiment, command: list[str]) -> Evaluation:
         title=f"{_title(experiment)}: {' and '.join(evaluation.domains)}",
         facts={
             "data": ", ".join(experiment.config.data),
-            "masks": experiment.config.masks or "those of the data sets",
+            "masks": experiment.config.masks or "included in the data sets",
             "command": shlex.join(command),
         },
         classifier=best,
@@ -108,22 +108,22 @@ class _HeldOut:
         return plots.latent_map(points, labels, domains, self.model.labels, names, method=method)
 
     def masks(self, features: FeatureStore) -> Figure | None:
-        """Annotated and predicted masks, from the worst Dice to the best; only predicted ones if none is annotated."""
-        drawn = self.rows[self.cells.has_mask[self.rows]]
-        if not len(drawn):
+        """Draws annotated and predicted masks, from worst to best Dice; only predicted ones if none is annotated."""
+        annotated_rows = self.rows[self.cells.has_mask[self.rows]]
+        if not len(annotated_rows):
             rows = _evenly(self.rows, _SHOWN)
             images, predicted = self.cells.pixels[rows], features.masks[rows]
             return plots.mask_overlays(images, predicted, None, [self._name(row) for row in rows])
-        overlap = dice_of_rows(features.masks, self.cells.masks, drawn)
+        overlap = dice_of_rows(features.masks, self.cells.masks, annotated_rows)
         chosen = _evenly(np.argsort(overlap), _SHOWN)
-        rows = drawn[chosen]
+        rows = annotated_rows[chosen]
         titles = [f"{self._name(row)}\nDice {value:.2f}" for row, value in zip(rows, overlap[chosen], strict=True)]
         annotated = self.cells.masks[rows] > 0
-        title = "Cell masks, from the worst Dice to the best"
+        title = "Cell masks, from worst to best Dice"
         return plots.mask_overlays(self.cells.pixels[rows], features.masks[rows], annotated, titles, title=title)
 
     def attention(self, model: ComparisonModel) -> Figure | None:
-        """Attention maps of a network, if it has attention."""
+        """Returns the attention maps of a network, if it has attention."""
         if not model.has_attention:
             return None
         rows = _evenly(self.rows, _SHOWN)
@@ -138,7 +138,7 @@ class _HeldOut:
         return plots.reconstructions(features.targets[rows], rebuilt, [self._name(row) for row in rows])
 
     def errors(self, classifier: str) -> Figure | None:
-        """The errors with the highest confidence."""
+        """Returns the errors with the highest confidence."""
         rows = self.rows[self.cells.labels[self.rows] >= 0]
         probabilities = self.model.classifiers[classifier].predict_proba(self.latents[rows])
         predicted = probabilities.argmax(axis=1)
@@ -150,7 +150,7 @@ class _HeldOut:
             f"{self._name(rows[i])}\n→ {plots.readable(self.model.labels[predicted[i]])}, {probabilities[i].max():.0%}"
             for i in wrong
         ]
-        title = f"Mistakes of which {classifier} was most certain"
+        title = f"Most confident errors of {classifier}"
         return plots.cell_gallery(list(self.cells.pixels[rows[wrong]]), titles, title=title)
 
     def _name(self, row: int) -> str:

@@ -1,7 +1,7 @@
-"""Synthetic cells that classifiers learn from beside the real ones, each rendered as of another laboratory.
+"""Synthetic training cells for the classifiers, each rendered in the style of a random laboratory.
 
-Illumination and stain of a laboratory shift its embeddings. A classifier that has seen only one or two laboratories
-extrapolates badly to the cells of another one.
+Illumination and stain of a laboratory shift its embeddings. A classifier trained on only one or two laboratories
+extrapolates badly to another one.
 """
 
 from pathlib import Path
@@ -32,13 +32,13 @@ class SyntheticCells(NamedTuple):
 
 
 def embed_synthetic_cells(model: "BCSam", cells_per_class: int, seed: int, folder: Path) -> SyntheticCells:
-    """Renders cells of every class of a model, and embeds them.
+    """Renders cells of every class of a model and embeds them.
 
     Args:
         model: The model after stages 1 and 2.
-        cells_per_class: Cells to render of each class.
+        cells_per_class: Cells to render per class.
         seed: Seed of the rendering.
-        folder: Where to store the cells.
+        folder: Folder to store the cells in.
 
     Raises:
         DataError: If a class of the model cannot be rendered.

@@ -1,4 +1,4 @@
-"""Every command explains itself on a terminal of 80 columns, with one example that can be typed as it is."""
+"""Help texts fit a terminal of 80 columns, and every example is a valid command line."""
 
 import re
 import shlex
@@ -25,11 +25,11 @@ def help_of(*command):
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_nothing_is_cut(name):
+def test_no_help_text_is_truncated(name):
     assert "…" not in help_of(name)
 
 
-def test_the_list_of_commands_is_not_cut_either():
+def test_the_command_list_is_not_truncated():
     text = help_of()
     assert "…" not in text
     assert all(name in text for name in COMMANDS)
@@ -42,7 +42,7 @@ def test_there_is_one_example(name):
 
 @training_commands
 def test_the_example_is_a_valid_command_line(name):
-    """Parsing it runs no command; options that do not exist, or are missing, end it with an error."""
+    """Parsing runs no command, but fails on unknown or missing options."""
     example = COMMANDS[name].help.partition("For example:")[2].replace("\\\n", " ")
     program, command, *arguments = shlex.split(example)
     assert (program, command) == ("bc-sam", name)
@@ -55,7 +55,7 @@ def test_the_first_line_fits_a_terminal(name):
     assert len(COMMANDS[name].help.splitlines()[0]) <= 80
 
 
-def test_former_spellings_are_not_shown():
+def test_former_spellings_are_hidden():
     shown = help_of("train") + help_of("demo") + help_of("evaluate")
     for option in ("--from", "--resume", "--among", "--labels-per-class", "--learn-from", "--serve", "--port"):
         assert not re.search(rf"{option}\b(?!-)", shown), option

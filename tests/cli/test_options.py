@@ -1,4 +1,4 @@
-"""Options and ``--set`` become settings, whatever their depth, under current names and former ones."""
+"""Options and ``--set`` become nested settings, under current and former names."""
 
 import pytest
 
@@ -8,10 +8,10 @@ from bc_sam.errors import ConfigError
 
 
 class TestSettings:
-    def test_options_that_were_not_given_change_nothing(self):
+    def test_omitted_options_change_nothing(self):
         assert read_settings({"seed": None, "folds": None}, None) == {}
 
-    def test_names_with_dots_go_into_sections(self):
+    def test_dotted_names_are_nested(self):
         assert read_settings({"training.seed": 5}, ["training.autoencoder.epochs=3"]) == {
             "training": {"seed": 5, "autoencoder": {"epochs": 3}}
         }
@@ -20,26 +20,26 @@ class TestSettings:
         ("text", "value"),
         [("3", 3), ("0.5", 0.5), ("true", True), ("null", None), ("tiny", "tiny"), ('["rf"]', ["rf"])],
     )
-    def test_values_are_json_or_else_text(self, text, value):
+    def test_values_are_json_or_else_strings(self, text, value):
         assert read_settings({}, [f"name={text}"]) == {"name": value}
 
-    def test_values_may_hold_equals_signs(self):
+    def test_values_may_contain_equals_signs(self):
         assert read_settings({}, ["base=a=b"]) == {"base": "a=b"}
 
     def test_set_takes_precedence(self):
         assert read_settings({"seed": 1}, ["seed=2", "seed=3"]) == {"seed": 3}
 
-    def test_a_name_without_a_value_is_refused(self):
+    def test_a_name_without_a_value_is_rejected(self):
         with pytest.raises(ConfigError, match=r"segmentation\.epochs has no value"):
             read_settings({}, ["segmentation.epochs"])
 
-    def test_a_value_is_no_section(self):
-        with pytest.raises(ConfigError, match="seed was given a value"):
+    def test_a_name_with_a_value_cannot_be_a_section(self):
+        with pytest.raises(ConfigError, match="seed already has a value"):
             read_settings({"seed": 1}, ["seed.more=2"])
 
 
 class TestArguments:
-    def test_they_are_the_preset_with_changes(self):
+    def test_they_override_the_preset(self):
         arguments = read_arguments("tiny", {"seed": 5}, ["segmentation.epochs=3"])
         expected = preset("tiny").updated({"seed": 5, "segmentation": {"epochs": 3}})
         assert arguments == expected
@@ -49,10 +49,10 @@ class TestArguments:
     def test_the_base_decides_the_preset(self, base, name):
         assert read_arguments(None, {"base": base}, None).autoencoder == preset(name).autoencoder
 
-    def test_each_method_has_its_own_numbers(self):
+    def test_each_method_has_its_own_defaults(self):
         assert read_arguments("paper", {}, None, "shape-aware").network.optimizer == "sgd"
 
-    def test_former_names_are_read(self):
+    def test_former_names_are_accepted(self):
         assert read_arguments("tiny", {}, ["network.left_out=attention"], "slca").network.ablation == "attention"
 
     @pytest.mark.parametrize(
@@ -64,12 +64,12 @@ class TestArguments:
             (["network.left_out=mask", "network.ablation=mask"], "left_out was renamed to ablation"),
         ],
     )
-    def test_mistakes_are_named(self, settings, message):
+    def test_invalid_settings_are_reported(self, settings, message):
         with pytest.raises(ConfigError, match=rf"^The command line.*{message}"):
             read_arguments("tiny", {}, settings)
 
-    def test_unknown_methods_are_refused(self):
-        with pytest.raises(ConfigError, match="no method 'vgg'; choose one of bc-sam, slca"):
+    def test_unknown_methods_are_rejected(self):
+        with pytest.raises(ConfigError, match=r"Unknown method 'vgg'\. Choose one of bc-sam, slca"):
             read_arguments("tiny", {}, None, "vgg")
 
 
@@ -82,7 +82,7 @@ class TestPairs:
             read_pairs(["neutrophil"])
 
 
-def test_a_former_spelling_is_told_in_one_line_beside_the_output(capsys):
+def test_a_former_spelling_is_reported_in_one_line_on_stderr(capsys):
     announce_new_spelling("demo --serve", "serve")
     output = capsys.readouterr()
     assert output.out == ""

@@ -1,4 +1,4 @@
-"""Predictions as people read them in the terminal."""
+"""Predictions as printed in the terminal."""
 
 import subprocess
 import sys
@@ -24,7 +24,7 @@ def prediction(*reasons):
 
 
 class TestOneCell:
-    def test_a_line_has_file_label_and_second_guess(self):
+    def test_a_line_has_file_label_and_runner_up(self):
         assert describe("a.png", prediction(), LABELS) == "a.png: monocyte 0.70 (else basophil 0.20)"
 
     def test_a_line_says_why_there_is_no_name(self):
@@ -34,13 +34,13 @@ class TestOneCell:
         line = describe("a.png", prediction(CHECK), LABELS)
         assert line == "a.png: monocyte 0.70 (else basophil 0.20) Check the outline: it is ragged."
 
-    def test_a_line_says_that_a_file_cannot_be_read(self):
+    def test_a_line_reports_an_unreadable_file(self):
         unreadable = Prediction("b.png", None, None, None, error=ImageError("b.png does not exist."))
         assert describe("b.png", unreadable, LABELS) == "b.png: cannot be read"
 
 
 @given(st.dictionaries(st.sampled_from(LABELS), st.integers(1, 500), min_size=1))
-def test_the_differential_counts_every_cell_the_most_common_first(counts):
+def test_the_differential_lists_every_class_most_common_first(counts):
     title, *lines = render_differential(counts).splitlines()
     assert title == f"Differential count of {sum(counts.values())} cells (95 % confidence interval)"
     rows = [line.split() for line in lines]
@@ -52,7 +52,7 @@ def test_the_differential_counts_every_cell_the_most_common_first(counts):
         assert float(low.strip("(%")) <= share <= float(high.strip(")%"))
 
 
-def test_predicting_needs_none_of_the_packages_of_training():
+def test_predict_imports_no_training_packages():
     script = """
 import sys, transformers, peft
 sys.modules |= dict.fromkeys(["datasets", "accelerate", "matplotlib", "xgboost"])

@@ -86,12 +86,12 @@ class TestRoundTrip:
         without, model.reference = model.reference, replace(model.reference, thumbnails=drawn)
         model.push_to_hub(repo_id)
         assert BCSam.from_pretrained(repo_id, cache_dir=elsewhere).reference.thumbnails == drawn
-        assert "Pictures of 60 cells are inside" in ModelCard.load(repo_id).text
+        assert "contains thumbnails of 60 training cells" in ModelCard.load(repo_id).text
         model.reference = without
         model.push_to_hub(repo_id)
         assert BCSam.from_pretrained(repo_id, cache_dir=elsewhere).n_thumbnails == {}
         assert not [name for name in HfApi().list_repo_files(repo_id) if "thumbnails" in name]
-        assert "cells are inside" not in ModelCard.load(repo_id).text
+        assert "contains thumbnails" not in ModelCard.load(repo_id).text
 
     def test_a_private_model_is_for_those_who_have_a_token(self, hub, repo_id, model, elsewhere):
         model.push_to_hub(repo_id, private=True)
@@ -248,7 +248,7 @@ class TestWhenTheHubFails:
     def test_a_repository_that_is_no_model_says_so(self, hub, repo_id, elsewhere):
         HfApi().create_repo(repo_id)
         HfApi().upload_file(path_or_fileobj=b"hello", path_in_repo="hello.txt", repo_id=repo_id)
-        with pytest.raises(WeightsError, match=r"no bc_sam model|no folder"):
+        with pytest.raises(WeightsError, match=r"not a bc_sam model|no folder"):
             BCSam.from_pretrained(repo_id, cache_dir=elsewhere)
 
     def test_without_the_right_to_write_nothing_is_pushed(self, hub, repo_id, model):
@@ -289,7 +289,7 @@ class TestWhenTheHubFails:
             return write(*args, **kwargs)
 
         monkeypatch.setattr(BCSam, "_write", overtaken)
-        with pytest.raises(HubError, match="meanwhile"):
+        with pytest.raises(HubError, match="in the meantime"):
             small_model(seed=1).push_to_hub(repo_id)
 
     def test_an_upload_that_breaks_leaves_the_repository_as_it_was(self, hub, repo_id, model, monkeypatch, elsewhere):
@@ -418,7 +418,7 @@ class TestCommandLine:
         assert run_bc_sam("info", repo_id) == 0
         out = capsys.readouterr().out
         assert "north, south" in out
-        assert "Every file is the one that was saved." in out
+        assert "All files match their saved checksums." in out
 
     def test_save_writes_a_copy_that_is_whole(self, model, run_bc_sam, tmp_path):
         folder = model.save_pretrained(tmp_path / "model")

@@ -176,7 +176,7 @@ class TestSaving:
 
     def test_a_folder_with_other_things_is_not_replaced(self, model, tmp_path):
         (tmp_path / "thesis.txt").write_text("mine")
-        with pytest.raises(BCSamError, match="something else"):
+        with pytest.raises(BCSamError, match="not a model folder"):
             model.save_pretrained(tmp_path)
 
     def test_what_is_missing_or_newer_is_named(self, model, tmp_path):
@@ -215,7 +215,7 @@ class TestFromTheCommandLine:
         count = capsys.readouterr().out.split("Differential count")[1]
         assert {label for label in LABELS if label in count} <= {"monocyte", "basophil"}
         assert run_bc_sam("predict", "--model", run_folder, folder, "--labels", "monocytes") == 1
-        assert "no label 'monocytes'; choose from" in capsys.readouterr().err
+        assert "no label 'monocytes'. Choose from" in capsys.readouterr().err
 
     def test_the_former_spelling_of_labels_still_works_and_says_so(self, run_folder, run_bc_sam, cell_files, capsys):
         answers = {}
@@ -234,7 +234,7 @@ class TestFromTheCommandLine:
         assert run_bc_sam("predict", "--model", run_folder, tmp_path / "black.png") == 0
         out = capsys.readouterr().out
         assert "no name. The image shows nothing." in out
-        assert "1 without a name; look at it yourself." in out
+        assert "1 without a name; please review it." in out
         assert run_bc_sam("predict", "--model", run_folder, "--no-abstain", tmp_path / "black.png") == 0
         assert "no name" not in capsys.readouterr().out
 

@@ -1,4 +1,4 @@
-"""A cell gets no name when the image, its distance or its probability speaks against it, and the reason is said."""
+"""A cell gets no name if its image, OOD score or probability speaks against one, and the reasons are given."""
 
 from dataclasses import replace
 
@@ -14,7 +14,7 @@ DISC = ((np.indices((64, 64)) - 32) ** 2).sum(axis=0) < 15**2
 
 @pytest.fixture
 def cell():
-    """A cell of which nothing bad can be said."""
+    """A cell with nothing against a name."""
     return ObservedCell(np.zeros((64, 64, 3), np.uint8), DISC, n_cells=1)
 
 
@@ -35,20 +35,20 @@ def test_a_good_image_gives_no_reason(cell):
         ({"blurred": True}, "out of focus"),
     ],
 )
-def test_no_name_is_given_from_a_bad_image(cell, change, words):
+def test_a_bad_image_gets_no_name(cell, change, words):
     decision = decide(SURE, 0.5, image_reasons(replace(cell, **change)))
     assert decision.abstain
     assert words in decision.reasons[0].text
 
 
-def test_without_a_cell_nothing_is_to_be_said_of_it(cell):
+def test_blank_images_and_empty_masks_show_no_cell(cell):
     assert shows_cell(cell)
     assert shows_cell(replace(cell, blurred=True, n_cells=3))
     assert not shows_cell(replace(cell, blank=True))
     assert not shows_cell(replace(cell, mask=np.zeros((64, 64), bool)))
 
 
-def test_a_wrong_outline_is_reported_but_does_not_take_the_name(cell):
+def test_a_suspicious_outline_is_reported_but_the_name_is_kept(cell):
     cut = np.zeros((64, 64), bool)
     cut[:, :30] = True
     decision = decide(SURE, 0.5, image_reasons(replace(cell, mask=cut)))
@@ -57,7 +57,7 @@ def test_a_wrong_outline_is_reported_but_does_not_take_the_name(cell):
     assert "edge" in decision.reasons[0].text
 
 
-def test_of_a_model_without_masks_only_the_quality_of_the_image_counts(cell):
+def test_without_masks_only_the_image_quality_counts(cell):
     bare = replace(cell, mask=None, n_cells=None)
     assert shows_cell(bare)
     assert image_reasons(bare) == ()
@@ -85,6 +85,11 @@ def test_by_default_a_name_is_more_probable_than_all_others_together():
 def test_the_strongest_reason_comes_first(cell):
     from_image = image_reasons(replace(cell, blurred=True, mask=np.pad(np.ones((64, 30), bool), ((0, 0), (0, 34)))))
     decision = decide(np.array([0.4, 0.3, 0.3]), 0.999, from_image)
-    assert [reason.short for reason in decision.reasons] == ["blurred", "unlike all seen", "unsure", "check outline"]
+    assert [reason.short for reason in decision.reasons] == [
+        "blurred",
+        "out of distribution",
+        "unsure",
+        "check outline",
+    ]
     assert decision.abstain
     assert not decision.check

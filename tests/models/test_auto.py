@@ -1,4 +1,4 @@
-"""A model of any method is loaded by one call."""
+"""`load_model` loads a model of any method."""
 
 from typing import get_args
 
@@ -27,7 +27,7 @@ def test_every_method_has_a_class():
         (lambda: small_comparison("shape-aware"), ComparisonModel),
     ],
 )
-def test_a_model_is_loaded_as_what_it_was_saved_as(make, kind, tmp_path):
+def test_a_model_keeps_its_class(make, kind, tmp_path):
     cells = [np.random.default_rng(0).integers(0, 256, (70, 90, 3), np.uint8)]
     model = make()
     loaded = load_model(model.save_pretrained(tmp_path / "model"), device="cpu", dtype="float32")
@@ -41,10 +41,10 @@ def test_options_reach_the_model(tmp_path):
     assert load_model(folder, dtype="bfloat16").sam.vision_encoder.pos_embed.dtype.itemsize == 2
 
 
-def test_without_a_source_it_is_the_model_in_the_package():
+def test_the_default_is_the_bundled_model():
     assert load_model(classifiers=[]).config.domains == ("matek19", "acevedo20")
 
 
-def test_it_is_a_public_name():
+def test_it_is_exported():
     assert bc_sam.load_model is load_model
     assert "load_model" in bc_sam.__all__

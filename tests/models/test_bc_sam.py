@@ -1,4 +1,4 @@
-"""A model of BC-SAM: its parts are saved, loaded, moved and refitted."""
+"""BC-SAM models are saved, loaded, moved and refitted."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ from bc_sam.models.comparison import ComparisonModel
 CELLS = [np.random.default_rng(n).integers(0, 256, (70, 90, 3), np.uint8) for n in range(3)]
 
 
-def test_it_is_saved_and_loaded_as_it_is(tmp_path):
+def test_saving_and_loading_preserves_it(tmp_path):
     model = small_model()
     loaded = BCSam.from_pretrained(model.save_pretrained(tmp_path / "model"), device="cpu", dtype="float32")
     assert type(loaded) is BCSam
@@ -22,7 +22,7 @@ def test_it_is_saved_and_loaded_as_it_is(tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
-def test_a_model_of_another_method_is_refused_and_the_way_to_load_it_named(tmp_path):
+def test_models_of_other_methods_are_rejected_with_a_hint(tmp_path):
     network = small_comparison("slca").save_pretrained(tmp_path / "network")
     with pytest.raises(ConfigError, match=r"method slca, which BCSam does not implement.*bc_sam\.load_model"):
         BCSam.from_pretrained(network)
@@ -39,7 +39,7 @@ def test_every_part_can_be_moved():
     assert {parameter.device.type for parameter in parts} == {"meta"}
 
 
-def test_an_embedding_is_rendered_as_the_autoencoder_decodes_it():
+def test_render_decodes_an_embedding():
     model = small_model()
     (embedding,) = model.embed(CELLS[:1])
     with torch.inference_mode():
@@ -54,10 +54,10 @@ def test_masks_have_the_size_of_each_image():
     assert [(mask.shape, mask.dtype) for mask in masks] == [((70, 90), bool)] * 3
 
 
-def test_classifiers_that_were_not_loaded_would_be_lost_by_saving(tmp_path):
+def test_saving_fails_if_not_all_classifiers_were_loaded(tmp_path):
     folder = small_model().save_pretrained(tmp_path / "model")
     partial = BCSam.from_pretrained(folder, classifiers=["default"])
-    with pytest.raises(BCSamError, match="rf were not loaded, and would be lost"):
+    with pytest.raises(BCSamError, match="rf were not loaded and would be lost"):
         partial.save_pretrained(tmp_path / "copy")
 
 
@@ -75,7 +75,7 @@ class TestRefit:
             model.refit()
 
 
-def test_no_image_gives_empty_results():
+def test_no_images_give_empty_results():
     model = small_model()
     assert model.predict([]) == []
     assert model.predict([], abstain=True) == []

@@ -1,4 +1,4 @@
-"""The card says what was measured and nothing else, the Hub can read it, and what people wrote into it stays."""
+"""The card reports the evaluation only, is readable by the Hub, and keeps manual edits."""
 
 import re
 from dataclasses import replace
@@ -46,16 +46,16 @@ def metadata_of(text):
     return yaml.safe_load(text.split("---\n")[1])
 
 
-class TestPicturesInside:
-    def test_are_told_with_their_licences(self):
+class TestThumbnails:
+    def test_are_listed_with_their_licences(self):
         card = render_card(CONFIG, EVALUATION, RECORD, thumbnails={"matek19": 200, "acevedo20": 1800, "ours": 7})
-        assert "Pictures of 2007 cells are inside" in card
+        assert "contains thumbnails of 2007 training cells" in card
         assert "200 of matek19, licence: CC BY 3.0;" in card
         assert "1800 of acevedo20, licence: CC BY 4.0;" in card
         assert "7 of ours, licence: not stated." in card
 
-    def test_of_none_nothing_is_told(self, card):
-        assert "cells are inside" not in card
+    def test_are_not_mentioned_if_there_are_none(self, card):
+        assert "contains thumbnails" not in card
 
     def test_a_laboratorys_name_cannot_break_the_card(self):
         name = "<b>|x|\n# heading"
@@ -65,13 +65,13 @@ class TestPicturesInside:
 
 
 class TestMetadata:
-    def test_says_what_it_is_and_what_it_is_made_of(self, card):
+    def test_names_library_base_and_data_sets(self, card):
         data = ModelCard(card).data
         assert (data.library_name, data.pipeline_tag, data.license) == ("bc_sam", "image-classification", "apache-2.0")
         assert (data.base_model, data["base_model_relation"]) == ("facebook/sam-vit-base", "adapter")
         assert data.datasets == ["lab/matek19"]
 
-    def test_the_hub_reads_every_figure_of_the_default_classifier(self, card):
+    def test_has_every_result_of_the_default_classifier(self, card):
         data = ModelCard(card).data
         assert data.model_name == "bc-sam"
         assert len(data.eval_results) == len(EVALUATION.domain_pairs) * len(METRICS)
@@ -86,37 +86,37 @@ class TestMetadata:
                 expected, _ = EVALUATION.mean_std("svm_rbf", source, target, measure)
             assert result.metric_value == pytest.approx(expected, abs=1e-4)
 
-    def test_what_was_not_measured_is_no_figure(self):
+    def test_omits_missing_results(self):
         pairs = [replace(pair, reliability=[]) for pair in EVALUATION.pairs]
         data = ModelCard(render_card(CONFIG, replace(EVALUATION, pairs=pairs), RECORD)).data
         assert data.metrics == ["accuracy", "balanced_accuracy", "f1"]
         assert {result.metric_type for result in data.eval_results} == set(data.metrics)
 
-    def test_two_laboratories_whose_names_look_alike_stay_two(self):
+    def test_similar_laboratory_names_stay_distinct(self):
         alike = {"matek19": "lab a", "acevedo20": "lab-a"}
         pairs = [replace(pair, target=alike[pair.target]) for pair in EVALUATION.pairs]
         results = ModelCard(render_card(CONFIG, replace(EVALUATION, pairs=pairs))).data.eval_results
         assert {result.dataset_name for result in results} == {"lab a", "lab-a"}
 
-    def test_a_base_of_its_own_is_no_base_on_the_hub(self):
+    def test_a_custom_base_is_not_listed(self):
         assert "base_model" not in metadata_of(render_card(BCSamConfig()))
 
 
 class TestText:
-    def test_says_where_the_data_come_from(self, card):
+    def test_states_the_provenance_of_the_data(self, card):
         for provenance in (MATEK19, ACEVEDO20):
             assert provenance.homepage in card
             assert provenance.licence in card
             assert provenance.bibtex in card
-        assert "matek19: 2 images could not be read" in card
+        assert "matek19: 2 images were unreadable" in card
 
-    def test_cites_the_method_sam_and_only_the_data_that_were_used(self, card):
+    def test_cites_the_method_sam_and_the_data_used(self, card):
         cited = {"li2024bcsam", "kirillov2023segment"}
         assert set(re.findall(r"^@\w+{(\w+),", render_card(CONFIG), re.MULTILINE)) == cited
         with_data = cited | {"matek2019aml", "matek2019recognition", "acevedo2020dataset"}
         assert set(re.findall(r"^@\w+{(\w+),", card, re.MULTILINE)) == with_data
 
-    def test_says_how_to_load_and_adapt_this_very_model(self, card):
+    def test_shows_how_to_load_and_adapt_this_model(self, card):
         assert 'BCSam.from_pretrained("lab/bc-sam")' in card
         assert card.count("bc-sam adapt lab/bc-sam ") == 1
         assert "accelerate launch -m bc_sam adapt lab/bc-sam " in card
@@ -128,29 +128,29 @@ class TestText:
             (replace(CONFIG, base_inside=True), 'SamModel.from_pretrained("base")'),
         ],
     )
-    def test_says_how_to_open_the_parts_without_the_package(self, config, call):
+    def test_shows_how_to_load_the_parts_without_the_package(self, config, call):
         assert call in render_card(config)
 
-    def test_of_an_adapted_model_it_does_not_claim_a_training_from_the_beginning(self):
+    def test_an_adapted_model_is_described_as_such(self):
         card = render_card(CONFIG, replace(EVALUATION, protocol="adapted"), RECORD)
-        assert "Adapted from a finished model" in card
+        assert "Adapted from a trained model" in card
         assert "| protocol | adapted, " in card
-        assert "Cells of each class that it was tested on" in card
+        assert "Test cells per class" in card
 
-    def test_has_the_figures_of_every_classifier_and_class(self, card):
+    def test_has_the_results_of_every_classifier_and_class(self, card):
         for classifier in EVALUATION.classifiers:
             assert re.search(rf"^\| {classifier} \| [\d.]+ ± ", card, re.MULTILINE)
         assert re.search(r"^\| smudge cell \| \d+ \| [\d.]+ \| [\d.]+ \| [\d.]+ \|$", card, re.MULTILINE)
         error = EVALUATION.calibration_error("svm_rbf", "all", "matek19")
         assert f"{error:.3f}" in card
 
-    def test_a_model_of_which_nothing_is_known_says_so(self):
+    def test_missing_records_are_stated(self):
         card = render_card(BCSamConfig())
-        assert "Nothing has been measured" in card
+        assert "has not been evaluated" in card
         assert "not recorded" in card
-        assert card.count("Not measured.") == 2
+        assert card.count("Not evaluated.") == 2
 
-    def test_names_from_users_break_neither_table_nor_page(self):
+    def test_user_supplied_names_are_escaped(self):
         name = "our | lab <script>alert(1)</script>"
         pairs = [replace(pair, target=name) if pair.target == "matek19" else pair for pair in EVALUATION.pairs]
         hostile = replace(EVALUATION, pairs=pairs, domains=[name, "acevedo20"], counts={name: {"monocyte": 3}})
@@ -160,7 +160,7 @@ class TestText:
         assert "our &#124; lab &lt;script&gt;" in card
         assert any(result.dataset_name == name for result in ModelCard(card).data.eval_results)
 
-    def test_a_record_from_a_stranger_brings_no_markup(self):
+    def test_untrusted_records_are_escaped(self):
         mischief = "x](javascript:run()) | <b>\n\n# y"
         bibtex = f"@misc{{x}}\n```\n{end('citation')}\n# run"
         strange = Provenance(
@@ -173,30 +173,30 @@ class TestText:
         assert "# y" not in card.splitlines()
         assert card.count(end("citation")) == 1
         assert card.split("```bibtex")[1].count("```") == 1
-        rows = card.split(begin("data"))[1].split("Images of each class")[0].strip().splitlines()
+        rows = card.split(begin("data"))[1].split("Images per class")[0].strip().splitlines()
         assert {row.count("|") for row in rows} == {10}
 
-    def test_pictures_are_drawn_beside_it_and_shown(self, tmp_path):
+    def test_figures_are_saved_and_referenced(self, tmp_path):
         write_card(tmp_path, CONFIG, EVALUATION, RECORD)
         drawn = {path.name for path in (tmp_path / "figures").iterdir()}
         assert drawn == set(card_pictures(EVALUATION, "svm_rbf"))
         shown = set(re.findall(r"\(figures/(\S+)\)", (tmp_path / "README.md").read_text()))
         assert shown == drawn
 
-    def test_without_matplotlib_there_are_none(self, tmp_path, monkeypatch, caplog):
+    def test_without_matplotlib_there_are_no_figures(self, tmp_path, monkeypatch, caplog):
         monkeypatch.setattr("bc_sam.models.card.find_spec", lambda name: None)
         write_card(tmp_path, CONFIG, EVALUATION, RECORD)
         assert "figures/" not in (tmp_path / "README.md").read_text()
         assert "matplotlib" in caplog.text
 
 
-class TestHandEdits:
+class TestManualEdits:
     def edited(self, card):
         card = card.replace("license: apache-2.0", "license: cc-by-nc-4.0\nextra_gated_prompt: Ask us")
         card = card.replace("- skops\n", "- skops\n- hospital-7\n")
         return card.replace("## Data\n", "## Who we are\n\nCall Ms Fischer.\n\n## Data\n")
 
-    def test_they_stay_and_the_figures_are_renewed(self, card):
+    def test_are_kept_while_results_are_updated(self, card):
         other = replace(EVALUATION, pairs=[replace(pair, accuracy=0.125) for pair in EVALUATION.pairs])
         merged = render_card(CONFIG, other, RECORD, repo_id="lab/bc-sam", existing=self.edited(card))
         assert "Call Ms Fischer." in merged
@@ -210,18 +210,18 @@ class TestHandEdits:
             m["value"] for r in data["model-index"][0]["results"] for m in r["metrics"] if m["type"] == "accuracy"
         } == {0.125}
 
-    def test_anothers_entry_in_the_model_index_stays(self, card):
+    def test_other_entries_of_the_model_index_are_kept(self, card):
         data = metadata_of(card)
         data["model-index"].append({"name": "theirs", "results": []})
         existing = f"---\n{yaml.safe_dump(data)}---\n\ntext"
         merged = metadata_of(render_card(CONFIG, EVALUATION, RECORD, repo_id="lab/bc-sam", existing=existing))
         assert [entry["name"] for entry in merged["model-index"]] == ["bc-sam", "theirs"]
 
-    def test_a_part_that_was_removed_stays_removed(self, card):
+    def test_removed_sections_stay_removed(self, card):
         text = re.sub(rf"{begin('limits')}.*{end('limits')}", "", card, flags=re.DOTALL)
         assert "bc_sam:begin limits" not in render_card(CONFIG, EVALUATION, RECORD, existing=text)
 
-    def test_a_card_written_by_hand_gets_the_measured_parts_at_its_end(self, card):
+    def test_a_custom_card_gets_the_generated_sections_appended(self, card):
         merged = render_card(CONFIG, EVALUATION, RECORD, existing="# Ours\n\nAll by hand.\n")
         text = ModelCard(merged).text
         assert text.index("All by hand.") < text.index(ADDED) < text.index("Accuracy, %")
@@ -229,11 +229,11 @@ class TestHandEdits:
         assert render_card(CONFIG, EVALUATION, RECORD, existing=merged).count(ADDED) == 1
 
     @pytest.mark.parametrize("metadata", ["license: [", "- a\n- b", "just words"])
-    def test_broken_metadata_is_an_error_that_says_where(self, metadata):
+    def test_invalid_metadata_is_reported(self, metadata):
         with pytest.raises(BCSamError, match=r"README\.md"):
             render_card(CONFIG, existing=f"---\n{metadata}\n---\ntext")
 
-    def test_odd_metadata_stays_as_it_is(self):
+    def test_unusual_metadata_is_preserved(self):
         existing = "\ufeff---\ntags: [{a: 1}, skops]\nmodel-index: [odd]\ndatasets: lab/x\n---\ntext"
         data = metadata_of(render_card(CONFIG, EVALUATION, RECORD, existing=existing))
         assert data["tags"][:2] == [{"a": 1}, "skops"]
@@ -243,7 +243,7 @@ class TestHandEdits:
 
     @settings(max_examples=15)
     @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r"), max_size=40), min_size=10))
-    def test_a_card_with_prose_anywhere_is_rendered_to_itself(self, prose):
+    def test_merging_a_card_with_itself_changes_nothing(self, prose):
         card = render_card(CONFIG, EVALUATION, RECORD, repo_id="lab/bc-sam")
         pieces = iter(prose)
         edited = re.sub(r"(?=<!-- bc_sam:begin)", lambda _: next(pieces, "") + "\n", card)
@@ -251,7 +251,7 @@ class TestHandEdits:
 
     @settings(max_examples=30)
     @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r")), min_size=3, max_size=3))
-    def test_whatever_stands_between_the_parts_stays_and_a_second_time_changes_nothing(self, prose):
+    def test_text_between_sections_is_kept_and_merging_is_idempotent(self, prose):
         def parts(age):
             return [f"{begin(name)}\n{age}\n{end(name)}" for name in ("one", "two")]
 
@@ -272,14 +272,14 @@ class TestHandEdits:
             f"{begin('one')} a {begin('two')} b {end('one')} c {end('two')}",
         ],
     )
-    def test_broken_marks_lose_no_text(self, old):
+    def test_broken_markers_lose_no_text(self, old):
         merged = merge_text(f"{begin('one')}\nnew\n{end('one')}", old)
         words = [word for word in re.sub(r"<!--.*?-->", " ", old).split() if word != "b"]
         assert all(word in merged for word in words)
         assert "new" in merged
 
 
-def test_of_a_single_fold_the_card_gives_no_spread():
+def test_a_single_fold_has_no_spread():
     card = render_card(CONFIG, example_evaluation(folds=1), RECORD)
     assert not re.search(r"\bnan\b", card)
     assert "n = 1 fold" in card

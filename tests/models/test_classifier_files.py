@@ -1,4 +1,4 @@
-"""The classifiers of a model folder: what is written is read back, also by other versions of the libraries."""
+"""Classifier files are round-tripped, verified, and checked against other library versions."""
 
 import logging
 import sys
@@ -40,7 +40,7 @@ def reference(latents):
 
 
 def config_of(folder, names=NAMES, **changes):
-    """The config of a model folder that holds these classifiers."""
+    """The config of a model folder with these classifiers."""
     return BCSamConfig(
         domains=("north", "south"),
         classifiers=dict.fromkeys(names, CLASSES),
@@ -69,7 +69,7 @@ class TestRoundTrip:
         same(loaded, classifiers, latents[0])
         assert all(classifier.classes.tolist() == list(CLASSES) for classifier in loaded.values())
 
-    def test_reference_embeddings_come_with_their_probabilities_and_thumbnails(self, folder, reference, classifiers):
+    def test_reference_embeddings_keep_probabilities_and_thumbnails(self, folder, reference, classifiers):
         _, loaded = load_classifiers(folder, config_of(folder))
         np.testing.assert_array_equal(loaded.latents, reference.latents)
         np.testing.assert_array_equal(loaded.labels, reference.labels)
@@ -77,26 +77,26 @@ class TestRoundTrip:
         for name, classifier in classifiers.items():
             np.testing.assert_array_equal(loaded.probabilities[name], classifier.learned_proba(loaded.checked))
 
-    def test_a_restriction_of_the_labels_is_not_what_is_remembered(self, latents, reference, tmp_path):
+    def test_stored_probabilities_ignore_the_restriction_of_labels(self, latents, reference, tmp_path):
         restricted = fit_classifiers(("logistic",), *latents[:2], N)
         restricted["logistic"].restrict_labels([3])
         save_classifiers(restricted, reference, tmp_path)
         _, loaded = load_classifiers(tmp_path, config_of(tmp_path, ("logistic",)))
         assert (loaded.probabilities["logistic"][:, 0] > 0.5).any()
 
-    def test_what_was_loaded_is_written_back_byte_for_byte(self, folder, tmp_path_factory):
+    def test_loaded_classifiers_are_saved_byte_for_byte(self, folder, tmp_path_factory):
         loaded, reference = load_classifiers(folder, config_of(folder))
         copy = tmp_path_factory.mktemp("copy")
         save_classifiers(loaded, reference, copy)
         assert hash_files(copy) == hash_files(folder)
 
-    def test_without_reference_embeddings_there_are_none(self, classifiers, latents, tmp_path):
+    def test_reference_embeddings_are_optional(self, classifiers, latents, tmp_path):
         save_classifiers(classifiers, None, tmp_path)
         loaded, reference = load_classifiers(tmp_path, config_of(tmp_path))
         assert reference is None
         same(loaded, classifiers, latents[0])
 
-    def test_without_thumbnails_there_is_no_file_of_them(self, classifiers, reference, tmp_path):
+    def test_thumbnails_are_optional(self, classifiers, reference, tmp_path):
         save_classifiers(classifiers, replace(reference, thumbnails=()), tmp_path)
         assert (tmp_path / REFERENCE).exists()
         assert not (tmp_path / THUMBNAILS).exists()
@@ -115,14 +115,14 @@ class TestSelection:
             (["knn"], []),
         ],
     )
-    def test_only_those_asked_for_are_loaded_in_the_order_of_the_config(self, folder, only, expected):
+    def test_requested_classifiers_are_loaded_in_config_order(self, folder, only, expected):
         assert list(load_classifiers(folder, config_of(folder), only=only)[0]) == expected
 
-    def test_the_files_of_the_others_stay_closed(self, folder):
+    def test_other_files_are_not_opened(self, folder):
         (folder / "classifiers" / "rf.skops").write_bytes(b"not a classifier")
         assert list(load_classifiers(folder, config_of(folder), only=["logistic"])[0]) == ["logistic"]
 
-    def test_without_its_package_a_classifier_is_skipped_with_a_warning(self, latents, tmp_path, monkeypatch, caplog):
+    def test_a_missing_package_skips_its_classifier_with_a_warning(self, latents, tmp_path, monkeypatch, caplog):
         save_classifiers(fit_classifiers(("logistic", "xgboost"), *latents[:2], N), None, tmp_path)
         monkeypatch.setitem(sys.modules, "xgboost", None)
         assert list(load_classifiers(tmp_path, config_of(tmp_path, ("logistic", "xgboost")))[0]) == ["logistic"]
@@ -131,17 +131,17 @@ class TestSelection:
 
 
 class TestUntrustedFiles:
-    def test_a_damaged_file_is_refused_by_name(self, folder):
+    def test_a_damaged_file_is_rejected(self, folder):
         (folder / "classifiers" / "rf.skops").write_bytes(b"not a classifier")
         with pytest.raises(WeightsError, match=r"rf\.skops is not a valid 'rf' classifier"):
             load_classifiers(folder, config_of(folder))
 
-    def test_a_file_of_another_kind_is_refused(self, folder):
+    def test_a_classifier_of_another_kind_is_rejected(self, folder):
         (folder / "classifiers" / "rf.skops").replace(folder / "classifiers" / "logistic.skops")
         with pytest.raises(UntrustedFileError, match=r"logistic\.skops holds types"):
             load_classifiers(folder, config_of(folder))
 
-    def test_a_classifier_that_is_not_of_the_models_embeddings_is_refused(self, folder):
+    def test_another_embedding_size_is_rejected(self, folder):
         with pytest.raises(WeightsError, match=r"reference\.safetensors does not fit the model"):
             load_classifiers(folder, replace(config_of(folder), latent_dim=7))
         (folder / REFERENCE).unlink()
@@ -149,7 +149,7 @@ class TestUntrustedFiles:
         with pytest.raises(WeightsError, match="embeddings of another dimension"):
             load_classifiers(folder, replace(config_of(folder), latent_dim=7))
 
-    def test_a_classifier_of_more_classes_than_the_config_says_is_refused(self, folder):
+    def test_another_number_of_classes_is_rejected(self, folder):
         config = replace(config_of(folder), classifiers=dict.fromkeys(NAMES, CLASSES[:2]))
         with pytest.raises(WeightsError, match=r"is not a valid '\w+' classifier"):
             load_classifiers(folder, config)
@@ -165,19 +165,19 @@ class TestRefitting:
             (folder / "classifiers" / f"{name}.skops").write_bytes(b"not a classifier")
         same(load_classifiers(folder, config_of(folder), refit=True)[0], reference.fit(NAMES, N), latents[0])
 
-    def test_without_reference_embeddings_it_is_an_error(self, classifiers, tmp_path):
+    def test_fails_without_reference_embeddings(self, classifiers, tmp_path):
         save_classifiers(classifiers, None, tmp_path)
         with pytest.raises(WeightsError, match="has no reference embeddings to refit"):
             load_classifiers(tmp_path, config_of(tmp_path), refit=True)
 
-    def test_without_labels_it_is_an_error(self, classifiers, reference, tmp_path):
+    def test_fails_without_labels(self, classifiers, reference, tmp_path):
         save_classifiers(classifiers, replace(reference, labels=np.full(60, -1)), tmp_path)
         with pytest.raises(DataError, match="no labelled reference embeddings"):
             load_classifiers(tmp_path, config_of(tmp_path), refit=True)
 
 
 class TestOtherVersions:
-    """The config says that another scikit-learn fitted the classifiers."""
+    """The config lists another scikit-learn version than the installed one."""
 
     OLD = {"scikit-learn": "0.1"}  # noqa: RUF012
 
@@ -189,7 +189,7 @@ class TestOtherVersions:
 
     @pytest.fixture
     def changed(self, classifiers, reference, latents, tmp_path):
-        """A folder whose forest gives other probabilities than those that were stored."""
+        """A folder whose random forest contradicts the stored probabilities."""
         save_classifiers(classifiers, reference, tmp_path)
         other = LatentClassifier.fit("rf", latents[0][::-1].copy(), latents[1], N)
         (tmp_path / "other").mkdir()
@@ -197,19 +197,19 @@ class TestOtherVersions:
         (tmp_path / "other" / "classifiers" / "rf.skops").replace(tmp_path / "classifiers" / "rf.skops")
         return tmp_path
 
-    def test_other_probabilities_are_refused_and_the_classifier_named(self, changed):
+    def test_different_probabilities_are_rejected(self, changed):
         with pytest.raises(WeightsError, match=r"scikit-learn 0\.1.*the same probabilities: rf \(off by .*refit=True"):
             load_classifiers(changed, config_of(changed, versions=self.OLD))
 
-    def test_under_the_same_version_nothing_is_compared(self, changed):
+    def test_the_same_version_is_not_checked(self, changed):
         assert list(load_classifiers(changed, config_of(changed))[0]) == list(NAMES)
 
-    def test_without_stored_probabilities_a_warning_says_so(self, classifiers, tmp_path, caplog):
+    def test_missing_probabilities_are_warned_about(self, classifiers, tmp_path, caplog):
         save_classifiers(classifiers, None, tmp_path)
         load_classifiers(tmp_path, config_of(tmp_path, versions=self.OLD))
-        assert "stores no probabilities to compare with" in caplog.text
+        assert "no stored probabilities to verify it by" in caplog.text
 
 
-def test_the_versions_are_of_the_libraries_that_shape_a_model_folder():
+def test_versions_of_all_relevant_libraries_are_recorded():
     assert set(installed_versions()) <= set(LIBRARIES)
     assert {"bc_sam", "scikit-learn", *(kind.package for kind in KINDS.values() if kind.package)} <= set(LIBRARIES)

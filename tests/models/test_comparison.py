@@ -1,4 +1,4 @@
-"""A model of a comparison method is used, saved, loaded and shared as one of BC-SAM is."""
+"""Comparison models are used, saved, loaded and shared like BC-SAM models."""
 
 import json
 
@@ -25,7 +25,7 @@ def images():
 
 
 @every_variant
-def test_it_is_saved_and_loaded_as_it_is(variant, tmp_path, images):
+def test_saving_and_loading_preserves_it(variant, tmp_path, images):
     model = small_comparison(variant)
     loaded = load_model(model.save_pretrained(tmp_path / "model"), device="cpu", dtype="float32")
     assert type(loaded) is ComparisonModel
@@ -34,7 +34,7 @@ def test_it_is_saved_and_loaded_as_it_is(variant, tmp_path, images):
 
 
 @every_variant
-def test_a_batch_is_as_good_as_one_at_a_time(variant, images):
+def test_batches_and_single_images_agree(variant, images):
     model = small_comparison(variant)
     together = model.predict_proba(images, batch_size=5)
     alone = np.concatenate([model.predict_proba([image]) for image in images])
@@ -42,7 +42,7 @@ def test_a_batch_is_as_good_as_one_at_a_time(variant, images):
 
 
 @every_variant
-def test_probabilities_have_a_column_for_every_label(variant, images):
+def test_probabilities_have_a_column_per_label(variant, images):
     model = small_comparison(variant)
     probabilities = model.predict_proba(images)
     assert probabilities.shape == (len(images), len(LABELS))
@@ -51,7 +51,7 @@ def test_probabilities_have_a_column_for_every_label(variant, images):
     assert model.predict(images) == [LABELS[column] for column in probabilities.argmax(axis=1)]
 
 
-def test_the_allowed_labels_are_saved_with_it(tmp_path, images):
+def test_allowed_labels_are_saved(tmp_path, images):
     model = small_comparison()
     some = [LABELS[label] for label in CLASSES[:2]]
     model.restrict_labels(some)
@@ -61,7 +61,7 @@ def test_the_allowed_labels_are_saved_with_it(tmp_path, images):
 
 
 @every_variant
-def test_latents_are_what_the_last_layer_sees(variant, images):
+def test_embeddings_are_the_inputs_of_the_last_layer(variant, images):
     model = small_comparison(variant)
     latents = model.embed(images)
     assert latents.shape == (len(images), model.config.latent_dim)
@@ -69,12 +69,12 @@ def test_latents_are_what_the_last_layer_sees(variant, images):
     np.testing.assert_allclose(head.predict_proba(latents), model.predict_proba(images), atol=1e-6)
 
 
-def test_it_answers_in_the_form_of_transformers(images):
+def test_calling_it_returns_the_format_of_transformers(images):
     answer = small_comparison()(images[0], top_k=2)
     assert [set(entry) for entry in answer] == [{"label", "score"}] * 2
 
 
-def test_a_bad_image_in_a_stream_is_said_and_does_not_stop_the_others(images):
+def test_an_unreadable_image_is_reported_and_skipped(images):
     first, bad, last = small_comparison().stream([images[0], b"no image", images[1]])
     assert first.label in LABELS
     assert last.label in LABELS
@@ -89,11 +89,11 @@ class TestAttention:
         assert [one.shape for one in maps] == [image.shape[:2] for image in images]
         assert all((one >= 0).all() and np.isfinite(one).all() for one in maps)
 
-    def test_of_slca_lies_between_zero_and_one(self, images):
+    def test_of_slca_is_between_zero_and_one(self, images):
         assert all(one.max() <= 1 for one in small_comparison("slca").attention(images))
 
     @pytest.mark.parametrize("variant", ["resnet", "slca without attention", "shape-aware without mask"])
-    def test_that_is_not_there_is_an_error(self, variant, images):
+    def test_missing_attention_is_an_error(self, variant, images):
         model = small_comparison(variant)
         with pytest.raises(ConfigError, match="no attention"):
             model.attention(images)
@@ -101,7 +101,7 @@ class TestAttention:
             with_attention(model)
 
 
-def test_masks_are_predicted_where_a_sam_has_learned_to(images):
+def test_masks_are_predicted_only_with_a_fine_tuned_sam(images):
     masks = small_comparison("shape-aware").segment(images)
     assert [mask.shape for mask in masks] == [image.shape[:2] for image in images]
     for variant in ("slca", "resnet"):
@@ -109,15 +109,15 @@ def test_masks_are_predicted_where_a_sam_has_learned_to(images):
             small_comparison(variant).segment(images)
 
 
-def test_its_description_names_method_and_backbone(tmp_path):
+def test_its_summary_names_method_and_backbone(tmp_path):
     model = small_comparison("shape-aware")
     text = describe(model.save_pretrained(tmp_path / "model"), model.config)
-    for expected in ("method          shape-aware", "resnet, sees 48 px", "a SAM of its own"):
+    for expected in ("method          shape-aware", "resnet, input 48 px", "custom SAM, included"):
         assert expected in text
 
 
 class TestFolder:
-    def test_holds_what_the_method_needs(self, tmp_path):
+    def test_contains_the_parts_of_the_method(self, tmp_path):
         parts = {
             variant: {path.name for path in small_comparison(variant).save_pretrained(tmp_path / variant).iterdir()}
             for variant in ("resnet", "slca")
@@ -126,7 +126,7 @@ class TestFolder:
         assert parts["slca"] == parts["resnet"] | {"base"}
 
     @pytest.mark.parametrize("name", ["network/model.safetensors", "base/model.safetensors", "base/config.json"])
-    def test_a_changed_or_missing_file_is_named(self, tmp_path, name):
+    def test_a_changed_or_missing_file_is_reported(self, tmp_path, name):
         folder = small_comparison("slca").save_pretrained(tmp_path / "model")
         (folder / name).write_bytes((folder / name).read_bytes() + b" ")
         with pytest.raises(WeightsError, match=name):
@@ -147,7 +147,7 @@ class TestFolder:
             {"input_size": 10**9},
         ],
     )
-    def test_a_hostile_config_is_refused(self, tmp_path, change):
+    def test_a_malicious_config_is_rejected(self, tmp_path, change):
         folder = small_comparison("slca").save_pretrained(tmp_path / "model")
         config = json.loads((folder / "config.json").read_text())
         config["network"] |= change
@@ -155,7 +155,7 @@ class TestFolder:
         with pytest.raises(ConfigError, match=r"config\.json"):
             load_model(folder)
 
-    def test_there_is_nothing_to_refit(self, tmp_path):
+    def test_refit_is_rejected(self, tmp_path):
         folder = small_comparison("resnet").save_pretrained(tmp_path / "model")
         with pytest.raises(ConfigError, match="no classifiers"):
             load_model(folder, refit=True)
@@ -173,7 +173,7 @@ class TestHub:
         assert "lora" not in card.data.tags
         assert "wang2023shape" in card.content
 
-    def test_a_sam_of_the_hub_stays_there_unless_it_is_asked_for(self, hub, repo_id, tmp_path, images):
+    def test_a_sam_of_the_hub_is_included_on_request_only(self, hub, repo_id, tmp_path, images):
         small_sam().push_to_hub(repo_id)
         model = small_comparison("slca", base=repo_id, base_revision="main", base_inside=False)
         folder = model.save_pretrained(tmp_path / "model")
@@ -184,19 +184,19 @@ class TestHub:
 
 
 @every_variant
-def test_every_card_says_what_it_is(variant, tmp_path):
+def test_every_card_describes_its_method(variant, tmp_path):
     card = (small_comparison(variant).save_pretrained(tmp_path / "model") / "README.md").read_text()
-    assert "no medical device" in card
-    assert "autoencoder squeezes" not in card
+    assert "not a medical device" in card
+    assert "autoencoder compresses" not in card
     assert "skops" not in card
     assert ("segment(" in card) == (variant.startswith("shape-aware") and "without mask" not in variant)
 
 
 class TestDevice:
-    """The meta device, which every machine has, stands for one that is not the default."""
+    """Uses the meta device as a non-default device that every machine has."""
 
     @pytest.mark.parametrize("variant", ["resnet", "slca"])
-    def test_every_part_is_built_on_the_device_that_was_asked_for(self, variant):
+    def test_every_part_is_built_on_the_requested_device(self, variant):
         model = small_comparison(variant, device="meta")
         assert model.device == torch.device("meta")
         assert devices(model) == {"meta"}

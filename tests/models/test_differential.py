@@ -1,4 +1,4 @@
-"""Shares add up, and their intervals hold what they promise."""
+"""Shares add up to one, and confidence intervals have their nominal coverage."""
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ def test_shares_add_up_and_lie_in_their_intervals(counts):
     assert [line.count for line in lines] == sorted(counts.values(), reverse=True)
 
 
-def test_intervals_hold_the_truth_about_as_often_as_they_say():
+def test_intervals_have_nominal_coverage():
     drawn = np.random.default_rng(0).binomial(100, 0.2, size=400)
     held = [
         line.low <= 0.2 <= line.high
@@ -31,6 +31,6 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
     assert 0.92 < np.mean(held) < 0.98
 
 
-def test_wilsons_own_numbers():
+def test_published_wilson_intervals_are_reproduced():
     (line, _) = differential_count({"a": 8, "b": 2})
     assert (round(line.low, 3), round(line.high, 3)) == (0.490, 0.943)

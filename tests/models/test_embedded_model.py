@@ -1,4 +1,4 @@
-"""The trained model inside the package: small, whole, without a network, and of use on real cells."""
+"""The bundled model is small, complete, available offline, and useful on real cells."""
 
 import numpy as np
 import pytest
@@ -23,7 +23,7 @@ def test_it_is_small():
     assert sum(path.stat().st_size for path in EMBEDDED_FOLDER.rglob("*")) < 40e6
 
 
-def test_it_loads_without_a_network_under_its_name(model, monkeypatch):
+def test_it_loads_offline_by_name(model, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     named = BCSam.from_pretrained(EMBEDDED_MODEL, classifiers=["default"])
     assert named.labels == model.labels
@@ -31,14 +31,14 @@ def test_it_loads_without_a_network_under_its_name(model, monkeypatch):
     assert set(model.classifiers) == {"rf", "svm_poly", "xgboost", "svm_rbf", "ann", "logistic"}
 
 
-def test_a_folder_of_its_name_comes_first(tmp_path, monkeypatch):
+def test_a_local_folder_of_the_same_name_takes_precedence(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / EMBEDDED_MODEL).mkdir()
     with pytest.raises(WeightsError, match=r"has no config\.json"):
         BCSam.from_pretrained(EMBEDDED_MODEL)
 
 
-def test_its_card_tells_what_was_measured_and_holds_no_path():
+def test_its_card_has_results_and_no_local_paths():
     card = (EMBEDDED_FOLDER / "README.md").read_text()
     assert "How sure the figures of" in card
     assert "CC BY 4.0" in card
@@ -46,14 +46,14 @@ def test_its_card_tells_what_was_measured_and_holds_no_path():
     assert "/work" not in card
 
 
-def test_it_outlines_drawn_cells_which_it_has_never_seen(model, tmp_path):
+def test_it_segments_unseen_rendered_cells(model, tmp_path):
     write_rendered(tmp_path / "cells", ("munich", "tehran"), cells_per_class=1, seed=3)
     files = [file for file in find_images(tmp_path / "cells") if "masks" not in file.parts]
     shares = np.array([mask.mean() for mask in model.segment(files)])
     assert ((shares > 0.02) & (shares < 0.7)).mean() > 0.8
 
 
-def test_half_precision_and_single_images_name_the_same_cells(model, tmp_path):
+def test_half_precision_and_single_images_agree(model, tmp_path):
     write_rendered(tmp_path / "cells", ("munich",), cells_per_class=1, seed=3)
     files = [file for file in find_images(tmp_path / "cells") if "masks" not in file.parts]
     together = model.predict_proba(files)
@@ -62,8 +62,8 @@ def test_half_precision_and_single_images_name_the_same_cells(model, tmp_path):
     np.testing.assert_allclose(together.sum(axis=1), 1, atol=1e-5)
 
 
-def test_it_names_real_cells_of_the_laboratories_that_it_knows(model, real_data):
-    """Most of these it has learned from, so this says that it is whole, not how good it is; its card says that."""
+def test_it_classifies_real_cells_of_its_laboratories(model, real_data):
+    """Mostly training cells: this checks that the model is intact; the card reports how good it is."""
     cells = load_acevedo20(real_data / "acevedo20" / "PBC_dataset_normal_DIB")
     some = cells.select(range(0, len(cells), 12)).cast_column("image", Image(decode=False))
     found = {pair.classifier: pair for pair in evaluate_model(model, [some]).pairs}
@@ -71,8 +71,8 @@ def test_it_names_real_cells_of_the_laboratories_that_it_knows(model, real_data)
     assert found["logistic"].balanced_accuracy > 0.75
 
 
-def test_in_a_laboratory_that_it_has_never_seen_it_abstains_where_it_errs(model, real_data):
-    """What it names is right far more often than what it leaves to a person."""
+def test_in_an_unseen_laboratory_it_abstains_where_it_errs(model, real_data):
+    """Accuracy is much higher on named cells than on those it abstains on."""
     names = {
         "eosinophil": "eosinophil",
         "lymphocyte": "lymphocyte_typical",
@@ -89,13 +89,13 @@ def test_in_a_laboratory_that_it_has_never_seen_it_abstains_where_it_errs(model,
     assert correct[~rejected].mean() > correct[rejected].mean() + 0.15
 
 
-def test_its_config_was_written_before_keys_were_renamed_and_is_still_read(model):
+def test_its_config_with_former_keys_is_still_read(model):
     assert model.config.method == "bc-sam"
     assert model.config.allowed_labels == ()
 
 
 @pytest.mark.parametrize("pixels", [np.zeros((224, 224, 3), np.uint8), np.full((224, 224, 3), 230, np.uint8)])
-def test_an_image_that_shows_nothing_gets_no_name(model, pixels):
+def test_a_blank_image_gets_no_name(model, pixels):
     (prediction,) = model.stream([pixels], abstain=True)
     assert prediction.label is None
     assert prediction.reasons[0].text.startswith("The image shows nothing.")

@@ -1,4 +1,4 @@
-"""A finished model is measured on labelled cells, every classifier at once."""
+"""A trained model is evaluated on labelled cells with every classifier."""
 
 import pytest
 from small_model import small_model
@@ -13,7 +13,7 @@ def cells():
     return load_rendered("munich", cells_per_class=1, labels=["basophil", "eosinophil", "erythroblast"])
 
 
-def test_every_classifier_is_scored_on_every_cell(cells):
+def test_every_classifier_is_evaluated_on_every_cell(cells):
     model = small_model()
     evaluation = evaluate_model(model, [cells], batch_size=2)
     assert {pair.classifier for pair in evaluation.pairs} == {"logistic", "rf"}
@@ -33,7 +33,7 @@ def test_a_restriction_of_the_labels_is_noted(cells):
     assert f"rf was restricted to the labels {allowed}." in evaluate_model(model, [cells]).notes
 
 
-def test_without_a_label_there_is_nothing_to_measure(cells):
+def test_unlabelled_data_is_rejected(cells):
     unlabelled = cells.map(lambda cell: {"label": None})
     with pytest.raises(DataError):
         evaluate_model(small_model(), [unlabelled])

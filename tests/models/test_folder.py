@@ -1,4 +1,4 @@
-"""A model folder is whole or it is refused, and a new one takes the place of an old one in one step."""
+"""Model folders are verified when loaded and replaced atomically."""
 
 import re
 from dataclasses import replace
@@ -26,7 +26,7 @@ FILES = (
 
 @pytest.fixture
 def folder(tmp_path):
-    """A folder with the files of a model, of which nothing but the hashes is sound."""
+    """A folder with the files of a model, of which only the hashes are valid."""
     for name in (*FILES, "README.md", "figures/confusion.png"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text(f"content of {name}")
@@ -39,20 +39,20 @@ def config(folder):
 
 
 class TestIntegrity:
-    def test_what_people_may_edit_is_not_hashed(self, config):
+    def test_editable_files_are_not_hashed(self, config):
         assert set(config.files) == set(FILES)
 
-    def test_a_whole_folder_passes(self, folder, config):
+    def test_an_intact_folder_passes(self, folder, config):
         check_files(folder, config)
 
     @pytest.mark.parametrize("name", FILES)
-    def test_a_changed_file_is_named(self, folder, config, name):
+    def test_a_changed_file_is_reported(self, folder, config, name):
         (folder / name).write_text("something else")
         with pytest.raises(WeightsError, match=rf"{name} is not the file that was saved"):
             check_files(folder, config)
 
     @pytest.mark.parametrize("name", FILES)
-    def test_a_missing_file_is_named(self, folder, config, name):
+    def test_a_missing_file_is_reported(self, folder, config, name):
         (folder / name).unlink()
         with pytest.raises(WeightsError, match=rf"{name} is missing"):
             check_files(folder, config)
@@ -63,17 +63,17 @@ class TestIntegrity:
         with pytest.raises(WeightsError, match=rf"does not list {name}"):
             check_files(folder, replace(config, files=files))
 
-    def test_a_base_on_the_hub_need_not_be_there(self, folder, config):
+    def test_a_base_on_the_hub_is_not_required(self, folder, config):
         files = {name: digest for name, digest in config.files.items() if not name.startswith("base/")}
         check_files(folder, replace(config, files=files, base="org/sam", base_inside=False))
 
 
 class TestConfig:
-    def test_a_folder_without_one_is_no_model(self, tmp_path):
-        with pytest.raises(WeightsError, match="no bc_sam model"):
+    def test_a_folder_without_one_is_not_a_model(self, tmp_path):
+        with pytest.raises(WeightsError, match="not a bc_sam model"):
             load_config(tmp_path)
 
-    def test_a_newer_format_says_what_to_do(self, tmp_path):
+    def test_a_newer_format_suggests_an_upgrade(self, tmp_path):
         replace(BCSamConfig(), format_version=99).save(tmp_path / "config.json")
         with pytest.raises(WeightsError, match="pip install -U bc_sam"):
             load_config(tmp_path)
@@ -81,33 +81,33 @@ class TestConfig:
     @pytest.mark.parametrize(
         "content", ["", "[]", "3", '{"format_version": "new"}', "{}", '{"format_version": 1, "labels": 7}', "{"]
     )
-    def test_anything_else_is_an_error_that_names_the_file(self, tmp_path, content):
+    def test_invalid_content_is_reported_with_the_file(self, tmp_path, content):
         (tmp_path / "config.json").write_text(content)
         with pytest.raises((ConfigError, WeightsError), match=r"config\.json"):
             load_config(tmp_path)
 
 
-def test_its_description_names_every_part_and_its_size(folder, config):
+def test_its_summary_lists_every_part_and_its_size(folder, config):
     text = describe(folder, replace(config, base="org/sam", base_revision="abc", domains=("north", "south")))
     for expected in ("north, south", "org/sam at abc", "classifiers     rf", "adapter 0.0 MB", "base 0.0 MB"):
         assert expected in text
 
 
-def test_its_description_says_whether_it_holds_pictures_of_cells(folder, config):
-    assert re.search("pictures +none", describe(folder, config))
+def test_its_summary_mentions_thumbnails(folder, config):
+    assert re.search("thumbnails +none", describe(folder, config))
     files = {**config.files, "classifiers/thumbnails.safetensors": "0" * 64}
-    assert re.search("pictures +small ones of stored cells", describe(folder, replace(config, files=files)))
+    assert re.search("thumbnails +of stored cells", describe(folder, replace(config, files=files)))
 
 
 class TestReplacing:
-    def test_a_new_folder_appears_when_it_is_whole(self, tmp_path):
+    def test_a_new_folder_appears_only_when_complete(self, tmp_path):
         with replaced_folder(tmp_path / "a" / "model") as part:
             (part / "config.json").write_text("{}")
             assert not (tmp_path / "a" / "model").exists()
         assert [path.name for path in (tmp_path / "a" / "model").iterdir()] == ["config.json"]
         assert [path.name for path in (tmp_path / "a").iterdir()] == ["model"]
 
-    def test_a_failure_leaves_the_old_one(self, folder):
+    def test_a_failure_keeps_the_old_folder(self, folder):
         (folder / "config.json").write_text("{}")
 
         def fail():
@@ -120,19 +120,19 @@ class TestReplacing:
         assert (folder / "config.json").read_text() == "{}"
         assert not list(folder.parent.glob(f".{folder.name}.*"))
 
-    def test_what_is_no_model_is_not_replaced(self, tmp_path):
+    def test_other_folders_are_not_replaced(self, tmp_path):
         (tmp_path / "thesis").write_text("mine")
-        for place in (tmp_path, tmp_path / "thesis"):
-            with pytest.raises(BCSamError, match="something else"), replaced_folder(place):
+        for path in (tmp_path, tmp_path / "thesis"):
+            with pytest.raises(BCSamError, match="not a model folder"), replaced_folder(path):
                 pass
 
-    def test_a_place_that_cannot_be_made_is_named(self, tmp_path):
+    def test_a_folder_that_cannot_be_created_is_reported(self, tmp_path):
         (tmp_path / "file").write_text("")
-        with pytest.raises(BCSamError, match="cannot be made"), replaced_folder(tmp_path / "file" / "model"):
+        with pytest.raises(BCSamError, match="cannot be created"), replaced_folder(tmp_path / "file" / "model"):
             pass
 
 
-def test_plain_transformers_prepares_pixels_in_the_same_way(tmp_path):
+def test_transformers_preprocesses_images_identically(tmp_path):
     config = BCSamConfig(image_size=96)
     write_preprocessor(config, tmp_path / "preprocessor_config.json")
     image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (70, 120, 3), dtype=np.uint8))

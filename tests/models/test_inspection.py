@@ -1,4 +1,4 @@
-"""A stream of cells is looked at in constant memory, one pass of the encoder a batch."""
+"""A stream of cells is processed in constant memory, with one pass of the encoder per batch."""
 
 from itertools import count
 
@@ -24,7 +24,7 @@ def cells():
 
 
 @pytest.mark.parametrize("make", [small_model, small_comparison])
-def test_it_sees_what_the_methods_of_the_model_return(make, cells):
+def test_results_equal_those_of_the_models_methods(make, cells):
     model = make()
     seen = [cell.observed for cell in inspect_cells(model, cells, batch_size=2)]
     np.testing.assert_array_equal([one.embedding for one in seen], model.embed(cells, batch_size=2))
@@ -46,16 +46,16 @@ def test_unreadable_images_are_reported_and_skipped(cells):
     assert isinstance(broken.error, ImageError)
 
 
-def test_a_batch_of_unreadable_images_alone_is_reported_too():
+def test_a_batch_of_only_unreadable_images_is_reported():
     assert [cell.observed for cell in inspect_cells(small_model(), [b"no image"] * 3, batch_size=2)] == [None] * 3
 
 
-def test_an_image_above_the_given_limit_is_refused():
+def test_an_image_above_the_limit_is_rejected():
     (cell,) = inspect_cells(small_model(), [Image.new("RGB", (40, 40))], max_pixels=1000)
     assert "40 x 40" in str(cell.error)
 
 
-def test_a_stream_is_read_as_it_is_needed(cells):
+def test_a_stream_is_read_lazily(cells):
     numbers = count()
     stream = (cells[next(numbers) % 3] for _ in iter(int, 1))
     inspected = inspect_cells(small_model(), stream, Parts.EMBEDDINGS, batch_size=2)

@@ -1,4 +1,4 @@
-"""What was seen in a batch is handed out cell by cell, next to the images that could not be read."""
+"""The results of a batch are split by cell and matched with the unreadable images."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ MASKS = np.zeros((2, 64, 64), bool)
 MASKS[0, 10:40, 10:40] = MASKS[1, 5:20, 5:20] = True
 
 
-def test_each_cell_has_its_own_row_of_everything():
+def test_each_cell_gets_its_row_of_every_part():
     seen = Observation(
         PIXELS,
         masks=MASKS,
@@ -38,7 +38,7 @@ def test_parts_that_were_not_computed_are_none_or_empty():
     assert not first.blurred
 
 
-def test_an_image_is_judged_blurred_by_itself_whatever_else_is_in_the_batch():
+def test_blur_does_not_depend_on_the_rest_of_the_batch():
     sharp = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), np.uint8)
     soft = np.full((1, 64, 64, 3), 120, np.uint8)
     soft[0] += (60 * np.hanning(64)[:, None, None] * np.hanning(64)[None, :, None]).astype(np.uint8)
@@ -52,7 +52,7 @@ def test_an_image_is_judged_blurred_by_itself_whatever_else_is_in_the_batch():
     assert in_batch == alone == [False, False, False, True]
 
 
-def test_an_unreadable_image_keeps_its_place_in_the_stream():
+def test_an_unreadable_image_keeps_its_position():
     error = ImageError("broken")
     batch = Batch(["a", "b", "c"], [None, error, None], [(10, 20), (30, 40)], PIXELS)
     first, broken, last = match_sources(batch, Observation(PIXELS))

@@ -1,4 +1,4 @@
-"""A prediction says the name and what speaks against it."""
+"""A prediction has a label, or the reasons against one."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ BLANK = Reason("The image shows nothing.", True, "blank")
     ("reasons", "label", "abstained", "check"),
     [((), "monocyte", False, False), ((CHECK,), "monocyte", False, True), ((BLANK, CHECK), None, True, False)],
 )
-def test_a_decision_becomes_a_name_or_none(reasons, label, abstained, check):
+def test_a_decision_becomes_a_label_or_none(reasons, label, abstained, check):
     prediction = Prediction.of("a.png", Decision(1, 0.7, reasons), SHARES, LABELS, ood=0.3)
     assert (prediction.label, prediction.likeliest) == (label, "monocyte")
     assert (prediction.abstained, prediction.check) == (abstained, check)
@@ -27,7 +27,7 @@ def test_a_decision_becomes_a_name_or_none(reasons, label, abstained, check):
     assert (prediction.reasons, prediction.ood, prediction.source) == (reasons, 0.3, "a.png")
 
 
-def test_an_unreadable_image_is_no_abstention():
+def test_an_unreadable_image_is_not_an_abstention():
     prediction = Prediction("a.png", None, None, None, ImageError("broken"))
     assert not prediction.abstained
     assert not prediction.check

@@ -1,4 +1,4 @@
-"""The table of predictions has one row per image, says why a cell has no name, and holds no formula."""
+"""The CSV has one row per image, gives the reasons for abstaining, and contains no formulas."""
 
 import csv
 import io
@@ -33,7 +33,7 @@ def rows(*added, labels=LABELS):
     return list(csv.DictReader(file))
 
 
-def test_the_columns_are_fixed_and_those_of_the_labels_follow():
+def test_fixed_columns_are_followed_by_the_labels():
     file = io.StringIO(newline="")
     PredictionTable(file, LABELS)
     assert file.getvalue().strip().split(",") == [*COLUMNS, *LABELS]
@@ -53,31 +53,31 @@ def test_a_named_cell():
     assert [row[label] for label in LABELS] == ["0.2000", "0.7000", "0.1000"]
 
 
-def test_a_cell_without_a_name_has_its_reasons_and_nobody_gave_it_one():
+def test_a_cell_without_a_name_has_reasons_and_no_given_by():
     (row,) = rows(("a.png", prediction(0.2, 0.7, 0.1, reasons=REASONS), {"given_by": "rf"}))
     assert (row["name"], row["likeliest"], row["given_by"]) == ("", "monocyte", "")
     assert row["reasons"] == "The image is out of focus. Check the outline: it is ragged."
 
 
-def test_a_name_given_by_hand_counts():
+def test_a_manual_name_overrides_the_models():
     (row,) = rows(("a.png", prediction(0.2, 0.7, 0.1), {"given_by": "hand", "name": "smudge_cell"}))
     assert (row["name"], row["likeliest"], row["given_by"]) == ("smudge_cell", "monocyte", "hand")
 
 
-def test_an_unreadable_image_has_its_error_alone():
+def test_an_unreadable_image_only_has_an_error():
     (row,) = rows(("b.png", UNREADABLE, {"given_by": "rf"}))
     assert row.pop("file") == "b.png"
     assert row.pop("error") == str(UNREADABLE.error)
     assert set(row.values()) == {""}
 
 
-def test_names_with_separators_stay_whole():
+def test_names_with_separators_are_quoted():
     (row,) = rows(("ü,\n.png", prediction(0, 0, 1), {}))
     assert row["file"] == "ü,\n.png"
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", ";"])
-def test_no_file_name_label_or_error_is_a_formula(start):
+def test_formulas_are_escaped(start):
     labels = (f"{start}HYPERLINK(1)", "monocyte", "smudge_cell")
     error = Prediction("", None, None, None, ImageError(f"{start}1.png is no image."))
     named, bad = rows(

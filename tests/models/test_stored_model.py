@@ -1,4 +1,4 @@
-"""A saved model is found, its files are checked, and configs of older versions are read."""
+"""Saved models are located and verified, and configs of older versions are supported."""
 
 import json
 
@@ -30,7 +30,7 @@ def test_options_have_defaults(folder):
     assert (stored.evaluation, stored.record) == (None, None)
 
 
-def test_a_changed_file_is_found_before_any_is_opened(folder):
+def test_a_changed_file_is_detected_before_any_is_opened(folder):
     with (folder / "autoencoder" / "model.safetensors").open("ab") as file:
         file.write(b"more")
     with pytest.raises(WeightsError, match=r"autoencoder/model\.safetensors is not the file that was saved"):
@@ -61,12 +61,12 @@ class TestConfigsOfOlderVersions:
     def test_without_a_restriction_neither_key_is_written(self, folder):
         assert not {"among", "allowed_labels"} & json.loads((folder / "config.json").read_text()).keys()
 
-    def test_both_keys_at_once_are_refused(self, folder):
+    def test_both_keys_at_once_are_rejected(self, folder):
         rewrite(folder, lambda config: config | {"among": [], "allowed_labels": []})
         with pytest.raises(ConfigError, match=r"config\.json: among was renamed to allowed_labels"):
             StoredModel.open(folder)
 
-    def test_an_unknown_allowed_label_is_refused(self, folder):
+    def test_an_unknown_allowed_label_is_rejected(self, folder):
         rewrite(folder, lambda config: config | {"among": ["platelet"]})
         with pytest.raises(ConfigError, match="allowed_labels must be labels of the model, which platelet is not"):
             StoredModel.open(folder)

@@ -1,4 +1,4 @@
-"""What a model says of its training survives the way through a file."""
+"""Training records are round-tripped through files."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from bc_sam.models.training_record import DataRecord, TrainingRecord
 
 
 @pytest.mark.parametrize("arguments", [TrainingArguments(), preset("tiny")])
-def test_a_record_comes_back_as_it_was(tmp_path, arguments):
+def test_a_record_is_preserved(tmp_path, arguments):
     data = (
         DataRecord("ours", 10, 4, 2, unreadable=1, hub_id="lab/ours"),
         DataRecord("b", 1, 1, 0, provenance=ACEVEDO20),
@@ -22,12 +22,12 @@ def test_a_record_comes_back_as_it_was(tmp_path, arguments):
     assert TrainingRecord.load(tmp_path / "training.json") == record
 
 
-def test_an_unknown_field_is_refused():
+def test_an_unknown_field_is_rejected():
     data = TrainingRecord(TrainingArguments(), ()).to_dict() | {"path": "/home/someone"}
     with pytest.raises(ConfigError, match="path"):
         TrainingRecord.from_dict(data)
 
 
-def test_a_provenance_may_know_little():
+def test_provenance_fields_are_optional():
     record = DataRecord("b", 1, 1, 0, provenance=replace(ACEVEDO20, stain="", bibtex=""))
     assert DataRecord.from_dict(record.to_dict()) == record

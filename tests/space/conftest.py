@@ -1,4 +1,4 @@
-"""A small model that knows rendered cells, the page that serves it, and a browser to look at the page with."""
+"""A small model fitted to rendered cells, a page that serves it, and a browser."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ def rendered(label, laboratory, seed, size=96):
 
 
 def disc_masks(image_embeddings, **_):
-    """Stands for a mask decoder that was trained: the cell is where rendered cells are, in the middle."""
+    """Replaces a trained mask decoder: the mask is a central disc, where rendered cells are."""
     rows, columns = np.indices((16, 16)) - 7.5
     disc = torch.tensor(25 - rows**2 - columns**2, dtype=torch.float32)
     return SimpleNamespace(pred_masks=disc.expand(len(image_embeddings), 1, 1, 16, 16))
@@ -33,7 +33,7 @@ def disc_masks(image_embeddings, **_):
 
 @pytest.fixture(scope="session")
 def model():
-    """Random weights, whose classifiers know rendered cells of two laboratories."""
+    """Random weights, with classifiers fitted to rendered cells of two laboratories."""
     made = small_model()
     cells = [(label, place, seed) for label in CLASSES for place in (0, 1) for seed in range(6)]
     laboratories = tuple(LABORATORIES)[:2]
@@ -41,7 +41,7 @@ def model():
     latents = made.embed(images)
     labels = np.array([LABELS.index(label) for label, _, _ in cells])
     domains = np.array([place for _, place, _ in cells])
-    # Of the second laboratory there are no pictures, as of a hospital's own.
+    # The second laboratory has no thumbnails, as if its images had to stay private.
     made.reference = ReferenceLatents.sample(latents, labels, domains, image=images.__getitem__)
     kept = zip(made.reference.thumbnails, made.reference.domains, strict=True)
     pictures = tuple(picture if domain == 0 else b"" for picture, domain in kept)
@@ -54,7 +54,7 @@ def model():
 
 @pytest.fixture(scope="session")
 def cell_files(tmp_path_factory):
-    """Cells that the model has seen, as files of several formats."""
+    """Training cells of the model, as files of several formats."""
     folder = tmp_path_factory.mktemp("cells")
     files = []
     for number, label in enumerate(CLASSES):
@@ -66,7 +66,7 @@ def cell_files(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def serve(model):
-    """Serves the page on loopback, with any settings, until the tests are over."""
+    """Serves the page on loopback with given settings, until the session ends."""
     from bc_sam.space.page import build, launch_options
     from bc_sam.space.server.settings import PageSettings
     from bc_sam.space.server.uploads import UploadFolder
@@ -89,13 +89,13 @@ def serve(model):
 
 @pytest.fixture(scope="session")
 def public(serve):
-    """The address of a page as a public Space serves it."""
+    """The address of a public page."""
     return serve(public=True)
 
 
 @pytest.fixture(scope="session")
 def browser():
-    """Chromium, or Chrome; ``BC_SAM_BROWSER`` may name it."""
+    """Chromium or Chrome; ``BC_SAM_BROWSER`` overrides the executable."""
     from playwright.sync_api import sync_playwright
 
     path = os.environ.get("BC_SAM_BROWSER") or next(filter(None, map(shutil.which, BROWSERS)), None)

@@ -1,4 +1,4 @@
-"""The two calls for programs: right answers, also for 32 clients at once, and plain errors."""
+"""The API: correct answers, also for 32 concurrent clients, and clear errors."""
 
 import json
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +22,7 @@ def expected(model, file, classifier="rf"):
     return model.labels[row.argmax()], pytest.approx(row.max(), abs=1e-4)
 
 
-def test_the_documented_calls_are_there_and_no_other(client):
+def test_only_the_documented_endpoints_exist(client):
     calls = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     assert set(calls) == {"/name_cell", "/name_slide"}
     for call in calls.values():
@@ -31,14 +31,14 @@ def test_the_documented_calls_are_there_and_no_other(client):
         assert all(parameter["parameter_has_default"] for parameter in call["parameters"][1:])
 
 
-def test_a_cell_is_named_as_the_model_does(client, model, cell_files):
+def test_a_cell_gets_the_prediction_of_the_model(client, model, cell_files):
     for file in cell_files:
         answer = client.predict(handle_file(file), "rf", 0, 1, api_name="/name_cell")
         assert (answer["name"], answer["probability"]) == expected(model, file)
         assert answer["file"] == file.name
         assert set(answer["classifiers"]) == {"rf", "logistic"}
         assert sum(answer["classifiers"]["rf"].values()) == pytest.approx(1, abs=1e-4)
-        assert answer["similar"][0]["label"] == file.stem  # it is among those that the model stores
+        assert answer["similar"][0]["label"] == file.stem  # the cell itself is stored in the model
         assert answer["similar"][0]["laboratory"] == "north"
         assert 0 <= answer["ood"] <= 1
 
@@ -58,7 +58,7 @@ def test_predictions_may_be_restricted_to_some_labels(client, model, cell_files)
     assert {cell["likeliest"] for cell in slide["cells"]} <= set(labels)
 
 
-def test_no_name_is_given_below_the_least_probability(client, cell_files):
+def test_below_the_minimum_probability_no_name_is_given(client, cell_files):
     answer = client.predict(handle_file(cell_files[0]), "rf", 1.01, 1, api_name="/name_cell")
     assert answer["name"] is None
     assert "probable enough" in answer["reasons"][0]
@@ -75,18 +75,18 @@ def test_a_slide_is_counted(client, model, cell_files, tmp_path):
     assert all(line["low"] <= line["share"] <= line["high"] for line in slide["count"])
 
 
-def test_mistakes_are_explained(client, cell_files):
-    with pytest.raises(AppError, match="no such classifier; choose one of logistic, rf"):
+def test_invalid_requests_are_explained(client, cell_files):
+    with pytest.raises(AppError, match=r"Unknown classifier\. Choose one of logistic, rf"):
         client.predict(handle_file(cell_files[0]), "knn", api_name="/name_cell")
     for labels in (["monocytes"], "monocyte", {"monocyte": 1}, 3):
-        with pytest.raises(AppError, match="labels are a list of some of basophil,"):
+        with pytest.raises(AppError, match="Give a list of labels out of basophil,"):
             client.predict(handle_file(cell_files[0]), labels=labels, api_name="/name_cell")
-    with pytest.raises(AppError, match="Give a file"):
+    with pytest.raises(AppError, match="No file was given"):
         client.predict(None, api_name="/name_cell")
 
 
 def test_32_clients_at_once_get_their_own_answers(public, model, cell_files, tmp_path):
-    """Each has its own image, so that no answer can be another's."""
+    """Each client sends its own image, so that mixed-up answers are detected."""
     files = []
     for number in range(CLIENTS):
         image = Image.open(cell_files[number % len(cell_files)]).convert("RGB").rotate(11 * number)

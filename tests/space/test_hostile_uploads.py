@@ -1,4 +1,4 @@
-"""What somebody might send who means harm: refused in plain words, without a trace of the server; and it lives on."""
+"""Malicious uploads are rejected with a clear message that reveals nothing of the server, which keeps running."""
 
 import json
 import os
@@ -22,14 +22,14 @@ SECRETS = (str(ROOT), "/tmp/", "/usr/", "Traceback", 'File "', "site-packages")
 
 @pytest.fixture(scope="module")
 def client(public, tmp_path_factory, cell_files):
-    """A client of the page, which lives on whatever it is sent."""
+    """A client of the page; the page must still answer at the end."""
     client = Client(public, verbose=False, download_files=str(tmp_path_factory.mktemp("down")))
     yield client
     assert client.predict(handle_file(cell_files[0]), "rf", 0, 1, api_name="/name_cell")["file"] == cell_files[0].name
 
 
 def refused(client, file, call="/name_cell"):
-    """Sends a file, and returns what was said against it."""
+    """Sends a file and returns the error message."""
     with pytest.raises(AppError) as caught:
         client.predict(handle_file(file) if call == "/name_cell" else [handle_file(file)], api_name=call)
     said = str(caught.value)
@@ -38,7 +38,7 @@ def refused(client, file, call="/name_cell"):
 
 
 def declared_png(side):
-    """A PNG that says that it is so large, in a hundred bytes."""
+    """A PNG of a hundred bytes that declares a huge size."""
 
     def chunk(kind, content):
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -48,24 +48,24 @@ def declared_png(side):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + data + chunk(b"IEND", b"")
 
 
-def test_an_image_of_50000_pixels_is_refused_unread(client, tmp_path):
+def test_an_image_50000_pixels_wide_is_rejected_before_decoding(client, tmp_path):
     (tmp_path / "large.png").write_bytes(declared_png(50_000))
     assert "too many pixels" in refused(client, tmp_path / "large.png")
 
 
-def test_an_svg_with_a_script_is_no_image(client, tmp_path):
+def test_an_svg_with_a_script_is_not_an_image(client, tmp_path):
     (tmp_path / "cell.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>')
     (tmp_path / "cell.png").write_bytes((tmp_path / "cell.svg").read_bytes())
     assert "not an image of a known format" in refused(client, tmp_path / "cell.svg")
     assert "not an image of a known format" in refused(client, tmp_path / "cell.png")
 
 
-def test_a_renamed_program_is_no_image(client, tmp_path):
+def test_a_renamed_executable_is_not_an_image(client, tmp_path):
     (tmp_path / "cell.jpg").write_bytes(Path(sys.executable).resolve().read_bytes()[: 2**20])
     assert "not an image of a known format" in refused(client, tmp_path / "cell.jpg")
 
 
-def test_a_zip_bomb_is_refused_by_its_table_of_contents(client, tmp_path):
+def test_a_zip_bomb_is_rejected_by_its_declared_size(client, tmp_path):
     with (
         zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive,
         archive.open("cell.png", "w", force_zip64=True) as member,
@@ -75,14 +75,14 @@ def test_a_zip_bomb_is_refused_by_its_table_of_contents(client, tmp_path):
     assert "Do not trust it" in refused(client, tmp_path / "bomb.zip", "/name_slide")
 
 
-def test_a_zip_that_climbs_is_refused_and_writes_nothing(client, serve, tmp_path, cell_files):
+def test_a_path_traversal_in_a_zip_is_rejected_and_writes_nothing(client, serve, tmp_path, cell_files):
     with zipfile.ZipFile(tmp_path / "climbs.zip", "w") as archive:
         archive.write(cell_files[0], "../../../climbed.png")
     assert "outside its folder" in refused(client, tmp_path / "climbs.zip", "/name_slide")
     assert not list(serve.uploads.parent.glob("climbed.png"))
 
 
-def test_200_megabytes_are_refused(public):
+def test_200_megabytes_are_rejected(public):
     def parts():
         yield b'--x\r\nContent-Disposition: form-data; name="files"; filename="cell.png"\r\n\r\n'
         for _ in range(200):
@@ -96,16 +96,16 @@ def test_200_megabytes_are_refused(public):
     assert not any(secret in answer.text for secret in SECRETS)
 
 
-def test_many_files_that_are_too_much_together_are_refused_at_once(public):
+def test_a_total_size_above_the_limit_is_rejected_at_once(public):
     connection = HTTPConnection(public.partition("://")[2], timeout=30)
     connection.putrequest("POST", "/gradio_api/upload")
     connection.putheader("Content-Type", "multipart/form-data; boundary=x")
     connection.putheader("Content-Length", str(600 * 2**20))
     connection.endheaders()
-    assert connection.getresponse().status == 413  # and nothing of it was sent
+    assert connection.getresponse().status == 413  # before the body was sent
 
 
-def test_a_length_that_is_not_told_is_refused(public):
+def test_a_missing_content_length_is_rejected(public):
     headers = {"Content-Type": "multipart/form-data; boundary=x"}
     assert httpx.post(f"{public}/gradio_api/upload", content=iter([b"--x"]), headers=headers).status_code == 411
 
@@ -114,7 +114,7 @@ def test_a_length_that_is_not_told_is_refused(public):
     "path",
     ["/etc/passwd", str(ROOT / "README.md"), str(ROOT / "bc_sam" / "space" / "page.py"), "../../../../etc/passwd"],
 )
-def test_a_path_of_the_server_is_no_upload(client, public, path):
+def test_a_server_path_is_not_an_upload(client, public, path):
     answer = call(public, "name_cell", [{"path": path, "meta": {"_type": "gradio.FileData"}}, "", 0.3, 0.99, []])
     assert "root:" not in answer
     assert '"likeliest"' not in answer
@@ -122,16 +122,16 @@ def test_a_path_of_the_server_is_no_upload(client, public, path):
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:9/cell.png", "https://example.org/cell.png", "file:///etc/passwd"])
-def test_the_server_fetches_no_address(public, url):
+def test_the_server_fetches_no_url(public, url):
     for name, wrap in (("name_cell", lambda file: file), ("name_slide", lambda file: [file])):
         file = {"path": url, "url": url, "meta": {"_type": "gradio.FileData"}}
         data = [wrap(file), "", 0.3, 0.99, []]
         for route, more in ((f"call/{name}", {}), ("queue/join", {"fn_index": 0, "session_hash": "x"})):
             answer = httpx.post(f"{public}/gradio_api/{route}", json={"data": data, **more}, timeout=30)
-            assert (answer.status_code, answer.text) == (400, "Upload the file itself.")
+            assert (answer.status_code, answer.text) == (400, "URLs are not accepted. Upload the file itself.")
 
 
-def test_an_address_that_is_escaped_is_found_too(public):
+def test_an_escaped_url_is_detected(public):
     file = rb'{"path": "http:\/\/127.0.0.1:9\/cell.png", "meta": {"_type": "gradio.FileData"}}'
     body = b'{"data": [' + file + b', "", 0.3, 1, []]}'
     headers = {"Content-Type": "application/json"}
@@ -140,7 +140,7 @@ def test_an_address_that_is_escaped_is_found_too(public):
 
 
 def call(public, name, data):
-    """Calls the API by hand, and returns all that it says."""
+    """Calls the API over HTTP and returns the whole response."""
     started = httpx.post(f"{public}/gradio_api/call/{name}", json={"data": data}, timeout=30)
     event = started.json()["event_id"]
     said = httpx.get(f"{public}/gradio_api/call/{name}/{event}", timeout=30).text
@@ -161,14 +161,14 @@ def call(public, name, data):
     ],
 )
 @pytest.mark.parametrize("route", ["/gradio_api/file=", "/file=", "/static/", "/assets/", "/gradio_api/stream/"])
-def test_no_file_of_the_server_can_be_read(public, route, path):
+def test_no_server_file_can_be_read(public, route, path):
     answer = httpx.get(f"{public}{route}{path}", follow_redirects=True)
     content = Path(path).read_bytes()[:200] if os.path.isfile(path) else b"root:"
     assert answer.status_code >= 400 or content not in answer.content
     assert answer.status_code >= 400 or "text/html" in answer.headers["content-type"]
 
 
-def test_an_upload_that_is_markup_is_never_shown_as_such(public):
+def test_uploaded_markup_is_never_served_as_html(public):
     markup = {"files": ("cell.svg", b'<svg xmlns="http://www.w3.org/2000/svg"><script>1</script></svg>')}
     (path,) = httpx.post(f"{public}/gradio_api/upload", files=markup).json()
     answer = httpx.get(f"{public}/gradio_api/file={path}")

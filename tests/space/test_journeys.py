@@ -1,4 +1,4 @@
-"""What visitors do with the page, in a real browser: by mouse, by keyboard, on a phone, in the dark."""
+"""The page in a real browser: by mouse, by keyboard, on a phone, in dark mode."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ import pytest
 from files_left import files_left
 from PIL import Image
 
-from bc_sam.space.server.uploads import OWN
+from bc_sam.space.server.uploads import UPLOAD_PREFIX
 
 DROP = """([field, name, bytes, kind]) => {
   const files = new DataTransfer();
@@ -26,7 +26,7 @@ TABS = ("One cell", "A slide", "Laboratories", "Model")
 
 @pytest.fixture
 def visit(browser):
-    """Opens a page in a window of its own, and in the end checks that it asked no other host and ran into no error."""
+    """Opens the page in a separate window; finally checks that there were no errors and no requests to other hosts."""
     windows, asked, errors = [], set(), []
 
     def open_page(address, **options):
@@ -75,10 +75,10 @@ def set_slider(page, label, value):
 
 
 def name_all(page):
-    """Has every cell named."""
+    """Disables abstention."""
     open_tab(page, "Model")
-    set_slider(page, "Least probability, %", 0)
-    set_slider(page, "Highest out-of-distribution score, %", 100)
+    set_slider(page, "Minimum probability, %", 0)
+    set_slider(page, "Maximum out-of-distribution score, %", 100)
 
 
 def likeliest(model, file, classifier="logistic"):
@@ -91,8 +91,8 @@ def verdict(page):
 
 
 class TestOneCell:
-    def test_a_chosen_file_is_answered_in_full(self, page, model, cell_files):
-        file = cell_files[2]  # a TIFF, which no browser shows
+    def test_a_selected_file_gets_a_full_answer(self, page, model, cell_files):
+        file = cell_files[2]  # a TIFF, which browsers cannot display
         give_cell(page, file)
         assert likeliest(model, file).lower() in verdict(page).lower()
         assert page.locator(".bc-pictures img").count() == 3
@@ -101,16 +101,16 @@ class TestOneCell:
         assert page.locator(".bc-answer tbody tr").count() == 5
         assert "Lymphocyte typical" in page.locator(".bc-answer tbody tr").first.inner_text()
 
-    def test_the_most_similar_cells_are_shown_where_the_model_keeps_their_pictures(self, page, model, cell_files):
+    def test_similar_cells_are_shown_with_their_thumbnails_if_stored(self, page, model, cell_files):
         give_cell(page, cell_files[0])
         rows = page.locator(".bc-similar tbody tr")
         laboratories = rows.locator("td:nth-child(3)").all_inner_texts()
         assert set(laboratories) <= {"north", "south"}
-        for place, laboratory in enumerate(laboratories):
-            picture = rows.nth(place).locator("img")
+        for row, laboratory in enumerate(laboratories):
+            picture = rows.nth(row).locator("img")
             assert picture.count() == (laboratory == "north")
-        first = rows.first.locator("img")  # the cell itself, which the model has seen
-        assert first.get_attribute("alt") == "A known cell, basophil, laboratory north"
+        first = rows.first.locator("img")  # the cell itself, which is stored in the model
+        assert first.get_attribute("alt") == "Reference cell, basophil, laboratory north"
         assert first.evaluate("image => image.complete && image.naturalWidth") == 48
 
     @pytest.mark.parametrize("kind", ["drop", "paste"])
@@ -119,7 +119,7 @@ class TestOneCell:
         page.evaluate(DROP, [field, "mine.png", list(cell_files[0].read_bytes()), kind])
         page.locator(".bc-file", has_text="mine.png").wait_for()
 
-    def test_an_example_can_be_chosen_by_mouse_and_by_keyboard(self, page):
+    def test_an_example_can_be_selected_by_mouse_and_keyboard(self, page):
         examples = page.locator("#examples button")
         assert examples.count() == 12
         examples.nth(1).click()
@@ -129,40 +129,40 @@ class TestOneCell:
         page.keyboard.press("Enter")
         page.locator(".bc-file", has_text="neutrophil segmented, Barcelona").wait_for()
 
-    def test_what_is_no_image_is_said_and_the_next_one_is_answered(self, page, cell_files, tmp_path):
+    def test_an_unreadable_file_is_reported_and_the_next_one_is_answered(self, page, cell_files, tmp_path):
         (tmp_path / "broken.png").write_text("no image")
         page.locator(".bc-drop input[type=file]").first.set_input_files(tmp_path / "broken.png")
-        said = page.get_by_role("alert").filter(has_text="broken.png")
-        said.wait_for()
-        assert "not an image of a known format" in said.inner_text()
-        assert "/" not in said.inner_text()
+        alert = page.get_by_role("alert").filter(has_text="broken.png")
+        alert.wait_for()
+        assert "not an image of a known format" in alert.inner_text()
+        assert "/" not in alert.inner_text()
         give_cell(page, cell_files[0])
 
-    def test_of_an_empty_image_no_guess_is_shown(self, page, tmp_path):
+    def test_an_empty_image_gets_no_guess(self, page, tmp_path):
         Image.new("RGB", (96, 96), (225, 205, 200)).save(tmp_path / "empty.png")
         give_cell(page, tmp_path / "empty.png")
         assert "shows nothing" in verdict(page)
-        assert "likeliest" not in verdict(page)
+        assert "Most likely" not in verdict(page)
         assert page.locator(".bc-pictures img").count() == 1
         assert not page.locator(".bc-classifiers").is_visible()
-        page.get_by_text("What the classifiers would say").click()
+        page.get_by_text("Show the classifiers' output anyway").click()
         assert page.locator(".bc-classifiers article").count() == 2
 
-    def test_another_choice_names_the_same_cell_anew(self, page, cell_files):
+    def test_a_changed_choice_reclassifies_the_same_cell(self, page, cell_files):
         name_all(page)
         open_tab(page, "One cell")
         give_cell(page, cell_files[0])
-        assert "Likeliest name" in verdict(page)
+        assert "Most likely class" in verdict(page)
         open_tab(page, "Model")
-        set_slider(page, "Least probability, %", 100)
+        set_slider(page, "Minimum probability, %", 100)
         page.get_by_label("Classifier").click()
         page.get_by_role("option", name="Random forest").click()
         open_tab(page, "One cell")
         page.locator(".bc-verdict", has_text="Random forest").wait_for()
-        assert "No name is given" in verdict(page)
-        assert "No name is probable enough" in verdict(page)
+        assert "No name given" in verdict(page)
+        assert "No class is probable enough" in verdict(page)
 
-    def test_predictions_can_be_restricted_to_the_labels_that_occur(self, page, cell_files):
+    def test_predictions_can_be_restricted_to_possible_labels(self, page, cell_files):
         name_all(page)
         page.locator("#labels input").click()
         for label in ("Monocyte", "Basophil"):
@@ -177,7 +177,7 @@ class TestOneCell:
 
 
 class TestASlide:
-    def test_cells_are_counted_corrected_and_taken_away(self, page, model, cell_files, tmp_path):
+    def test_cells_are_counted_corrected_and_exported(self, page, model, cell_files, tmp_path):
         name_all(page)
         (tmp_path / "broken.png").write_text("no image")
         with zipfile.ZipFile(tmp_path / "more.zip", "w") as archive:
@@ -196,25 +196,25 @@ class TestASlide:
         page.keyboard.type("Smudge")
         page.locator("#count", has_text="1 by hand").wait_for()
         assert "Smudge cell" in page.locator(".bc-differential").inner_text()
-        page.get_by_label(f"Name by hand for {cell_files[1].name}").select_option("No cell")
-        page.locator("#count", has_text="1 is no cell").wait_for()
+        page.get_by_label(f"Name by hand for {cell_files[1].name}").select_option("Not a cell")
+        page.locator("#count", has_text="1 is not a cell").wait_for()
 
-        rows = {row["file"]: row for row in csv.DictReader(io.StringIO(self.taken(page, "Save as CSV")))}
+        rows = {row["file"]: row for row in csv.DictReader(io.StringIO(self.export(page, "Save as CSV")))}
         assert rows[cell_files[0].name]["name"] == "smudge_cell"
         assert rows[cell_files[1].name]["name"] == "no_cell"
         assert rows[cell_files[2].name]["name"] == model.predict([cell_files[2]])[0]
         assert "not an image" in rows["broken.png"]["error"]
-        report = self.taken(page, "Save a report to print")
+        report = self.export(page, "Save printable report")
         assert "Smudge cell" in report
         assert "&lt;b&gt;monocyte.bmp" in report
 
     @staticmethod
-    def taken(page, button):
+    def export(page, button):
         with page.expect_download() as download:
             page.get_by_role("button", name=button).click()
         return download.value.path().read_text()
 
-    def test_the_table_is_sorted_filtered_and_turned_over(self, page, cell_files):
+    def test_the_table_is_sorted_filtered_and_paged(self, page, cell_files):
         name_all(page)
         give_slide(page, [file for _ in range(13) for file in cell_files])
         assert page.locator("#cells tbody tr").count() == 50
@@ -231,7 +231,7 @@ class TestASlide:
         page.keyboard.press("Enter")
         assert page.locator("#cells [aria-sort=descending]").inner_text().startswith("Probability")
         assert numbers() == sorted(numbers(), reverse=True)
-        page.get_by_role("button", name="On", exact=True).click()
+        page.get_by_role("button", name="Next", exact=True).click()
         assert page.locator("#cells tbody tr").count() == 2
         page.get_by_label(re.compile("Name by hand")).first.select_option("Monocyte")
         page.get_by_role("button", name="✎ By hand 1").click()
@@ -239,11 +239,11 @@ class TestASlide:
 
     def test_cells_for_review_come_first(self, page, cell_files):
         open_tab(page, "Model")
-        set_slider(page, "Least probability, %", 100)
+        set_slider(page, "Minimum probability, %", 100)
         give_slide(page, cell_files)
         assert page.locator(".bc-row-review").count() == 4
-        assert not page.locator(".bc-pages").is_visible()  # four rows are one page
-        assert "No cell has a name yet" in page.locator("#count").inner_text()
+        assert not page.locator(".bc-pages").is_visible()  # four rows fit on one page
+        assert "No cells counted yet" in page.locator("#count").inner_text()
         name_all(page)
         open_tab(page, "A slide")
         page.locator(".bc-row-named, .bc-row-check").nth(3).wait_for()
@@ -257,13 +257,17 @@ class TestASlide:
         page.locator(".bc-progress progress:not([value='0'])").wait_for()
         page.get_by_role("button", name="Stop").click()
         page.locator("#cells tbody tr").first.wait_for()
-        said = page.locator("#slide-notice").inner_text()
-        done = int(re.match(r"[\d,]+", said)[0].replace(",", ""))
+        notice = page.locator("#slide-notice").inner_text()
+        done = int(re.match(r"[\d,]+", notice)[0].replace(",", ""))
         assert 0 < done < 400
         page.wait_for_timeout(2000)
-        assert not [file for file in files_left(serve.uploads, cell_files[0].name) if file.parent.name.startswith(OWN)]
+        assert not [
+            file
+            for file in files_left(serve.uploads, cell_files[0].name)
+            if file.parent.name.startswith(UPLOAD_PREFIX)
+        ]
 
-    def test_a_zip_that_is_not_to_be_trusted_is_refused(self, page, cell_files, tmp_path):
+    def test_an_unsafe_zip_is_rejected(self, page, cell_files, tmp_path):
         with zipfile.ZipFile(tmp_path / "climbs.zip", "w") as archive:
             archive.write(cell_files[0], "../../climbed.png")
         open_tab(page, "A slide")
@@ -272,7 +276,7 @@ class TestASlide:
 
 
 class TestLaboratories:
-    def test_the_map_holds_the_visitors_cells(self, page, cell_files):
+    def test_the_map_shows_the_visitors_cells(self, page, cell_files):
         give_cell(page, cell_files[0])
         give_slide(page, cell_files)
         open_tab(page, "Laboratories")
@@ -281,12 +285,12 @@ class TestLaboratories:
         assert page.locator(".bc-map").first.locator(".bc-own").count() == 5
         assert page.locator(".bc-map").first.locator(".bc-legend li").count() == 4
         assert "Accuracy, %" in page.locator("#laboratories").inner_text()
-        page.get_by_role("button", name="The card of the model").click()
-        page.locator("#card", has_text="What it is for, and what not").wait_for()
+        page.get_by_role("button", name="Model card").click()
+        page.locator("#card", has_text="Intended use").wait_for()
 
 
 class TestModel:
-    def test_on_a_laptop_a_folder_can_be_chosen(self, visit, serve, cell_files, tmp_path):
+    def test_a_private_page_can_load_a_folder(self, visit, serve, cell_files, tmp_path):
         from small_model import small_model
 
         folder = small_model(3, classifiers=("rf",)).save_pretrained(tmp_path / "other")
@@ -303,7 +307,7 @@ class TestModel:
         give_cell(page, cell_files[0])
         assert page.locator(".bc-classifiers article").count() == 1
 
-    def test_on_a_public_page_no_folder_can_be_chosen(self, page, tmp_path):
+    def test_a_public_page_cannot_load_a_folder(self, page, tmp_path):
         open_tab(page, "Model")
         for source in (str(tmp_path), "no-such/model"):
             page.locator("#source input, #source textarea").fill(source)
@@ -311,10 +315,10 @@ class TestModel:
             page.locator("#model-notice [role=alert]").wait_for()
         assert "small-model" in page.locator("#facts").inner_text()
 
-    def test_one_visitors_choice_is_not_anothers(self, visit, public, cell_files):
+    def test_choices_of_visitors_are_independent(self, visit, public, cell_files):
         first, second = visit(public), visit(public)
         open_tab(first, "Model")
-        set_slider(first, "Least probability, %", 100)
+        set_slider(first, "Minimum probability, %", 100)
         open_tab(first, "One cell")
         for page in (first, second):
             give_cell(page, cell_files[0])
@@ -323,7 +327,7 @@ class TestModel:
 
 
 class TestLook:
-    def test_it_says_that_it_is_research_software(self, page):
+    def test_it_is_marked_as_research_software(self, page):
         assert "Not a medical device" in page.locator("#warning").inner_text()
 
     def test_every_tab_is_as_wide_as_the_page_allows(self, page):
@@ -332,13 +336,13 @@ class TestLook:
             page.wait_for_timeout(300)
             assert page.locator("#warning").bounding_box()["width"] == pytest.approx(1056, abs=40), name
 
-    def test_tabs_are_stepped_through_by_keyboard(self, page):
+    def test_tabs_can_be_switched_by_keyboard(self, page):
         page.get_by_role("tab", name="One cell").focus()
         page.keyboard.press("Tab")
         page.keyboard.press("Enter")
         assert page.get_by_role("tab", name="A slide").get_attribute("aria-selected") == "true"
 
-    def test_nothing_is_wider_than_a_phone(self, visit, public, cell_files):
+    def test_nothing_overflows_on_a_phone(self, visit, public, cell_files):
         page = visit(public, is_mobile=True, has_touch=True)
         page.set_viewport_size({"width": 390, "height": 844})
         give_cell(page, cell_files[0])
@@ -349,26 +353,26 @@ class TestLook:
             assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
 
     @pytest.mark.parametrize("scheme", ["light", "dark"])
-    def test_words_stand_out_by_day_and_by_night(self, visit, public, cell_files, scheme):
+    def test_text_has_enough_contrast_in_light_and_dark_mode(self, visit, public, cell_files, scheme):
         page = visit(f"{public}/?__theme={scheme}", color_scheme=scheme)
         give_cell(page, cell_files[0])
-        for place in (".bc-name", ".bc-sub", ".bc-number", ".bc-answer td", ".bc-note", "#warning p", TAB):
-            assert page.evaluate(CONTRAST, place) >= 4.5, place
+        for selector in (".bc-name", ".bc-sub", ".bc-number", ".bc-answer td", ".bc-note", "#warning p", TAB):
+            assert page.evaluate(CONTRAST, selector) >= 4.5, selector
 
-    def test_every_picture_and_field_has_a_name(self, page, cell_files):
+    def test_every_image_and_field_has_an_accessible_name(self, page, cell_files):
         give_cell(page, cell_files[0])
         give_slide(page, cell_files)
         assert page.locator("img:not([alt])").count() == 0
         assert page.locator("#cells select:not([aria-label])").count() == 0
 
 
-# The ratio of WCAG 2.1 between the colour of an element's text and what lies behind it.
-CONTRAST = """(place) => {
+# WCAG 2.1 contrast ratio between the text of an element and its background.
+CONTRAST = """(selector) => {
   const parse = (colour) => { const n = colour.match(/[\\d.]+/g).map(Number); return n.length < 4 ? [...n, 1] : n; };
   const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
     .map((v) => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
     .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  const element = document.querySelector(place);
+  const element = document.querySelector(selector);
   let behind = element;
   while (behind && parse(getComputedStyle(behind).backgroundColor)[3] < 1) behind = behind.parentElement;
   const colours = [parse(getComputedStyle(element).color),

@@ -1,4 +1,4 @@
-"""Data and settings for runs of seconds: three classes in two laboratories, and a base of a few hundred kilobytes."""
+"""Data and settings for runs of seconds: three classes of two laboratories, and a base of a few hundred kilobytes."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ CLASSES = ("basophil", "eosinophil", "monocyte")
 
 @pytest.fixture(scope="session")
 def laboratories(tmp_path_factory):
-    """Two folders of cells, `north` and `south`, of six cells per class, with masks of all: 36 cells."""
+    """Two folders, `north` and `south`, with six cells per class, all with annotated masks: 36 cells."""
     folder = tmp_path_factory.mktemp("laboratories")
     write_rendered(folder, ("munich", "barcelona"), cells_per_class=6, size=IMAGE_SIZE, labels=CLASSES)
     return folder
@@ -51,7 +51,7 @@ def small_training(small_base):
 
 @pytest.fixture
 def experiment(laboratories, small_training, tmp_path):
-    """Starts an experiment on both laboratories; takes changes of the training settings."""
+    """Starts an experiment on both laboratories, with given changes of the training settings."""
     from bc_sam.training.experiment import Experiment, RunConfig
 
     def start(folder=tmp_path / "run", shared=None, **changes):

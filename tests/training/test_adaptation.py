@@ -1,4 +1,4 @@
-"""An adaptation holds out whole slides, keeps the original model, and tells whether the new one is better."""
+"""An adaptation holds out whole slides, keeps the original model, and compares the adapted one with it."""
 
 import csv
 from dataclasses import replace
@@ -17,13 +17,13 @@ from bc_sam.training.adaptation import ENOUGH_MASKS, Adaptation, AdaptationConfi
 
 @pytest.fixture(scope="module")
 def original(tmp_path_factory):
-    """The folder of a small model that knows three classes."""
+    """The folder of a small model of three classes."""
     return small_model().save_pretrained(tmp_path_factory.mktemp("original"))
 
 
 @pytest.fixture(scope="module")
 def start(original, laboratories, small_training):
-    """Starts an adaptation to the cells of one laboratory, on six slides of three cells each."""
+    """Starts an adaptation to one laboratory with six slides of three cells each."""
 
     def start(folder, model=original, masks=False, **arguments):
         config = AdaptationConfig(
@@ -40,7 +40,7 @@ def start(original, laboratories, small_training):
 
 @pytest.fixture
 def adaptation(start, tmp_path):
-    """As `start`, in a folder of the test's own."""
+    """Like `start`, in a separate folder per test."""
     return lambda **options: start(tmp_path / "run", **options)
 
 
@@ -68,17 +68,17 @@ class TestData:
         assert all(len(side) == 1 for side in sides.values())
         assert 0 < run.held_out.sum() < len(run.cells) / 2
 
-    def test_labels_that_were_said_not_to_occur_are_refused(self, adaptation):
+    def test_labels_outside_the_allowed_ones_are_rejected(self, adaptation):
         with pytest.raises(DataError, match=r"cells labelled eosinophil, monocyte, .*Add the others to --labels"):
             adaptation(allowed_labels=("basophil",)).cells  # noqa: B018
 
-    def test_models_that_store_no_embeddings_are_refused(self, adaptation, tmp_path):
+    def test_models_without_embeddings_are_rejected(self, adaptation, tmp_path):
         bare = small_model()
         bare.reference = None
         with pytest.raises(BCSamError, match="stores no embeddings"):
             adaptation(model=bare.save_pretrained(tmp_path / "bare"))
 
-    def test_models_of_other_methods_are_refused(self, adaptation, tmp_path):
+    def test_models_of_other_methods_are_rejected(self, adaptation, tmp_path):
         with pytest.raises(BCSamError, match="cannot be adapted"):
             adaptation(model=small_comparison("resnet").save_pretrained(tmp_path / "resnet"))
 
@@ -87,28 +87,28 @@ class TestAdvice:
     def test_it_proposes_the_labels_that_occur(self, adaptation):
         assert "--labels basophil,eosinophil,monocyte " in adaptation().advice
 
-    def test_who_has_restricted_the_labels_needs_none(self, adaptation):
+    def test_none_is_given_if_labels_are_restricted(self, adaptation):
         assert adaptation(allowed_labels=("basophil", "eosinophil", "monocyte")).advice is None
 
-    def test_classifiers_of_the_new_cells_alone_need_none(self, adaptation):
+    def test_none_is_given_for_classifiers_of_new_cells_only(self, adaptation):
         assert adaptation(learn_from="new").advice is None
 
 
 class TestRun:
-    def test_the_result_counts_what_was_learned_from(self, finished):
+    def test_the_result_counts_the_training_data(self, finished):
         run, result = finished
         assert (result.learned, result.held_out) == ((~run.held_out).sum(), run.held_out.sum())
         assert (result.labelled, result.masks) == (result.learned, 0)
         assert {comparison.classifier for comparison in result.comparisons} == {"logistic", "rf"}
         assert result == AdaptationResult.load(run.folder / "result.json")
 
-    def test_the_new_model_knows_the_new_laboratory(self, finished):
+    def test_the_adapted_model_lists_the_new_laboratory(self, finished):
         run, _ = finished
         model = BCSam.from_pretrained(run.folder / "model")
         assert model.config.domains == ("north", "south", "ours")
         assert set(model.reference.domains) == {0, 1, 2}
 
-    def test_without_enough_masks_the_adapter_stays_as_it_is(self, finished, weights):
+    def test_with_too_few_masks_the_adapter_is_unchanged(self, finished, weights):
         run, _ = finished
         adapted = BCSam.from_pretrained(run.folder / "model").adapter.state_dict()
         assert all(torch.equal(tensor, weights[name]) for name, tensor in adapted.items())
@@ -120,14 +120,14 @@ class TestRun:
         adapted = BCSam.from_pretrained(run.folder / "model").adapter.state_dict()
         assert any(not torch.equal(tensor, weights[name]) for name, tensor in adapted.items())
 
-    def test_finished_it_is_not_run_again(self, finished, start):
+    def test_a_finished_adaptation_is_not_rerun(self, finished, start):
         run, result = finished
         written = {file: file.stat().st_mtime_ns for file in run.folder.rglob("*") if file.is_file()}
         assert start(run.folder).run() == result
         changed = {name for name, time in written.items() if name.stat().st_mtime_ns != time}
         assert {file.name for file in changed} <= {"adaptation.json"}
 
-    def test_images_whose_mask_looks_wrong_are_listed_and_not_aligned(self, finished):
+    def test_images_with_a_wrong_mask_are_listed_and_not_aligned(self, finished):
         run, result = finished
         with (run.folder / "doubtful.csv").open() as file:
             rows = list(csv.DictReader(file))

@@ -1,4 +1,4 @@
-"""Stage 3 of an adaptation: what the classifiers learn from, and how they are compared."""
+"""Stage 3 of an adaptation: training data of the classifiers, and their comparison."""
 
 from dataclasses import replace
 
@@ -17,7 +17,7 @@ CLASSES = (0, 3)
 
 
 def new_latents(labels=None, held_out=None, slides=8):
-    """Cells of two classes that lie far apart, five to a slide; the first two slides are held out."""
+    """Two well-separated classes, five cells per slide; the first two slides are held out."""
     labels = np.tile(CLASSES, N // 2) if labels is None else labels
     held_out = np.arange(N) < 10 if held_out is None else held_out
     after = np.eye(LATENT_DIM, dtype=np.float32)[labels.clip(0) % LATENT_DIM] * 9
@@ -33,28 +33,28 @@ def fit(latents, model=None, **arguments):
     return AdaptedClassifiers.fit(model, model.reference, latents, AdaptationArguments(**arguments))
 
 
-class TestShownLabels:
-    def test_held_out_and_unlabelled_cells_show_none(self):
+class TestTrainingLabels:
+    def test_held_out_and_unlabelled_cells_have_none(self):
         labels = np.tile([0, 3, -1, 3], N // 4)
         latents = new_latents(labels)
-        shown = latents.shown_labels(None, seed=0)
+        shown = latents.training_labels(None, seed=0)
         assert (shown[latents.held_out] == -1).all()
         assert np.array_equal(shown[~latents.held_out], labels[~latents.held_out])
 
     @given(st.integers(0, 20), st.integers(0, 9))
-    def test_at_most_so_many_of_each_class_are_shown_and_correctly(self, most, seed):
+    def test_each_class_has_at_most_the_given_number(self, most, seed):
         latents = new_latents()
-        shown = latents.shown_labels(most, seed)
+        shown = latents.training_labels(most, seed)
         assert [(shown == label).sum() for label in CLASSES] == [min(most, 15)] * 2
         assert np.array_equal(shown[shown >= 0], latents.labels[shown >= 0])
 
-    def test_more_labels_include_fewer(self):
+    def test_smaller_selections_are_subsets(self):
         latents = new_latents()
-        few, many = (latents.shown_labels(most, seed=1) >= 0 for most in (3, 7))
+        few, many = (latents.training_labels(most, seed=1) >= 0 for most in (3, 7))
         assert (many | ~few).all()
 
 
-def test_cells_of_unknown_slide_are_slides_of_their_own():
+def test_each_cell_of_unknown_slide_is_a_separate_slide():
     latents = new_latents()
     latents.table.groups[:] = ["a", "a", None, None] + ["b"] * (N - 4)
     slides = latents.slides()
@@ -65,7 +65,7 @@ def test_cells_of_unknown_slide_are_slides_of_their_own():
 
 class TestClassWeights:
     @given(st.lists(st.integers(0, 3), max_size=60), st.lists(st.integers(0, 3), min_size=1, max_size=20))
-    def test_in_each_class_the_new_cells_weigh_about_as_much_as_the_old(self, old, new):
+    def test_old_and_new_cells_are_balanced_within_each_class(self, old, new):
         old, new = np.array(old), np.array(new)
         weights = class_weights(old, new)
         for label in np.unique(new):
@@ -77,12 +77,12 @@ class TestClassWeights:
 
 
 class TestFit:
-    def test_without_labels_the_classifiers_stay_as_they_are(self):
+    def test_without_labels_the_classifiers_are_unchanged(self):
         model = small_model()
         adapted = fit(new_latents(), model, labels_per_class=0)
         assert all(adapted.classifiers[name] is classifier for name, classifier in model.classifiers.items())
 
-    def test_on_both_they_know_the_old_classes_and_learn_the_new_cells(self):
+    def test_both_keeps_the_old_classes_and_learns_the_new_cells(self):
         latents = new_latents()
         adapted = fit(latents)
         for classifier in adapted.classifiers.values():
@@ -90,11 +90,11 @@ class TestFit:
             held_out = latents.held_out
             assert (classifier.predict(latents.after[held_out]) == latents.labels[held_out]).mean() > 0.8
 
-    def test_on_the_new_cells_alone_they_know_only_their_classes(self):
+    def test_new_has_only_the_classes_of_the_new_cells(self):
         adapted = fit(new_latents(), learn_from="new")
         assert all(set(classifier.classes) == set(CLASSES) for classifier in adapted.classifiers.values())
 
-    def test_they_stay_restricted(self):
+    def test_the_restriction_of_labels_is_kept(self):
         model = small_model()
         model.restrict_labels([model.labels[label] for label in CLASSES])
         adapted = fit(new_latents(), model)
@@ -121,7 +121,7 @@ class TestComparison:
         assert {(pair.target, pair.n_test, pair.n_train) for pair in evaluation.pairs} == {("ours", 10, 30)}
         assert sum(evaluation.counts["ours"].values()) == 10
 
-    def test_the_evaluation_names_the_labels_it_was_restricted_to(self):
+    def test_the_evaluation_notes_the_restriction_of_labels(self):
         model = small_model()
         allowed = [model.labels[label] for label in CLASSES]
         model.restrict_labels(allowed)
@@ -138,12 +138,12 @@ class TestReference:
         assert len(joined.latents) == old + 30
         assert set(joined.domains[old:]) == {len(model.config.domains)}
 
-    def test_labels_that_were_not_shown_are_not_stored(self):
+    def test_unused_labels_are_not_stored(self):
         model = small_model()
         joined = fit(new_latents(), model, labels_per_class=2).joined_reference(None)
         assert (joined.labels[len(model.reference.labels) :] >= 0).sum() == 4
 
-    def test_thumbnails_are_of_the_cells_they_stand_for(self):
+    def test_thumbnails_match_their_cells(self):
         images = np.zeros((N, 64, 64, 3), np.uint8)
         images[:] = np.arange(N, dtype=np.uint8)[:, None, None, None]
         asked = []
@@ -162,6 +162,6 @@ def test_the_config_names_the_new_laboratory_last():
 
 
 @pytest.mark.parametrize("source", ["org/model", "/home/someone/model"])
-def test_the_record_does_not_tell_where_the_model_lay(source):
+def test_the_record_contains_no_local_path(source):
     record = fit(new_latents()).record((), source)
     assert "/home" not in record.arguments.base

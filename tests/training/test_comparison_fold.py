@@ -1,4 +1,4 @@
-"""One pass of a comparison network: it learns from each source, and the model that learned from all is kept."""
+"""One fold of a comparison network, which is trained on each source; the model of all sources is kept."""
 
 import shutil
 from dataclasses import replace
@@ -38,7 +38,7 @@ class TestPlainNetwork:
         assert sorted(result.history) == [f"stage 3: network, {source}" for source in ("all", "north", "south")]
         assert result.dice == []
 
-    def test_the_model_is_the_one_that_learned_from_all(self, finished):
+    def test_the_saved_model_is_trained_on_all_domains(self, finished):
         run, result = finished("resnet")
         model = load_model(run.folder / "work" / "fold-0" / "model")
         held_out = np.flatnonzero(run.folds == 0)
@@ -55,20 +55,20 @@ class TestPlainNetwork:
 
 
 class TestNetworkOnSam:
-    def test_one_that_needs_masks_gets_a_fine_tuned_sam(self, finished):
+    def test_networks_that_need_masks_get_a_fine_tuned_sam(self, finished):
         run, result = finished("shape-aware")
         assert "stage 1: masks" in result.history
         assert sum(dice.n for dice in result.dice) == (run.folds == 0).sum()
         assert not isinstance(load_model(run.folder / "work" / "fold-0" / "model"), BCSam)
 
-    def test_one_that_needs_none_sees_through_the_base_as_it_is(self, experiment):
+    def test_other_networks_use_the_unchanged_base(self, experiment):
         run = experiment(**network("slca", learn_masks=False))
         result = run.run_fold(0)
         assert "stage 1: masks" not in result.history
         assert (run.work / "frozen" / "features").is_dir()  # the same in every fold
 
 
-def test_a_source_of_a_single_class_is_refused(laboratories, small_training, tmp_path):
+def test_a_source_of_a_single_class_is_rejected(laboratories, small_training, tmp_path):
     north, south = laboratories / "munich", laboratories / "barcelona"
     only = tmp_path / "south"
     shutil.copytree(south / "monocyte", only / "monocyte")

@@ -9,7 +9,7 @@ from bc_sam.training.comparison_runs import costs, join, planned_runs, render_al
 
 
 def evaluated(name, classifiers, parameters="1,234"):
-    """A run of one method, of which two folds took ten and twenty seconds."""
+    """A run of one method with two folds of ten and twenty seconds."""
     evaluation = example_evaluation(folds=2, classifiers=classifiers)
     pairs = evaluation.pairs
     if len(classifiers) == 1:
@@ -37,7 +37,7 @@ def test_every_method_is_run_once():
     assert [arguments.method for arguments in runs.values()] == list(runs)
 
 
-def test_ablations_leave_out_what_the_papers_do():
+def test_ablations_are_those_of_the_papers():
     runs = planned_runs(tiny, ["slca", "shape-aware"], ablations=True)
     assert list(runs) == [
         "slca",
@@ -50,7 +50,7 @@ def test_ablations_leave_out_what_the_papers_do():
     assert len(set(map(repr, runs.values()))) == len(runs)
 
 
-def test_shares_of_the_labels_are_of_slca():
+def test_label_fractions_apply_to_slca():
     runs = planned_runs(tiny, ["resnet", "slca"], ablations=True, fractions=[0.1, 0.5])
     shares = {name: arguments.label_fraction for name, arguments in runs.items() if arguments.label_fraction < 1}
     assert shares == {
@@ -61,7 +61,7 @@ def test_shares_of_the_labels_are_of_slca():
     }
 
 
-def test_a_network_has_one_row_and_bc_sam_one_for_each_classifier(evaluations):
+def test_networks_have_one_row_and_bc_sam_one_per_classifier(evaluations):
     joined = join(evaluations)
     assert joined.classifiers == ["slca", "bc-sam rf", "bc-sam ann"]
     own = evaluations["bc-sam"]
@@ -69,7 +69,7 @@ def test_a_network_has_one_row_and_bc_sam_one_for_each_classifier(evaluations):
     assert "method" not in joined.environment
 
 
-def test_costs_are_those_of_a_fold(evaluations):
+def test_costs_are_per_fold(evaluations):
     heading, *lines = costs(evaluations)
     assert heading[0] == "method"
     assert lines == [["slca", "1,234", "15", "100"], ["bc-sam", "99", "15", "100"]]

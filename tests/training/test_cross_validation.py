@@ -1,4 +1,4 @@
-"""Cross-domain cross-validation: what is learned from, what is tested, and that the two never meet."""
+"""Cross-domain cross-validation: training and test sets, which never overlap."""
 
 from dataclasses import replace
 
@@ -39,13 +39,13 @@ def cells(draw):
 
 
 def sure_of(predicted):
-    """Probabilities that leave no doubt."""
+    """One-hot probabilities."""
     return np.eye(4)[predicted]
 
 
 class TestRows:
     @given(cells(), st.integers(0, 2), st.sampled_from(["strict", "paper"]))
-    def test_no_cell_is_both_learned_and_tested_within_a_domain(self, cells, fold, protocol):
+    def test_training_and_test_cells_of_a_domain_are_disjoint(self, cells, fold, protocol):
         for source in (*cells.domain_names, ALL):
             train = cells.train_rows(source, fold)
             for target in cells.domain_names:
@@ -66,7 +66,7 @@ class TestRows:
         assert (cells.folds[cells.train_rows(ALL, fold)] != fold).all()
 
     @given(cells(), st.integers(0, 2))
-    def test_the_papers_protocol_tests_a_foreign_data_set_whole(self, cells, fold):
+    def test_the_paper_protocol_tests_other_domains_whole(self, cells, fold):
         for d, target in enumerate(cells.domain_names):
             whole = np.flatnonzero((cells.domains == d) & (cells.labels >= 0))
             held_out = whole[cells.folds[whole] == fold]
@@ -79,14 +79,14 @@ class TestRows:
         tested = [cells.test_rows(ALL, target, fold, "strict") for target in cells.domain_names for fold in range(3)]
         assert sorted(np.concatenate(tested)) == np.flatnonzero(cells.labels >= 0).tolist()
 
-    def test_a_domain_without_labels_is_no_source(self):
+    def test_a_domain_without_labels_is_not_a_source(self):
         labels, domains = np.array([0, 1, -1, -1]), np.array([0, 0, 1, 1])
         cells = LabelledLatents(np.zeros((4, 2)), labels, domains, np.zeros(4), ("north", "south"), NAMES)
         assert cells.sources("strict") == ["north"]
 
 
 def separable(labels, domains, folds):
-    """Cells whose latents tell the class."""
+    """Cells with linearly separable latents."""
     latents = 5 * np.eye(len(NAMES), dtype=np.float32)[labels]
     return LabelledLatents(latents, labels, domains, folds, ("north", "south"), NAMES)
 
@@ -102,7 +102,7 @@ class TestEvaluateFold:
         assert [result.n_train for result in results] == [16, 16, 16, 16, 32, 32]
         assert np.array_equal(classifiers["logistic"].predict(cells.latents), labels)
 
-    def test_a_class_of_one_domain_only_is_missing_in_the_other(self):
+    def test_a_class_of_one_domain_is_never_predicted_by_the_other(self):
         labels = np.array([0, 1, 0, 1, 0, 1, 2, 0, 1, 2])
         cells = separable(labels, np.array([0] * 4 + [1] * 6), np.array([0, 0, 1, 1, 0, 0, 0, 1, 1, 1]))
         results, _ = evaluate_fold(cells, 0, "strict", LOGISTIC)
@@ -112,13 +112,13 @@ class TestEvaluateFold:
         to_south = next(result for result in results if (result.source, result.target) == ("north", "south"))
         assert (to_south.accuracy, to_south.common_accuracy) == (2 / 3, 1)
 
-    def test_a_target_with_no_cell_in_the_fold_is_passed_over(self):
+    def test_targets_without_cells_in_the_fold_are_skipped(self):
         cells = separable(np.array([0, 1, 0, 1, 0, 1]), np.array([0, 0, 0, 0, 1, 1]), np.array([0, 0, 1, 1, 1, 1]))
         results, _ = evaluate_fold(cells, 0, "strict", LOGISTIC)
         assert {result.target for result in results} == {"north"}
 
-    def test_synthetic_cells_are_learned_from_with_all_domains_and_never_tested(self):
-        """Class 3 occurs among the synthetic cells only."""
+    def test_synthetic_cells_only_train_the_source_of_all_domains(self):
+        """Class 3 occurs only among the synthetic cells."""
         cells = separable(np.tile([0, 1], 8), np.repeat([0, 1], 8), np.tile([0, 0, 1, 1], 4))
         labels = np.array([0, 3, 3])
         with_them = replace(cells, synthetic=SyntheticCells(5 * np.eye(4, dtype=np.float32)[labels], labels))
@@ -130,7 +130,7 @@ class TestEvaluateFold:
         assert with_them.training_set("north", np.array([2, 3]))[1].tolist() == [0, 1]
         assert with_them.training_set(ALL, np.array([2, 3]))[1].tolist() == [0, 1, 0, 3, 3]
 
-    def test_without_labels_there_is_nothing_to_learn(self):
+    def test_unlabelled_cells_are_rejected(self):
         cells = LabelledLatents(np.zeros((3, 2)), np.full(3, -1), np.zeros(3), np.arange(3), ("north",), NAMES)
         with pytest.raises(DataError, match="No image has a label"):
             evaluate_fold(cells, 0, "strict", LOGISTIC)

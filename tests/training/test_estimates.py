@@ -1,4 +1,4 @@
-"""Before a run starts, its disk space is checked and its time is estimated."""
+"""Disk space is checked and time estimated before a run."""
 
 import time
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class TestSpace:
     def test_cells_that_fit_are_accepted(self, cells, tmp_path):
         require_space(cells, small_sam(), tmp_path)
 
-    def test_cells_that_do_not_fit_are_refused(self, tmp_path):
+    def test_cells_that_do_not_fit_are_rejected(self, tmp_path):
         @dataclass
         class ManyCells:
             image_size: int = IMAGE_SIZE
@@ -41,14 +41,14 @@ class TestSpace:
             def __len__(self):
                 return 10**15
 
-        with pytest.raises(DataError, match=r"Free some, or choose another --out"):
+        with pytest.raises(DataError, match=r"Free some space, or choose another --out"):
             require_space(ManyCells(), small_sam(), tmp_path)
 
 
 class TestTime:
     @staticmethod
     def slow_sam(seconds):
-        """A SAM whose encoder takes at least some time for a batch."""
+        """A SAM whose encoder takes at least a given time per batch."""
         sam = small_sam()
         sam.vision_encoder.layers[0].register_forward_pre_hook(lambda *_: time.sleep(seconds))
         return sam

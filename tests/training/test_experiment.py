@@ -1,4 +1,4 @@
-"""An experiment splits its cells, runs each pass once, and joins what the passes measured."""
+"""An experiment splits its cells, runs each pass once, and joins the results."""
 
 from dataclasses import replace
 
@@ -12,7 +12,7 @@ from bc_sam.training.fold import FoldResult
 
 
 class Recorder:
-    """Stands for the pipeline of a method: records the folds that it is given, and measures nothing."""
+    """Replaces the pipeline of a method: records the folds it is called with."""
 
     def __init__(self):
         self.folds = []
@@ -31,7 +31,7 @@ class Recorder:
 
 @pytest.fixture
 def recorded(experiment):
-    """An experiment whose passes only record what they are given."""
+    """An experiment whose passes only record their inputs."""
 
     def start(one_pass_for_paper=False, **options):
         run = experiment(**options)
@@ -72,22 +72,22 @@ class TestLeaveOneOut:
         assert run.n_folds == 2
         assert np.array_equal(run.folds, run.cells.domains)
 
-    def test_no_stage_sees_a_cell_of_the_laboratory_that_is_left_out(self, recorded):
+    def test_no_stage_sees_cells_of_the_held_out_laboratory(self, recorded):
         run = recorded(protocol="leave-one-out", validation=0.25)
         run.run_fold(1)
         (fold,) = run.pipeline.run.folds
         seen = np.concatenate([fold.pipeline.rows, fold.pipeline.validation])
         assert set(run.cells.domains[seen]) == {0}
 
-    def test_a_single_laboratory_cannot_be_left_out(self, laboratories, small_training, tmp_path):
+    def test_a_single_laboratory_is_rejected(self, laboratories, small_training, tmp_path):
         from bc_sam.training.experiment import RunConfig
 
         arguments = replace(small_training, protocol="leave-one-out")
         config = RunConfig((f"north={laboratories / 'munich'}",), arguments=arguments)
-        with pytest.raises(ConfigError, match="needs two laboratories or more"):
+        with pytest.raises(ConfigError, match="needs two or more laboratories"):
             Experiment.create(tmp_path / "run", config).run_fold(0)
 
-    def test_each_laboratory_is_tested_by_what_learned_from_the_others(self, experiment):
+    def test_each_laboratory_is_tested_by_a_model_of_the_others(self, experiment):
         run = experiment(protocol="leave-one-out")
         for number in range(run.n_folds):
             run.run_fold(number)
@@ -100,19 +100,19 @@ class TestLeaveOneOut:
 
 
 class TestValidation:
-    def test_without_a_share_nothing_is_set_aside(self, experiment):
+    def test_by_default_there_is_no_validation_set(self, experiment):
         rows, validation = experiment().split_validation(np.arange(30))
         assert rows.tolist() == list(range(30))
         assert len(validation) == 0
 
-    def test_the_share_is_set_aside_and_in_neither_part_twice(self, experiment):
+    def test_training_and_validation_cells_are_disjoint(self, experiment):
         run = experiment(validation=0.25)
         learned = np.flatnonzero(run.folds != 0)
         rows, validation = run.split_validation(learned)
         assert sorted([*rows, *validation]) == learned.tolist()
         assert 0 < len(validation) < len(rows)
 
-    def test_no_slide_is_on_both_sides(self, experiment):
+    def test_no_slide_is_split(self, experiment):
         run = experiment(validation=0.25)
         rows, validation = run.split_validation(np.arange(len(run.cells)))
         table = run.cells.table
@@ -121,7 +121,7 @@ class TestValidation:
 
 
 class TestPasses:
-    def test_the_held_out_fold_is_not_learned_from(self, recorded):
+    def test_the_held_out_fold_is_not_trained_on(self, recorded):
         run = recorded(validation=0.25)
         run.run_fold(1)
         (fold,) = run.pipeline.run.folds
@@ -129,7 +129,7 @@ class TestPasses:
         assert sorted(seen) == np.flatnonzero(run.folds != 1).tolist()
         assert (fold.number, fold.folder.name, fold.pipeline.folder.name) == (1, "fold-1", "fold-1")
 
-    def test_a_finished_pass_is_not_run_again(self, recorded):
+    def test_a_finished_pass_is_not_rerun(self, recorded):
         run = recorded()
         assert not run.is_measured(0)
         first = run.run_fold(0)
@@ -137,7 +137,7 @@ class TestPasses:
         assert run.run_fold(0) == first
         assert len(run.pipeline.run.folds) == 1
 
-    def test_under_the_papers_protocol_every_image_is_learned_from(self, recorded):
+    def test_the_paper_protocol_trains_on_every_image(self, recorded):
         run = recorded(protocol="paper")
         run.run_fold(1)
         (fold,) = run.pipeline.run.folds
@@ -146,7 +146,7 @@ class TestPasses:
         assert fold.pipeline.folder.name == "all"  # stage 1 is the same for all folds
         assert fold.keep_stage_1
 
-    def test_under_the_papers_protocol_one_pass_may_serve_all_folds(self, recorded):
+    def test_the_paper_protocol_may_use_one_pass_for_all_folds(self, recorded):
         run = recorded(one_pass_for_paper=True, protocol="paper")
         for number in range(3):
             run.run_fold(number)
@@ -160,7 +160,7 @@ class TestPasses:
         assert [run.pipeline.run.folds[0].keep_stage_1 for run in (alone, shared)] == [False, True]
         assert shared.pipeline.run.folds[0].pipeline.folder == tmp_path / "shared" / "fold-0"
 
-    def test_a_single_class_is_refused_before_anything_is_trained(self, laboratories, small_training, tmp_path):
+    def test_a_single_class_is_rejected_before_training(self, laboratories, small_training, tmp_path):
         from bc_sam.training.experiment import RunConfig
 
         others = dict.fromkeys(("basophil", "eosinophil"))
@@ -198,22 +198,22 @@ class TestEvaluation:
 
 
 class TestFolder:
-    def test_it_is_opened_as_it_was_started(self, experiment):
+    def test_it_is_opened_with_its_config(self, experiment):
         started = experiment(seed=7)
         assert Experiment.open(started.folder).config == started.config
 
-    def test_other_options_are_refused_once_there_are_files(self, experiment):
+    def test_other_options_are_rejected_once_there_are_files(self, experiment):
         run = experiment()
         run.cells  # noqa: B018
         with pytest.raises(BCSamError, match="other options"):
             experiment(run.folder, seed=7)
 
-    def test_a_folder_that_is_no_run_says_how_to_make_one(self, tmp_path):
+    def test_other_folders_are_rejected_with_a_hint(self, tmp_path):
         with pytest.raises(ConfigError, match="bc-sam train"):
             Experiment.open(tmp_path)
 
     def test_a_run_of_an_older_version_is_opened(self, experiment):
-        """Its settings were called otherwise."""
+        """Its settings had other names."""
         run = experiment()
         path = run.folder / "run.json"
         path.write_text(path.read_text().replace('"ablation"', '"left_out"'))

@@ -1,4 +1,4 @@
-"""One pass of BC-SAM, from the base to what it measured on the held-out fold."""
+"""One pass of BC-SAM, from the base to the results on the held-out fold."""
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from bc_sam.training.fold import FoldResult
 
 @pytest.fixture(scope="module")
 def finished(laboratories, small_training, tmp_path_factory):
-    """A finished pass without fold 0, and its experiment."""
+    """A finished pass with fold 0 held out, and its experiment."""
     from bc_sam.training.experiment import Experiment, RunConfig
 
     config = RunConfig(
@@ -28,14 +28,14 @@ def folder(finished):
     return finished[0].folder / "work" / "fold-0"
 
 
-def test_every_direction_between_the_laboratories_is_measured(finished):
+def test_every_domain_pair_is_evaluated(finished):
     _, result = finished
     assert {(pair.source, pair.target) for pair in result.pairs} == {
         (source, target) for source in ("north", "south", "all") for target in ("north", "south")
     }
 
 
-def test_the_held_out_fold_is_tested_on_and_nothing_else(finished):
+def test_only_the_held_out_fold_is_tested(finished):
     experiment, result = finished
     for pair in result.pairs:
         of_target = experiment.cells.domains == ("north", "south").index(pair.target)
@@ -43,7 +43,7 @@ def test_the_held_out_fold_is_tested_on_and_nothing_else(finished):
         assert pair.n_train <= (experiment.folds != 0).sum()
 
 
-def test_dice_is_measured_on_masks_that_stage_1_did_not_see(finished):
+def test_dice_is_computed_on_held_out_masks(finished):
     experiment, result = finished
     assert sum(dice.n for dice in result.dice) == (experiment.folds == 0).sum()
 
@@ -62,7 +62,7 @@ def test_the_latents_are_those_of_the_saved_model(finished, folder):
     np.testing.assert_allclose(model.embed(list(experiment.cells.pixels[:3])), latents[:3], atol=1e-4)
 
 
-def test_the_model_stores_latents_of_cells_that_it_learned_from_only(finished, folder):
+def test_the_model_only_stores_latents_of_training_cells(finished, folder):
     experiment, _ = finished
     latents = np.load(folder / "latents.npy")
     stored = {latent.tobytes() for latent in BCSam.from_pretrained(folder / "model").reference.latents}
@@ -73,12 +73,12 @@ def test_its_checkpoints_are_removed(folder):
     assert not list(folder.glob("stage-*"))
 
 
-def test_the_result_is_read_again_as_it_was_written(finished, folder):
+def test_the_result_is_round_tripped(finished, folder):
     assert FoldResult.load(folder / "result.json") == finished[1]
 
 
 class TestSynthetic:
-    def test_classifiers_of_all_laboratories_also_know_the_classes_of_synthetic_cells(self, experiment):
+    def test_classifiers_of_all_domains_include_synthetic_classes(self, experiment):
         classifiers = ClassifierArguments(names=("logistic",), default="logistic", rendered=1)
         run = experiment(classifiers=classifiers)
         run.run_fold(0)
@@ -87,17 +87,17 @@ class TestSynthetic:
 
 
 class TestPaper:
-    def test_one_pass_measures_every_fold_and_its_classifiers_learn_from_all_cells(self, experiment):
+    def test_one_pass_evaluates_every_fold_and_trains_on_all_cells(self, experiment):
         run = experiment(protocol="paper")
         result = run.run_fold(0)
         assert {pair.fold for pair in result.pairs} == {0, 1, 2}
         foreign = [pair.n_test for pair in result.pairs if (pair.source, pair.target) == ("north", "south")]
         assert foreign == [18, 18, 18]
-        assert result.dice == []  # stage 1 learned from every mask
+        assert result.dice == []  # stage 1 was trained on every mask
 
 
 class TestValidationCells:
-    def test_no_classifier_learns_from_them(self, experiment):
+    def test_no_classifier_is_trained_on_them(self, experiment):
         run = experiment(validation=0.25)
         result = run.run_fold(0)
         rows, validation = run.split_validation(np.flatnonzero(run.folds != 0))

@@ -1,4 +1,4 @@
-"""The torch stages of a pass train what they are given, keep what they computed, and record what it cost."""
+"""The torch stages of a pass train in place, keep their results, and record their cost."""
 
 import copy
 import logging
@@ -22,14 +22,14 @@ from bc_sam.training.pipeline import TrainingPipeline
 
 @pytest.fixture(scope="module")
 def cells(tmp_path_factory):
-    """Two classes in two laboratories, 16 cells, all with masks."""
+    """Two classes of two laboratories, 16 cells, all with masks."""
     sets = [load_rendered(name, cells_per_class=4, labels=("basophil", "monocyte")) for name in ("munich", "tehran")]
     return store_cells(sets, tmp_path_factory.mktemp("cells"), IMAGE_SIZE)
 
 
 @pytest.fixture
 def pipeline(cells, small_training, tmp_path):
-    """Makes a pipeline that holds out the first four cells."""
+    """Creates a pipeline that holds out the first four cells."""
 
     def make(folder="pass", first=4, **changes):
         training = replace(small_training, **changes)
@@ -53,7 +53,7 @@ class TestStage1:
         assert run.trained == {"stage 1: masks": sum(p.numel() for p in adapter.parameters() if p.requires_grad)}
         assert any("lora_B" in name and tensor.any() for name, tensor in trained_tensors(adapter).items())
 
-    def test_finished_it_is_not_trained_again_and_reports_what_it_cost(self, pipeline):
+    def test_a_finished_stage_is_not_rerun_and_reports_its_cost(self, pipeline):
         first, again = pipeline(), pipeline()
         one, _ = first.fine_tune_base(LABELS)
         other, _ = again.fine_tune_base(LABELS)
@@ -61,14 +61,14 @@ class TestStage1:
         assert all(torch.equal(ours[name], theirs[name]) for name in ours)
         assert again.timings[0].seconds == first.timings[0].seconds
 
-    def test_without_a_mask_there_is_nothing_to_learn_from(self, pipeline, cells):
+    def test_it_requires_masks(self, pipeline, cells):
         run = pipeline()
         run.cells = copy.copy(cells)
         run.cells.has_mask = np.zeros(len(cells), bool)
         with pytest.raises(DataError, match="no training image has one"):
             run.fine_tune_base(LABELS)
 
-    def test_it_says_how_long_it_will_take(self, pipeline, caplog):
+    def test_it_logs_its_estimated_duration(self, pipeline, caplog):
         with caplog.at_level(logging.INFO, logger="bc_sam"):
             pipeline().fine_tune_base(LABELS)
         assert "will take about" in caplog.text
@@ -100,7 +100,7 @@ def test_stage_2_trains_the_autoencoder_in_place_and_can_be_resumed(pipeline):
 
 
 class TestCheckpoints:
-    def test_they_belong_to_their_settings_cells_and_inputs(self, pipeline):
+    def test_their_key_depends_on_settings_cells_and_inputs(self, pipeline):
         run = pipeline()
         stage_1, stage_2 = run.training.segmentation, run.training.autoencoder
         keys = {
@@ -113,7 +113,7 @@ class TestCheckpoints:
         assert len(keys) == 5
         assert run.stage_checkpoints("stage", stage_1, ("weights",)).key in keys
 
-    def test_validation_cells_are_no_training_cells(self, pipeline):
+    def test_their_key_depends_on_the_validation_cells(self, pipeline):
         run, other = pipeline(), pipeline()
         other.rows, other.validation = run.rows[:-1], run.rows[-1:]
         keys = {one.stage_checkpoints("stage", run.training.segmentation, ()).key for one in (run, other)}
@@ -121,7 +121,7 @@ class TestCheckpoints:
 
 
 class TestTimed:
-    def test_it_measures_what_happens_inside(self, pipeline):
+    def test_it_measures_the_enclosed_block(self, pipeline):
         run = pipeline()
         with run.timed("nap"):
             time.sleep(0.05)
@@ -129,7 +129,7 @@ class TestTimed:
         assert timing.seconds >= 0.05
         assert timing.peak_memory_mib > 0
 
-    def test_what_another_run_computed_costs_what_it_cost_that_run(self, pipeline):
+    def test_a_reused_result_reports_its_original_cost(self, pipeline):
         first, again, other = pipeline(), pipeline(), pipeline()
         with first.timed("nap", "key"):
             time.sleep(0.05)

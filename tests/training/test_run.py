@@ -1,4 +1,4 @@
-"""A run locks its folder, and loads its data once for all processes."""
+"""A run locks its folder and loads its data once for all processes."""
 
 from dataclasses import dataclass, replace
 
@@ -24,27 +24,27 @@ def lock(folder, seed):
 
 
 class TestLock:
-    def test_a_new_folder_is_created_and_the_same_options_find_it_again(self, tmp_path):
+    def test_a_new_folder_is_created_and_reopened_with_the_same_options(self, tmp_path):
         folder = tmp_path / "some" / "where"
         assert lock(folder, 1) == 1
         (folder / "work").mkdir()
         assert lock(folder, 1) == 1
 
-    def test_options_of_a_run_that_produced_no_files_may_be_corrected(self, tmp_path):
+    def test_options_may_change_while_there_are_no_files(self, tmp_path):
         lock(tmp_path, 1)
         assert lock(tmp_path, 2) == 2
 
-    def test_the_files_of_other_options_are_kept(self, tmp_path):
+    def test_other_options_are_rejected_once_there_are_files(self, tmp_path):
         lock(tmp_path, 1)
         (tmp_path / "work").mkdir()
         with pytest.raises(BCSamError, match="other options"):
             lock(tmp_path, 2)
         assert Asked.load(tmp_path / "asked.json").seed == 1
 
-    def test_what_is_not_such_a_run_is_left_alone(self, tmp_path):
+    def test_other_folders_are_rejected(self, tmp_path):
         (tmp_path / "notes.txt").write_text("mine")
         for path in (tmp_path, tmp_path / "notes.txt"):
-            with pytest.raises(BCSamError, match="is not such a run"):
+            with pytest.raises(BCSamError, match="is not a run folder of this kind"):
                 lock(path, 1)
         assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
@@ -98,7 +98,7 @@ class TestData:
         assert {LABELS[label] for label in cells.labels} == {"monocyte"}
         assert None not in cells.table.groups
 
-    def test_data_sets_of_different_classes_do_not_mix(self, small_training, tmp_path):
+    def test_data_sets_of_different_classes_are_rejected(self, small_training, tmp_path):
         class Mixed(Run):
             def load_datasets(self):
                 blood = load_rendered("munich", cells_per_class=1)
@@ -115,7 +115,7 @@ class TestRecords:
         assert (north.name, north.images, north.labelled, north.masks) == ("north", 18, 18, 0)
         assert (south.name, south.images, south.labelled, south.masks) == ("south", 13, 13, 13)
 
-    def test_where_the_files_are_is_not_told(self, run, laboratories):
+    def test_local_paths_are_not_recorded(self, run, laboratories):
         assert str(laboratories) not in str(run().data_records())
 
     def test_unreadable_images_are_counted(self, run, laboratories, tmp_path):
@@ -131,7 +131,7 @@ def test_a_run_of_one_process_is_the_main_one(run):
     assert run().is_main_process
 
 
-def test_trackers_that_do_not_exist_are_refused(run):
+def test_unknown_trackers_are_rejected(run):
     with pytest.raises(BCSamError, match="carrier_pigeon"):
         run(log_with=("carrier_pigeon",))
 

@@ -14,7 +14,7 @@ def model():
     return small_model()
 
 
-def test_there_are_cells_of_every_class_in_the_models_own_order(model, tmp_path):
+def test_there_are_cells_of_every_class_in_the_models_order(model, tmp_path):
     found = embed_synthetic_cells(model, 2, 0, tmp_path)
     assert found.labels.tolist() == [label for label in range(len(LABELS)) for _ in range(2)]
     assert found.latents.shape == (2 * len(LABELS), LATENT_DIM)
@@ -29,9 +29,9 @@ def test_the_seed_decides_them(model, tmp_path):
     assert not np.allclose(first.latents, other.latents)
 
 
-def test_their_slides_differ_as_those_of_one_laboratory_do_not(model, tmp_path):
+def test_they_vary_more_than_cells_of_one_laboratory(model, tmp_path):
     def glass(cells):
-        """The brightest tenth of each image: how much it varies from image to image."""
+        """Variation between images of their brightest tenth."""
         return np.quantile(cells.pixels[:], 0.9, axis=(1, 2)).std(axis=0).max()
 
     embed_synthetic_cells(model, 2, 0, tmp_path / "synthetic")

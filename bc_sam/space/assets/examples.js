@@ -1,4 +1,4 @@
 element.addEventListener("click", (event) => {
-  const button = event.target.closest("button[data-place]");
-  if (button) trigger("choose", { place: Number(button.dataset.place) });
+  const button = event.target.closest("button[data-index]");
+  if (button) trigger("choose", { position: Number(button.dataset.index) });
 });

@@ -1,16 +1,16 @@
-// Pasted images go where dropped ones go: to the file field of the tab that is shown.
+// Pasted images go to the file field of the visible tab, as dropped ones do.
 document.addEventListener("paste", (event) => {
   const files = [...(event.clipboardData?.files ?? [])].filter((file) => file.type.startsWith("image/"));
-  const field = [...document.querySelectorAll(".bc-drop input[type=file]")].find((one) => one.closest(".bc-drop").offsetParent);
+  const field = [...document.querySelectorAll(".bc-drop input[type=file]")].find((input) => input.closest(".bc-drop").offsetParent);
   if (!files.length || !field) return;
   event.preventDefault();
-  const taken = new DataTransfer();
-  (field.multiple ? files : files.slice(0, 1)).forEach((file) => taken.items.add(file));
-  field.files = taken.files;
+  const transfer = new DataTransfer();
+  (field.multiple ? files : files.slice(0, 1)).forEach((file) => transfer.items.add(file));
+  field.files = transfer.files;
   field.dispatchEvent(new Event("change", { bubbles: true }));
 });
 
-// Files to take away are made in the browser, so that none lies on the server.
+// Downloads are created in the browser, so that no file stays on the server.
 window.bcSave = (text, name, type) => {
   if (!text) return;
   const link = document.createElement("a");

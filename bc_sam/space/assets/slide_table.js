@@ -1,8 +1,8 @@
-// The table of a slide: sorted, filtered and turned over in the browser, fifty rows at a time. What is shown of a file
-// is set as text, never as markup.
+// The table of a slide, sorted, filtered and paged in the browser, fifty rows at a time. File names are inserted as
+// text, never as markup.
 const PAGE = 50;
 const STATUS = {
-  review: "⚠ For review", check: "? Check name", unreadable: "✕ Not readable", named: "✓ Named", hand: "✎ By hand",
+  review: "⚠ For review", check: "? Check name", unreadable: "✕ Unreadable", named: "✓ Named", hand: "✎ By hand",
 };
 const ORDER = Object.keys(STATUS);
 const COLUMNS = [
@@ -11,10 +11,10 @@ const COLUMNS = [
   ["Status", (row) => ORDER.indexOf(row.status)],
   ["Name", (row) => row.hand || row.label || ""],
   ["Probability", (row) => row.probability ?? -1],
-  ["Second guess", (row) => row.second || ""],
+  ["Runner-up", (row) => row.second || ""],
   ["By hand", (row) => row.hand || ""],
 ];
-let rows = [], labels = [], sorted = null, rising = true, filter = "all", page = 0;
+let rows = [], labels = [], sorted = null, ascending = true, filter = "all", page = 0;
 
 const plain = (label) => label ? (label[0].toUpperCase() + label.slice(1)).replaceAll("_", " ") : "";
 const percent = (share) => share > 0.995 ? "> 99 %" : share < 0.005 ? "< 1 %" : `${Math.round(100 * share)} %`;
@@ -24,28 +24,28 @@ const make = (tag, properties = {}, ...children) => {
   return node;
 };
 
-function shown() {
-  const kept = rows.filter((row) => filter === "all" || row.status === filter);
-  if (sorted === null) return kept;
+function visibleRows() {
+  const filtered = rows.filter((row) => filter === "all" || row.status === filter);
+  if (sorted === null) return filtered;
   const key = COLUMNS[sorted][1];
-  return kept.sort((a, b) => {
+  return filtered.sort((a, b) => {
     const [x, y] = [key(a), key(b)];
-    return (x < y ? -1 : x > y ? 1 : 0) * (rising ? 1 : -1);
+    return (x < y ? -1 : x > y ? 1 : 0) * (ascending ? 1 : -1);
   });
 }
 
 function byHand(row) {
   if (row.status === "unreadable") return "";
-  const options = [["", "–"], ...labels.map((label) => [label, plain(label)]), ["no_cell", "No cell"]];
+  const options = [["", "–"], ...labels.map((label) => [label, plain(label)]), ["no_cell", "Not a cell"]];
   const select = make("select", {}, ...options.map(([value, text]) => make("option", { value, textContent: text })));
   select.value = row.hand || "";
   select.setAttribute("aria-label", `Name by hand for ${row.file}`);
   select.addEventListener("change", () => {
     row.hand = select.value;
-    row.status = row.hand ? "hand" : row.by_itself;
+    row.status = row.hand ? "hand" : row.automatic;
     const line = select.closest("tr");
     fill(line, row, select);
-    trigger("correct", { place: row.place, label: row.hand });
+    trigger("correct", { position: row.position, label: row.hand });
     drawTabs();
   });
   return select;
@@ -53,11 +53,11 @@ function byHand(row) {
 
 function fill(line, row, select) {
   const named = ["named", "check"].includes(row.status);
-  const name = row.hand ? (row.hand === "no_cell" ? "No cell" : plain(row.hand)) : named ? plain(row.label) : "";
+  const name = row.hand ? (row.hand === "no_cell" ? "Not a cell" : plain(row.hand)) : named ? plain(row.label) : "";
   const picture = row.picture ? make("img", { src: row.picture, alt: "" }) : "";
   const status = make("td", {}, make("span", { className: `bc-status bc-${row.status}`, textContent: STATUS[row.status] }));
   if (row.short) status.append(make("small", { textContent: row.short, title: row.why }));
-  const beside = row.status === "unreadable" ? row.why : named ? "" : `likeliest: ${plain(row.label)}`;
+  const beside = row.status === "unreadable" ? row.why : named ? "" : `most likely: ${plain(row.label)}`;
   line.className = `bc-row-${row.status}`;
   const keep = select ? select.closest("td") : make("td", {}, byHand(row));
   const cells = [
@@ -92,7 +92,7 @@ function draw() {
   const body = element.querySelector("tbody");
   if (!body) return;
   element.querySelector(".bc-slide").hidden = !rows.length;
-  const all = shown(), pages = Math.max(1, Math.ceil(all.length / PAGE));
+  const all = visibleRows(), pages = Math.max(1, Math.ceil(all.length / PAGE));
   page = Math.min(page, pages - 1);
   body.replaceChildren(...all.slice(page * PAGE, (page + 1) * PAGE).map((row) => {
     const line = make("tr");
@@ -100,13 +100,13 @@ function draw() {
     return line;
   }));
   [...element.querySelector("thead tr").cells].forEach((head, i) => {
-    if (i === sorted) head.setAttribute("aria-sort", rising ? "ascending" : "descending");
+    if (i === sorted) head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
     else head.removeAttribute("aria-sort");
   });
-  const [back, where, on] = element.querySelector(".bc-pages").children;
-  where.textContent = all.length ? `${page * PAGE + 1} to ${Math.min(all.length, (page + 1) * PAGE)} of ${all.length}` : "none";
+  const [back, range, next] = element.querySelector(".bc-pages").children;
+  range.textContent = all.length ? `${page * PAGE + 1} to ${Math.min(all.length, (page + 1) * PAGE)} of ${all.length}` : "none";
   back.disabled = page === 0;
-  on.disabled = page >= pages - 1;
+  next.disabled = page >= pages - 1;
   back.parentElement.hidden = pages === 1;
   drawTabs();
 }
@@ -115,7 +115,7 @@ function build() {
   const heads = COLUMNS.map(([name, key], i) => {
     if (!key) return make("td");  // the picture
     const button = make("button", { type: "button", textContent: name });
-    button.addEventListener("click", () => { rising = sorted === i ? !rising : i !== 4; sorted = i; page = 0; draw(); });
+    button.addEventListener("click", () => { ascending = sorted === i ? !ascending : i !== 4; sorted = i; page = 0; draw(); });
     return make("th", { scope: "col", className: i === 4 ? "bc-right" : "" }, button);
   });
   const turn = (text, by) => {
@@ -127,17 +127,17 @@ function build() {
     make("h3", { textContent: "Cells" }),
     make("div", { className: "bc-filters", role: "group", ariaLabel: "Show" }),
     make("div", { className: "bc-scroll" }, make("table", { className: "bc-table bc-cells" }, make("thead", {}, make("tr", {}, ...heads)), make("tbody"))),
-    make("div", { className: "bc-pages" }, turn("Back", -1), make("span", { role: "status" }), turn("On", 1)),
+    make("div", { className: "bc-pages" }, turn("Back", -1), make("span", { role: "status" }), turn("Next", 1)),
   );
 }
 
-function take() {
+function update() {
   const value = typeof props.value === "string" ? JSON.parse(props.value || "{}") : props.value || {};
   rows = value.rows || [];
   labels = value.labels || [];
-  if (!value.keep) { sorted = null; rising = true; filter = "all"; page = 0; }
+  if (!value.keep) { sorted = null; ascending = true; filter = "all"; page = 0; }
   build();
   draw();
 }
-watch("value", take);
-take();
+watch("value", update);
+update();

@@ -1,4 +1,4 @@
-"""The graphics card that a Space of the kind ZeroGPU lends for a call; anywhere else this does nothing."""
+"""Support for ZeroGPU Spaces, which allocate a GPU per call; a no-op anywhere else."""
 
 import os
 from collections.abc import Callable
@@ -6,23 +6,23 @@ from typing import Any, TypeVar
 
 import torch
 
-#: Whether this is such a Space. Its functions that use the card run in a process of their own.
+#: Whether this is a ZeroGPU Space. There, decorated functions run in a separate process.
 ON_ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "true")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def on_gpu(seconds: int) -> Callable[[F], F]:
-    """Decorates a function that a graphics card makes faster; it is returned as it is where none is lent.
+    """Requests a GPU for each call of the decorated function on ZeroGPU; returns it unchanged elsewhere.
 
     Args:
-        seconds: The longest that it holds the card.
+        seconds: Longest duration of a call.
     """
 
     def decorate(function: F) -> F:
         if not ON_ZERO_GPU:
             return function
-        import spaces  # only such a Space has it
+        import spaces  # installed on ZeroGPU Spaces only
 
         return spaces.GPU(duration=seconds)(function)
 
@@ -30,5 +30,5 @@ def on_gpu(seconds: int) -> Callable[[F], F]:
 
 
 def device() -> torch.device:
-    """Where to compute now: inside such a function, or on a machine with a card of its own, that is the card."""
+    """Returns the device to compute on: the GPU inside a decorated function, or if the machine has one."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,4 +1,4 @@
-"""Which model the page starts with."""
+"""The model that the page starts with."""
 
 import os
 from pathlib import Path
@@ -9,10 +9,10 @@ from bc_sam.utils.hub import EMBEDDED_MODEL
 
 
 def model_source(space: Path | None = None) -> str:
-    """Returns what to load.
+    """Returns the model to load.
 
-    That is what ``BC_SAM_MODEL`` says, else the Space's folder ``model``, else what its card names, else the model
-    inside the package.
+    This is the environment variable ``BC_SAM_MODEL``, else the Space's folder ``model``, else the model that its card
+    lists, else the model bundled with the package.
 
     Args:
         space: The folder of the Space, if the page runs as one.
@@ -21,6 +21,6 @@ def model_source(space: Path | None = None) -> str:
         return os.environ["BC_SAM_MODEL"]
     if space is not None and (space / "model").is_dir():
         return str(space / "model")
-    if space is not None and (named := RepoCard.load(space / "README.md").data.get("models")):
-        return named[0]
+    if space is not None and (listed := RepoCard.load(space / "README.md").data.get("models")):
+        return listed[0]
     return EMBEDDED_MODEL

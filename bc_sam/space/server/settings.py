@@ -1,4 +1,4 @@
-"""What the page allows, which is less where everybody can reach it."""
+"""Limits of the page, which are stricter if it is public."""
 
 import os
 from collections.abc import Mapping
@@ -12,19 +12,19 @@ class PageSettings:
     """Limits of the page.
 
     Attributes:
-        public: Whether others than the owner of the machine can reach it. They may choose models of the Hub, but
-            name no folder of this machine, and use nobody's token.
-        max_file_bytes: Most bytes of a file.
-        max_upload_bytes: Most bytes of the files that are dropped together.
-        max_image_bytes: Most bytes of an image, also of one in a zip.
-        max_pixels: Most pixels of an image. Single cells have fewer than one million.
-        max_cells: Most images of a slide.
-        max_model_bytes: Most bytes of a model's weights on the Hub, where the page is public.
-        seconds: Longest time that a slide is worked on.
-        keep_seconds: How long an upload lies on the disk if no work on it ends before; longer than any, with the wait.
-        models: Models that are kept in memory.
-        results_seconds: How long the results of a visitor are kept in memory.
-        sessions: Visitors whose results are kept; of more, those of the longest silent are forgotten.
+        public: Whether others can reach the page. Visitors may then load public models from the Hub, but no local
+            folders, and the owner's token is not used.
+        max_file_bytes: Largest size of a file, bytes.
+        max_upload_bytes: Largest total size of one upload, bytes.
+        max_image_bytes: Largest size of an image, alone or in a zip, bytes.
+        max_pixels: Largest size of an image, pixels. Single cells have fewer than one million.
+        max_cells: Largest number of images per slide.
+        max_model_bytes: Largest size of a model's weights on the Hub if the page is public, bytes.
+        seconds: Time limit of a slide.
+        keep_seconds: Lifetime of an unprocessed upload on disk; longer than `seconds` plus the time in the queue.
+        models: Number of models kept in memory.
+        results_seconds: Lifetime of a visitor's results in memory.
+        sessions: Number of visitors whose results are kept; the least recently active are evicted first.
     """
 
     public: bool = False
@@ -42,12 +42,12 @@ class PageSettings:
 
 
 def page_settings(environment: Mapping[str, str] = os.environ) -> PageSettings:
-    """Returns the settings for where this process runs: a Space, or a server that listens to others, is public.
+    """Returns the settings for this process; a Space, or a server not bound to loopback, is public.
 
     Example:
         >>> page_settings({"SPACE_ID": "alice/bc-sam"}).public
         True
     """
-    listens_to_others = environment.get("GRADIO_SERVER_NAME", "") not in _LOOPBACK
+    is_reachable = environment.get("GRADIO_SERVER_NAME", "") not in _LOOPBACK
     shared = environment.get("GRADIO_SHARE", "").lower() == "true"
-    return PageSettings(public="SPACE_ID" in environment or listens_to_others or shared)
+    return PageSettings(public="SPACE_ID" in environment or is_reachable or shared)

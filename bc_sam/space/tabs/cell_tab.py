@@ -1,4 +1,4 @@
-"""The part of the page for one cell."""
+"""The tab for one cell."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,26 +15,26 @@ from bc_sam.space.tabs.controls import (
     checked_choice,
     plain_errors,
     to_choice,
-    told,
+    visitor_message,
 )
 from bc_sam.space.views.cell_view import CellView, as_json, render_cell_view, view_cell, view_upload
-from bc_sam.space.views.examples import Example, data_sets, drawn_examples, hub_examples
+from bc_sam.space.views.examples import Example, data_sets, hub_examples, rendered_examples
 from bc_sam.space.views.loaded_models import Models
 from bc_sam.space.views.markup import asset, plain, render
 
 _WAITING = (
-    "Drop a cell, paste one, or choose an example. The answer appears here: its name, or why none is given; the "
-    "outline that was found; what every classifier says; and the most similar reference cells."
+    "Drop or paste an image of a cell, or choose an example. The answer appears here: its class, or why none is "
+    "given; the detected outline; the output of every classifier; and the most similar reference cells."
 )
 
 
 @dataclass(frozen=True)
 class CellTab:
-    """What other parts of the page need of this one.
+    """The components of this tab that other tabs use.
 
     Attributes:
-        view: The cell that was looked at last, a `CellView`, or ``None``.
-        answer: Where its answer is shown.
+        view: The latest cell, a `CellView`, or ``None``.
+        answer: The HTML of its answer.
     """
 
     view: gr.State
@@ -42,8 +42,8 @@ class CellTab:
 
 
 def cell_tab(models: Models, settings: PageSettings, controls: Controls) -> CellTab:
-    """Lays out the part, inside of a tab."""
-    shelf = drawn_examples()
+    """Builds the tab."""
+    shelf = rendered_examples()
     view = gr.State(None, time_to_live=settings.results_seconds)
     with gr.Row(equal_height=False):
         with gr.Column(scale=2, min_width=280):
@@ -53,7 +53,9 @@ def cell_tab(models: Models, settings: PageSettings, controls: Controls) -> Cell
                 height=170,
                 elem_classes="bc-drop",
             )
-            gr.Markdown("Or try one that was drawn, as three laboratories would show it:", elem_classes="bc-lead")
+            gr.Markdown(
+                "Or try a synthetic cell, rendered in the style of three laboratories:", elem_classes="bc-lead"
+            )
             examples = gr.HTML(_render_examples(shelf), js_on_load=asset("examples.js"), elem_id="examples")
             more = gr.Button("More from the Hub", size="sm", visible=bool(data_sets(models.own)))
         with gr.Column(scale=3, min_width=300):
@@ -64,21 +66,21 @@ def cell_tab(models: Models, settings: PageSettings, controls: Controls) -> Cell
         if file is None:
             return waiting(), None, None
         try:
-            seen = view_upload(models.get(source), Path(file), settings)
+            result = view_upload(models.get(source), Path(file), settings)
         except Exception as error:
-            return render("notice.html", text=told(error), bad=True), None, None
+            return render("notice.html", text=visitor_message(error), bad=True), None, None
         finally:
             remove([file])
-        return render_cell_view(seen, to_choice(*choice)), seen, None
+        return render_cell_view(result, to_choice(*choice)), result, None
 
     @plain_errors
     def name_example(
         source: str, classifier: str, probability: float, ood: float, labels: list[str], event: gr.EventData
     ) -> tuple[str, CellView]:
-        example = shelf[int(event.place)]
+        example = shelf[int(event.position)]
         name = f"Example: {plain(example.label).lower()}, {plain(example.laboratory)}"
-        seen = view_cell(models.get(source), example.image, name, settings)
-        return render_cell_view(seen, to_choice(classifier, probability, ood, labels)), seen
+        result = view_cell(models.get(source), example.image, name, settings)
+        return render_cell_view(result, to_choice(classifier, probability, ood, labels)), result
 
     @plain_errors
     def name_again(view: CellView | None, *choice: Any) -> str:
@@ -86,24 +88,24 @@ def cell_tab(models: Models, settings: PageSettings, controls: Controls) -> Cell
 
     @plain_errors
     def fetch_more() -> tuple[str, Any]:
-        if len(shelf) == drawn:
+        if len(shelf) == n_rendered:
             shelf.extend(hub_examples(data_sets(models.own)))
         return _render_examples(shelf), gr.Button(visible=False)
 
-    drawn = len(shelf)
-    shown: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "cell", "concurrency_limit": 8}
-    chosen = [controls.source, *controls.choice]
-    file.upload(name_file, [file, *chosen], [answer, view, file], scroll_to_output=True, **shown)
-    examples.choose(name_example, chosen, [answer, view], scroll_to_output=True, **shown)
-    more.click(fetch_more, None, [examples, more], **shown)
+    n_rendered = len(shelf)
+    options: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "cell", "concurrency_limit": 8}
+    choice = [controls.source, *controls.choice]
+    file.upload(name_file, [file, *choice], [answer, view, file], scroll_to_output=True, **options)
+    examples.choose(name_example, choice, [answer, view], scroll_to_output=True, **options)
+    more.click(fetch_more, None, [examples, more], **options)
     for changed in controls.changed:
-        changed(name_again, [view, *controls.choice], answer, **shown)
+        changed(name_again, [view, *controls.choice], answer, **options)
     _api(models, settings)
     return CellTab(view, answer)
 
 
 def waiting() -> str:
-    """What is shown where the answer will be."""
+    """Returns the placeholder of the answer."""
     return render("notice.html", text=_WAITING, bad=False)
 
 
@@ -112,14 +114,14 @@ def _render_examples(shelf: list[Example]) -> str:
 
 
 def _api(models: Models, settings: PageSettings) -> None:
-    """The call for programs; ``space/README.md`` documents it."""
+    """Adds the API endpoint ``name_cell``; see ``space/README.md``."""
 
     @plain_errors
     def name_cell(
         file: str, classifier: str, least_probability: float, most_ood: float, labels: list[str]
     ) -> dict[str, Any]:
         if file is None:
-            raise gr.Error("Give a file.", print_exception=False)
+            raise gr.Error("No file was given. Upload one.", print_exception=False)
         try:
             choice = checked_choice(models.own, classifier, least_probability, most_ood, labels)
             return as_json(view_upload(models.own, Path(file), settings), choice)
@@ -134,8 +136,8 @@ def _api(models: Models, settings: PageSettings) -> None:
         [file, *options],
         answer,
         api_name="name_cell",
-        api_description="Names one cell: its name or why it has none, the probabilities of every classifier, and the "
-        "most similar cells that the model knows.",
+        api_description="Classifies one cell: its class or why none is given, the probabilities of every classifier, "
+        "and the most similar reference cells.",
         concurrency_id="cell",
         concurrency_limit=8,
     )

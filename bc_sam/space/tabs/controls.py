@@ -1,4 +1,4 @@
-"""What every part of the page shares: the visitor's choice of a model and how it names, and plain errors."""
+"""Shared by all tabs: the choice of model, classifier and thresholds, and error handling."""
 
 import functools
 import inspect
@@ -20,14 +20,14 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Controls:
-    """The components of the choice. They are drawn under "Model", and read everywhere.
+    """The components of the choice, rendered in the tab "Model" and read by all tabs.
 
     Attributes:
-        source: The model, as `bc_sam.space.views.loaded_models.Models.get` takes it; a visitor's own.
-        classifier: Its classifier.
-        probability: Least probability of a name, percent.
-        ood: Highest out-of-distribution score of a named cell, percent.
-        labels: Labels that can occur; none chosen for all.
+        source: The visitor's model; see `bc_sam.space.views.loaded_models.Models.get`.
+        classifier: The classifier.
+        probability: Minimum probability of a named cell, percent.
+        ood: Maximum out-of-distribution score of a named cell, percent.
+        labels: Labels that can occur; empty for all.
     """
 
     source: gr.State
@@ -38,7 +38,7 @@ class Controls:
 
     @classmethod
     def create(cls, own: LoadedModel) -> "Controls":
-        """Makes the components, to be drawn later."""
+        """Creates the components without rendering them."""
         thresholds = RejectionThresholds()
         return cls(
             gr.State(""),
@@ -46,7 +46,7 @@ class Controls:
                 classifier_choices(own),
                 value=own.model.config.default_classifier,
                 label="Classifier",
-                info="It gives the name; all of them are shown side by side.",
+                info="Its prediction counts; all classifiers are shown side by side.",
                 filterable=False,
                 render=False,
             ),
@@ -55,8 +55,8 @@ class Controls:
                 100,
                 100 * thresholds.probability,
                 step=1,
-                label="Least probability, %",
-                info="Below it a cell gets no name and is left to you.",
+                label="Minimum probability, %",
+                info="Cells below it get no name and are left for review.",
                 render=False,
             ),
             gr.Slider(
@@ -64,9 +64,9 @@ class Controls:
                 100,
                 100 * thresholds.ood,
                 step=0.5,
-                label="Highest out-of-distribution score, %",
-                info="A cell that is farther from the reference cells than this share of those are from one another "
-                "gets no name. At 100 this rejects none.",
+                label="Maximum out-of-distribution score, %",
+                info="Cells that are farther from the reference cells than this share of those are from one another "
+                "get no name. At 100 no cell is rejected.",
                 render=False,
             ),
             gr.Dropdown(
@@ -74,8 +74,8 @@ class Controls:
                 value=list(own.model.config.allowed_labels),
                 multiselect=True,
                 label="Possible labels",
-                info="Choose all that can occur on your slides, such as the classes that you count; no other name is "
-                "given. None chosen: every label of the model.",
+                info="Select all that can occur on your slides, such as the classes that you count; no other class is "
+                "predicted. If empty, all classes of the model.",
                 elem_id="labels",
                 render=False,
             ),
@@ -88,43 +88,43 @@ class Controls:
 
     @property
     def changed(self) -> list[Callable[..., Any]]:
-        """The events that tell of another choice by the visitor."""
+        """The events that a changed choice triggers."""
         return [self.classifier.input, self.probability.release, self.ood.release, self.labels.input]
 
 
 def to_choice(classifier: str, probability: float, ood: float, labels: list[str]) -> Choice:
-    """Reads the components of `Controls.choice`."""
+    """Converts the values of `Controls.choice`."""
     return Choice(classifier, RejectionThresholds(probability / 100, ood / 100), tuple(labels))
 
 
 def classifier_choices(loaded: LoadedModel) -> list[tuple[str, str]]:
-    """Returns the classifiers of a model, each as it is shown and as it is called."""
+    """Returns the display name and the name of each classifier of a model."""
     return [(plain(name), name) for name in loaded.model.classifiers]
 
 
 def label_choices(loaded: LoadedModel) -> list[tuple[str, str]]:
-    """Returns the labels that a model may predict, each as it is shown and as it is called."""
+    """Returns the display name and the name of each label that a model may predict."""
     return [(plain(label), label) for label in loaded.model.config.allowed_labels or loaded.model.labels]
 
 
 def checked_choice(loaded: LoadedModel, classifier: str, probability: float, ood: float, labels: list[str]) -> Choice:
-    """Reads a choice that came over the API; an empty classifier is the model's own.
+    """Validates a choice made through the API; an empty classifier is the model's default.
 
     Raises:
-        gr.Error: If there is no such classifier, or label.
+        gr.Error: If the classifier or a label is unknown.
     """
     names = list(loaded.model.classifiers)
     if classifier and classifier not in names:
-        raise gr.Error(f"There is no such classifier; choose one of {', '.join(names)}.", print_exception=False)
+        raise gr.Error(f"Unknown classifier. Choose one of {', '.join(names)}.", print_exception=False)
     possible = [label for _, label in label_choices(loaded)]
     if not isinstance(labels, list) or any(label not in possible for label in labels):
-        raise gr.Error(f"The labels are a list of some of {', '.join(possible)}.", print_exception=False)
-    chosen = classifier or loaded.model.config.default_classifier
-    return Choice(chosen, RejectionThresholds(probability, ood), tuple(labels))
+        raise gr.Error(f"Unknown labels. Give a list of labels out of {', '.join(possible)}.", print_exception=False)
+    name = classifier or loaded.model.config.default_classifier
+    return Choice(name, RejectionThresholds(probability, ood), tuple(labels))
 
 
 def plain_errors(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Makes the package's errors those of the page. Of any other a visitor learns nothing; the log has it."""
+    """Shows the package's errors to visitors; any other error is only logged."""
     if inspect.isgeneratorfunction(function):
 
         @functools.wraps(function)
@@ -132,7 +132,7 @@ def plain_errors(function: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 yield from function(*inputs)
             except Exception as error:
-                _tell(error)
+                _raise_for_visitor(error)
 
         return generate
 
@@ -141,27 +141,27 @@ def plain_errors(function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             return function(*inputs)
         except Exception as error:
-            _tell(error)
+            _raise_for_visitor(error)
 
     return answer
 
 
-def _tell(error: Exception) -> NoReturn:
+def _raise_for_visitor(error: Exception) -> NoReturn:
     if isinstance(error, gr.Error):
         raise error
-    raise gr.Error(told(error), print_exception=False) from None
+    raise gr.Error(visitor_message(error), print_exception=False) from None
 
 
-def told(error: Exception) -> str:
-    """Returns what a visitor is told of an error: nothing of one that is not the package's own, which is logged."""
+def visitor_message(error: Exception) -> str:
+    """Returns the message that a visitor sees; an error from outside the package is logged, without details."""
     if isinstance(error, BCSamError):
         return str(error)
     logger.error("The page failed.", exc_info=error)
-    return "Something went wrong here. It was noted; please try again."
+    return "Something went wrong on our side and was logged. Please try again."
 
 
 def api_options() -> list[gr.components.Component]:
-    """The options that both calls of the API have, with their defaults."""
+    """Returns the options of both API endpoints, with their defaults."""
     thresholds = RejectionThresholds()
     return [
         gr.Textbox("", label="classifier", visible=False),

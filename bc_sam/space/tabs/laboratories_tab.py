@@ -1,4 +1,4 @@
-"""The part of the page about laboratories: the map, the table from one to another, the card."""
+"""The tab on laboratories: latent map, cross-laboratory table, model card."""
 
 from collections.abc import Iterator
 
@@ -12,14 +12,14 @@ from bc_sam.space.views.loaded_models import LoadedModel, Models
 from bc_sam.space.views.markup import plain, render
 from bc_sam.space.views.slide_view import Slide
 
-#: Most of a visitor's cells that are drawn: more would hide the map.
-_OWN = 200
+#: Maximum number of a visitor's cells on the map, which more would hide.
+_MAX_OWN_CELLS = 200
 
 
 def laboratories_tab(tab: gr.Tab, models: Models, controls: Controls, view: gr.State, slide: gr.State) -> None:
-    """Lays out the part, inside of a tab; it is filled when the tab is opened."""
+    """Builds the tab; its content is rendered when the tab is opened."""
     page = gr.HTML("", elem_id="laboratories")
-    with gr.Accordion("The card of the model", open=False):
+    with gr.Accordion("Model card", open=False):
         card = gr.Markdown("", elem_id="card", latex_delimiters=[])
 
     @plain_errors
@@ -31,41 +31,41 @@ def laboratories_tab(tab: gr.Tab, models: Models, controls: Controls, view: gr.S
 
 
 def render_laboratories(loaded: LoadedModel, view: CellView | None = None, slide: Slide | None = None) -> str:
-    """Returns the map with a visitor's cells, and the table, as HTML."""
+    """Returns the map with a visitor's cells and the cross-laboratory table, as HTML."""
     own = [*_own_cells(view, slide)]
     evaluation = loaded.model.evaluation
-    measured = evaluation if evaluation is not None and evaluation.pairs else None
+    evaluated = evaluation if evaluation is not None and evaluation.pairs else None
     return render(
         "laboratories.html",
-        **_maps(loaded, own[:_OWN]),
-        more=max(0, len(own) - _OWN),
-        tables=[cross_domain_table(measured, metric) for metric in displayed_metrics(measured)] if measured else [],
-        notes=footnotes(measured) if measured else [],
+        **_maps(loaded, own[:_MAX_OWN_CELLS]),
+        more=max(0, len(own) - _MAX_OWN_CELLS),
+        tables=[cross_domain_table(evaluated, metric) for metric in displayed_metrics(evaluated)] if evaluated else [],
+        notes=footnotes(evaluated) if evaluated else [],
     )
 
 
 def _maps(loaded: LoadedModel, own: list[tuple]) -> dict[str, object]:
-    drawn = loaded.map
-    if drawn is None:
+    latent_map = loaded.map
+    if latent_map is None:
         return {"maps": [], "own": [], "stored": 0, "method": ""}
-    known = drawn.ood_score.reference
-    placed = [(*drawn.place(latent), number, text) for number, (latent, text) in enumerate(own, 1)]
+    reference = latent_map.ood_score.reference
+    placed = [(*latent_map.place(latent), number, text) for number, (latent, text) in enumerate(own, 1)]
     return {
         "maps": [
-            ("class", list(groups(drawn.points, known.labels, loaded.model.labels))),
-            ("laboratory", list(groups(drawn.points, known.domains, loaded.model.config.domains))),
+            ("class", list(groups(latent_map.points, reference.labels, loaded.model.labels))),
+            ("laboratory", list(groups(latent_map.points, reference.domains, loaded.model.config.domains))),
         ],
         "own": placed,
-        "stored": len(drawn.points),
-        "method": drawn.method,
+        "stored": len(latent_map.points),
+        "method": latent_map.method,
     }
 
 
 def _own_cells(view: CellView | None, slide: Slide | None) -> Iterator[tuple]:
-    """Embedding and name of each cell that the visitor gave."""
+    """Yields the embedding and name of each of the visitor's cells."""
     if view is not None:
         yield view.embedding, view.name
-    for place, cell in enumerate(slide.cells if slide else ()):
+    for index, cell in enumerate(slide.cells if slide else ()):
         if cell.embedding is not None:
-            hand = slide.hand.get(place) if slide else None
+            hand = slide.hand.get(index) if slide else None
             yield cell.embedding, f"{cell.name}, {plain(hand)}" if hand else cell.name

@@ -1,4 +1,4 @@
-"""The part of the page for many cells."""
+"""The tab for the cells of a slide."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from bc_sam.space.tabs.controls import (
     checked_choice,
     plain_errors,
     to_choice,
-    told,
+    visitor_message,
 )
 from bc_sam.space.views.decision import Choice
 from bc_sam.space.views.loaded_models import Models
@@ -32,11 +32,11 @@ _SHELL = '<div class="bc-slide" hidden></div>'
 
 @dataclass(frozen=True)
 class SlideTab:
-    """What other parts of the page need of this one.
+    """The components of this tab that other tabs use.
 
     Attributes:
-        slide: The `Slide` of the visitor, or ``None``.
-        shown: Where it is shown: notice, count, table, buttons.
+        slide: The visitor's `Slide`, or ``None``.
+        shown: The components that show it: notice, stop button, count, exports, table.
     """
 
     slide: gr.State
@@ -44,10 +44,10 @@ class SlideTab:
 
 
 def slide_tab(models: Models, settings: PageSettings, controls: Controls) -> SlideTab:
-    """Lays out the part, inside of a tab."""
+    """Builds the tab."""
     slide = gr.State(None, time_to_live=settings.results_seconds)
     files = gr.File(
-        label=f"Up to {settings.max_cells:,} images of one cell each, or zips",
+        label=f"Up to {settings.max_cells:,} images of one cell each, or zips of them",
         file_count="multiple",
         file_types=[*IMAGE_SUFFIXES, ".zip"],
         height=170,
@@ -58,9 +58,9 @@ def slide_tab(models: Models, settings: PageSettings, controls: Controls) -> Sli
     count = gr.HTML("", elem_id="count")
     with gr.Row(visible=False, elem_id="exports") as exports:
         csv = gr.Button("Save as CSV", size="sm")
-        report = gr.Button("Save a report to print", size="sm")
+        report = gr.Button("Save printable report", size="sm")
     table = gr.HTML({}, html_template=_SHELL, js_on_load=asset("slide_table.js"), elem_id="cells")
-    text = gr.Textbox(visible="hidden", elem_id="taken")
+    text = gr.Textbox(visible="hidden", elem_id="export")
 
     shown = (notice, stop, count, exports, table)
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -88,38 +88,38 @@ def slide_tab(models: Models, settings: PageSettings, controls: Controls) -> Sli
 
 
 def _work(models: Models, settings: PageSettings) -> Callable[..., Iterator[tuple[Any, ...]]]:
-    """What looks at the files that were dropped."""
-    look = on_gpu(seconds=120)(_look(models, settings))
+    """Returns the handler of dropped files."""
+    predict = on_gpu(seconds=120)(_predictor(models, settings))
 
     @plain_errors
     def work(files: list[str] | None, source: str, *choice: Any) -> Iterator[tuple[Any, ...]]:
-        """Notice, stop button, count, exports, table, state and the field, as the work goes on."""
+        """Yields notice, stop button, count, exports, table, state and file field after each batch."""
         if not files:
             yield *_show(None, to_choice(*choice)), None, None
             return
-        found = None
+        slide = None
         try:
-            for found in look(source, files):
-                yield _progress(found), gr.Button(visible=True), gr.skip(), gr.skip(), gr.skip(), found, None
+            for slide in predict(source, files):
+                yield _progress(slide), gr.Button(visible=True), gr.skip(), gr.skip(), gr.skip(), slide, None
         except Exception as error:
-            wrong = render("notice.html", text=told(error), bad=True)
-            yield wrong, gr.Button(visible=False), "", gr.Row(visible=False), {}, None, None
+            notice = render("notice.html", text=visitor_message(error), bad=True)
+            yield notice, gr.Button(visible=False), "", gr.Row(visible=False), {}, None, None
             return
         finally:
             remove(files)
-        yield *_show(found, to_choice(*choice)), found, None
+        yield *_show(slide, to_choice(*choice)), slide, None
 
     return work
 
 
 def _show(slide: Slide | None, choice: Choice, keep: bool = False) -> tuple[Any, ...]:
-    """Notice, stop button, count, exports and table of a finished slide."""
+    """Returns notice, stop button, count, exports and table of a finished slide."""
     if slide is None or not slide.cells:
         return waiting(), gr.Button(visible=False), "", gr.Row(visible=False), {}
-    said = f"{len(slide.cells):,} of {slide.expected:,} images were looked at. {slide.note}"
+    text = f"{len(slide.cells):,} of {slide.expected:,} images processed. {slide.note}"
     rows = {"rows": slide.rows(choice), "labels": slide.labels, "keep": keep}
-    done = render("notice.html", text=said, bad=False)
-    return done, gr.Button(visible=False), render_count(slide, choice), gr.Row(visible=True), rows
+    notice = render("notice.html", text=text, bad=False)
+    return notice, gr.Button(visible=False), render_count(slide, choice), gr.Row(visible=True), rows
 
 
 @plain_errors
@@ -131,49 +131,49 @@ def _show_again(slide: Slide | None, *choice: Any) -> tuple[Any, ...]:
 def _correct(
     slide: Slide | None, classifier: str, probability: float, ood: float, labels: list[str], event: gr.EventData
 ) -> tuple[str, Slide]:
-    kept(slide).correct(int(event.place), str(event.label))
-    return render_count(kept(slide), to_choice(classifier, probability, ood, labels)), kept(slide)
+    require_slide(slide).correct(int(event.position), str(event.label))
+    return render_count(require_slide(slide), to_choice(classifier, probability, ood, labels)), require_slide(slide)
 
 
 def _export(write: Callable[[Slide, Choice], str]) -> Callable[..., str]:
-    """What writes a visitor's slide to be taken away."""
+    """Returns the handler of an export button."""
 
     @plain_errors
-    def exported(slide: Slide | None, *choice: Any) -> str:
-        return write(kept(slide), to_choice(*choice))
+    def export(slide: Slide | None, *choice: Any) -> str:
+        return write(require_slide(slide), to_choice(*choice))
 
-    return exported
+    return export
 
 
 def _printed(slide: Slide, choice: Choice) -> str:
     return render_report(slide, choice, datetime.now().strftime("%d %B %Y, %H:%M"))
 
 
-def kept(slide: Slide | None) -> Slide:
-    """Returns a visitor's slide.
+def require_slide(slide: Slide | None) -> Slide:
+    """Returns the visitor's slide.
 
     Raises:
-        DataError: If it has been forgotten.
+        DataError: If it has expired.
     """
     if slide is None:
-        raise DataError("This slide is no longer kept here. Drop it again.")
+        raise DataError("This slide has expired. Drop it again.")
     return slide
 
 
 def waiting() -> str:
-    """What is shown before there is a slide."""
-    said = (
-        "Drop the images of a slide, one cell each. You get the differential count, and a table in which the cells "
-        "that you should look at come first, to be named by hand; both can be saved."
+    """Returns the placeholder of the slide."""
+    text = (
+        "Drop the images of a slide, one cell each. You get the differential count and a table that lists the cells "
+        "for review first, where you can name them by hand; both can be saved."
     )
-    return render("notice.html", text=said, bad=False)
+    return render("notice.html", text=text, bad=False)
 
 
-def _look(models: Models, settings: PageSettings) -> Callable[[str, list[str]], Iterator[Slide]]:
-    def look(source: str, files: list[str]) -> Iterator[Slide]:
+def _predictor(models: Models, settings: PageSettings) -> Callable[[str, list[str]], Iterator[Slide]]:
+    def predict(source: str, files: list[str]) -> Iterator[Slide]:
         yield from predict_slide(models.get(source), files, settings)
 
-    return look
+    return predict
 
 
 def _progress(slide: Slide) -> str:
@@ -182,18 +182,18 @@ def _progress(slide: Slide) -> str:
 
 
 def _api(models: Models, settings: PageSettings) -> None:
-    """The call for programs; ``space/README.md`` documents it."""
-    look = on_gpu(seconds=120)(_look(models, settings))
+    """Adds the API endpoint ``name_slide``; see ``space/README.md``."""
+    predict = on_gpu(seconds=120)(_predictor(models, settings))
 
     @plain_errors
     def name_slide(
         files: list[str] | None, classifier: str, least_probability: float, most_ood: float, labels: list[str]
     ) -> dict[str, Any]:
         if not files:
-            raise gr.Error("Give a list of files.", print_exception=False)
+            raise gr.Error("No files were given. Upload a list of files.", print_exception=False)
         try:
             choice = checked_choice(models.own, classifier, least_probability, most_ood, labels)
-            *_, slide = look("", files)
+            *_, slide = predict("", files)
         finally:
             remove(files)
         return slide.as_json(choice)
@@ -205,8 +205,8 @@ def _api(models: Models, settings: PageSettings) -> None:
         [files, *api_options()],
         answer,
         api_name="name_slide",
-        api_description="Names the cells of many images, or of zips of them: the differential count with confidence "
-        "intervals, and for each image its name or why it has none.",
+        api_description="Classifies the cells of many images, or of zips of them: the differential count with "
+        "confidence intervals, and for each image its class or why none is given.",
         concurrency_id="slide",
         concurrency_limit=2,
     )

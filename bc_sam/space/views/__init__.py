@@ -1,1 +1,1 @@
-"""What the page shows."""
+"""The content of the page, as HTML and JSON."""

@@ -1,4 +1,4 @@
-"""The answer for one cell: its name or why it has none, what was seen, every classifier, the most similar cells."""
+"""The answer for one cell: its class or why none is given, all classifiers, the most similar reference cells."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,21 +25,21 @@ _TOP = 5
 
 @dataclass(frozen=True)
 class CellView:
-    """A cell that was looked at, with what is shown of it; enough to name it again by another classifier.
+    """An inspected cell with its pictures; enough to reclassify it by another classifier.
 
     Attributes:
-        name: Its file name.
+        name: File name.
         picture: The image, with the outline of the cell if the model predicts masks, as a data URI.
-        crop: The cell on grey, likewise; empty if the model predicts no masks.
-        rendered: The cell as decoded from its embedding, likewise; empty if the model has no decoder.
-        labels: Class names.
+        crop: The masked cell on grey, as a data URI; empty if the model predicts no masks.
+        rendered: The cell as decoded from its embedding, as a data URI; empty if the model has no decoder.
+        labels: Class names of the model.
         domains: Laboratories of the model.
         embedding: (d,) float32.
         probabilities: (n_labels,) of each classifier.
         ood: Out-of-distribution score; ``None`` if the model stores too few reference cells.
-        from_image: What the image alone gives against a name.
-        shows_cell: Whether a cell was found at all; without one, a classifier's answer means nothing.
-        similar: The reference cells nearest to it.
+        from_image: Reasons against a name from the image alone.
+        shows_cell: Whether a cell was detected; otherwise the probabilities are meaningless.
+        similar: The nearest reference cells.
     """
 
     name: str
@@ -56,18 +56,18 @@ class CellView:
     similar: tuple[Neighbour, ...]
 
     def predict(self, choice: Choice) -> Prediction:
-        """Names the cell as a visitor has chosen, or abstains."""
+        """Returns the prediction under a visitor's choice."""
         return choice.predict(self.name, self.probabilities, self.labels, self.ood, self.from_image)
 
 
 def view_cell(loaded: LoadedModel, source: Any, name: str, settings: PageSettings) -> CellView:
-    """Reads an image, looks at the cell in it and draws what is shown.
+    """Reads an image, runs the model on it and renders the pictures.
 
     Args:
         loaded: The model.
-        source: A path, or an image.
-        name: What to call it, also in an error.
-        settings: What is allowed.
+        source: The image; see `bc_sam.data.images.read_image`.
+        name: Its display name, also in errors.
+        settings: Limits of the page.
 
     Raises:
         ImageError: If it cannot be read.
@@ -80,7 +80,7 @@ def view_cell(loaded: LoadedModel, source: Any, name: str, settings: PageSetting
 
 
 def view_upload(loaded: LoadedModel, file: Path, settings: PageSettings) -> CellView:
-    """Looks at a file that was uploaded; an error names the file but not its folder. See `view_cell`."""
+    """Views an uploaded file; errors name the file but not its folder. See `view_cell`."""
     content = read_file(file, settings.max_image_bytes)
     return view_cell(loaded, {"bytes": content, "path": file.name}, file.name, settings)
 
@@ -113,7 +113,7 @@ def render_cell_view(view: CellView, choice: Choice) -> str:
     """Returns the answer as HTML."""
     prediction = view.predict(choice)
     probabilities = choice.restrict(view.probabilities, view.labels)
-    most = min(_TOP, len(choice.labels) or _TOP)
+    n_shown = min(_TOP, len(choice.labels) or _TOP)
     first = {name: view.labels[row.argmax()] for name, row in probabilities.items()}
     return render(
         "cell.html",
@@ -121,12 +121,14 @@ def render_cell_view(view: CellView, choice: Choice) -> str:
         prediction=prediction,
         choice=choice,
         agreeing=list(first.values()).count(str(prediction.likeliest)),
-        classifiers=[(name, first[name], top_labels(row, view.labels, most)) for name, row in probabilities.items()],
+        classifiers=[
+            (name, first[name], top_labels(row, view.labels, n_shown)) for name, row in probabilities.items()
+        ],
     )
 
 
 def as_json(view: CellView, choice: Choice) -> dict[str, Any]:
-    """Returns the answer as the API gives it; see ``space/README.md``."""
+    """Returns the answer in the format of the API; see ``space/README.md``."""
     return {
         "file": view.name,
         **prediction_json(view.predict(choice)),
@@ -146,7 +148,7 @@ def as_json(view: CellView, choice: Choice) -> dict[str, Any]:
 
 
 def prediction_json(prediction: Prediction) -> dict[str, Any]:
-    """Returns the name of a readable cell, or why there is none, as the API gives it."""
+    """Returns the prediction of a readable cell in the format of the API."""
     assert prediction.probability is not None
     return {
         "name": prediction.label,

@@ -1,4 +1,4 @@
-"""What a visitor has chosen: a classifier, the labels that can occur, and when to leave a cell without a name."""
+"""A visitor's choice of classifier, possible labels and rejection thresholds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from bc_sam.models.prediction import Prediction
 
 @dataclass(frozen=True)
 class Choice:
-    """How cells that have been looked at are to be named.
+    """How inspected cells are classified.
 
     Attributes:
         classifier: Name of a classifier.
@@ -39,12 +39,12 @@ class Choice:
         ood: float | None,
         from_image: tuple[Reason, ...],
     ) -> Prediction:
-        """Names a cell by the chosen classifier, or abstains.
+        """Classifies a cell by the chosen classifier, or abstains.
 
         Args:
             file: File name of the image.
             probabilities: (n_labels,) of each classifier, unrestricted.
-            labels: Names of the labels.
+            labels: Label names.
             ood: Out-of-distribution score; see `bc_sam.models.abstention.decide`.
             from_image: See `bc_sam.models.abstention.image_reasons`.
         """

@@ -1,4 +1,4 @@
-"""The map of the cells that a model stores, by class and by laboratory, with a visitor's cells among them."""
+"""The map of a model's reference cells, by class and by laboratory, with a visitor's cells among them."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -8,10 +8,10 @@ import numpy as np
 from bc_sam.classifiers.ood import OodScore
 from bc_sam.evaluation.projection import project
 
-#: Stored cells that are drawn, evenly of every class of every laboratory.
-_DRAWN = 1000
+#: Number of reference cells drawn, stratified by class and laboratory.
+_N_DRAWN = 1000
 
-# Shapes about (0, 0), as SVG paths. With seven colours, no two of 13 classes look the same without colour and shape.
+# Marker shapes around (0, 0), as SVG paths. With seven colours, each of 13 classes has its own colour and shape.
 _SHAPES = (
     "m-.8 0a.8.8 0 1 0 1.6 0a.8.8 0 1 0-1.6 0z",
     "m-.7-.7h1.4v1.4h-1.4z",
@@ -25,12 +25,12 @@ COLOURS = 7
 
 @dataclass(frozen=True)
 class LatentMap:
-    """Where the stored cells lie.
+    """A projection of the reference cells.
 
     Attributes:
         points: (n, 2) float, 0..100.
-        method: How they were laid out.
-        ood_score: Of the drawn cells, in the same order; it finds the neighbours of a new one.
+        method: The projection method.
+        ood_score: Score of the drawn cells, in the same order, which finds the neighbours of a new cell.
     """
 
     points: np.ndarray
@@ -38,7 +38,7 @@ class LatentMap:
     ood_score: OodScore
 
     def place(self, latent: np.ndarray) -> tuple[float, float]:
-        """Returns where a new cell (d,) belongs: in the middle of the drawn cells that are most like it."""
+        """Returns the position of a new embedding (d,): the weighted mean of its nearest drawn cells."""
         nearest = self.ood_score.nearest(latent)
         weights = [1 / (cell.distance + 1e-6) for cell in nearest]
         x, y = np.average(self.points[[cell.row for cell in nearest]], axis=0, weights=weights)
@@ -46,26 +46,26 @@ class LatentMap:
 
 
 def draw_map(ood_score: OodScore) -> LatentMap:
-    """Lays the stored cells out, so that those that are alike lie together."""
-    whole = ood_score.reference
-    strata = np.stack([whole.domains, whole.labels], axis=1)
-    per_class = max(1, _DRAWN // len(np.unique(strata, axis=0)))
-    rows = _some_of_each(strata, per_class)
-    drawn = OodScore(whole.subset(rows)) if len(rows) > ood_score.neighbours else ood_score
+    """Projects the reference cells so that similar cells lie close together."""
+    reference = ood_score.reference
+    strata = np.stack([reference.domains, reference.labels], axis=1)
+    per_class = max(1, _N_DRAWN // len(np.unique(strata, axis=0)))
+    rows = _sample_strata(strata, per_class)
+    drawn = OodScore(reference.subset(rows)) if len(rows) > ood_score.neighbours else ood_score
     points, method = project(drawn.scaled)
     low, high = points.min(axis=0), points.max(axis=0)
     points = 3 + 94 * (points - low) / np.maximum(high - low, 1e-9)
     return LatentMap(points, method, drawn)
 
 
-def _some_of_each(strata: np.ndarray, count: int) -> np.ndarray:
+def _sample_strata(strata: np.ndarray, count: int) -> np.ndarray:
     _, stratum = np.unique(strata, axis=0, return_inverse=True)
-    return np.sort(np.concatenate([np.flatnonzero(stratum == one)[:count] for one in range(stratum.max() + 1)]))
+    return np.sort(np.concatenate([np.flatnonzero(stratum == i)[:count] for i in range(stratum.max() + 1)]))
 
 
 @dataclass(frozen=True)
 class Group:
-    """The cells of a class or of a laboratory, as one path in one colour and shape."""
+    """The cells of a class or laboratory, as one SVG path of one colour and shape."""
 
     name: str
     count: int
@@ -75,11 +75,11 @@ class Group:
 
 
 def groups(points: np.ndarray, members: np.ndarray, names: Sequence[str]) -> Iterator[Group]:
-    """Gathers the points of each name that has any; of -1, those of which it is not known.
+    """Yields a group for each name that has points, the unknown ones (-1) first.
 
     Args:
         points: (n, 2).
-        members: (n,) int, index of the name.
+        members: (n,) int, index of the name of each point; -1 if unknown.
         names: The names.
     """
     for index in range(-1, len(names)):
@@ -87,5 +87,5 @@ def groups(points: np.ndarray, members: np.ndarray, names: Sequence[str]) -> Ite
         if len(own):
             shape = _SHAPES[index % len(_SHAPES)]
             path = "".join(f"M{x:.1f} {y:.1f}{shape}" for x, y in own)
-            name = names[index] if index >= 0 else "not known"
+            name = names[index] if index >= 0 else "unknown"
             yield Group(name, len(own), index % COLOURS if index >= 0 else COLOURS, path, f"M0 0{shape}")

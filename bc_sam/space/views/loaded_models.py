@@ -1,4 +1,4 @@
-"""The models that visitors have chosen: a few at a time, each loaded once and shared by all who chose it."""
+"""The models that visitors use: a few at a time, each loaded once and shared."""
 
 import re
 import threading
@@ -29,18 +29,18 @@ from bc_sam.utils.hub import HUB_ERRORS, display_name, download_snapshot, explai
 
 T = TypeVar("T")
 
-#: What of a repository is downloaded and may be large.
+#: Suffixes of the large files that are downloaded.
 _WEIGHTS = (".safetensors", ".skops")
 
 
 @dataclass
 class LoadedModel:
-    """A model with what the page needs to know of it.
+    """A model in use by the page.
 
     Attributes:
-        name: What to call it in public: a Hub id, or the last part of a path.
+        name: Public name: a Hub id, or the last part of a path.
         model: The model.
-        files: The folder of its own in which its download lies, if it has one; removed with the last reference.
+        files: Folder of its download, if any; removed with the last reference.
     """
 
     name: str
@@ -49,7 +49,7 @@ class LoadedModel:
     _worker: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(max_workers=1))
 
     def inspect(self, batch: Batch) -> list[InspectedCell]:
-        """Looks at some images; see `bc_sam.models.inspection.inspect_batch`."""
+        """Runs the model on a batch; see `bc_sam.models.inspection.inspect_batch`."""
         return self._in_turn(inspect_batch, self.model, batch)
 
     def render(self, embedding: np.ndarray) -> np.ndarray | None:
@@ -57,16 +57,16 @@ class LoadedModel:
         return self._in_turn(self.model.render, embedding)
 
     def move(self, device: torch.device) -> None:
-        """Moves the model to where it shall compute, if it is not there."""
+        """Moves the model to a device, if it is on another one."""
         if self.model.device.type != device.type:
             self._in_turn(self.model.to, device)
 
     def _in_turn(self, work: Callable[..., T], *arguments: Any) -> T:
-        """Runs some work while others wait: two at once would take twice as long each.
+        """Runs a computation while others wait: two at once would each take twice as long.
 
-        One thread works for all visitors, since each thread that computes keeps helpers and memory of its own.
+        One thread serves all visitors, since every computing thread has its own worker pool and memory.
         """
-        if ON_ZERO_GPU:  # there it runs in a fork of this process, which has no such thread
+        if ON_ZERO_GPU:  # runs in a fork of this process, without the worker thread
             return work(*arguments)
         return self._worker.submit(work, *arguments).result()
 
@@ -77,19 +77,19 @@ class LoadedModel:
 
     @cached_property
     def card(self) -> str:
-        """The card in Markdown, rendered anew from what was measured: a stranger's text is not shown."""
+        """The model card in Markdown, rendered from the evaluation; the repository's own text is untrusted."""
         model = self.model
-        known: dict[str, Any] = {"repo_id": self.name, "thumbnails": model.n_thumbnails}
-        text = render_card(model.config, model.evaluation, model.record, **known)
+        options: dict[str, Any] = {"repo_id": self.name, "thumbnails": model.n_thumbnails}
+        text = render_card(model.config, model.evaluation, model.record, **options)
         return text.split("\n---\n", 1)[-1]
 
 
 class Models:
-    """A bounded cache of models. The page's own is always there.
+    """A bounded cache of models. The page's default model is never evicted.
 
     Args:
-        own: What the page was started with, and what it is called there.
-        settings: What is allowed.
+        own: The model that the page was started with.
+        settings: Limits of the page.
     """
 
     def __init__(self, own: LoadedModel, settings: PageSettings) -> None:
@@ -99,20 +99,20 @@ class Models:
         self._loading = threading.Lock()
 
     def get(self, source: str = "") -> LoadedModel:
-        """Returns a model, and loads it if need be.
+        """Returns a model, loading it if necessary.
 
         Args:
-            source: Hub id, or folder where the page is not public; empty for the page's own.
+            source: Hub id, or folder if the page is not public; empty for the default model.
 
         Raises:
-            ConfigError: If a folder is asked for on a public page, or the model is too large for it.
+            ConfigError: If a folder is requested on a public page, or the model is too large for it.
             BCSamError: If it cannot be loaded; see `bc_sam.load_model`.
         """
         source = source.strip()
         if source in ("", self.own.name):
             return self.own
         if self.settings.public and not is_hub_id(source):
-            raise ConfigError("Give the id of a model on the Hub, which reads owner/name.")
+            raise ConfigError("This is not a Hub id. Give the id of a model on the Hub, such as owner/name.")
         with self._loading:
             if source not in self._loaded:
                 self._loaded[source] = self._load(source)
@@ -125,25 +125,28 @@ class Models:
         if not self.settings.public:
             return LoadedModel(display_name(source), load_model(source, device="cpu"))
         files = TemporaryDirectory(prefix="bc_sam_model_")
-        # A visitor sees what everybody may see: the token of the Space's owner opens no private model to him.
+        # Visitors may only load public models: the token of the Space's owner is not used for them.
         options: dict[str, Any] = {"token": False, "cache_dir": files.name}
         try:
             self._check_size(source, options)
             model = load_model(source, device="cpu", **options)
         except BCSamError as error:
-            inside = re.escape(files.name) + r"[\w.-]*(/[\w.-]+/snapshots/\w+)?"
-            raise type(error)(re.sub(inside, source, str(error))) from None  # where it lies here is nobody's business
+            server_path = re.escape(files.name) + r"[\w.-]*(/[\w.-]+/snapshots/\w+)?"
+            raise type(error)(re.sub(server_path, source, str(error))) from None  # server paths stay private
         return LoadedModel(source, model, files)
 
     def _check_size(self, repo_id: str, options: dict[str, Any]) -> None:
-        """Refuses a model before it is downloaded, the SAM underneath included."""
+        """Rejects a model that is too large, including its base SAM, before downloading it."""
         config = load_config(download_snapshot(repo_id, [CONFIG], **options))
         total = _weights_size(repo_id)
         if config.base and not config.base_inside:
             total += _weights_size(config.base, config.base_revision)
         if total > self.settings.max_model_bytes:
-            most = self.settings.max_model_bytes / 2**30
-            raise ConfigError(f"{repo_id} has {total / 2**30:.1f} GB of weights; this page loads up to {most:.0f} GB.")
+            limit = self.settings.max_model_bytes / 2**30
+            raise ConfigError(
+                f"{repo_id} has {total / 2**30:.1f} GB of weights; this page loads up to {limit:.0f} GB. "
+                "Choose a smaller one."
+            )
 
 
 def _weights_size(repo_id: str, revision: str | None = None) -> int:

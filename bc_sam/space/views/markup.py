@@ -1,4 +1,4 @@
-"""Results as HTML. Whatever comes from outside is escaped, by the templates' engine and for Gradio's."""
+"""Renders results as HTML. External text is escaped for Jinja and for Gradio's own template engine."""
 
 from typing import Any
 
@@ -10,16 +10,16 @@ from bc_sam.utils.templates import html_templates
 
 
 def render(template: str, **values: Any) -> str:
-    """Fills a template of the folder ``assets``.
+    """Renders a template of the folder ``assets``.
 
-    Gradio runs what it shows through a template engine of its own in the browser; its marks are taken away.
+    Gradio runs the HTML through its own template engine in the browser, so the delimiters of that engine are escaped.
     """
     page = _ENVIRONMENT.get_template(template).render(**values)
     return page.replace("{{", "&#123;&#123;").replace("${", "&#36;{")
 
 
 def plain(label: str) -> str:
-    """Returns a label, or the name of a classifier, as people read it.
+    """Returns the display name of a label or classifier.
 
     Example:
         >>> plain("smudge_cell"), plain("rf")
@@ -32,7 +32,7 @@ def plain(label: str) -> str:
 
 
 def percent(share: float) -> str:
-    """Returns a share as percent, never rounded up to certainty or down to nothing.
+    """Returns a share as a percentage that is never rounded to 0 or 100 %.
 
     Example:
         >>> percent(0.9996), percent(0.004), percent(0.414)
@@ -53,6 +53,6 @@ _ENVIRONMENT = _environment()
 
 
 def asset(name: str) -> str:
-    """Returns a file of the folder ``assets`` as it is."""
+    """Returns the text of a file of the folder ``assets``."""
     assert _ENVIRONMENT.loader is not None
     return _ENVIRONMENT.loader.get_source(_ENVIRONMENT, name)[0]

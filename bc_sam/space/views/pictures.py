@@ -1,4 +1,4 @@
-"""Pictures as the page shows them: inside the text, so that no file of a visitor is served."""
+"""Pictures for the page, embedded as data URIs so that no visitor's file is served."""
 
 import base64
 import io
@@ -7,22 +7,22 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-#: Pixels of the longest side: of a picture to look at, and of one in a table.
+#: Longest side of a picture and of a table thumbnail, pixels.
 LARGE, SMALL = 640, 72
 
-# A yellow line is lost on a pale background, and a dark one on a nucleus: the outline has both.
+# A yellow line alone is invisible on a pale background, a dark one on a nucleus, so the outline has both.
 _LINE, _HALO = (255, 212, 0), (20, 24, 29)
 
 
 def fit(image: Image.Image, side: int) -> Image.Image:
-    """Shrinks or enlarges an image, in its proportions, until its longest side has so many pixels."""
+    """Resizes an image to a given longest side, keeping its aspect ratio."""
     scale = side / max(image.size)
     size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     return image.resize(size, Image.Resampling.BICUBIC)
 
 
 def upright(pixels: np.ndarray, size: tuple[int, int]) -> Image.Image:
-    """Gives pixels (S, S, 3), which are square, the proportions of their image, of that height and width."""
+    """Resizes square pixels (S, S, 3) to the aspect ratio of the original image (height, width)."""
     return Image.fromarray(pixels).resize(_within(size, max(pixels.shape[:2])), Image.Resampling.BILINEAR)
 
 
@@ -33,7 +33,7 @@ def _within(size: tuple[int, int], side: int) -> tuple[int, int]:
 
 
 def outlined(image: Image.Image, mask: np.ndarray) -> Image.Image:
-    """Draws the border of a mask on an image; the mask (h, w) bool is brought to the image's size.
+    """Draws the outline of a mask (h, w) bool on an image; the mask is resized to the image.
 
     Example:
         >>> mask = np.zeros((8, 8), dtype=bool); mask[2:6, 2:6] = True
@@ -52,7 +52,7 @@ def outlined(image: Image.Image, mask: np.ndarray) -> Image.Image:
 
 
 def as_uri(image: Image.Image, *, quality: int | None = None) -> str:
-    """Returns an image as a data URI: JPEG of a quality, or PNG without one."""
+    """Returns an image as a data URI: JPEG if a quality is given, else PNG."""
     file = io.BytesIO()
     if quality is None:
         image.save(file, format="PNG", compress_level=6)

@@ -1,4 +1,4 @@
-"""Looks at the cells of a slide step by step, in constant memory and within a time limit."""
+"""Runs a model on the cells of a slide batch by batch, in constant memory and within a time limit."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -12,23 +12,23 @@ from bc_sam.space.server.uploads import image_sources, opened_uploads
 from bc_sam.space.views.loaded_models import LoadedModel
 from bc_sam.space.views.slide_view import Slide
 
-#: Images a step. A visitor with a single cell waits for one step of another's slide.
-STEP = 16
+#: Images per batch. A visitor with a single cell waits for one batch of another's slide.
+BATCH_SIZE = 16
 
 
 def predict_slide(loaded: LoadedModel, files: Sequence[str | Path], settings: PageSettings) -> Iterator[Slide]:
-    """Looks at all images among some files and in their zips.
+    """Runs a model on all images among files and inside zips.
 
     Args:
         loaded: The model.
         files: Image files and zips of them.
-        settings: What is allowed.
+        settings: Limits of the page.
 
     Yields:
-        The slide, which grows by a step each time; the first time before any image was looked at.
+        The slide, which grows by one batch each time, starting empty.
 
     Raises:
-        DataError: If there is no image, there are too many, or a zip is not to be trusted.
+        DataError: If there are no images or too many, or a zip is unsafe.
     """
     loaded.move(device())
     start = time.monotonic()
@@ -37,13 +37,15 @@ def predict_slide(loaded: LoadedModel, files: Sequence[str | Path], settings: Pa
         slide = Slide(loaded.name, loaded.model.labels, expected=len(uploads))
         yield slide
         images = image_sources(uploads, errors)
-        for batch in decoded_batches(images, loaded.model.config.image_size, STEP, max_pixels=settings.max_pixels):
-            places = range(len(slide.cells), len(slide.cells) + len(batch.sources))
-            slide.add(
-                loaded.inspect(batch), [uploads[place].name for place in places], [errors.get(p) for p in places]
-            )
+        for batch in decoded_batches(
+            images, loaded.model.config.image_size, BATCH_SIZE, max_pixels=settings.max_pixels
+        ):
+            indices = range(len(slide.cells), len(slide.cells) + len(batch.sources))
+            slide.add(loaded.inspect(batch), [uploads[i].name for i in indices], [errors.get(i) for i in indices])
             yield slide
             if time.monotonic() - start > settings.seconds and len(slide.cells) < slide.expected:
-                slide.note = f"Stopped after {settings.seconds / 60:.0f} minutes. Drop the other images by themselves."
+                slide.note = (
+                    f"Stopped after {settings.seconds / 60:.0f} minutes. Drop the remaining images separately."
+                )
                 yield slide
                 return

@@ -1,4 +1,4 @@
-"""The count of a slide, and the report of it that people print."""
+"""The differential count and the printable report of a slide."""
 
 from bc_sam.space.views.decision import Choice
 from bc_sam.space.views.markup import render
@@ -6,28 +6,30 @@ from bc_sam.space.views.slide_view import Slide
 
 
 def render_count(slide: Slide, choice: Choice) -> str:
-    """Returns the differential count as table and chart, in HTML."""
-    return render("count.html", looked_at=len(slide.cells), choice=choice, **_counted(slide, choice))
+    """Returns the differential count as a table with a chart, in HTML."""
+    return render("count.html", processed=len(slide.cells), choice=choice, **_counted(slide, choice))
 
 
 def render_report(slide: Slide, choice: Choice, written: str) -> str:
-    """Returns one page of HTML that needs nothing else.
+    """Returns a self-contained HTML report.
 
     Args:
         slide: The slide.
-        choice: How its cells are named.
-        written: The date.
+        choice: How its cells are classified.
+        written: The date of the report.
     """
     rows = slide.rows(choice)
     headings = {
         "review": "Without a name",
         "check": "Named by the classifier, to be checked",
         "hand": "Named by hand",
-        "unreadable": "Not readable",
+        "unreadable": "Unreadable",
         "named": "Named by the classifier",
     }
-    parts = [(title, [row for row in rows if row["status"] == status]) for status, title in headings.items()]
-    return render("report.html", slide=slide, choice=choice, written=written, parts=parts, **_counted(slide, choice))
+    sections = [(title, [row for row in rows if row["status"] == status]) for status, title in headings.items()]
+    return render(
+        "report.html", slide=slide, choice=choice, written=written, sections=sections, **_counted(slide, choice)
+    )
 
 
 def _counted(slide: Slide, choice: Choice) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Many cells: what was seen in each, the names given by hand, the count, the table and the files to take away."""
+"""The cells of a slide: results, manual corrections, differential count, table and exports."""
 
 import io
 from collections import Counter
@@ -18,10 +18,10 @@ from bc_sam.space.views.cell_view import prediction_json
 from bc_sam.space.views.decision import Choice
 from bc_sam.space.views.pictures import SMALL, as_uri, fit, outlined, upright
 
-#: What a person may say of a cell beside the model's classes: it is not counted.
+#: Label by which a visitor excludes an image from the count.
 NO_CELL = "no_cell"
 
-#: Without a name; with one that a person should check; unreadable; with a name; named by a person.
+#: No name; named, but to be checked; unreadable; named by the classifier; named by hand.
 Status = Literal["review", "check", "unreadable", "named", "hand"]
 
 
@@ -31,11 +31,11 @@ class SlideCell:
 
     Attributes:
         name: File name.
-        thumbnail: Small picture, with the outline of the cell, as a data URI; empty if the image is unreadable.
+        thumbnail: Thumbnail with the outline of the cell, as a data URI; empty if the image is unreadable.
         embedding: (d,) float32, or ``None``.
         probabilities: (n_labels,) float32 of each classifier.
         ood: Out-of-distribution score, or ``None``.
-        from_image: What the image alone gives against a name.
+        from_image: Reasons against a name from the image alone.
         error: Why the image is unreadable, or ``None``.
     """
 
@@ -50,13 +50,13 @@ class SlideCell:
 
 @dataclass(frozen=True)
 class JudgedCell:
-    """A cell of a slide as it stands now.
+    """A cell of a slide with its current status.
 
     Attributes:
         cell: The cell.
-        prediction: What the chosen classifier says of it.
-        status: How it stands.
-        name: The name that counts, by hand or by the classifier, if any.
+        prediction: The prediction of the chosen classifier.
+        status: Its status.
+        name: The name that is counted, given by hand or by the classifier, if any.
     """
 
     cell: SlideCell
@@ -67,15 +67,15 @@ class JudgedCell:
 
 @dataclass
 class Slide:
-    """The cells that a visitor has dropped, and what that person said of them.
+    """A visitor's cells and corrections.
 
     Attributes:
-        model: Name of the model that looked at them.
+        model: Name of the model.
         labels: Its class names.
-        expected: Images that there are; more than `cells` while it is at work, or if it was stopped.
-        cells: Those that were looked at.
-        hand: Label that a person gave, by the place of the cell; `NO_CELL` for what is none.
-        note: What else is to be said of it, such as why it was stopped.
+        expected: Number of images; more than `cells` while inference runs, or if it was stopped.
+        cells: The processed images.
+        hand: Labels given by hand, by index of the cell; `NO_CELL` for images of no cell.
+        note: A remark, such as why inference was stopped.
     """
 
     model: str
@@ -85,40 +85,40 @@ class Slide:
     hand: dict[int, str] = field(default_factory=dict)
     note: str = ""
 
-    def add(self, step: Sequence[InspectedCell], names: Sequence[str], errors: Sequence[ImageError | None]) -> None:
-        """Takes what was seen in some images, and lets go of their pixels.
+    def add(self, batch: Sequence[InspectedCell], names: Sequence[str], errors: Sequence[ImageError | None]) -> None:
+        """Adds a batch of inspected images, without their pixels.
 
         Args:
-            step: What was seen.
-            names: File name of each image.
-            errors: Why an upload could not be read, for those of which no image came to the model.
+            batch: The inspected images.
+            names: File name of each.
+            errors: Error of each upload that could not be read, else ``None``.
         """
-        for item, name, error in zip(step, names, errors, strict=True):
+        for item, name, error in zip(batch, names, errors, strict=True):
             if item.observed is None or item.size is None:
                 self.cells.append(SlideCell(name, error=error or item.error))
             else:
                 self.cells.append(_without_pixels(item.observed, item.size, name))
 
-    def correct(self, place: int, label: str) -> None:
-        """Takes what a person says of a cell; an empty label takes it back. Impossible corrections are ignored."""
-        if not (0 <= place < len(self.cells) and self.cells[place].error is None):
+    def correct(self, index: int, label: str) -> None:
+        """Sets the label of a cell by hand; an empty one resets it. Invalid corrections are ignored."""
+        if not (0 <= index < len(self.cells) and self.cells[index].error is None):
             return
         if label in (*self.labels, NO_CELL):
-            self.hand[place] = label
+            self.hand[index] = label
         else:
-            self.hand.pop(place, None)
+            self.hand.pop(index, None)
 
     def judged(self, choice: Choice) -> Iterator[JudgedCell]:
-        """Yields each cell as it stands, named as a visitor has chosen, or by hand."""
-        for place, cell in enumerate(self.cells):
+        """Yields each cell with its current status, classified by the visitor's choice or by hand."""
+        for index, cell in enumerate(self.cells):
             if cell.error is not None:
                 yield JudgedCell(cell, Prediction(cell.name, None, None, None, cell.error), "unreadable", None)
                 continue
             prediction = choice.predict(cell.name, cell.probabilities, self.labels, cell.ood, cell.from_image)
-            if place in self.hand:
-                yield JudgedCell(cell, prediction, "hand", self.hand[place])
+            if index in self.hand:
+                yield JudgedCell(cell, prediction, "hand", self.hand[index])
             else:
-                yield JudgedCell(cell, prediction, _by_itself(prediction), prediction.label)
+                yield JudgedCell(cell, prediction, _automatic_status(prediction), prediction.label)
 
     def count(self, choice: Choice) -> list[ClassCount]:
         """Returns the differential count of the cells that have a name."""
@@ -126,18 +126,18 @@ class Slide:
         return differential_count(Counter(name for name in names if name not in (None, NO_CELL)))
 
     def statuses(self, choice: Choice) -> Counter[str]:
-        """Returns how many cells stand how; those that a person said to be none are counted as such."""
+        """Returns the number of cells of each status; images marked as no cell are counted under `NO_CELL`."""
         return Counter(NO_CELL if judged.name == NO_CELL else judged.status for judged in self.judged(choice))
 
     def rows(self, choice: Choice) -> list[dict[str, Any]]:
-        """Returns the rows of the table in the browser, those to look at first, of them the least sure first."""
-        rows = [self._row(place, judged) for place, judged in enumerate(self.judged(choice))]
+        """Returns the rows of the table in the browser, sorted by status, then by ascending probability."""
+        rows = [self._row(index, judged) for index, judged in enumerate(self.judged(choice))]
         order = get_args(Status)
         return sorted(rows, key=lambda row: (order.index(row["status"]), row.get("probability", 0)))
 
-    def _row(self, place: int, judged: JudgedCell) -> dict[str, Any]:
+    def _row(self, index: int, judged: JudgedCell) -> dict[str, Any]:
         cell, prediction = judged.cell, judged.prediction
-        row = {"place": place, "file": cell.name, "picture": cell.thumbnail, "status": judged.status}
+        row = {"position": index, "file": cell.name, "picture": cell.thumbnail, "status": judged.status}
         if prediction.probabilities is None:
             return row | {"label": "", "hand": "", "why": str(cell.error)}
         second, probability = top_labels(prediction.probabilities, self.labels, 2)[-1]
@@ -148,12 +148,12 @@ class Slide:
             "second_probability": round(probability, 4),
             "short": ", ".join(reason.short for reason in prediction.reasons),
             "why": " ".join(reason.text for reason in prediction.reasons),
-            "by_itself": _by_itself(prediction),
-            "hand": self.hand.get(place, ""),
+            "automatic": _automatic_status(prediction),
+            "hand": self.hand.get(index, ""),
         }
 
     def to_csv(self, choice: Choice) -> str:
-        """Returns one line a cell; see `bc_sam.models.prediction_table.PredictionTable`."""
+        """Returns a CSV with one row per cell; see `bc_sam.models.prediction_table.PredictionTable`."""
         file = io.StringIO()
         table = PredictionTable(file, self.labels)
         for judged in self.judged(choice):
@@ -167,7 +167,7 @@ class Slide:
         return file.getvalue()
 
     def as_json(self, choice: Choice) -> dict[str, Any]:
-        """Returns the slide as the API gives it; see ``space/README.md``."""
+        """Returns the slide in the format of the API; see ``space/README.md``."""
         return {
             "model": self.model,
             "classifier": choice.classifier,
@@ -194,6 +194,6 @@ def _without_pixels(observed: ObservedCell, size: tuple[int, int], name: str) ->
     )
 
 
-def _by_itself(prediction: Prediction) -> Status:
-    """How a cell stands that no person has named."""
+def _automatic_status(prediction: Prediction) -> Status:
+    """Returns the status of a cell that was not named by hand."""
     return "review" if prediction.abstained else "check" if prediction.check else "named"

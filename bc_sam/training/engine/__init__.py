@@ -1,1 +1,1 @@
-"""The training loop, checkpoints, sampling, processes."""
+"""The training loop: checkpoints, sampling, distributed training."""

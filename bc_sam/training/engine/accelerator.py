@@ -1,4 +1,4 @@
-"""Starts Accelerate: processes, device, precision, gradient accumulation, trackers."""
+"""Sets up Accelerate: processes, device, precision, gradient accumulation, trackers."""
 
 import os
 from collections.abc import Sequence
@@ -18,10 +18,10 @@ from bc_sam.utils.malloc import reuse_freed_memory
 
 
 def processes() -> PartialState:
-    """Joins the processes that ``accelerate launch`` or ``torchrun`` started; without these there is one."""
-    on_processor = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
+    """Joins the processes started by ``accelerate launch`` or ``torchrun``; otherwise there is only one."""
+    use_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
     # The main process fits the classifiers while the others wait for it.
-    return PartialState(cpu=on_processor, timeout=timedelta(hours=12))
+    return PartialState(cpu=use_cpu, timeout=timedelta(hours=12))
 
 
 def start_accelerator(
@@ -30,8 +30,8 @@ def start_accelerator(
     """Starts Accelerate and resolves the precision.
 
     Args:
-        arguments: Precision and accumulation; the precision ``"auto"`` is that of ``accelerate launch``, if any.
-        folder: The run folder; trackers write to its folder ``logs``.
+        arguments: Precision and accumulation; ``"auto"`` uses the precision of ``accelerate launch``, if set.
+        folder: The run folder; trackers write to its subfolder ``logs``.
         log_with: Trackers.
 
     Returns:
@@ -40,14 +40,14 @@ def start_accelerator(
     Raises:
         ConfigError: If a tracker is unknown or not installed.
     """
-    asked = arguments.mixed_precision
+    requested = arguments.mixed_precision
     launched = os.environ.get("ACCELERATE_MIXED_PRECISION")
-    if asked == "auto" and launched in ("no", "bf16", "fp16"):
-        asked = cast(Precision, launched)
+    if requested == "auto" and launched in ("no", "bf16", "fp16"):
+        requested = cast(Precision, launched)
     device = processes().device
     if device.type == "cpu":
         reuse_freed_memory(large_blocks=True)
-    precision = resolve_precision(asked, device)
+    precision = resolve_precision(requested, device)
     try:
         accelerator = Accelerator(
             mixed_precision=precision,
@@ -58,7 +58,7 @@ def start_accelerator(
         )
         accelerator.init_trackers("bc_sam", config=_flat(arguments.to_dict()))
     except (ValueError, ImportError) as error:
-        raise ConfigError(f"Trackers {', '.join(log_with)}: {error} Install them, or leave out --log-with.") from error
+        raise ConfigError(f"Trackers {', '.join(log_with)}: {error} Install them, or omit --log-with.") from error
     return accelerator, precision
 
 

@@ -1,4 +1,4 @@
-"""Checkpoints of a training, which can be killed at any moment and resumed to end with the same weights."""
+"""Checkpoints, from which a training killed at any moment resumes and ends with the same weights."""
 
 import json
 import logging
@@ -24,15 +24,15 @@ _WEIGHTS, _BEST, _OPTIMIZER, _STATE = "weights.safetensors", "best.safetensors",
 
 @dataclass
 class Progress(JsonConfig):
-    """The state of a training except its tensors.
+    """The state of a training, without its tensors.
 
     Attributes:
-        key: Identifies what is trained, and on what; a checkpoint with another key is not resumed.
-        step: Number of steps taken.
-        losses: Loss of each step of the unfinished epoch.
-        history: A record of each finished epoch.
+        key: Identifies model, data and settings; a checkpoint with another key is not resumed.
+        step: Number of completed steps.
+        losses: Losses of the current epoch.
+        history: One record per finished epoch.
         best: Lowest validation loss so far.
-        best_epoch: Its epoch, from 1; 0 while there is none.
+        best_epoch: Its epoch, from 1; 0 if there is none.
         finished: Whether the training has ended.
         scheduler: State of the learning rate scheduler.
         scaler: State of the gradient scaler of fp16.
@@ -50,14 +50,14 @@ class Progress(JsonConfig):
 
 
 class Checkpoints:
-    """The folder of one training's checkpoints, of which it keeps the newest complete one.
+    """The checkpoint folder of one training, which keeps the latest complete checkpoint.
 
-    A checkpoint holds only what is trained, as safetensors and JSON; nothing in it is ever unpickled.
+    A checkpoint contains only trained tensors and state, as safetensors and JSON; nothing is pickled.
 
     Args:
-        folder: The folder; created when it is needed.
-        key: Identifies what is trained, and on what.
-        every: Steps between two checkpoints; there is also one after each epoch.
+        folder: The folder; created when needed.
+        key: Identifies model, data and settings.
+        every: Steps between checkpoints; one is also written after each epoch.
         writes: Whether this process writes checkpoints, or only reads them.
     """
 
@@ -68,30 +68,30 @@ class Checkpoints:
         self.writes = writes
 
     def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[Progress, dict[str, Tensor] | None]:
-        """Loads the newest checkpoint into a model and its optimizer.
+        """Loads the latest checkpoint into a model and its optimizer.
 
         Returns:
-            The state of the training, that of a fresh start if there is no checkpoint, and the best weights so far.
+            The state of the training, fresh if there is no checkpoint, and the best weights so far, if any.
 
         Raises:
             BCSamError: If the checkpoint cannot be read.
         """
-        newest = self._newest()
-        if newest is None:
+        latest = self._latest()
+        if latest is None:
             return Progress(self.key), None
         try:
-            progress = Progress.load(newest / _STATE)
+            progress = Progress.load(latest / _STATE)
             if progress.key != self.key:
-                logger.info("%s belongs to another training; starting from scratch.", newest)
+                logger.info("%s belongs to another training; starting from scratch.", latest)
                 return Progress(self.key), None
-            restore_weights(model, load_file(newest / _WEIGHTS))
-            _restore_optimizer(optimizer, load_file(newest / _OPTIMIZER))
-            best = load_file(newest / _BEST) if progress.best_epoch else None
+            restore_weights(model, load_file(latest / _WEIGHTS))
+            _restore_optimizer(optimizer, load_file(latest / _OPTIMIZER))
+            best = load_file(latest / _BEST) if progress.best_epoch else None
         except (OSError, SafetensorError, ConfigError, KeyError, ValueError, RuntimeError) as error:
             raise BCSamError(
-                f"The checkpoint {newest} cannot be read: {error} Delete it to start from scratch."
+                f"The checkpoint {latest} cannot be read: {error} Delete it to start from scratch."
             ) from error
-        logger.info("Resuming from %s, after %d steps.", newest, progress.step)
+        logger.info("Resuming from %s, after %d steps.", latest, progress.step)
         return progress, best
 
     def save(
@@ -104,11 +104,11 @@ class Checkpoints:
         """Writes a checkpoint, then removes the previous one.
 
         Raises:
-            BCSamError: If the disk is full; the previous checkpoint is intact then.
+            BCSamError: If the disk is full; the previous checkpoint is kept then.
         """
         if not self.writes:
             return
-        part, place = self.folder / "unfinished", self.folder / f"step-{progress.step:08d}"
+        part, final = self.folder / "unfinished", self.folder / f"step-{progress.step:08d}"
         try:
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
@@ -118,20 +118,20 @@ class Checkpoints:
                 save_file(dict(best), part / _BEST)
             (part / _STATE).write_text(json.dumps(progress.to_dict()))
             _flush(part)
-            part.rename(place)
+            part.rename(final)
         except (OSError, SafetensorError) as error:
             shutil.rmtree(part, ignore_errors=True)
-            kept = self._newest()
+            previous = self._latest()
             raise BCSamError(
                 f"A checkpoint could not be written to {self.folder}: {error}. "
-                + (f"{kept} is intact. " if kept else "")
+                + (f"{previous} is intact. " if previous else "")
                 + "Free some space, then continue with bc-sam resume."
             ) from error
         for older in self.folder.glob("step-*"):
-            if older != place:
+            if older != final:
                 shutil.rmtree(older, ignore_errors=True)
 
-    def _newest(self) -> Path | None:
+    def _latest(self) -> Path | None:
         return max(self.folder.glob("step-*"), default=None)
 
 
@@ -145,17 +145,17 @@ def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 
 def restore_weights(model: nn.Module, saved: Mapping[str, Tensor]) -> None:
-    """Copies tensors that `trained_tensors` returned back into a model.
+    """Copies tensors saved by `trained_tensors` back into a model.
 
     Raises:
-        ValueError: If the model trains other tensors.
+        ValueError: If the tensors do not match the model.
     """
-    places = dict(model.named_parameters()) | dict(model.named_buffers())
+    tensors = dict(model.named_parameters()) | dict(model.named_buffers())
     if saved.keys() != trained_tensors(model).keys():
-        raise ValueError("it holds other tensors than the model.")
+        raise ValueError("its tensors do not match the model.")
     with torch.no_grad():
         for name, tensor in saved.items():
-            places[name].copy_(tensor)
+            tensors[name].copy_(tensor)
 
 
 def _optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
@@ -175,7 +175,7 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Ten
 
 
 def _flush(folder: Path) -> None:
-    """Flushes the files of a folder to the disk, so that a checkpoint is complete even after a power failure."""
+    """Flushes the files of a folder to disk, so that a checkpoint survives a power failure."""
     for path in folder.iterdir():
         with path.open("rb") as file:
             os.fsync(file.fileno())

@@ -1,4 +1,4 @@
-"""Batch statistics over all processes, so that several processes train as one would on the same global batch."""
+"""Batch statistics over all processes, so that training does not depend on the number of processes."""
 
 from typing import Self
 
@@ -8,24 +8,24 @@ from torch.distributed import nn as collectives
 
 
 def is_distributed() -> bool:
-    """Whether several processes share each batch."""
+    """Whether batches are shared by several processes."""
     return torch.distributed.is_initialized() and torch.distributed.get_world_size() > 1
 
 
 def gather(tensor: Tensor) -> Tensor:
-    """Concatenates the parts (B, ...) of all processes into the global batch; gradients flow back to each process."""
+    """Concatenates the batches (B, ...) of all processes; gradients flow back to each process."""
     return torch.cat(collectives.all_gather(tensor.contiguous())) if is_distributed() else tensor
 
 
 class SyncBatchNorm2d(nn.BatchNorm2d):
-    """Batch norm by the mean and variance of the global batch. PyTorch's own `nn.SyncBatchNorm` requires a GPU.
+    """Batch norm with the statistics of the global batch. PyTorch's own `nn.SyncBatchNorm` requires a GPU.
 
-    In a single process, and in eval mode, it computes what `nn.BatchNorm2d` does.
+    In a single process, and in eval mode, it is identical to `nn.BatchNorm2d`.
     """
 
     @classmethod
     def replacing(cls, ordinary: nn.BatchNorm2d) -> Self:
-        """Returns a layer with the settings, the mode, and the very tensors of an ordinary one."""
+        """Returns a layer that shares settings, mode and tensors with an ordinary one."""
         settings = ordinary.eps, ordinary.momentum, ordinary.affine, ordinary.track_running_stats
         layer = cls(ordinary.num_features, *settings).train(ordinary.training)
         for name, tensor in (*ordinary.named_parameters(), *ordinary.named_buffers()):
@@ -56,7 +56,7 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
 
 
 def synchronize_batch_norm(model: nn.Module) -> None:
-    """Replaces every `nn.BatchNorm2d` inside a model by `SyncBatchNorm2d`, in place; its state dict stays the same."""
+    """Replaces every `nn.BatchNorm2d` in a model by `SyncBatchNorm2d`, in place; the state dict is unchanged."""
     for name, layer in list(model.named_children()):
         if type(layer) is nn.BatchNorm2d:
             setattr(model, name, SyncBatchNorm2d.replacing(layer))

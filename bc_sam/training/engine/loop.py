@@ -1,4 +1,4 @@
-"""The one training loop: AdamW or SGD with linear warm-up and cosine decay, under Accelerate."""
+"""The training loop: AdamW or SGD with linear warm-up and cosine decay, under Accelerate."""
 
 import math
 from collections.abc import Iterable, Iterator, Sized
@@ -18,19 +18,19 @@ from bc_sam.training.engine.sampling import Order, shuffled, stage_batches
 
 
 class SizedDataset(Sized, Protocol):
-    """A map-style dataset, as `torch.utils.data.DataLoader` takes it."""
+    """A map-style dataset, as accepted by `torch.utils.data.DataLoader`."""
 
     def __getitem__(self, index: int) -> Any:
         """Returns one item."""
 
 
 class TrainingStep(Protocol):
-    """What is trained, on which data, by which loss. Everything else about a training is the same for all steps.
+    """The module, data and loss of a training. Everything else is shared by all steps.
 
     Attributes:
-        name: Text of the progress bar, and prefix in trackers.
-        module: The module whose parameters that require gradients are trained.
-        dataset: The items to learn from.
+        name: Label of the progress bar, and prefix in trackers.
+        module: The module, of which parameters that require gradients are trained.
+        dataset: The training items.
     """
 
     name: str
@@ -38,7 +38,7 @@ class TrainingStep(Protocol):
     dataset: SizedDataset
 
     def order(self) -> Order:
-        """Returns how an epoch is ordered; by default every item comes once, shuffled."""
+        """Returns the order of an epoch; by default every item once, shuffled."""
         return shuffled(len(self.dataset))
 
     def loss(self, model: nn.Module, batch: Any, epoch: int) -> Tensor:
@@ -52,7 +52,7 @@ class TrainingStep(Protocol):
         ...
 
     def validate(self, model: nn.Module) -> float | None:
-        """Returns the loss on held-out items, by which the best epoch is chosen; ``None`` where there are none.
+        """Returns the validation loss, by which the best epoch is chosen; ``None`` without validation data.
 
         Args:
             model: `module` in eval mode, without gradients.
@@ -74,17 +74,17 @@ def train(
     validates, else with those of the last.
 
     Args:
-        step: What is trained, on which data, by which loss.
+        step: The module, data and loss.
         schedule: Epochs, batch size, optimizer and learning rate.
         accelerator: Device, processes, precision, gradient accumulation and trackers.
-        seed: Seed of the order of the items, and of what is random in a forward pass.
-        checkpoints: Where to keep checkpoints, and to resume from if the training was interrupted.
+        seed: Seed of the order of the items, and of random operations such as dropout.
+        checkpoints: Checkpoints to write, and to resume from after an interruption.
 
     Returns:
         For each epoch its number, mean loss, last learning rate and, if the step validates, ``validation_loss``.
 
     Raises:
-        ConfigError: If the batch cannot be divided equally among processes and accumulated parts.
+        ConfigError: If the batch is not divisible by the numbers of processes and accumulation steps.
         BCSamError: If the loss is not finite, or a checkpoint cannot be read or written.
     """
     run = _Run(step, schedule, accelerator, seed, checkpoints)
@@ -122,9 +122,9 @@ def _optimizer(schedule: Schedule, parameters: list[nn.Parameter]) -> torch.opti
     return torch.optim.AdamW(parameters, lr=schedule.learning_rate, weight_decay=schedule.weight_decay)
 
 
-# Losses are fetched from the device this many at a time. Fetching each would stall the device, keeping thousands of
+# Losses are fetched from the device this many at a time. Fetching each would stall the device; keeping thousands of
 # small tensors would fragment its memory: 100 kB per cell.
-_FRESH_LOSSES = 32
+_PENDING_LOSSES = 32
 
 
 class _Run:
@@ -151,7 +151,7 @@ class _Run:
         self.wrapped, self.optimizer, self.loader, self.scheduler = accelerator.prepare(
             step.module, optimizer, loader, scheduler
         )
-        self.fresh_losses: list[Tensor] = []
+        self.pending_losses: list[Tensor] = []
         self.progress = Progress("", finished=not schedule.epochs)
         self.best: dict[str, Tensor] | None = None
         if checkpoints is not None and schedule.epochs:
@@ -167,14 +167,14 @@ class _Run:
             self.accelerator.scaler.load_state_dict(self.progress.scaler)
 
     def rest_of_epoch(self) -> Iterable[Any]:
-        """The batches that remain of the current epoch."""
+        """Returns the remaining batches of the current epoch."""
         self.batches.epoch, self.batches.start = divmod(self.progress.step, len(self.batches))
         self.wrapped.train()
         return self.loader
 
     def take_step(self, batch: Any) -> None:
-        """Learns from one batch."""
-        # What is random in a step, such as dropout, depends only on its number, so that a resumed training repeats it.
+        """Takes one optimisation step."""
+        # Random operations such as dropout depend only on the step number, so that a resumed training repeats them.
         processes, process = self.accelerator.num_processes, self.accelerator.process_index
         torch.manual_seed(self.batches.seed + self.progress.step * processes + process)
         with self.accelerator.accumulate(self.wrapped):
@@ -185,21 +185,21 @@ class _Run:
             self.optimizer.step()
             self.scheduler.step()
             self.optimizer.zero_grad()
-        self.fresh_losses.append(loss.detach())
-        if len(self.fresh_losses) == _FRESH_LOSSES:
-            self._settle_losses()
+        self.pending_losses.append(loss.detach())
+        if len(self.pending_losses) == _PENDING_LOSSES:
+            self._fetch_losses()
         self.progress.step += 1
         if self.checkpoints is not None and self._is_due(self.checkpoints.every):
             self._save(self.checkpoints)
 
     def _is_due(self, every: int) -> bool:
-        """Whether to save now: not at the end of an epoch, which saves anyway, nor within an accumulation."""
+        """Whether to save now: not at the end of an epoch, which always saves, nor within an accumulation."""
         step = self.progress.step
         return step % every == 0 and step % len(self.batches) != 0 and self.accelerator.sync_gradients
 
     def end_epoch(self) -> dict[str, Any]:
-        """Records, validates, logs and saves a finished epoch, and decides whether it was the last."""
-        self._settle_losses()
+        """Validates, records, logs and saves a finished epoch, and decides whether to stop."""
+        self._fetch_losses()
         progress = self.progress
         epoch = progress.step // len(self.batches)
         mean = sum(progress.losses) / len(progress.losses)
@@ -230,25 +230,25 @@ class _Run:
             self.best = trained_tensors(model)
         return loss
 
-    def _settle_losses(self) -> None:
-        """Fetches the newest losses from the device, averaged over processes."""
-        if self.fresh_losses:
-            self.progress.losses += self.accelerator.reduce(torch.stack(self.fresh_losses), "mean").tolist()
-            self.fresh_losses = []
+    def _fetch_losses(self) -> None:
+        """Fetches the pending losses from the device, averaged over processes."""
+        if self.pending_losses:
+            self.progress.losses += self.accelerator.reduce(torch.stack(self.pending_losses), "mean").tolist()
+            self.pending_losses = []
 
     def _save(self, checkpoints: Checkpoints) -> None:
-        self._settle_losses()
+        self._fetch_losses()
         self.progress.scheduler = self.scheduler.state_dict()
         if self.accelerator.scaler is not None:
             self.progress.scaler = self.accelerator.scaler.state_dict()
         checkpoints.save(self.progress, self.accelerator.unwrap_model(self.wrapped), self.optimizer, self.best)
 
     def end(self) -> list[dict[str, float]]:
-        """Unwraps the module, restores its best weights, and releases the data; returns the history."""
+        """Unwraps the module, restores its best weights, releases the data, and returns the history."""
         model = self.accelerator.unwrap_model(self.wrapped, keep_fp32_wrapper=False).eval()
-        # Otherwise a second training of the module would run without mixed precision and in one process.
+        # Otherwise a second training of the module would ignore mixed precision and other processes.
         vars(model).pop("_is_accelerate_prepared", None)
         if self.best is not None:
             restore_weights(model, self.best)
-        self.accelerator.free_memory()  # otherwise it keeps the data of every stage and fold
+        self.accelerator.free_memory()  # which otherwise keeps references to the data of every stage
         return self.progress.history

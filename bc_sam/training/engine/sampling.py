@@ -1,4 +1,4 @@
-"""Which cells make up each batch of an epoch, as a function of the seed and the epoch alone."""
+"""Composition of the batches of an epoch, a function of the seed and the epoch only."""
 
 from collections.abc import Callable, Iterator
 
@@ -13,24 +13,24 @@ Order = Callable[[np.random.Generator], np.ndarray]
 
 
 class EpochBatches(Sampler[list[int]]):
-    """Batches that depend on the seed and the epoch alone, so that any epoch can be resumed at any batch.
+    """Batches that depend only on the seed and the epoch, so that training can resume at any batch.
 
-    The last incomplete batch is dropped. Accelerate splits each batch over its processes.
+    The last incomplete batch is dropped. Accelerate splits each batch among the processes.
 
     Attributes:
         epoch: The epoch of the next iteration, from 0.
-        start: Number of its batches to skip.
+        start: Number of batches to skip in it.
         batch_size: Cells in a batch, over all processes.
 
     Args:
         order: Draws the order of an epoch.
         n: Cells in an epoch.
-        batch_size: Cells in a batch, over all processes; all of them where there are fewer.
+        batch_size: Cells in a batch, over all processes; reduced if there are fewer cells.
         n_processes: Processes that share each batch.
         seed: Seed of the order.
 
     Raises:
-        ConfigError: If the batch cannot be shared equally.
+        ConfigError: If the batch size is not divisible by the number of processes.
 
     Example:
         >>> batches = EpochBatches(shuffled(5), 5, batch_size=2, seed=0)
@@ -38,7 +38,7 @@ class EpochBatches(Sampler[list[int]]):
         [2, 2]
     """
 
-    drop_last = True  # Accelerate reads it
+    drop_last = True  # read by Accelerate
 
     def __init__(self, order: Order, n: int, batch_size: int, *, n_processes: int = 1, seed: int = 1234) -> None:
         self.order = order
@@ -49,7 +49,7 @@ class EpochBatches(Sampler[list[int]]):
         self.start = 0
         if self.batch_size == 0 or self.batch_size % n_processes:
             raise ConfigError(
-                f"A batch of {self.batch_size} of {n} cells cannot be shared equally by {n_processes} processes. "
+                f"A batch of {self.batch_size} of {n} cells cannot be split equally among {n_processes} processes. "
                 "Choose a batch_size that is a multiple of the number of processes."
             )
 
@@ -63,14 +63,14 @@ class EpochBatches(Sampler[list[int]]):
 
 
 def shuffled(n: int) -> Order:
-    """Returns an order in which every cell comes once."""
+    """Returns an order that contains every cell once."""
     return lambda rng: rng.permutation(n)
 
 
 def balanced(domains: np.ndarray) -> Order:
-    """Returns an order that interleaves the domains, so that every batch holds them in equal parts.
+    """Returns an order that interleaves the domains, so that every batch contains them in equal parts.
 
-    An epoch is as long as the data: a large domain is seen in part, a small one several times, each reshuffled.
+    An epoch has the length of the data: large domains are subsampled, small ones repeated and reshuffled.
 
     Args:
         domains: (n,) integers.
@@ -79,14 +79,16 @@ def balanced(domains: np.ndarray) -> Order:
     each = -(-len(domains) // len(members))
 
     def order(rng: np.random.Generator) -> np.ndarray:
-        dealt = [np.concatenate([rng.permutation(own) for _ in range(-(-each // len(own)))])[:each] for own in members]
-        return np.stack(dealt, axis=1).ravel()[: len(domains)]
+        orders = [
+            np.concatenate([rng.permutation(own) for _ in range(-(-each // len(own)))])[:each] for own in members
+        ]
+        return np.stack(orders, axis=1).ravel()[: len(domains)]
 
     return order
 
 
 def tempered(domains: np.ndarray, temperature: float) -> Order:
-    """Returns an order that oversamples small domains. An epoch is as long as the data.
+    """Returns an order that oversamples small domains. An epoch has the length of the data.
 
     Args:
         domains: (n,) integers.
@@ -98,22 +100,24 @@ def tempered(domains: np.ndarray, temperature: float) -> Order:
     each = np.round(shares * len(domains)).astype(int)
 
     def order(rng: np.random.Generator) -> np.ndarray:
-        dealt = [
+        orders = [
             np.concatenate([rng.permutation(own) for _ in range(-(-n // len(own)))])[:n]
             for own, n in zip(members, each, strict=True)
         ]
-        return rng.permutation(np.concatenate(dealt))
+        return rng.permutation(np.concatenate(orders))
 
     return order
 
 
 def stage_batches(order: Order, n: int, batch_size: int, accelerator: Accelerator, seed: int) -> EpochBatches:
-    """Returns the batches of a training, divided into the parts that Accelerate shares over processes and accumulates.
+    """Returns the batches of a training, divided by the number of gradient accumulation steps.
 
     Raises:
-        ConfigError: If the batch cannot be divided equally.
+        ConfigError: If the batch size is not divisible.
     """
-    parts = accelerator.gradient_accumulation_steps
-    if batch_size % parts:
-        raise ConfigError(f"A batch of {batch_size} cells cannot be accumulated in {parts} equal parts.")
-    return EpochBatches(order, n, batch_size // parts, n_processes=accelerator.num_processes, seed=seed)
+    steps = accelerator.gradient_accumulation_steps
+    if batch_size % steps:
+        raise ConfigError(
+            f"A batch of {batch_size} cells cannot be accumulated in {steps} equal parts. Choose a multiple."
+        )
+    return EpochBatches(order, n, batch_size // steps, n_processes=accelerator.num_processes, seed=seed)

@@ -1,1 +1,1 @@
-"""What each training step learns, from which data and by which loss."""
+"""The training steps: module, data and loss of each stage."""

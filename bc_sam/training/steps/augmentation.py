@@ -1,4 +1,4 @@
-"""Random views of a batch of cells: turned, mirrored, tilted, and with other light and stain."""
+"""Augmentation of batches of cells: rotations, flips, tilts, and changes of illumination and stain."""
 
 import math
 from collections.abc import Iterable
@@ -10,37 +10,37 @@ from torch.nn import functional as F
 
 from bc_sam.config.arguments import ViewArguments
 
-#: Largest tilt of the paper, in degrees.
+#: Largest tilt in the paper, degrees.
 MAX_TILT = 20.0
 
 _TILT = math.radians(MAX_TILT)
 
-# Where the cell ends, about: radius as a share of half the image's side; and how wide the soft edge is.
+# Approximate radius of a cell, range as a share of half the image's side, and width of its soft edge.
 _NEAR, _EDGE = (0.4, 0.75), 0.1
 
-#: Random numbers that a view of `strong_views` takes.
+#: Random numbers per view of `strong_views`.
 STRONG_DRAWS = 41
 
 
 def view_draws(seed: int, epoch: int, cells: Iterable[int], n: int = 9) -> Tensor:
-    """Draws the random numbers of one view of each cell, (B, n) in 0..1, from the seed, the epoch and the cell alone.
+    """Draws the random numbers of one view per cell, (B, n) in 0..1, from seed, epoch and cell only.
 
-    A cell therefore has the same view whichever process sees it, and in a resumed training.
+    The view of a cell is thus the same in any process and in a resumed training.
     """
     return torch.tensor(np.array([np.random.default_rng([seed, epoch, cell]).random(n) for cell in cells])).float()
 
 
 def random_views(images: Tensor, masks: Tensor, draws: Tensor, colour_jitter: float = 0.0) -> tuple[Tensor, Tensor]:
-    """Gives each image and its mask one random view (BC-SAM, section 3.1).
+    """Returns one random view of each image and its mask (BC-SAM, section 3.1).
 
-    Half of the images are turned by a multiple of 90° and mirrored or not, a quarter are tilted by up to 20°, and a
-    quarter stay as they are. Corners that a tilt opens are filled by reflection; the original leaves them black.
+    Half of the images are rotated by a multiple of 90° and randomly flipped, a quarter are tilted by up to 20°, and a
+    quarter stay unchanged. Corners exposed by a tilt are filled by reflection; the original leaves them black.
 
     Args:
         images: (B, 3, S, S) float, 0..255.
         masks: (B, S, S) float, 0 or 1.
         draws: (B, 9), from `view_draws`.
-        colour_jitter: Half-range of the random gain of brightness, of contrast and of each channel; 0 is none.
+        colour_jitter: Half-range of the random gains of brightness, contrast and each channel; 0 for none.
 
     Returns:
         Images and masks of the same shapes.
@@ -55,9 +55,9 @@ def random_views(images: Tensor, masks: Tensor, draws: Tensor, colour_jitter: fl
 def strong_views(
     images: Tensor, masks: Tensor, draws: Tensor, window: int, arguments: ViewArguments
 ) -> tuple[Tensor, Tensor]:
-    """Gives each image and its mask a view as another microscope, lamp and stain would show it.
+    """Returns a view of each image and its mask that simulates another microscope, illumination and stain.
 
-    Any angle, mirrored or not, scaled, shifted a little; another stain and slide; softer or sharper. In some views the
+    Images are rotated by any angle, flipped, scaled and shifted; stain, slide and focus are changed. In some views the
     background is stained differently from the cell, since the look of a laboratory's red cells must not predict the
     class of its white ones.
 
@@ -65,8 +65,8 @@ def strong_views(
         images: (B, 3, S, S) float, 0..255.
         masks: (B, S, S) float, 0 or 1.
         draws: (B, STRONG_DRAWS), from `view_draws`.
-        window: Side of the views, pixels; where it is less than S, the middle is cut out, not shrunk.
-        arguments: How strong.
+        window: Side of the views, pixels; if less than S, the centre is cropped, not downscaled.
+        arguments: Strengths of the augmentations.
 
     Returns:
         Images (B, 3, window, window) and masks (B, window, window).
@@ -88,11 +88,11 @@ def strong_views(
 
 
 def _recoloured(images: Tensor, draws: Tensor, scale: Tensor, arguments: ViewArguments) -> Tensor:
-    """Gives images (B, 3, S, S), 0..255, another stain and slide, by draws (B, 35) in 0..1; scale as for `_disc`."""
+    """Changes stain and slide of images (B, 3, S, S), 0..255, by draws (B, 35) in 0..1; scale as for `_disc`."""
     density = -(images / 255).clamp(1 / 255, 1).log()
     sample = density[:, :, ::4, ::4].flatten(2)
     glass = sample.kthvalue(sample.shape[2] // 10 + 1, dim=2).values[:, :, None, None]
-    # What stains a cell does not stain the glass.
+    # The stain does not affect the glass.
     stained = _restained(density - glass, draws[:, :14] * 2 - 1, arguments.stain * draws[:, 14])
     around = _restained(density - glass, draws[:, 15:29] * 2 - 1, arguments.stain * draws[:, 29])
     alike = draws[:, 31, None, None] >= arguments.background_stain_prob
@@ -102,10 +102,10 @@ def _recoloured(images: Tensor, draws: Tensor, scale: Tensor, arguments: ViewArg
 
 
 def _restained(density: Tensor, draws: Tensor, stain: Tensor) -> Tensor:
-    """Changes the stain of optical densities (B, 3, S, S), by draws (B, 14) in -1..1 and a strength (B,) of each.
+    """Changes the stain of optical densities (B, 3, S, S), by draws (B, 14) in -1..1 and strengths (B,).
 
-    A stain takes away light by Beer and Lambert's law, so its change is a change of optical density: in each channel
-    by itself, from one channel to another, more or less coloured, and, half as much, stronger or weaker.
+    By the Beer-Lambert law, a change of stain is a change of optical density: of each channel, between channels, of
+    saturation, and, with half the strength, of overall density.
     """
     vivid, strength = 1 + stain * draws[:, 0], (stain / 2 * draws[:, 1]).exp()
     grey = density.mean(dim=1, keepdim=True)
@@ -116,21 +116,21 @@ def _restained(density: Tensor, draws: Tensor, stain: Tensor) -> Tensor:
 
 
 def _disc(draws: Tensor, scale: Tensor, size: int) -> Tensor:
-    """Returns (B, size, size) that is 1 about the middle, where the cell is, and 0 far from it, by draws (B,) in 0..1.
+    """Returns soft discs (B, size, size): 1 in the centre, where the cell is, and 0 far from it.
 
     Args:
-        draws: From the least radius to the largest.
-        scale: (B,) how far a view of this size reaches, as a share of the image's side.
+        draws: (B,) in 0..1, from the smallest radius to the largest.
+        scale: (B,) extent of the view as a share of the image's side.
         size: Side of the view, pixels.
     """
     radius = (_NEAR[0] + (_NEAR[1] - _NEAR[0]) * draws) / scale
-    place = torch.linspace(-1, 1, size, device=draws.device)
-    distance = torch.hypot(place[:, None], place[None, :])
+    position = torch.linspace(-1, 1, size, device=draws.device)
+    distance = torch.hypot(position[:, None], position[None, :])
     return ((radius[:, None, None] - distance) * scale[:, None, None] / _EDGE + 0.5).clamp(0, 1)
 
 
 def _refocused(images: Tensor, draws: Tensor, strength: float) -> Tensor:
-    """Blurs images (B, 3, S, S), or sharpens them, by draws (B,) in 0..1; a third stay nearly as they are."""
+    """Blurs or sharpens images (B, 3, S, S) by draws (B,) in 0..1; a third stay nearly unchanged."""
     soft = F.avg_pool2d(F.pad(images, (2, 2, 2, 2), "reflect"), (5, 1), stride=1)
     soft = F.avg_pool2d(soft, (1, 5), stride=1)
     towards = strength * (1.6 * draws - 0.6)[:, None, None, None]
@@ -138,14 +138,14 @@ def _refocused(images: Tensor, draws: Tensor, strength: float) -> Tensor:
 
 
 def moved(images: Tensor, motion: Tensor, mode: str = "bilinear", size: int | None = None) -> Tensor:
-    """Moves images, or maps of features, (B, C, S, S), by matrices (B, 2, 3); the result may be of another size."""
+    """Transforms images or feature maps (B, C, S, S) by affine matrices (B, 2, 3), optionally to another size."""
     size = size or images.shape[-1]
     grid = F.affine_grid(motion, [*images.shape[:2], size, size], align_corners=False)
     return F.grid_sample(images, grid, mode=mode, padding_mode="reflection", align_corners=False)
 
 
 def motions(draws: Tensor) -> Tensor:
-    """Returns affine matrices (B, 2, 3) of symmetries and tilts, from draws (B, 9)."""
+    """Returns affine matrices (B, 2, 3) of symmetries and tilts for draws (B, 9)."""
     kind, turn, side, tilt = draws[:, :4].T
     quarter_turns = (turn * 4).floor() * (math.pi / 2)
     mirror = torch.where(side < 0.5, -1.0, 1.0)
@@ -157,7 +157,7 @@ def motions(draws: Tensor) -> Tensor:
 
 
 def jitter_colours(images: Tensor, draws: Tensor, strength: float) -> Tensor:
-    """Gives each image (B, 3, H, W), 0..255, its own light and stain: brightness, contrast, gain of each channel."""
+    """Changes brightness, contrast and channel gains of each image (B, 3, H, W), 0..255."""
     gains = 1 + strength * (draws[:, 4:] * 2 - 1)
     brightness, contrast, channels = gains[:, :1, None, None], gains[:, 1:2, None, None], gains[:, 2:, None, None]
     mean = images.mean(dim=(1, 2, 3), keepdim=True)

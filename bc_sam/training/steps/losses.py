@@ -6,18 +6,18 @@ from torch.nn import functional as F
 
 
 def segmentation_loss(logits: Tensor, masks: Tensor, dice_weight: float = 0.8) -> Tensor:
-    """Cross-entropy and soft Dice of cell against background (BC-SAM, section 2.1).
+    """Returns cross-entropy plus soft Dice of cell against background (BC-SAM, section 2.1).
 
-    A sigmoid over one logit is the original's softmax over two. The Dice is taken over the whole batch, with
-    squared sums in the denominator, and averaged over cell and background.
+    A sigmoid of one logit replaces the original's equivalent softmax over two. The Dice is computed over the whole
+    batch, with sums of squares in the denominator, and averaged over cell and background.
 
     Args:
-        logits: (B, H, W), any real number; above 0 is cell.
+        logits: (B, H, W), positive for cell.
         masks: (B, H, W), 1 for cell and 0 for background.
-        dice_weight: Weight of the Dice loss, 0..1; cross-entropy has the rest.
+        dice_weight: Weight of the Dice loss, 0..1; that of cross-entropy is the complement.
 
     Returns:
-        Scalar, not negative.
+        Non-negative scalar.
 
     Example:
         >>> masks = torch.zeros(1, 4, 4)
@@ -36,7 +36,7 @@ def _soft_dice(score: Tensor, target: Tensor, smooth: float = 1e-5) -> Tensor:
 
 
 def ssim(a: Tensor, b: Tensor, window: int = 11, sigma: float = 1.5) -> Tensor:
-    """Mean structural similarity (Wang et al., 2004) with a Gaussian window and zero padding, as the original's.
+    """Returns the mean SSIM (Wang et al., 2004) with a Gaussian window and zero padding, as in the original.
 
     Args:
         a: (B, C, H, W), 0..1.
@@ -45,7 +45,7 @@ def ssim(a: Tensor, b: Tensor, window: int = 11, sigma: float = 1.5) -> Tensor:
         sigma: Its standard deviation, pixels.
 
     Returns:
-        Scalar, at most 1, which it is where the images are equal.
+        Scalar, at most 1, the value for equal images.
 
     Example:
         >>> image = torch.rand(1, 3, 32, 32)
@@ -60,16 +60,16 @@ def ssim(a: Tensor, b: Tensor, window: int = 11, sigma: float = 1.5) -> Tensor:
 
 
 def _blur(x: Tensor, window: int, sigma: float) -> Tensor:
-    """Gaussian blur with zero padding, as a product with a banded matrix on each side.
+    """Applies a Gaussian blur with zero padding, as a product with a banded matrix on each side.
 
-    A depthwise convolution gives the same, but its backward pass takes many times longer on processors.
+    A depthwise convolution is equivalent, but its backward pass takes many times longer on CPUs.
     """
     height, width = x.shape[-2:]
     return _blur_matrix(height, window, sigma).to(x) @ x @ _blur_matrix(width, window, sigma).to(x).T
 
 
 def _blur_matrix(n: int, window: int, sigma: float) -> Tensor:
-    """The matrix (n, n) whose product with a column blurs it."""
+    """Returns the matrix (n, n) that blurs a column."""
     offsets = torch.arange(window, dtype=torch.float64) - window // 2
     kernel = torch.exp(-(offsets**2) / (2 * sigma**2))
     kernel = kernel / kernel.sum()
@@ -79,18 +79,18 @@ def _blur_matrix(n: int, window: int, sigma: float) -> Tensor:
 
 
 def linear_mmd(latents: Tensor, domains: Tensor) -> Tensor:
-    """Linear maximum mean discrepancy: how far the domains' mean latents lie apart (BC-SAM, equation 3).
+    """Returns the linear maximum mean discrepancy between the domains' latents (BC-SAM, equation 3).
 
-    The mean squared difference of two domain means, averaged over all pairs of the domains in the batch. With two
-    domains this is the original's. With one it is 0, where the original's is NaN; with three it takes every pair,
-    where the original's takes the second domain twice.
+    This is the mean squared difference of domain means, averaged over all pairs of domains in the batch. It equals the
+    original for two domains. For one it is 0, where the original is NaN; for three it uses every pair, where the
+    original uses the second domain twice.
 
     Args:
         latents: (B, D).
         domains: (B,), integers.
 
     Returns:
-        Scalar, not negative.
+        Non-negative scalar.
 
     Example:
         >>> linear_mmd(torch.tensor([[0.0], [2.0]]), torch.tensor([0, 1])).item()
@@ -98,7 +98,7 @@ def linear_mmd(latents: Tensor, domains: Tensor) -> Tensor:
     """
     means = torch.stack([latents[domains == domain].mean(0) for domain in domains.unique()])
     if len(means) < 2:
-        return latents.sum() * 0  # keeps the graph, so that every parameter still gets a gradient
+        return latents.sum() * 0  # keeps the graph, so that every parameter gets a gradient
     first, second = torch.triu_indices(len(means), len(means), offset=1, device=means.device)
     return (means[first] - means[second]).square().mean()
 
@@ -106,14 +106,14 @@ def linear_mmd(latents: Tensor, domains: Tensor) -> Tensor:
 def autoencoder_loss(
     reconstruction: Tensor, target: Tensor, latents: Tensor, domains: Tensor, mmd_weight: float = 5.0
 ) -> Tensor:
-    """The loss of stage 2, (1 - SSIM) + mmd_weight · MMD (BC-SAM, equation 4).
+    """Returns the loss of stage 2, (1 - SSIM) + mmd_weight · MMD (BC-SAM, equation 4).
 
     Args:
         reconstruction: (B, 3, 128, 128), 0..1.
         target: (B, 3, 128, 128), 0..1: the masked cell on grey.
         latents: (B, D).
         domains: (B,), integers.
-        mmd_weight: Weight of the distance between domains.
+        mmd_weight: Weight of the MMD.
 
     Returns:
         Scalar.

@@ -1,4 +1,4 @@
-"""Pretraining of a new small SAM on labelled cells: classes, masks and knowledge distillation at once."""
+"""Pretraining of a new small SAM on labelled cells: classification, segmentation and knowledge distillation."""
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,8 @@ from bc_sam.training.steps.train_labels import LabelledViews, Views
 from bc_sam.training.steps.train_teacher import Teacher, train_teacher
 from bc_sam.utils.torch_utils import seeded
 
-# Images from whose patches the whitening is computed.
-_PATCHED = 300
+# Number of images from whose patches the whitening is computed.
+_WHITENING_IMAGES = 300
 
 
 class CellClassifier(nn.Module):
@@ -23,7 +23,7 @@ class CellClassifier(nn.Module):
 
     Args:
         sam: The model, trained in place.
-        n_labels: Classes.
+        n_labels: Number of classes.
         seed: Seed of the head.
     """
 
@@ -39,13 +39,13 @@ class CellClassifier(nn.Module):
 
         Args:
             images: (B, 3, S, S), normalised.
-            segmented: (k,) positions in the batch of the images to segment.
+            segmented: (k,) indices in the batch of the images to segment.
         """
         features = encode(self.sam, images)
         return self._classify(features), cell_logits(self.sam, features[segmented])
 
     def class_logits(self, images: Tensor) -> Tensor:
-        """Returns class logits (B, n_labels) alone."""
+        """Returns only class logits (B, n_labels)."""
         return self._classify(encode(self.sam, images))
 
     def _classify(self, features: Tensor) -> Tensor:
@@ -57,58 +57,58 @@ def pretrain(
 ) -> tuple[SamModel, list[dict[str, float]]]:
     """Trains a whole SAM on labelled cells, first on center crops, then on whole images.
 
-    The original does without, since its base has seen a billion masks. A base with random weights does not learn
-    granules and chromatin from masks alone. Distillation from a convolutional teacher makes up for few images (Touvron
-    et al., "Training data-efficient image transformers & distillation through attention", ICML 2021).
+    The original needs no pretraining, since its base was trained on a billion masks. A base with random weights does
+    not learn granules and chromatin from masks alone. Distillation from a convolutional teacher makes up for few
+    images (Touvron et al., "Training data-efficient image transformers & distillation through attention", ICML 2021).
 
     Args:
         sam: A SAM at the size of the stored cells.
-        views: The cells, and how they are augmented.
-        checkpoints: Where to keep checkpoints of the teacher, of the training on crops and of that on whole images.
+        views: The labelled cells and their augmentation.
+        checkpoints: Checkpoints of the teacher, of the training on crops, and of the training on whole images.
 
     Returns:
         The SAM, in eval mode, and the loss of each epoch of both trainings.
     """
     arguments, cells = views.arguments, views.cells
-    of_teacher, of_window, of_whole = checkpoints or (None, None, None)
+    of_teacher, of_crops, of_whole = checkpoints or (None, None, None)
     teacher = train_teacher(views, of_teacher) if arguments.teacher_epochs else None
-    mimetic_init(sam, views.sample(_PATCHED), views.seed)
+    mimetic_init(sam, views.sample(_WHITENING_IMAGES), views.seed)
     classifier = CellClassifier(resize_sam(sam, arguments.window), len(views.config.labels), views.seed)
-    history = _learn(classifier, views, teacher, arguments.window, of_window)
+    history = _train(classifier, views, teacher, arguments.window, of_crops)
     classifier.sam = resize_sam(classifier.sam.cpu(), cells.image_size)
-    history += _learn(classifier, views, teacher, cells.image_size, of_whole)
+    history += _train(classifier, views, teacher, cells.image_size, of_whole)
     return classifier.sam.eval().requires_grad_(False), history
 
 
-def _learn(
+def _train(
     classifier: CellClassifier,
     views: LabelledViews,
     teacher: Teacher | None,
     window: int,
     checkpoints: Checkpoints | None,
 ) -> list[dict[str, float]]:
-    """Trains on crops, or on whole images if the window is as large as they are."""
+    """Trains on crops, or on whole images if the window has their size."""
     arguments = views.arguments
     whole = window == views.cells.image_size
     classifier.requires_grad_(True)
     freeze_unused(classifier.sam)
 
-    def loss(model: nn.Module, shown: Views) -> Tensor:
-        # In a batch without masks one is predicted all the same, so that every parameter gets a gradient, of zero.
-        segmented = shown.has_mask.nonzero()[:, 0] if shown.has_mask.any() else torch.zeros_like(shown.labels[:1])
-        logits, predicted = model(shown.images, segmented)
-        masks = F.interpolate(shown.masks[segmented][:, None], size=predicted.shape[-2:], mode="nearest-exact")[:, 0]
-        weight = arguments.mask_weight * shown.has_mask.any()
-        targets = _targets(shown, logits.shape[1], arguments.label_smoothing)
+    def loss(model: nn.Module, batch: Views) -> Tensor:
+        # In a batch without masks one is predicted anyway, so that every parameter gets a gradient, which is zero.
+        segmented = batch.has_mask.nonzero()[:, 0] if batch.has_mask.any() else torch.zeros_like(batch.labels[:1])
+        logits, predicted = model(batch.images, segmented)
+        masks = F.interpolate(batch.masks[segmented][:, None], size=predicted.shape[-2:], mode="nearest-exact")[:, 0]
+        weight = arguments.mask_weight * batch.has_mask.any()
+        targets = _targets(batch, logits.shape[1], arguments.label_smoothing)
         if teacher is not None:
             with torch.no_grad(), views.accelerator.autocast():
-                targets = targets.lerp(teacher(shown.images).float().softmax(dim=1), arguments.distillation_weight)
+                targets = targets.lerp(teacher(batch.images).float().softmax(dim=1), arguments.distillation_weight)
         return F.cross_entropy(logits.float(), targets) + weight * segmentation_loss(predicted.float(), masks)
 
     return views.fit(
         classifier,
         loss,
-        f"Learning to see, {window} px",
+        f"Pretraining, {window} px",
         window=window,
         epochs=arguments.epochs if whole else arguments.window_epochs,
         learning_rate=arguments.learning_rate / (3 if whole else 1),
@@ -117,6 +117,6 @@ def _learn(
     )
 
 
-def _targets(shown: Views, n_labels: int, smoothing: float) -> Tensor:
+def _targets(batch: Views, n_labels: int, smoothing: float) -> Tensor:
     """Returns smoothed one-hot targets (B, n_labels)."""
-    return F.one_hot(shown.labels, n_labels).float() * (1 - smoothing) + smoothing / n_labels
+    return F.one_hot(batch.labels, n_labels).float() * (1 - smoothing) + smoothing / n_labels

@@ -22,8 +22,8 @@ _BLOCK = 256
 class FeatureReconstructionHead(nn.Module):
     """The autoencoder with an auxiliary linear head that predicts the mean feature from the embedding.
 
-    Only training needs the head. Reconstructing pixels keeps what is large and bright, whereas what distinguishes the
-    classes, such as granules, is small in pixels and large in SAM's features.
+    The head is only used in training. Pixel reconstruction favours large and bright structures, whereas those that
+    distinguish the classes, such as granules, are small in pixels but prominent in SAM's features.
 
     Args:
         autoencoder: Trained in place.
@@ -69,7 +69,7 @@ class Anchor:
 
     Attributes:
         latents: (m, d) float32.
-        domains: (m,) integers, disjoint from the domains of the cells to learn from.
+        domains: (m,) integers, disjoint from the domains of the training cells.
     """
 
     latents: np.ndarray
@@ -87,9 +87,9 @@ class AutoencoderStep(TrainingStep):
     Args:
         autoencoder: Trained in place.
         features: Feature maps and targets of all cells.
-        rows: Cells to learn from.
-        validation_rows: Cells by which the best epoch is chosen, if any.
-        domains: (n,) domain of each of all cells.
+        rows: Training cells.
+        validation_rows: Validation cells, by which the best epoch is chosen; may be empty.
+        domains: (n,) domain of every cell.
         arguments: Settings of the stage.
         seed: Seed of the feature reconstruction head.
         anchor: Embeddings of laboratories whose images are not available, with which those of the cells are aligned.
@@ -113,11 +113,11 @@ class AutoencoderStep(TrainingStep):
         self.validation = CellFeatures(features, validation_rows, domains)
         self.module = FeatureReconstructionHead(autoencoder, *_mean_features(features, rows), seed=seed)
         synchronize_batch_norm(self.module)
-        # The decoder's convolutions run faster in this layout, above all on CPUs, and give the same numbers.
+        # The decoder's convolutions run faster in this layout, especially on CPUs, with identical results.
         autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def order(self) -> Order:
-        """Returns an order in which every batch holds the domains in equal parts."""
+        """Returns an order in which every batch contains the domains in equal parts."""
         return balanced(self.dataset.domains)
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor, Tensor], epoch: int) -> Tensor:
@@ -130,7 +130,7 @@ class AutoencoderStep(TrainingStep):
         return paper + self._auxiliary_loss(cells, targets, feature_errors)
 
     def validate(self, model: nn.Module) -> float | None:
-        """Returns the loss on the validation cells, with the domains' means taken over all of them."""
+        """Returns the loss on the validation cells, with domain means over all of them."""
         data, arguments = self.validation, self.arguments
         if not len(data):
             return None
@@ -150,13 +150,13 @@ class AutoencoderStep(TrainingStep):
         return (latents, domains) if self.anchor is None else self.anchor.join(latents, domains)
 
     def _auxiliary_loss(self, cells: Tensor, targets: Tensor, feature_errors: Tensor) -> Tensor:
-        """Returns what is added to the paper's loss: the errors of the pixels and of the reconstructed features."""
+        """Returns the terms added to the paper's loss: errors of the pixels and of the reconstructed features."""
         pixels = (cells.float() - targets).square().mean()
         return self.arguments.pixel_weight * pixels + self.arguments.feature_weight * feature_errors.mean()
 
 
 def _mean_features(features: FeatureStore, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Returns mean and standard deviation (C,) of the mean features of some cells."""
+    """Returns mean and standard deviation (C,) of the mean features of given cells."""
     blocks = [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]
     means = np.concatenate([features.maps[block].astype(np.float32).mean(axis=(2, 3)) for block in blocks])
     return torch.from_numpy(means.mean(axis=0)), torch.from_numpy(means.std(axis=0) + 1e-6)

@@ -1,4 +1,4 @@
-"""Training of classifiers on strongly augmented views of labelled cells: other microscopes, lamps and stains."""
+"""Training of networks on strongly augmented views of labelled cells."""
 
 import logging
 from collections.abc import Callable
@@ -25,13 +25,13 @@ from bc_sam.training.steps.augmentation import STRONG_DRAWS, strong_views, view_
 logger = logging.getLogger(__name__)
 
 
-class KnownCells(Dataset):
-    """Cells with a label: pixels (S, S, 3) uint8, mask (S, S) uint8, whether it has one, label and position.
+class LabelledCells(Dataset):
+    """Labelled cells: pixels (S, S, 3) uint8, mask (S, S) uint8, whether it is annotated, label and index.
 
     Args:
         cells: The data.
         rows: Cells to include; those without a label are skipped.
-        rendered: Cells to append, all of them, as a domain of their own.
+        rendered: Rendered cells to append as a separate domain.
 
     Attributes:
         domains: (n,) domain of each cell.
@@ -39,29 +39,29 @@ class KnownCells(Dataset):
 
     def __init__(self, cells: CellStore, rows: np.ndarray, rendered: CellStore | None = None) -> None:
         rows = rows[cells.labels[rows] >= 0]
-        self.places = [(cells, int(row)) for row in rows]
+        self.entries = [(cells, int(row)) for row in rows]
         self.domains = cells.domains[rows]
         if rendered is not None:
-            self.places += [(rendered, row) for row in range(len(rendered))]
+            self.entries += [(rendered, row) for row in range(len(rendered))]
             own = np.full(len(rendered), len(cells.table.domain_names))
             self.domains = np.concatenate([self.domains, own])
 
     def __len__(self) -> int:
-        return len(self.places)
+        return len(self.entries)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, bool, int, int]:
-        cells, row = self.places[index]
+        cells, row = self.entries[index]
         mask = torch.tensor(cells.masks[row] > 0, dtype=torch.uint8)
         return torch.tensor(cells.pixels[row]), mask, bool(cells.has_mask[row]), int(cells.labels[row]), index
 
 
 class Views(NamedTuple):
-    """A view of each cell of a batch.
+    """Views of a batch of cells.
 
     Attributes:
         images: (B, 3, w, w) float32, normalised.
         masks: (B, w, w) float32, 0 or 1.
-        has_mask: (B,) bool, whether the mask is known.
+        has_mask: (B,) bool, whether the mask is annotated.
         labels: (B,) int64.
     """
 
@@ -73,16 +73,16 @@ class Views(NamedTuple):
 
 @dataclass(frozen=True)
 class LabelledViews:
-    """Augmented views of labelled cells, and how networks are trained on them.
+    """Augmented views of labelled cells, and the training of networks on them.
 
     Attributes:
         cells: The data.
-        rows: Cells to learn from.
-        rendered: Rendered cells to learn from as well, if any.
-        validation_rows: Cells by which the best epoch is chosen.
+        rows: Training cells.
+        rendered: Additional rendered training cells, if any.
+        validation_rows: Validation cells, by which the best epoch is chosen.
         arguments: Settings of the training and of the views.
         accelerator: Device, processes and precision.
-        config: Gives the labels and the pixels' mean and standard deviation.
+        config: Config with the labels and the mean and standard deviation of the pixels.
         seed: Seed of the shuffling and the views.
     """
 
@@ -112,11 +112,11 @@ class LabelledViews:
         Args:
             model: The network.
             loss: Its loss on a batch of views.
-            name: Text of the progress bar.
+            name: Label of the progress bar.
             window: Side of the views, pixels.
-            epochs: Passes over the data.
+            epochs: Number of epochs.
             learning_rate: Peak learning rate.
-            checkpoints: Where to keep checkpoints.
+            checkpoints: Checkpoints of the training.
             validate: Returns the network's class logits of whole normalised images, by which the best epoch is chosen;
                 ``None`` keeps the last epoch.
 
@@ -134,9 +134,9 @@ class LabelledViews:
         step = _ViewStep(self, model, loss, name, window, validate)
         return train(step, schedule, self.accelerator, self.seed, checkpoints=checkpoints)
 
-    def sample(self, most: int) -> Tensor:
-        """Returns at most `most` of the cells to learn from, unaugmented: (n, 3, S, S) float32, normalised."""
-        rows = self.rows[np.linspace(0, len(self.rows) - 1, min(len(self.rows), most)).astype(int)]
+    def sample(self, n: int) -> Tensor:
+        """Returns at most `n` unaugmented training cells: (n, 3, S, S) float32, normalised."""
+        rows = self.rows[np.linspace(0, len(self.rows) - 1, min(len(self.rows), n)).astype(int)]
         return self.normalised(torch.tensor(self.cells.pixels[rows]))
 
     def normalised(self, pixels: Tensor) -> Tensor:
@@ -145,7 +145,7 @@ class LabelledViews:
 
 
 class _ViewStep(TrainingStep):
-    """A network learns from `LabelledViews`; see `LabelledViews.fit`."""
+    """Trains a network on `LabelledViews`; see `LabelledViews.fit`."""
 
     def __init__(
         self,
@@ -158,15 +158,15 @@ class _ViewStep(TrainingStep):
     ) -> None:
         self.name, self.module, self.views, self.window = name, model, views, window
         self.loss_of_views, self.class_logits = loss, class_logits
-        self.dataset = KnownCells(views.cells, views.rows, views.rendered)
-        self.validation = KnownCells(views.cells, views.validation_rows)
+        self.dataset = LabelledCells(views.cells, views.rows, views.rendered)
+        self.validation = LabelledCells(views.cells, views.validation_rows)
 
     def order(self) -> Order:
         """Returns an order that oversamples small laboratories by the sampling temperature."""
         return tempered(self.dataset.domains, self.views.arguments.sampling_temperature)
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, ...], epoch: int) -> Tensor:
-        """Returns the loss of a batch of `KnownCells`, one strongly augmented view of each."""
+        """Returns the loss of a batch of `LabelledCells`, one strongly augmented view of each."""
         pixels, masks, has_mask, labels, cells = batch
         draws = view_draws(self.views.seed, epoch, cells.tolist(), STRONG_DRAWS)
         images, masks = strong_views(
@@ -176,7 +176,7 @@ class _ViewStep(TrainingStep):
         return self.loss_of_views(model, Views(images, masks, has_mask, labels))
 
     def validate(self, model: nn.Module) -> float | None:
-        """Returns the mean cross-entropy on the validation cells as they are, and logs the accuracy."""
+        """Returns the mean cross-entropy on the unaugmented validation cells, and logs the accuracy."""
         n = len(self.validation)
         if self.class_logits is None or not n:
             return None

@@ -1,4 +1,4 @@
-"""Training of the comparison networks: from which inputs, by which loss, they learn to classify cells."""
+"""Training of the comparison networks: their inputs and loss."""
 
 from dataclasses import dataclass
 
@@ -19,12 +19,12 @@ from bc_sam.training.steps.augmentation import jitter_colours, motions, moved, v
 
 @dataclass(frozen=True)
 class NetworkInputs:
-    """What a network may see of all cells.
+    """The inputs of a network for all cells.
 
     Attributes:
-        cells: The images, and annotated masks of some.
-        features: Features of SAM and predicted masks, where the network needs them.
-        config: Which of these it needs, and at which size.
+        cells: The images, and the annotated masks.
+        features: Features of SAM and predicted masks, if the network needs them.
+        config: Config with the required inputs and their size.
     """
 
     cells: CellStore
@@ -34,18 +34,18 @@ class NetworkInputs:
     def of(self, row: int, *, annotated_masks: bool) -> tuple[Tensor, Tensor, Tensor]:
         """Returns pixels (s, s, 3) uint8, features (C, h, w) float16 and mask (s, s) uint8 of a cell.
 
-        The side s is the network's input size; inputs that it does not need are empty.
+        The side s is the network's input size; unused inputs are empty.
 
         Args:
             row: The cell.
-            annotated_masks: Whether to use the annotated mask where there is one. A network learns from it, but is
-                tested on the predicted one, which is all that it will have of a new cell.
+            annotated_masks: Whether to use the annotated mask if there is one. Networks are trained on it, but tested
+                on the predicted one, as only that is available for new cells.
         """
-        nothing, size = torch.empty(0), self.config.input_size
+        empty, size = torch.empty(0), self.config.input_size
         return (
             torch.tensor(shrunk(self.cells.pixels[row], size)),
-            torch.tensor(self._features.maps[row]) if self.config.needs_maps else nothing,
-            torch.tensor(shrunk(self._mask(row, annotated_masks), size)) if self.config.needs_masks else nothing,
+            torch.tensor(self._features.maps[row]) if self.config.needs_maps else empty,
+            torch.tensor(shrunk(self._mask(row, annotated_masks), size)) if self.config.needs_masks else empty,
         )
 
     def _mask(self, row: int, annotated_masks: bool) -> np.ndarray:
@@ -59,21 +59,21 @@ class NetworkInputs:
 
 
 class NetworkCells(Dataset):
-    """Pixels, features of SAM, mask, class index (-1 if unlabelled or of another class), and position of each cell."""
+    """Pixels, features of SAM, mask, class index (-1 if unlabelled or of another class), and index of each cell."""
 
     def __init__(self, inputs: NetworkInputs, rows: np.ndarray, *, annotated_masks: bool) -> None:
         self.inputs = inputs
         self.rows = rows
         self.annotated_masks = annotated_masks
-        place = {label: number for number, label in enumerate(inputs.config.classes)}
-        self.targets = [place.get(label, -1) for label in inputs.cells.labels[rows].tolist()]
+        class_index = {label: index for index, label in enumerate(inputs.config.classes)}
+        self.targets = [class_index.get(label, -1) for label in inputs.cells.labels[rows].tolist()]
 
     def __len__(self) -> int:
         return len(self.rows)
 
     def __getitem__(self, index: int) -> tuple[Tensor, Tensor, Tensor, int, int]:
-        seen = self.inputs.of(int(self.rows[index]), annotated_masks=self.annotated_masks)
-        return *seen, self.targets[index], index
+        inputs = self.inputs.of(int(self.rows[index]), annotated_masks=self.annotated_masks)
+        return *inputs, self.targets[index], index
 
 
 class NetworkStep(TrainingStep):
@@ -83,11 +83,11 @@ class NetworkStep(TrainingStep):
     and so the features need to be computed only once.
 
     Args:
-        name: Text of the progress bar.
+        name: Label of the progress bar.
         network: Trained in place.
-        inputs: What it sees of all cells.
-        rows: Cells to learn from, each with a label of the network's classes.
-        validation_rows: Labelled cells by which the best epoch is chosen, if any.
+        inputs: Its inputs for all cells.
+        rows: Training cells, each of one of the network's classes.
+        validation_rows: Labelled validation cells, by which the best epoch is chosen; may be empty.
         arguments: Settings of the training.
         seed: Seed of the augmentation.
     """
@@ -121,7 +121,7 @@ class NetworkStep(TrainingStep):
         return F.cross_entropy(logits.float(), targets, label_smoothing=self.arguments.label_smoothing)
 
     def validate(self, model: nn.Module) -> float | None:
-        """Returns the mean cross-entropy on the validation cells as they are."""
+        """Returns the mean cross-entropy on the unaugmented validation cells."""
         if not len(self.validation):
             return None
         losses = []
@@ -134,10 +134,10 @@ class NetworkStep(TrainingStep):
 
 @torch.inference_mode()
 def embed_cells(network: CellNetwork, inputs: NetworkInputs, rows: np.ndarray, batch_size: int = 64) -> np.ndarray:
-    """Returns the inputs of a network's last layer for some cells, (n, d) float32, from their predicted masks."""
-    found = [np.empty((0, network.head.in_features), np.float32)]
+    """Returns the inputs of a network's last layer for given cells, (n, d) float32, using predicted masks."""
+    embeddings = [np.empty((0, network.head.in_features), np.float32)]
     for pixels, maps, masks, _, _ in batches_on_device(
         NetworkCells(inputs, rows, annotated_masks=False), batch_size, network
     ):
-        found.append(network.embed(*network_inputs(pixels, maps, masks)).cpu().numpy())
-    return np.concatenate(found)
+        embeddings.append(network.embed(*network_inputs(pixels, maps, masks)).cpu().numpy())
+    return np.concatenate(embeddings)

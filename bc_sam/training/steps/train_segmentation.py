@@ -1,4 +1,4 @@
-"""Stage 1: SAM learns to segment blood cells, through LoRA in its encoder and its whole mask decoder."""
+"""Stage 1: SAM learns to segment blood cells, by LoRA in its encoder and full training of its mask decoder."""
 
 import logging
 
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class MaskedCells(Dataset):
-    """Cells with an annotated mask: pixels (S, S, 3) uint8, whole-cell mask (S, S) uint8, 0 or 1, and position."""
+    """Cells with an annotated mask: pixels (S, S, 3) uint8, whole-cell mask (S, S) uint8, 0 or 1, and index."""
 
     def __init__(self, cells: CellStore, rows: np.ndarray) -> None:
         self.cells = cells
@@ -39,7 +39,7 @@ class MaskedCells(Dataset):
 
 
 class CellSegmenter(nn.Module):
-    """SAM as one forward pass from images to cell logits, so that Accelerate can wrap it whole."""
+    """SAM as one forward pass from images to cell logits, so that Accelerate can wrap it."""
 
     def __init__(self, sam: PeftModel) -> None:
         super().__init__()
@@ -54,16 +54,16 @@ class SegmentationStep(TrainingStep):
     """Fine-tunes SAM on the cells that have an annotated mask (BC-SAM, section 2.1).
 
     Args:
-        adapter: The base with its adapter, trainable, at the size of the stored cells.
+        adapter: The base with its trainable adapter, at the size of the stored cells.
         cells: The data.
-        rows: Cells to learn from; those without a mask are skipped.
-        validation_rows: Cells by whose masks, if any has one, the best epoch is chosen.
+        rows: Training cells; those without a mask are skipped.
+        validation_rows: Validation cells, by whose masks, if any, the best epoch is chosen.
         arguments: Settings of the stage.
-        config: Gives the pixels' mean and standard deviation.
+        config: Config with the mean and standard deviation of the pixels.
         seed: Seed of the augmentation.
 
     Raises:
-        DataError: If no cell to learn from has a mask.
+        DataError: If no training cell has a mask.
     """
 
     name = "Stage 1: masks"
@@ -82,8 +82,8 @@ class SegmentationStep(TrainingStep):
         self.dataset = MaskedCells(cells, rows)
         self.validation = MaskedCells(cells, validation_rows)
         if not len(self.dataset):
-            raise DataError("Stage 1 learns from masks, and no training image has one. Give --masks PAIRS.csv.")
-        logger.info("Stage 1 learns from %d masks.", len(self.dataset))
+            raise DataError("Stage 1 needs annotated masks, but no training image has one. Give --masks PAIRS.csv.")
+        logger.info("Stage 1 trains on %d masks.", len(self.dataset))
         if arguments.train_encoder:
             adapter.get_base_model().vision_encoder.requires_grad_(True)
         self.module = CellSegmenter(adapter)
@@ -97,7 +97,7 @@ class SegmentationStep(TrainingStep):
         return self._mask_loss(model, images.permute(0, 2, 3, 1), masks)
 
     def validate(self, model: nn.Module) -> float | None:
-        """Returns the mean loss on the masks of the validation cells as they are."""
+        """Returns the mean loss on the masks of the unaugmented validation cells."""
         if not len(self.validation):
             return None
         losses = [
@@ -110,5 +110,5 @@ class SegmentationStep(TrainingStep):
         """Returns the loss on pixels (B, S, S, 3), 0..255, and masks (B, S, S)."""
         logits = model(normalise(pixels, self.config.image_mean, self.config.image_std))
         masks = F.interpolate(masks[:, None], size=logits.shape[-2:], mode="nearest-exact")[:, 0]
-        # The Dice is that of the global batch.
+        # The Dice is computed over the global batch.
         return segmentation_loss(gather(logits), gather(masks), self.arguments.dice_weight)

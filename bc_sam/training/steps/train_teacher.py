@@ -18,8 +18,8 @@ _SIZES: dict[str, Size] = {
     "layer_type": "basic",
 }
 
-# Half the resolution takes a quarter of the work and still shows granules.
-_SHRINKING = 2
+# Half the resolution takes a quarter of the compute and still resolves granules.
+_DOWNSCALING = 2
 
 
 class Teacher(nn.Module):
@@ -27,7 +27,7 @@ class Teacher(nn.Module):
 
     Args:
         window: Side of the center crop, pixels.
-        n_labels: Classes.
+        n_labels: Number of classes.
         seed: Seed of the initial weights.
     """
 
@@ -37,14 +37,14 @@ class Teacher(nn.Module):
         with seeded(seed):
             self.backbone = Backbone(BackboneConfig("resnet", _SIZES))
             self.head = nn.Linear(self.backbone.channels, n_labels)
-        # Convolutions run faster in this layout and give the same numbers.
+        # Convolutions run faster in this layout, with identical results.
         self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns class logits (B, n_labels) of normalised images (B, 3, S, S), S at least the window."""
         edge = (images.shape[-1] - self.window) // 2
         middle = images[:, :, edge : edge + self.window, edge : edge + self.window]
-        small = F.avg_pool2d(middle, _SHRINKING).contiguous(memory_format=torch.channels_last)
+        small = F.avg_pool2d(middle, _DOWNSCALING).contiguous(memory_format=torch.channels_last)
         return self.head(pooled(self.backbone(small)))
 
 
@@ -52,18 +52,18 @@ def train_teacher(views: LabelledViews, checkpoints: Checkpoints | None = None) 
     """Trains a teacher on labelled cells.
 
     Args:
-        views: The cells.
-        checkpoints: Where to keep checkpoints.
+        views: The labelled cells.
+        checkpoints: Checkpoints of the training.
 
     Returns:
-        The teacher of the best epoch, in eval mode, frozen.
+        The frozen teacher of the best epoch, in eval mode.
     """
     arguments = views.arguments
     teacher = Teacher(arguments.window, len(views.config.labels), views.seed)
     synchronize_batch_norm(teacher)
 
-    def loss(model: nn.Module, shown: Views) -> Tensor:
-        return F.cross_entropy(model(shown.images).float(), shown.labels, label_smoothing=arguments.label_smoothing)
+    def loss(model: nn.Module, batch: Views) -> Tensor:
+        return F.cross_entropy(model(batch.images).float(), batch.labels, label_smoothing=arguments.label_smoothing)
 
     views.fit(
         teacher,

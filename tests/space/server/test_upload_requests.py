@@ -1,4 +1,4 @@
-"""What is uploaded has a place of its own, and is gone when it has been answered, whatever the answer is."""
+"""Every upload has its own path and is removed once answered, whatever the answer."""
 
 import io
 import json
@@ -13,7 +13,7 @@ import pytest
 from files_left import files_left
 from PIL import Image
 
-from bc_sam.space.server.uploads import OWN
+from bc_sam.space.server.uploads import UPLOAD_PREFIX
 
 
 @pytest.fixture
@@ -34,7 +34,7 @@ def ask(http, paths, *, call="name_cell", classifier="rf"):
 
 
 def vanishes(path):
-    """Whether a file is gone; what removes it may end just after the answer."""
+    """Whether a file is removed, if only shortly after the answer."""
     end = time.monotonic() + 5
     while os.path.exists(path) and time.monotonic() < end:
         time.sleep(0.02)
@@ -42,7 +42,7 @@ def vanishes(path):
 
 
 def left(serve):
-    """The files of visitors that still lie there; what Gradio makes beside them is empty."""
+    """Uploaded files that still exist; files that Gradio creates itself are empty."""
     sizes = {}
     for path in files_left(serve.uploads):
         with suppress(FileNotFoundError):
@@ -50,20 +50,20 @@ def left(serve):
     return [path for path, size in sizes.items() if size]
 
 
-def test_the_same_file_of_two_visitors_has_two_places(http, cell_files):
+def test_the_same_file_of_two_visitors_has_two_paths(http, cell_files):
     content = cell_files[0].read_bytes()
     first, second = upload(http, ("cell.png", content), ("cell.png", content))
     (third,) = upload(http, ("cell.png", content))
     assert len({first, second, third}) == 3
     assert all(Path(path).name == "cell.png" for path in (first, second, third))
-    assert all(Path(path).parent.name.startswith(OWN) for path in (first, second, third))
+    assert all(Path(path).parent.name.startswith(UPLOAD_PREFIX) for path in (first, second, third))
     assert "event: complete" in ask(http, [first])
     assert vanishes(first)
     assert "event: complete" in ask(http, [second])
     assert Path(third).read_bytes() == content
 
 
-def test_a_cell_is_deleted_when_it_is_answered_and_another_question_says_so(http, cell_files):
+def test_a_cell_is_deleted_once_answered_and_a_second_request_reports_it(http, cell_files):
     (path,) = upload(http, (cell_files[0].name, cell_files[0].read_bytes()))
     assert cell_files[0].name in ask(http, [path])
     assert vanishes(path)
@@ -73,19 +73,19 @@ def test_a_cell_is_deleted_when_it_is_answered_and_another_question_says_so(http
 
 @pytest.mark.parametrize("call", ["name_cell", "name_slide"])
 @pytest.mark.parametrize("classifier", ["rf", "no such"])
-def test_a_bad_file_and_a_wrong_question_delete_it_too(http, call, classifier):
+def test_invalid_files_and_requests_are_deleted_too(http, call, classifier):
     (path,) = upload(http, ("broken.png", b"no image"))
     ask(http, [path], call=call, classifier=classifier)
     assert vanishes(path)
 
 
-def test_a_slide_is_deleted_when_it_is_answered(http, cell_files):
+def test_a_slide_is_deleted_once_answered(http, cell_files):
     paths = upload(http, *((file.name, file.read_bytes()) for file in cell_files))
     assert "event: complete" in ask(http, paths, call="name_slide")
     assert all(map(vanishes, paths))
 
 
-def test_32_visitors_with_the_same_file_are_all_answered_and_nothing_is_left(http, serve, cell_files):
+def test_32_visitors_with_the_same_file_are_answered_and_no_file_remains(http, serve, cell_files):
     noise = io.BytesIO()
     Image.effect_noise((96, 96), 50).convert("RGB").save(noise, "PNG")
     before = left(serve)
@@ -103,13 +103,13 @@ def test_32_visitors_with_the_same_file_are_all_answered_and_nothing_is_left(htt
     assert set(left(serve)) <= set(before)
 
 
-def test_an_upload_that_is_refused_is_told_as_before(http):
+def test_gradios_own_rejections_are_passed_on(http):
     answer = http.post("/upload", content=b"nothing", headers={"content-type": "text/plain"})
     assert answer.status_code == 400
     assert "content type" in answer.text
 
 
-def test_nothing_but_uploads_is_left_beside_them(http, serve, cell_files):
+def test_nothing_is_stored_beside_the_uploads(http, serve, cell_files):
     (path,) = upload(http, ("alone.png", cell_files[1].read_bytes()))
     beside = [file for file in files_left(serve.uploads, "alone.png") if file != Path(path)]
     assert all(map(vanishes, beside))

@@ -1,4 +1,4 @@
-"""The answer for one cell, as HTML and as JSON, of models of every method."""
+"""The answer for one cell as HTML and JSON, for models of every method."""
 
 import numpy as np
 import pytest
@@ -17,7 +17,7 @@ def view(model, source):
     return view_cell(LoadedModel("small", model), source, "cell.png", PageSettings())
 
 
-def test_every_classifier_is_listed_and_only_the_chosen_one_decides(model, cell_files):
+def test_every_classifier_is_listed_and_the_selected_one_decides(model, cell_files):
     seen = view(model, cell_files[0])
     for classifier in model.classifiers:
         answer = as_json(seen, Choice(classifier, LENIENT))
@@ -27,17 +27,17 @@ def test_every_classifier_is_listed_and_only_the_chosen_one_decides(model, cell_
         assert set(answer["classifiers"]) == set(model.classifiers)
         page = render_cell_view(seen, Choice(classifier, LENIENT))
         assert page.count("<article>") == len(model.classifiers)
-        assert page.count('<span class="bc-tag">chosen</span>') == 1
+        assert page.count('<span class="bc-tag">selected</span>') == 1
 
 
-def test_without_a_cell_no_name_and_no_guess_is_shown(model):
+def test_without_a_cell_neither_name_nor_guess_is_shown(model):
     page = render_cell_view(view(model, np.zeros((96, 96, 3), np.uint8)), Choice("rf", LENIENT))
     assert "The image shows nothing." in page
-    assert "likeliest would be" not in page
+    assert "Most likely" not in page
 
 
 @pytest.mark.parametrize(("variant", "pictures"), [("resnet", 1), ("slca", 1), ("shape-aware", 2)])
-def test_a_model_of_another_method_is_shown_with_what_it_has(variant, pictures, cell_files):
+def test_models_of_other_methods_show_what_they_compute(variant, pictures, cell_files):
     other = small_comparison(variant)
     seen = view(other, cell_files[0])
     choice = Choice(variant, LENIENT)

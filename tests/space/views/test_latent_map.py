@@ -1,4 +1,4 @@
-"""The map: every stored class and laboratory is drawn, and a new cell lies among those that are like it."""
+"""The latent map shows every class and laboratory, and places a new cell among similar ones."""
 
 import numpy as np
 
@@ -15,7 +15,7 @@ def two_clouds(n=80):
     return ReferenceLatents(latents, np.repeat([0, 2], n), np.arange(2 * n) % 2)
 
 
-def test_a_new_cell_lies_in_its_cloud():
+def test_a_new_cell_is_placed_in_its_cluster():
     known = two_clouds()
     drawn = draw_map(OodScore(known))
     labels = drawn.ood_score.reference.labels
@@ -28,7 +28,7 @@ def test_a_new_cell_lies_in_its_cloud():
     assert drawn.points.max() <= 100
 
 
-def test_a_large_sample_is_drawn_in_part_and_evenly():
+def test_a_large_sample_is_subsampled_by_stratum():
     known = two_clouds(3000)
     drawn = draw_map(OodScore(known)).ood_score.reference
     assert len(drawn.latents) <= 1000
@@ -36,13 +36,13 @@ def test_a_large_sample_is_drawn_in_part_and_evenly():
     assert counts[0] == counts[1]
 
 
-def test_groups_differ_in_colour_or_shape_and_leave_nothing_out():
+def test_groups_differ_in_colour_or_shape_and_cover_all_points():
     members = np.arange(39) % 13
     members[:2] = -1
     found = list(groups(np.random.default_rng(0).random((39, 2)), members, [f"class {n}" for n in range(13)]))
     assert sum(group.count for group in found) == 39
     assert len({(group.colour, group.mark) for group in found}) == len(found) == 14
-    assert found[0].name == "not known"
+    assert found[0].name == "unknown"
 
 
 def test_the_page_shows_the_map_and_the_table(model):
@@ -53,11 +53,11 @@ def test_the_page_shows_the_map_and_the_table(model):
     assert "south" in page
 
 
-def test_a_model_without_stored_cells_or_figures_says_so(model):
+def test_a_model_without_reference_cells_or_evaluation_says_so(model):
     from small_model import small_model
 
     bare = small_model()
     bare.reference = None
     page = render_laboratories(LoadedModel("bare", bare))
-    assert "too few cells for a map" in page
-    assert "Nothing was measured" in page
+    assert "too few reference cells for a map" in page
+    assert "has not been evaluated" in page

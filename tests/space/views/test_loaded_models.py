@@ -1,4 +1,4 @@
-"""Models that visitors choose: found safely, loaded once, a few at a time, and none with the owner's token."""
+"""Visitors' models are loaded once, a few at a time, and never with the owner's token."""
 
 import gc
 import sys
@@ -30,12 +30,12 @@ def models(model, **changes):
     return Models(LoadedModel("own", model), PageSettings(**changes))
 
 
-def test_nothing_asked_for_is_the_pages_own(model):
+def test_an_empty_source_is_the_default_model(model):
     cache = models(model)
     assert cache.get("") is cache.get(" own ") is cache.own
 
 
-def test_a_model_is_loaded_once_for_all_who_ask_at_the_same_time(model, folders, monkeypatch):
+def test_concurrent_requests_load_a_model_once(model, folders, monkeypatch):
     loads = []
     load = Models._load
     monkeypatch.setattr(Models, "_load", lambda self, source: loads.append(source) or load(self, source))
@@ -50,7 +50,7 @@ def test_a_model_is_loaded_once_for_all_who_ask_at_the_same_time(model, folders,
     assert got[0].name == "model_0"
 
 
-def test_one_thread_looks_at_the_cells_of_all_visitors(model, monkeypatch):
+def test_one_thread_serves_all_visitors(model, monkeypatch):
     workers = set()
 
     def look(model, batch):
@@ -71,17 +71,17 @@ def test_one_thread_looks_at_the_cells_of_all_visitors(model, monkeypatch):
     assert workers.isdisjoint(visitor for _, visitor in answers)
 
 
-def test_a_model_for_a_count_of_some_kinds_offers_only_these():
+def test_a_model_with_restricted_labels_offers_only_these():
     few = small_model(0)
     few.restrict_labels(["monocyte", "basophil"])
     labels = Controls.create(LoadedModel("few", few)).labels
     assert labels.value == ["basophil", "monocyte"]
     assert [label for _, label in labels.choices] == labels.value
-    with pytest.raises(gr.Error, match="some of basophil, monocyte"):
+    with pytest.raises(gr.Error, match="labels out of basophil, monocyte"):
         checked_choice(LoadedModel("few", few), "", 0, 1, ["eosinophil"])
 
 
-def test_the_one_that_was_longest_unused_is_forgotten(model, folders):
+def test_the_least_recently_used_model_is_evicted(model, folders):
     cache = models(model, models=3)
     first, second = (cache.get(str(folder)) for folder in folders[:2])
     assert cache.get(str(folders[0])) is first
@@ -90,19 +90,19 @@ def test_the_one_that_was_longest_unused_is_forgotten(model, folders):
     assert cache.get(str(folders[1])) is not second
 
 
-def test_a_public_page_opens_no_folder(model, folders):
+def test_a_public_page_loads_no_folder(model, folders):
     for source in (folders[0], folders[0].parent / ".." / folders[0].parent.name / "model_0", "/etc", "~", "."):
         with pytest.raises(ConfigError, match="Hub"):
             models(model, public=True).get(str(source))
 
 
-def test_a_folder_that_looks_like_an_id_is_not_opened_either(model, folders, monkeypatch):
+def test_a_folder_that_looks_like_a_hub_id_is_not_loaded(model, folders, monkeypatch):
     monkeypatch.chdir(folders[0].parents[1])
     with pytest.raises(ConfigError, match="Hub"):
         models(model, public=True).get(f"{folders[0].parent.name}/model_0")
 
 
-def test_a_public_page_loads_what_everybody_may_see_and_removes_it(hub, repo_id, model, folders):
+def test_a_public_page_loads_public_models_and_removes_the_download(hub, repo_id, model, folders):
     small_model(1).push_to_hub(repo_id)
     cache = models(model, public=True, models=2)
     loaded = cache.get(repo_id)
@@ -117,14 +117,14 @@ def test_a_public_page_loads_what_everybody_may_see_and_removes_it(hub, repo_id,
     assert not Path(files).exists()
 
 
-def test_a_private_model_of_the_owner_is_not_shown_to_visitors(hub, repo_id, model):
+def test_the_owners_private_models_are_hidden_from_visitors(hub, repo_id, model):
     small_model(1).push_to_hub(repo_id, private=True)
-    assert models(model).get(repo_id).name == repo_id  # on his own computer it is his
+    assert models(model).get(repo_id).name == repo_id  # allowed on a private page
     with pytest.raises(BCSamError, match="no repository"):
         models(model, public=True).get(repo_id)
 
 
-def test_a_model_that_is_too_large_is_refused_before_it_is_downloaded(hub, repo_id, model, monkeypatch):
+def test_an_oversized_model_is_rejected_before_downloading(hub, repo_id, model, monkeypatch):
     small_model(1).push_to_hub(repo_id)
     asked = []
     monkeypatch.setattr("bc_sam.space.views.loaded_models.load_model", lambda *_, **__: asked.append(1))
@@ -133,7 +133,7 @@ def test_a_model_that_is_too_large_is_refused_before_it_is_downloaded(hub, repo_
     assert asked == []
 
 
-def test_a_repository_that_is_no_model_is_refused(hub, repo_id, model):
+def test_a_repository_without_a_model_is_rejected(hub, repo_id, model):
     HfApi().create_repo(repo_id)
     HfApi().upload_file(path_or_fileobj=b"{}", path_in_repo="config.json", repo_id=repo_id)
     with pytest.raises(BCSamError):
@@ -143,20 +143,20 @@ def test_a_repository_that_is_no_model_is_refused(hub, repo_id, model):
     assert str(caught.value).startswith(f"{repo_id}/config.json")
 
 
-def test_the_card_is_rendered_anew(model):
+def test_the_card_is_rendered_from_the_evaluation(model):
     card = LoadedModel("own", model).card
     assert card.startswith("\n# own")
-    assert "no medical device" in card
+    assert "not a medical device" in card
 
 
-def test_without_a_lent_card_a_function_stays_as_it_is():
+def test_without_zero_gpu_functions_are_unchanged():
     def work():
         return 1
 
     assert gpu.on_gpu(seconds=5)(work) is work
 
 
-def test_a_lent_card_is_asked_for(monkeypatch):
+def test_on_zero_gpu_functions_request_a_gpu(monkeypatch):
     asked = []
     lent = SimpleNamespace(GPU=lambda duration: lambda function: asked.append(duration) or function)
     monkeypatch.setitem(sys.modules, "spaces", lent)

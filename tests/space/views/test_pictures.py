@@ -1,4 +1,4 @@
-"""The outline of a cell is drawn inside its border, and nothing else of the image is changed."""
+"""The outline is drawn inside the mask; other pixels stay unchanged."""
 
 import numpy as np
 from PIL import Image
@@ -8,7 +8,7 @@ from bc_sam.space.views.pictures import outlined
 LINE = (255, 212, 0)
 
 
-def test_the_outline_is_a_closed_line_along_the_border_of_the_mask():
+def test_the_outline_is_a_closed_line_inside_the_mask():
     mask = np.zeros((64, 64), bool)
     mask[16:48, 16:48] = True
     drawn = np.asarray(outlined(Image.new("RGB", (64, 64), (9, 9, 9)), mask))
@@ -22,6 +22,6 @@ def test_the_outline_is_a_closed_line_along_the_border_of_the_mask():
     assert (drawn[24:40, 24:40] == 9).all()
 
 
-def test_a_mask_that_reaches_the_edge_is_outlined_there_too():
+def test_masks_are_outlined_at_the_image_edge_too():
     drawn = np.asarray(outlined(Image.new("RGB", (64, 64)), np.ones((64, 64), bool)))
     assert (drawn[0] == LINE).all()

@@ -1,4 +1,4 @@
-"""A slide: what is counted, what waits for a person, what a person says, and the files to take away."""
+"""A slide: counts, cells for review, manual corrections and exports."""
 
 import csv
 import io
@@ -14,7 +14,7 @@ from bc_sam.models.abstention import Reason, RejectionThresholds
 from bc_sam.space.server.settings import PageSettings
 from bc_sam.space.views.decision import Choice
 from bc_sam.space.views.loaded_models import LoadedModel
-from bc_sam.space.views.slide_inference import STEP, predict_slide
+from bc_sam.space.views.slide_inference import BATCH_SIZE, predict_slide
 from bc_sam.space.views.slide_report import render_count, render_report
 from bc_sam.space.views.slide_view import NO_CELL
 
@@ -38,14 +38,14 @@ def slide(loaded, cell_files, tmp_path):
     return look(loaded, [*cell_files, tmp_path / "broken.png"])
 
 
-def test_every_image_is_looked_at_once_and_named_as_the_model_does(slide, model, cell_files):
+def test_every_image_is_processed_once_and_classified_as_by_the_model(slide, model, cell_files):
     assert [cell.name for cell in slide.cells] == [*(file.name for file in cell_files), "broken.png"]
     names = [judged.name for judged in slide.judged(ALL)]
     assert names == [*model.predict(cell_files, classifier="rf"), None]
     assert {line.label: line.count for line in slide.count(ALL)} == {name: names.count(name) for name in names[:-1]}
 
 
-def test_what_is_not_sure_is_not_counted_and_comes_first(slide):
+def test_cells_for_review_are_not_counted_and_come_first(slide):
     assert slide.count(NONE) == []
     assert slide.statuses(NONE) == {"review": 4, "unreadable": 1}
     mixed = Choice(
@@ -56,7 +56,7 @@ def test_what_is_not_sure_is_not_counted_and_comes_first(slide):
     assert {"review", "named", "unreadable"} == set(statuses)
 
 
-def test_where_it_is_known_what_can_occur_nothing_else_is_counted_shown_or_written(slide):
+def test_restricted_labels_apply_to_count_table_and_exports(slide):
     some = replace(ALL, labels=("monocyte", "basophil"))
     labels = set(some.labels)
     assert {line.label for line in slide.count(some)} <= labels
@@ -70,34 +70,34 @@ def test_where_it_is_known_what_can_occur_nothing_else_is_counted_shown_or_writt
     assert "Possible labels" not in render_report(slide, ALL, "today")
 
 
-class TestWhereTheOutlineLooksWrong:
+class TestSuspiciousOutline:
     @pytest.fixture
     def ragged(self, slide):
-        """The outline of the first cell should be checked; nothing speaks against the others."""
+        """A slide of which only the first cell has a suspicious outline."""
         check = Reason("Check the outline: the outline is ragged.", False, "check outline")
         readable = [replace(cell, from_image=()) for cell in slide.cells[:-1]]
         slide.cells[:-1] = [replace(readable[0], from_image=(check,)), *readable[1:]]
         return slide
 
-    def test_the_cell_keeps_its_name_is_counted_and_comes_first_to_be_checked(self, ragged):
+    def test_the_cell_is_named_counted_and_listed_first(self, ragged):
         assert ragged.statuses(ALL) == {"check": 1, "named": 3, "unreadable": 1}
         assert sum(line.count for line in ragged.count(ALL)) == 4
         first = ragged.rows(ALL)[0]
-        assert (first["place"], first["status"], first["short"]) == (0, "check", "check outline")
-        assert "4 named by the\n    classifier, 1 of which should be checked; 0 by hand" in render_count(ragged, ALL)
+        assert (first["position"], first["status"], first["short"]) == (0, "check", "check outline")
+        assert "4 named by the\n    classifier, 1 of them to be checked; 0 by hand" in render_count(ragged, ALL)
 
-    def test_below_the_threshold_it_has_no_name(self, ragged):
-        row = next(row for row in ragged.rows(NONE) if row["place"] == 0)
+    def test_below_the_threshold_the_cell_has_no_name(self, ragged):
+        row = next(row for row in ragged.rows(NONE) if row["position"] == 0)
         assert (row["status"], row["short"]) == ("review", "unsure, check outline")
         assert ragged.count(NONE) == []
 
-    def test_a_person_settles_it(self, ragged):
+    def test_a_manual_label_settles_it(self, ragged):
         ragged.correct(0, "smudge_cell")
         assert ragged.statuses(ALL) == {"hand": 1, "named": 3, "unreadable": 1}
-        row = next(row for row in ragged.rows(ALL) if row["place"] == 0)
-        assert (row["status"], row["by_itself"]) == ("hand", "check")
+        row = next(row for row in ragged.rows(ALL) if row["position"] == 0)
+        assert (row["status"], row["automatic"]) == ("hand", "check")
 
-    def test_csv_report_and_api_say_it(self, ragged):
+    def test_csv_report_and_api_include_it(self, ragged):
         first, *_ = csv.DictReader(io.StringIO(ragged.to_csv(ALL)))
         assert (first["given_by"], first["reasons"]) == ("rf", "Check the outline: the outline is ragged.")
         assert first["name"] == first["likeliest"]
@@ -107,7 +107,7 @@ class TestWhereTheOutlineLooksWrong:
         assert asked == [True, False, False, False, None]
 
 
-def test_classifiers_that_disagree_do_not_make_a_name_doubtful(slide):
+def test_disagreeing_classifiers_are_no_reason_against_a_name(slide):
     rf = slide.cells[0].probabilities["rf"]
     before = next(slide.judged(ALL)).prediction
     slide.cells[0] = replace(slide.cells[0], probabilities={"rf": rf, "logistic": np.roll(rf, 1)})
@@ -115,7 +115,7 @@ def test_classifiers_that_disagree_do_not_make_a_name_doubtful(slide):
     assert (after.label, after.reasons) == (before.label, before.reasons)
 
 
-def test_what_a_person_says_counts(slide):
+def test_manual_labels_are_counted(slide):
     slide.correct(0, "smudge_cell")
     slide.correct(1, NO_CELL)
     assert [(line.label, line.count) for line in slide.count(NONE)] == [("smudge_cell", 1)]
@@ -124,13 +124,13 @@ def test_what_a_person_says_counts(slide):
     assert slide.count(NONE) == []
 
 
-@pytest.mark.parametrize(("place", "label"), [(99, "monocyte"), (-1, "monocyte"), (4, "monocyte"), (0, "<b>")])
-def test_a_correction_that_makes_no_sense_is_passed_over(slide, place, label):
-    slide.correct(place, label)
+@pytest.mark.parametrize(("index", "label"), [(99, "monocyte"), (-1, "monocyte"), (4, "monocyte"), (0, "<b>")])
+def test_invalid_corrections_are_ignored(slide, index, label):
+    slide.correct(index, label)
     assert slide.hand == {}
 
 
-def test_the_csv_holds_all_and_no_formula(loaded, cell_files, tmp_path):
+def test_the_csv_is_complete_and_free_of_formulas(loaded, cell_files, tmp_path):
     formula = tmp_path / "=HYPERLINK(1).png"
     formula.write_bytes(cell_files[0].read_bytes())
     (tmp_path / "@bad.png").write_text("no image")
@@ -144,7 +144,7 @@ def test_the_csv_holds_all_and_no_formula(loaded, cell_files, tmp_path):
     assert sum(float(first[label]) for label in slide.labels) == pytest.approx(1, abs=0.01)
 
 
-def test_the_report_says_all_and_runs_nothing(loaded, cell_files, tmp_path):
+def test_the_report_is_complete_and_runs_no_script(loaded, cell_files, tmp_path):
     hostile = tmp_path / "<script>alert(1)<x>.png"
     hostile.write_bytes(cell_files[0].read_bytes())
     (tmp_path / "broken.png").write_text("no image")
@@ -159,7 +159,7 @@ def test_the_report_says_all_and_runs_nothing(loaded, cell_files, tmp_path):
     assert "http" not in page.replace("http-equiv", "")
 
 
-def test_the_page_own_templates_find_nothing_to_run_in_a_name(loaded, cell_files, tmp_path):
+def test_template_syntax_in_file_names_is_escaped(loaded, cell_files, tmp_path):
     strange = tmp_path / "{{constructor}}${alert(1)}.png"
     strange.write_bytes(cell_files[0].read_bytes())
     page = render_report(look(loaded, [strange]), ALL, "today")
@@ -167,14 +167,14 @@ def test_the_page_own_templates_find_nothing_to_run_in_a_name(loaded, cell_files
     assert "${" not in page
 
 
-def test_the_count_is_a_table_with_intervals(slide):
+def test_the_count_is_a_table_with_confidence_intervals(slide):
     text = render_count(slide, ALL)
     assert "4 of 5 images counted" in text
     assert "1 could not be read" in text
     assert text.count('<th scope="row">') == len(slide.count(ALL))
 
 
-def test_little_is_kept_of_a_cell(loaded, tmp_path):
+def test_a_cell_keeps_little_memory(loaded, tmp_path):
     with zipfile.ZipFile(tmp_path / "cells.zip", "w") as archive:
         for number in range(40):
             file = io.BytesIO()
@@ -186,9 +186,9 @@ def test_little_is_kept_of_a_cell(loaded, tmp_path):
     assert len(pickle.dumps(slide)) < 40 * 12_000
 
 
-def test_it_grows_step_by_step_and_stops_when_its_time_is_over(loaded, cell_files):
+def test_it_grows_by_batches_and_stops_at_the_time_limit(loaded, cell_files):
     seen = [len(slide.cells) for slide in predict_slide(loaded, cell_files * 5, PageSettings())]
-    assert seen == [0, STEP, 20]
+    assert seen == [0, BATCH_SIZE, 20]
     slide = look(loaded, cell_files * 5, seconds=0)
-    assert len(slide.cells) == STEP
+    assert len(slide.cells) == BATCH_SIZE
     assert slide.note.startswith("Stopped after 0 minutes")

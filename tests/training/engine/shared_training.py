@@ -1,4 +1,4 @@
-"""Trains a small autoencoder on made-up features, in as many processes as it is launched in, and saves its weights."""
+"""Trains a small autoencoder on random features, in any number of processes, and saves its weights."""
 
 import sys
 from dataclasses import replace
@@ -39,7 +39,9 @@ def main(folder):
         torch.rand(24, 3, 128, 128, generator=random).double(),
         torch.arange(24) % 3,
     )
-    model = new_autoencoder(8, 4, (4,) * 7, seed=0).double()  # in double precision nothing hides behind rounding
+    model = new_autoencoder(
+        8, 4, (4,) * 7, seed=0
+    ).double()  # double precision, so that rounding does not hide differences
     synchronize_batch_norm(model)
     arguments = replace(TrainingArguments(), mixed_precision="no")
     accelerator, _ = start_accelerator(arguments, Path(folder))

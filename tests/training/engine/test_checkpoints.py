@@ -1,4 +1,4 @@
-"""A checkpoint is complete or it is not there; it holds what is trained, and nothing that could run."""
+"""Checkpoints are atomic, and contain only trained tensors and no executable content."""
 
 import copy
 
@@ -31,7 +31,7 @@ def checkpoints(tmp_path):
     return Checkpoints(tmp_path / "stage", "key")
 
 
-def test_weights_optimizer_and_progress_come_back(model, optimizer, checkpoints):
+def test_weights_optimizer_and_progress_are_restored(model, optimizer, checkpoints):
     best = {"2.weight": torch.ones(2, 4)}
     progress = Progress(
         "key", step=7, losses=[0.1 + 0.2], history=[{"epoch": 1, "loss": 0.5}], best=0.25, best_epoch=1
@@ -52,7 +52,7 @@ def test_weights_optimizer_and_progress_come_back(model, optimizer, checkpoints)
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
 
 
-def test_it_holds_what_is_trained_and_no_pickle(model, optimizer, checkpoints):
+def test_it_contains_only_trained_tensors_and_no_pickle(model, optimizer, checkpoints):
     checkpoints.save(Progress("key", step=1), model, optimizer)
     (folder,) = checkpoints.folder.iterdir()
     assert {file.suffix for file in folder.iterdir()} == {".safetensors", ".json"}
@@ -65,7 +65,7 @@ def test_only_the_newest_is_kept(model, optimizer, checkpoints):
     assert [folder.name for folder in checkpoints.folder.iterdir()] == ["step-00000010"]
 
 
-def test_a_full_disk_ends_with_a_clear_error_and_the_last_one_whole(model, optimizer, checkpoints, monkeypatch):
+def test_a_full_disk_is_reported_and_keeps_the_previous_checkpoint(model, optimizer, checkpoints, monkeypatch):
     checkpoints.save(Progress("key", step=1), model, optimizer)
 
     def full_disk(tensors, path):
@@ -79,7 +79,7 @@ def test_a_full_disk_ends_with_a_clear_error_and_the_last_one_whole(model, optim
     assert checkpoints.load(model, optimizer)[0].step == 1
 
 
-def test_what_a_killed_process_left_half_is_passed_over(model, optimizer, checkpoints):
+def test_incomplete_checkpoints_are_ignored(model, optimizer, checkpoints):
     checkpoints.save(Progress("key", step=1), model, optimizer)
     (checkpoints.folder / "unfinished").mkdir()
     (checkpoints.folder / "unfinished" / "weights.safetensors").write_bytes(b"half")
@@ -89,14 +89,14 @@ def test_what_a_killed_process_left_half_is_passed_over(model, optimizer, checkp
 
 
 @pytest.mark.parametrize("file", ["weights.safetensors", "optimizer.safetensors", "state.json"])
-def test_a_damaged_one_is_named(model, optimizer, checkpoints, file):
+def test_a_damaged_checkpoint_is_reported(model, optimizer, checkpoints, file):
     checkpoints.save(Progress("key", step=1), model, optimizer)
     (checkpoints.folder / "step-00000001" / file).write_bytes(b"broken")
     with pytest.raises(BCSamError, match=r"step-00000001 cannot be read.*Delete it"):
         checkpoints.load(model, optimizer)
 
 
-def test_of_another_training_it_is_left_alone(model, optimizer, checkpoints):
+def test_checkpoints_of_another_training_are_not_resumed(model, optimizer, checkpoints):
     checkpoints.save(Progress("key", step=5), model, optimizer)
     before = copy.deepcopy(model.state_dict())
     loaded, _ = Checkpoints(checkpoints.folder, "another key").load(model, optimizer)

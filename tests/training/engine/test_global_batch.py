@@ -1,4 +1,4 @@
-"""Two processes train as one does with the same batches."""
+"""Two processes train like one with the same batches."""
 
 import os
 import subprocess
@@ -29,7 +29,7 @@ def test_weights_statistics_and_losses_agree_to_within_rounding(tmp_path):
         torch.testing.assert_close(shared[name], tensor, atol=1e-7, rtol=1e-7, msg=name)
 
 
-def test_in_one_process_it_computes_what_ordinary_batch_norm_does():
+def test_in_one_process_it_equals_ordinary_batch_norm():
     ordinary, shared = (CrossDomainAutoencoder(8, 4, (4,) * 7) for _ in range(2))
     shared.load_state_dict(ordinary.state_dict())
     synchronize_batch_norm(shared)
@@ -43,7 +43,7 @@ def test_in_one_process_it_computes_what_ordinary_batch_norm_does():
     assert shared.state_dict().keys() == ordinary.state_dict().keys()
 
 
-def test_synchronizing_keeps_the_very_tensors_and_their_order():
+def test_synchronizing_keeps_tensors_and_their_order():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Sequential(nn.BatchNorm2d(4, eps=0.1, momentum=0.2)), nn.ReLU())
     parameters, names = list(model.parameters()), list(model.state_dict())
     synchronize_batch_norm(model)

@@ -1,4 +1,4 @@
-"""The training loop learns, validates, and can be killed at any step without changing where it ends."""
+"""The training loop learns, validates, and can be killed at any step without changing the result."""
 
 import copy
 import math
@@ -24,7 +24,7 @@ SCHEDULE = Schedule(epochs=6, batch_size=8, learning_rate=0.05, weight_decay=0.0
 
 @pytest.fixture
 def data():
-    """Points of a plane: 40 inputs (3,) and their heights (1,)."""
+    """A linear function: 40 inputs (3,) and targets (1,)."""
     x = torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
     return TensorDataset(x, x @ torch.tensor([[1.0], [-2.0], [0.5]]))
 
@@ -41,7 +41,7 @@ def squared_error(model, batch):
 
 
 class Step(loop.TrainingStep):
-    """A step made of functions."""
+    """A step built from functions."""
 
     name = "Test"
 
@@ -114,7 +114,7 @@ def test_the_same_seeds_give_the_same_weights(model, data):
         assert torch.equal(ours, theirs)
 
 
-def test_frozen_parameters_are_left_alone(model, data):
+def test_frozen_parameters_are_unchanged(model, data):
     model[0].requires_grad_(False)
     before = copy.deepcopy(model.state_dict())
     train(model, data, replace(SCHEDULE, epochs=2, warmup_steps=0, weight_decay=0.5))
@@ -167,7 +167,7 @@ class TestMixedPrecision:
         assert outer == {torch.float32}
         assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
 
-    def test_afterwards_the_model_computes_plainly_again(self, model, data):
+    def test_afterwards_the_model_computes_in_full_precision(self, model, data):
         train(model, data, precision="bf16")
         assert model.forward.__func__ is nn.Sequential.forward
         x = data.tensors[0]
@@ -184,11 +184,11 @@ class TestMixedPrecision:
 
 
 class Killed(Exception):
-    """Stands for the end of the process."""
+    """Simulates the end of the process."""
 
 
 class TestResume:
-    """A training that was killed after any step ends with the weights of one that was left alone."""
+    """A training killed after any step ends with the weights of an uninterrupted one."""
 
     @pytest.mark.parametrize("killed_after", [0, 1, 3, 4, 5, 7, 12, 29])
     @pytest.mark.parametrize("every", [1, 3, 100])
@@ -210,7 +210,7 @@ class TestResume:
         assert train(again, data, checkpoints=checkpoints) == history
         assert same_weights(alone, again)
 
-    def test_a_finished_training_is_not_trained_again(self, model, data, tmp_path):
+    def test_a_finished_training_is_not_rerun(self, model, data, tmp_path):
         again = copy.deepcopy(model)
         checkpoints = Checkpoints(tmp_path, "key")
         history = train(model, data, checkpoints=checkpoints)
@@ -221,7 +221,7 @@ class TestResume:
         assert train(again, data, loss=never, checkpoints=checkpoints) == history
         assert same_weights(model, again)
 
-    def test_another_training_does_not_take_it_up(self, model, data, tmp_path):
+    def test_another_training_does_not_resume_it(self, model, data, tmp_path):
         alone, again = copy.deepcopy(model), copy.deepcopy(model)
         train(alone, data)
         train(model, data, replace(SCHEDULE, epochs=2, learning_rate=0.3), checkpoints=Checkpoints(tmp_path, "one"))
@@ -232,7 +232,7 @@ class TestResume:
 class TestValidation:
     @staticmethod
     def rising_from(epoch):
-        """A validation whose loss falls up to an epoch, and rises from there."""
+        """A validation whose loss falls up to an epoch and then rises."""
         calls = iter(range(1, 100))
         return lambda model: float(abs(next(calls) - epoch))
 
@@ -252,10 +252,10 @@ class TestValidation:
         best.load_state_dict(kept)
         assert same_weights(model, best)
 
-    def test_it_stops_when_patience_ends(self, model, data):
+    def test_it_stops_early_when_patience_runs_out(self, model, data):
         assert len(train(model, data, replace(SCHEDULE, patience=2), validate=self.rising_from(2))) == 4
 
-    def test_without_validation_patience_never_ends(self, model, data):
+    def test_patience_has_no_effect_without_validation(self, model, data):
         assert len(train(model, data, replace(SCHEDULE, patience=1))) == 6
 
     def test_the_best_weights_survive_a_kill(self, model, data, tmp_path):
@@ -287,7 +287,7 @@ class TestValidation:
         assert modes == [(False, False)] * 6
 
 
-def test_accumulated_parts_make_one_step(model, data):
+def test_accumulated_batches_make_one_step(model, data):
     model[1].p = 0.0
     again = copy.deepcopy(model)
     whole, parts = train(model, data), train(again, data, accumulate=2)
@@ -315,7 +315,7 @@ def distance(one, other):
     return math.sqrt(sum(float((a - b).detach().square().sum()) for a, b in pairs))
 
 
-def test_warm_up_may_be_told_in_epochs(model, data):
+def test_warm_up_may_be_given_in_epochs(model, data):
     again = copy.deepcopy(model)
     in_steps, in_epochs = replace(SCHEDULE, warmup_steps=5), replace(SCHEDULE, warmup_steps=0, warmup_epochs=1)
     assert train(model, data, in_steps) == train(again, data, in_epochs)
@@ -367,13 +367,13 @@ def test_losses_go_to_a_tracker(model, data, tmp_path):
     assert logged == {record["epoch"]: pytest.approx(record["loss"]) for record in history}
 
 
-def test_an_unknown_tracker_is_an_error_that_names_it(tmp_path):
+def test_an_unknown_tracker_is_rejected(tmp_path):
     with pytest.raises(ConfigError, match="carrier_pigeon"):
         start_accelerator(TrainingArguments(), tmp_path, ["carrier_pigeon"])
 
 
 class TestLaunchedPrecision:
-    """`accelerate launch` and `accelerate config` speak through the environment."""
+    """`accelerate launch` and `accelerate config` set environment variables."""
 
     @pytest.mark.parametrize(("asked", "used"), [("auto", "bf16"), ("no", "no")])
     def test_auto_is_what_was_launched(self, asked, used, tmp_path, monkeypatch):

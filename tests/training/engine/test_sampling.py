@@ -1,4 +1,4 @@
-"""Every batch of every epoch follows from the seed and the epoch, however the training came to it."""
+"""Batches depend only on the seed and the epoch, also after resuming."""
 
 from collections import Counter
 
@@ -14,7 +14,7 @@ sizes = st.dictionaries(st.integers(0, 9), st.integers(1, 30), min_size=1, max_s
 
 
 def domains_of(sizes, seed=0):
-    """The domain of each cell, mixed."""
+    """The shuffled domains of the cells."""
     return np.random.default_rng(seed).permutation(np.repeat(list(sizes), list(sizes.values())))
 
 
@@ -24,7 +24,7 @@ def dealt(domains, seed=0):
 
 class TestEpochBatches:
     @given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 9))
-    def test_an_epoch_shows_a_cell_at_most_once_and_leaves_out_less_than_a_batch(self, n, batch_size, epoch):
+    def test_an_epoch_has_each_cell_at_most_once_and_drops_less_than_a_batch(self, n, batch_size, epoch):
         batches = EpochBatches(shuffled(n), n, batch_size)
         batches.epoch = epoch
         seen = [cell for batch in batches for cell in batch]
@@ -34,7 +34,7 @@ class TestEpochBatches:
         assert len(list(batches)) == len(batches)
 
     @given(st.integers(1, 60), st.integers(1, 20), st.integers(0, 9), st.data())
-    def test_taken_up_in_the_middle_it_goes_on_as_it_would_have(self, n, batch_size, epoch, data):
+    def test_a_resumed_epoch_continues_identically(self, n, batch_size, epoch, data):
         whole, rest = (EpochBatches(shuffled(n), n, batch_size) for _ in range(2))
         whole.epoch = rest.epoch = epoch
         rest.start = data.draw(st.integers(0, len(whole)))
@@ -51,11 +51,11 @@ class TestEpochBatches:
         assert [first, second] == list(epochs(1))
         assert first != next(epochs(2))
 
-    def test_fewer_cells_than_a_batch_are_one_batch_that_the_processes_can_share(self):
+    def test_fewer_cells_than_a_batch_form_one_divisible_batch(self):
         assert [len(batch) for batch in EpochBatches(shuffled(7), 7, 32, n_processes=2)] == [6]
 
     @pytest.mark.parametrize(("n", "batch_size", "n_processes"), [(50, 5, 2), (1, 8, 2), (50, 4, 3)])
-    def test_what_cannot_be_shared_equally_is_refused(self, n, batch_size, n_processes):
+    def test_indivisible_batches_are_rejected(self, n, batch_size, n_processes):
         with pytest.raises(ConfigError, match="multiple of the number of processes"):
             EpochBatches(shuffled(n), n, batch_size, n_processes=n_processes)
 
@@ -66,7 +66,7 @@ class TestBalancedOrder:
         assert len(dealt(domains_of(sizes))) == sum(sizes.values())
 
     @given(sizes, st.integers(1, 5))
-    def test_a_batch_holds_the_domains_in_equal_parts(self, sizes, each):
+    def test_a_batch_has_the_domains_in_equal_parts(self, sizes, each):
         domains = domains_of(sizes)
         order = domains[dealt(domains)]
         batch_size = each * len(sizes)
@@ -76,7 +76,7 @@ class TestBalancedOrder:
         assert max(last.values()) - min(last[domain] for domain in sizes) <= 1
 
     @given(sizes)
-    def test_no_cell_comes_again_before_all_of_its_domain_have_come(self, sizes):
+    def test_cells_repeat_only_after_all_of_their_domain(self, sizes):
         domains = domains_of(sizes)
         order = dealt(domains)
         for domain, size in sizes.items():
@@ -88,13 +88,13 @@ class TestBalancedOrder:
 
 class TestTempered:
     @given(sizes, st.integers(0, 9))
-    def test_temperature_0_shows_every_cell_once(self, sizes, seed):
+    def test_temperature_0_contains_every_cell_once(self, sizes, seed):
         domains = domains_of(sizes)
         order = tempered(domains, 0.0)(np.random.default_rng(seed))
         assert sorted(order) == list(range(len(domains)))
 
     @given(sizes, st.floats(0, 1))
-    def test_small_domains_come_more_often_than_they_are_but_not_more_than_others(self, sizes, temperature):
+    def test_small_domains_are_oversampled_but_not_beyond_others(self, sizes, temperature):
         domains = domains_of(sizes)
         order = tempered(domains, temperature)(np.random.default_rng(0))
         seen = Counter(domains[order].tolist())
@@ -105,7 +105,7 @@ class TestTempered:
                     assert seen[one] / n >= seen[other] / m - 1 / n - 1 / m
                     assert seen[one] <= seen[other] + 1
 
-    def test_a_cell_comes_again_only_after_all_of_its_domain(self):
+    def test_cells_repeat_only_after_all_of_their_domain(self):
         domains = np.array([0] * 3 + [1] * 27)
         order = tempered(domains, 0.5)(np.random.default_rng(0))
         counts = Counter(order[domains[order] == 0].tolist())

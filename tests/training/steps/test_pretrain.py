@@ -15,7 +15,7 @@ from bc_sam.networks.sam.encoding import feature_shape
 from bc_sam.training.engine.accelerator import start_accelerator
 from bc_sam.training.engine.checkpoints import Checkpoints
 from bc_sam.training.steps.pretrain import pretrain
-from bc_sam.training.steps.train_labels import KnownCells, LabelledViews
+from bc_sam.training.steps.train_labels import LabelledCells, LabelledViews
 from bc_sam.training.steps.train_teacher import Teacher, train_teacher
 
 STEADY = ViewArguments(stain=0.1, slide=0.1, focus=0.3)
@@ -113,16 +113,16 @@ class TestTeacher:
         torch.testing.assert_close(teacher(image), teacher(image[:, :, 8:56, 8:56]))
 
 
-class TestKnownCells:
+class TestLabelledCells:
     def test_cells_without_a_label_are_skipped(self, cells):
         partly = copy.copy(cells)
         partly.labels = np.where(np.arange(72) < 10, -1, cells.labels)
-        assert len(KnownCells(partly, np.arange(72))) == 62
+        assert len(LabelledCells(partly, np.arange(72))) == 62
 
-    def test_rendered_cells_come_after_them_as_a_domain_of_their_own(self, cells):
-        known = KnownCells(cells, np.arange(0, 72, 2), cells)
-        assert len(known) == 36 + 72
-        assert known.domains.tolist() == [0] * 18 + [1] * 18 + [2] * 72
-        pixels, _, has_mask, label, position = known[36 + 5]
+    def test_rendered_cells_are_appended_as_a_separate_domain(self, cells):
+        labelled = LabelledCells(cells, np.arange(0, 72, 2), cells)
+        assert len(labelled) == 36 + 72
+        assert labelled.domains.tolist() == [0] * 18 + [1] * 18 + [2] * 72
+        pixels, _, has_mask, label, position = labelled[36 + 5]
         assert torch.equal(pixels, torch.tensor(cells.pixels[5]))
         assert (has_mask, label, position) == (True, cells.labels[5], 41)
