@@ -1,4 +1,4 @@
-"""One small run on rendered cells, made once and used by all journeys; the code path is that of a full one."""
+"""A small run on rendered cells, shared by all journeys, on the code path of a full run."""
 
 import sys
 
@@ -36,7 +36,7 @@ def run_folder(tmp_path_factory, run_bc_sam):
 
 @pytest.fixture(scope="session")
 def cell_files(tmp_path_factory):
-    """Image files of cells that the run has never seen: one of each class, of one laboratory."""
+    """Image files of unseen cells: one per class, of one laboratory."""
     from bc_sam.data.datasets.rendered import write_rendered
 
     folder = tmp_path_factory.mktemp("cells")

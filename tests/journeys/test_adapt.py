@@ -1,4 +1,4 @@
-"""A hospital adapts a finished model to its own cells, with labels or without, and is told whether it got better."""
+"""A laboratory adapts a trained model to its own cells, with or without labels, and compares both."""
 
 import csv
 import json
@@ -55,7 +55,7 @@ def adapted(run_bc_sam, options, tmp_path_factory):
     return out
 
 
-def test_the_new_model_knows_the_new_laboratory_and_the_old_ones(adapted, run_folder, hospital):
+def test_the_adapted_model_lists_old_and_new_laboratories(adapted, run_folder, hospital):
     model = BCSam.from_pretrained(adapted)
     assert model.config.domains == ("north", "south", "ours")
     assert set(np.unique(model.reference.domains)) == {0, 1, 2}
@@ -77,23 +77,21 @@ def test_every_classifier_is_compared_on_whole_slides_that_were_held_out(adapted
         assert set(comparison.per_class) == set(OURS.values())
 
 
-def test_the_table_says_what_may_be_concluded(options, run_bc_sam, tmp_path, capsys):
+def test_the_table_states_the_verdict(options, run_bc_sam, tmp_path, capsys):
     assert run_bc_sam(*options, "--out", tmp_path / "run", "--labels-per-class", 3) == 0
     out = capsys.readouterr().out
     assert "12 of them with a label" in out
     assert "Too few held-out cells to tell" in out
 
 
-def test_without_labels_the_classifiers_stay_as_they_are(options, run_bc_sam, run_folder, tmp_path):
+def test_without_labels_the_classifiers_are_unchanged(options, run_bc_sam, run_folder, tmp_path):
     assert run_bc_sam(*options, "--out", tmp_path / "run", "--labels-per-class", 0) == 0
     assert AdaptationResult.load(tmp_path / "run" / "result.json").labelled == 0
     for file in (run_folder / "model" / "classifiers").glob("*.skops"):
         assert file.read_bytes() == (tmp_path / "run" / "model" / "classifiers" / file.name).read_bytes()
 
 
-def test_pictures_of_the_hospitals_cells_are_kept_only_where_they_are_asked_for(
-    adapted, options, run_bc_sam, tmp_path
-):
+def test_thumbnails_are_stored_on_request_only(adapted, options, run_bc_sam, tmp_path):
     assert BCSam.from_pretrained(adapted).n_thumbnails == {}
     assert run_bc_sam(*options, "--out", tmp_path / "run", "--labels-per-class", 0, "--keep-pictures") == 0
     model = BCSam.from_pretrained(tmp_path / "run")
@@ -101,7 +99,7 @@ def test_pictures_of_the_hospitals_cells_are_kept_only_where_they_are_asked_for(
     assert f"{model.n_thumbnails['ours']} of ours" in (tmp_path / "run" / "model" / "README.md").read_text()
 
 
-def test_of_new_cells_alone_the_classifiers_know_only_their_classes(options, run_bc_sam, tmp_path):
+def test_learn_from_new_has_only_the_new_classes(options, run_bc_sam, tmp_path):
     assert run_bc_sam(*options, "--out", tmp_path / "run", "--learn-from", "new") == 0
     model = BCSam.from_pretrained(tmp_path / "run")
     for classifier in model.classifiers.values():
@@ -116,7 +114,7 @@ def test_restricted_to_labels_that_can_occur_it_predicts_no_others(options, run_
     files = sorted((hospital / "cells").rglob("*.png"))[::6]
     others = [column for column, label in enumerate(LABELS) if label not in OURS.values()]
     for name, classifier in model.classifiers.items():
-        assert len(classifier.classes) > len(OURS)  # it has learned the others too
+        assert len(classifier.classes) > len(OURS)  # the others are trained, but not predicted
         assert not model.predict_proba(files, classifier=name)[:, others].any()
     card = (tmp_path / "run" / "model" / "README.md").read_text()
     assert "| allowed labels | " in card
@@ -140,7 +138,7 @@ def test_annotated_masks_fine_tune_the_adapter(options, run_bc_sam, run_folder, 
     assert (tmp_path / "run" / "model" / name).read_bytes() != (run_folder / "model" / name).read_bytes()
 
 
-def test_a_flat_folder_without_any_label_will_do(run_bc_sam, run_folder, hospital, tmp_path, capsys):
+def test_a_flat_folder_without_labels_is_accepted(run_bc_sam, run_folder, hospital, tmp_path, capsys):
     (tmp_path / "flat").mkdir()
     for file in sorted((hospital / "cells" / "mono").iterdir()):
         shutil.copy(file, tmp_path / "flat")
@@ -150,13 +148,13 @@ def test_a_flat_folder_without_any_label_will_do(run_bc_sam, run_folder, hospita
     assert BCSam.from_pretrained(tmp_path / "run").evaluation is None
 
 
-def test_the_card_says_what_was_measured_where(adapted):
+def test_the_card_states_how_it_was_evaluated(adapted):
     card = (adapted / "model" / "README.md").read_text()
     assert "slides of it that nothing learned from" in card
     assert "| ours |" in card
 
 
-def test_finished_or_interrupted_it_is_resumed(adapted, run_bc_sam, tmp_path):
+def test_finished_and_interrupted_runs_are_resumed(adapted, run_bc_sam, tmp_path):
     copy = shutil.copytree(adapted, tmp_path / "run")
     (copy / "result.json").unlink()
     before = (copy / "model" / "autoencoder" / "model.safetensors").read_bytes()
@@ -177,7 +175,7 @@ class TestFormerSpellings:
         assert run_bc_sam("train", "--resume", "--out", adapted) == 0
         assert "train --resume --out RUN is now spelled resume RUN." in capsys.readouterr().err.splitlines()
 
-    def test_a_run_that_an_older_version_left_is_resumed(self, adapted, run_bc_sam, tmp_path):
+    def test_runs_of_older_versions_are_resumed(self, adapted, run_bc_sam, tmp_path):
         run = shutil.copytree(adapted, tmp_path / "run")
         config = json.loads((run / "adaptation.json").read_text())
         config["arguments"]["among"] = config["arguments"].pop("allowed_labels")
@@ -186,7 +184,7 @@ class TestFormerSpellings:
 
 
 class TestMistakes:
-    def test_unknown_folder_names_are_proposed_a_class(self, run_bc_sam, run_folder, hospital, tmp_path, capsys):
+    def test_unknown_folder_names_get_a_suggestion(self, run_bc_sam, run_folder, hospital, tmp_path, capsys):
         data = ("--data", f"ours={hospital / 'cells'}")
         assert run_bc_sam("adapt", run_folder, *data, "--out", tmp_path / "run") == 1
         assert "--map mono=monocyte" in capsys.readouterr().err
@@ -197,18 +195,18 @@ class TestMistakes:
         assert run_bc_sam(*options, "--data", "more=rendered:munich:1", "--out", tmp_path / "run") == 1
         assert "one laboratory at a time" in capsys.readouterr().err
 
-    def test_labels_of_what_cannot_occur_are_refused(self, options, run_bc_sam, tmp_path, capsys):
+    def test_labels_outside_the_allowed_ones_are_rejected(self, options, run_bc_sam, tmp_path, capsys):
         assert run_bc_sam(*options, "--out", tmp_path / "run", "--labels", "monocyte,eosinophil,basophil") == 1
         error = capsys.readouterr().err
         assert "cells labelled lymphocyte_typical, neutrophil_segmented" in error
         assert "Add the others to --labels" in error
 
-    def test_options_of_an_adaptation_are_none_of_a_training(self, run_bc_sam, tmp_path, capsys):
+    def test_options_of_adapt_are_rejected_by_train(self, run_bc_sam, tmp_path, capsys):
         for option, value in (("--among", "monocyte"), ("--labels-per-class", 0), ("--learn-from", "new")):
             assert run_bc_sam("train", option, value, "--out", tmp_path / "run") == 1
             assert "bc-sam adapt MODEL" in capsys.readouterr().err
 
-    def test_a_model_without_stored_latents_says_so(self, options, run_bc_sam, run_folder, tmp_path, capsys):
+    def test_a_model_without_embeddings_is_rejected(self, options, run_bc_sam, run_folder, tmp_path, capsys):
         model = BCSam.from_pretrained(run_folder)
         model.reference = None
         model.save_pretrained(tmp_path / "bare")
@@ -216,7 +214,7 @@ class TestMistakes:
         assert run_bc_sam(*arguments, "--out", tmp_path / "run") == 1
         assert "stores no embeddings" in capsys.readouterr().err
 
-    def test_other_options_want_another_folder(self, adapted, options, run_bc_sam, capsys):
+    def test_other_options_need_another_folder(self, adapted, options, run_bc_sam, capsys):
         assert run_bc_sam(*options, "--out", adapted, "--seed", 5) == 1
         assert "other options" in capsys.readouterr().err
         assert json.loads((adapted / "adaptation.json").read_text())["arguments"]["training"]["seed"] == 1234

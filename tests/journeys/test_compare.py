@@ -1,4 +1,4 @@
-"""All methods in one table, from rendered cells to what is named, drawn and pushed by each."""
+"""All methods in one table, and the use of each trained model."""
 
 import json
 
@@ -33,7 +33,7 @@ def test_one_command_makes_the_table(table):
     assert "trained parameters" in text
 
 
-def test_what_is_the_same_for_several_is_computed_once(table):
+def test_shared_stages_are_computed_once(table):
     shared = table / "work"
     assert (shared / "cells" / "table.json").exists()
     stage = {
@@ -44,10 +44,10 @@ def test_what_is_the_same_for_several_is_computed_once(table):
         }
         for method in ("bc-sam", "slca", "shape-aware")
     }
-    assert stage["bc-sam"] == stage["slca"] == stage["shape-aware"]  # its cost is told for each all the same
+    assert stage["bc-sam"] == stage["slca"] == stage["shape-aware"]  # its cost is reported for each
 
 
-def test_the_same_command_does_nothing_twice(table, run_bc_sam, capsys):
+def test_repeating_the_command_does_not_rerun_anything(table, run_bc_sam, capsys):
     before = {path: path.stat().st_mtime_ns for path in table.rglob("result.json")}
     assert run_bc_sam("compare", "--out", table, *OPTIONS) == 0
     assert before == {path: path.stat().st_mtime_ns for path in table.rglob("result.json")}
@@ -55,7 +55,7 @@ def test_the_same_command_does_nothing_twice(table, run_bc_sam, capsys):
 
 
 @pytest.mark.parametrize("method", ["resnet", "slca", "shape-aware"])
-def test_each_names_cells(table, run_bc_sam, cell_files, tmp_path, capsys, method):
+def test_each_model_predicts(table, run_bc_sam, cell_files, tmp_path, capsys, method):
     out = tmp_path / "cells.csv"
     cells = ("--no-abstain", cell_files[0].parent.parent)
     assert run_bc_sam("predict", "--model", table / method, *cells, "--csv", out) == 0
@@ -72,7 +72,7 @@ def test_a_network_is_evaluated_as_any_model(table, run_bc_sam, tmp_path):
     assert (pair["classifier"], pair["n_test"]) == ("slca", 13)
 
 
-def test_a_report_of_a_network_can_be_had(table, run_bc_sam, tmp_path):
+def test_a_network_gets_a_report(table, run_bc_sam, tmp_path):
     """Its other folds, under the protocol of the paper, in a run of its own that shares nothing."""
     out = tmp_path / "run"
     assert run_bc_sam("train", "--method", "slca", "--out", out, *OPTIONS, "--protocol", "paper") == 0
@@ -82,7 +82,9 @@ def test_a_report_of_a_network_can_be_had(table, run_bc_sam, tmp_path):
 
 
 @pytest.mark.parametrize("method", ["slca", "shape-aware"])
-def test_attention_is_drawn_and_a_bad_image_is_named(table, run_bc_sam, cell_files, tmp_path, capsys, method):
+def test_attention_is_drawn_and_unreadable_images_are_reported(
+    table, run_bc_sam, cell_files, tmp_path, capsys, method
+):
     bad = tmp_path / "bad.png"
     bad.write_text("no image")
     assert run_bc_sam("attention", "--model", table / method, *cell_files[:3], bad, "--out", tmp_path / "drawn") == 0
@@ -90,7 +92,7 @@ def test_attention_is_drawn_and_a_bad_image_is_named(table, run_bc_sam, cell_fil
     assert "bad.png" in capsys.readouterr().err
 
 
-def test_what_has_no_attention_says_so(table, run_bc_sam, cell_files, tmp_path, capsys):
+def test_models_without_attention_are_rejected(table, run_bc_sam, cell_files, tmp_path, capsys):
     for method in ("resnet", "bc-sam"):
         assert run_bc_sam("attention", "--model", table / method, cell_files[0], "--out", tmp_path) == 1
         assert "--method slca" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""From checkpoints of the original BC-SAM to a model folder that computes the same."""
+"""Converted checkpoints of the original BC-SAM compute the same."""
 
 import json
 from pathlib import Path
@@ -48,7 +48,7 @@ def converted(checkpoints, run_bc_sam, tmp_path_factory):
     return out
 
 
-def test_features_are_the_originals(converted):
+def test_features_equal_the_original(converted):
     expected = np.load(PARITY / "sam_tiny_expected.npz")
     model = BCSam.from_pretrained(converted, dtype="float32")
     features = encode(model.sam, torch.from_numpy(expected["preprocessed"]))
@@ -75,7 +75,7 @@ def test_the_model_embeds_images(converted):
     assert BCSam.from_pretrained(converted).embed(list(images)).shape == (2, 50)
 
 
-def test_a_file_that_would_run_code_is_refused(checkpoints, run_bc_sam, tmp_path, capsys):
+def test_a_file_that_would_execute_code_is_rejected(checkpoints, run_bc_sam, tmp_path, capsys):
     class Harmful:
         def __reduce__(self):
             return Path.touch, (tmp_path / "harm",)

@@ -1,4 +1,4 @@
-"""A model folder from somebody who means harm: it is refused by name, and nothing of it runs or reaches outside."""
+"""Malicious model folders are rejected by file name, without executing code or accessing anything outside."""
 
 import io
 import json
@@ -51,7 +51,7 @@ def saved(tmp_path_factory):
 
 @pytest.fixture
 def folder(saved, tmp_path):
-    """A copy of a sound model, to be spoiled."""
+    """A copy of a valid model, to be corrupted."""
     return shutil.copytree(saved / "light", tmp_path / "model")
 
 
@@ -103,7 +103,7 @@ def test_the_sound_model_loads(with_all):
 
 
 @pytest.mark.parametrize("name", [*WEIGHTS, "classifiers/logistic.skops", "adapter/adapter_config.json"])
-def test_a_changed_part_is_refused_unopened(folder, name):
+def test_a_changed_part_is_rejected_unopened(folder, name):
     content = bytearray((folder / name).read_bytes())
     content[len(content) // 2] ^= 1
     (folder / name).write_bytes(content)
@@ -189,7 +189,7 @@ class TestPictures:
         assert BCSam.from_pretrained(pictured, device="cpu").n_thumbnails == {"north": 30, "south": 30}
         assert BCSam.from_pretrained(pictured, device="cpu", refit=True).n_thumbnails == {"north": 30, "south": 30}
 
-    def test_that_were_changed_are_refused_unopened(self, pictured):
+    def test_changed_ones_are_rejected_unopened(self, pictured):
         with (pictured / PICTURES).open("ab") as file:
             file.write(b"more")
         with pytest.raises(WeightsError, match=rf"{PICTURES} is not the file that was saved"):

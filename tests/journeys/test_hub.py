@@ -1,4 +1,4 @@
-"""A model goes to the Hub and comes back: one laboratory pushes it, another loads it, and much goes wrong between."""
+"""Models are pushed to and loaded from the Hub, also when requests fail."""
 
 import json
 import shutil
@@ -80,7 +80,7 @@ class TestRoundTrip:
         same(model, BCSam.from_pretrained(repo_id, cache_dir=elsewhere, local_files_only=True))
         assert hub.log() == []
 
-    def test_pictures_of_cells_come_with_it_and_go_with_the_next_one_that_has_none(self, hub, repo_id, elsewhere):
+    def test_thumbnails_are_pushed_and_removed_by_a_model_without(self, hub, repo_id, elsewhere):
         model = small_model()
         drawn = tuple(draw_thumbnail(np.full((64, 64, 3), row, np.uint8)) for row in range(60))
         without, model.reference = model.reference, replace(model.reference, thumbnails=drawn)
@@ -149,7 +149,7 @@ class TestRevisions:
         for revision in ("trial", proposal.pr_revision):
             same(other, BCSam.from_pretrained(repo_id, revision=revision, cache_dir=elsewhere))
 
-    def test_what_people_wrote_into_the_card_is_kept(self, hub, repo_id, model):
+    def test_manual_edits_of_the_card_are_kept(self, hub, repo_id, model):
         model.push_to_hub(repo_id)
         card = ModelCard.load(repo_id)
         card.text = card.text.replace("\n## ", "\n## About our laboratory\n\nCall Ms Fischer.\n\n## ", 1)
@@ -198,7 +198,7 @@ class TestBaseOnTheHub:
 
 
 class TestPlainLibraries:
-    """Nobody needs bc_sam to open the parts."""
+    """All parts can be loaded without bc_sam."""
 
     def test_peft_opens_the_adapter_on_a_plain_sam(self, hub, repo_id, model):
         model.push_to_hub(repo_id)
@@ -223,7 +223,7 @@ class TestPlainLibraries:
 
 
 class TestPrivacy:
-    def test_nothing_that_is_pushed_says_where_the_data_lay(self, run_folder):
+    def test_pushed_files_contain_no_local_paths(self, run_folder):
         for file in (run_folder / "model").rglob("*"):
             if file.suffix in (".json", ".md"):
                 assert str(run_folder.parent) not in file.read_text(), file
@@ -280,7 +280,7 @@ class TestWhenTheHubFails:
         hub.fault({"match": "GET (/api/models|/.*resolve)", "status": 500, "times": 2})
         same(model, BCSam.from_pretrained(repo_id, cache_dir=elsewhere))
 
-    def test_a_push_that_somebody_else_overtakes_is_refused(self, hub, repo_id, model, monkeypatch):
+    def test_a_push_after_a_concurrent_commit_is_rejected(self, hub, repo_id, model, monkeypatch):
         model.push_to_hub(repo_id)
         write = BCSam._write
 

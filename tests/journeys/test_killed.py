@@ -1,4 +1,4 @@
-"""A run that is killed outright, twice, and resumed ends with the very bytes of one that was left alone."""
+"""A run killed twice and resumed ends with the same bytes as an uninterrupted one."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""Code, command line and page give the same answer for the same image: name, or the same reasons for none."""
+"""Code, command line and page give the same prediction, or abstain for the same reasons."""
 
 import csv
 import io
@@ -26,7 +26,7 @@ def cell(label, laboratory, seed):
 
 
 def images():
-    """Cells, and what is none or more than one."""
+    """Images of one cell, no cell and several cells."""
     for seed, laboratory in enumerate(LABORATORIES):
         for label in ("neutrophil_segmented", "monocyte", "eosinophil"):
             yield f"{laboratory}_{label}.png", cell(label, laboratory, seed)
@@ -54,7 +54,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def answers(folder, model, run_bc_sam, tmp_path_factory):
-    """For each way to ask, the name, likeliest label, probability, reasons and OOD score of each file."""
+    """For each interface, the name, likeliest label, probability, reasons and OOD score of each file."""
     files = sorted(folder.iterdir())
     table = tmp_path_factory.mktemp("table") / "cells.csv"
     assert run_bc_sam("predict", folder, "--csv", table) == 0

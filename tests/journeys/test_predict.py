@@ -1,4 +1,4 @@
-"""A trained model names cells: from the command line, and in a user's own code."""
+"""A trained model classifies cells, in code and on the command line."""
 
 import csv
 import shutil
@@ -28,14 +28,14 @@ class TestInCode:
             expected = [LABELS[column] for column in probabilities.argmax(axis=1)]
             assert model.predict(cell_files, classifier=name) == expected
 
-    def test_one_image_is_as_good_as_a_batch(self, run_folder, cell_files):
+    def test_single_images_and_batches_agree(self, run_folder, cell_files):
         # In float32: matrix units for bfloat16 round differently for other numbers of rows.
         model = BCSam.from_pretrained(run_folder, dtype="float32")
         together = model.embed(cell_files, batch_size=8)
         alone = np.concatenate([model.embed([file], batch_size=1) for file in cell_files])
         np.testing.assert_allclose(together, alone, atol=1e-4)
 
-    def test_any_form_of_an_image_will_do(self, model, cell_files):
+    def test_any_image_format_is_accepted(self, model, cell_files):
         image = Image.open(cell_files[0]).convert("RGB")
         forms = [cell_files[0], str(cell_files[0]), cell_files[0].read_bytes(), image, np.asarray(image)]
         latents = model.embed(forms)
@@ -51,7 +51,7 @@ class TestInCode:
         assert [guess["label"] for guess in of_many] == [guess["label"] for guess in ranked]
         assert [guess["score"] for guess in of_many] == pytest.approx(scores, abs=1e-5)
 
-    def test_where_it_is_known_what_can_occur_nothing_else_is_said(self, run_folder, model, cell_files):
+    def test_predictions_can_be_restricted_to_possible_labels(self, run_folder, model, cell_files):
         asked = BCSam.from_pretrained(run_folder)
         asked.restrict_labels(["monocyte", "basophil"])
         for name in asked.classifiers:
@@ -108,7 +108,7 @@ class TestInCode:
             next(stream)
         assert asked <= 8
 
-    def test_nothing_in_nothing_out(self, model):
+    def test_no_images_give_empty_results(self, model):
         assert model.predict([]) == []
         assert model.embed([]).shape == (0, model.config.latent_dim)
         assert model.segment([]) == []
@@ -146,7 +146,7 @@ class TestSaving:
             np.testing.assert_array_equal(ours, theirs)
         assert [mask.sum() for mask in again.segment(cell_files)] == [mask.sum() for mask in model.segment(cell_files)]
 
-    def test_in_half_precision_it_takes_half_the_room_and_says_nearly_the_same(self, model, cell_files, tmp_path):
+    def test_half_precision_halves_the_size_and_keeps_predictions(self, model, cell_files, tmp_path):
         whole, half = model.save_pretrained(tmp_path / "whole"), model.save_pretrained(tmp_path / "half", half=True)
         for part in ("adapter/adapter_model.safetensors", "base/model.safetensors", "autoencoder/model.safetensors"):
             assert (half / part).stat().st_size < 0.55 * (whole / part).stat().st_size
@@ -174,12 +174,12 @@ class TestSaving:
         assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
         assert list(tmp_path.iterdir()) == [folder]
 
-    def test_a_folder_with_other_things_is_not_replaced(self, model, tmp_path):
+    def test_other_folders_are_not_replaced(self, model, tmp_path):
         (tmp_path / "thesis.txt").write_text("mine")
         with pytest.raises(BCSamError, match="not a model folder"):
             model.save_pretrained(tmp_path)
 
-    def test_what_is_missing_or_newer_is_named(self, model, tmp_path):
+    def test_missing_or_newer_files_are_reported(self, model, tmp_path):
         with pytest.raises(WeightsError, match="no folder"):
             BCSam.from_pretrained(tmp_path / "none")
         folder = model.save_pretrained(tmp_path / "model")
@@ -208,7 +208,7 @@ class TestFromTheCommandLine:
         for file in cell_files:
             assert f"{file}: {rows[str(file)]['name']}" in out
 
-    def test_only_what_can_occur_is_counted(self, run_folder, run_bc_sam, cell_files, capsys):
+    def test_only_possible_labels_are_counted(self, run_folder, run_bc_sam, cell_files, capsys):
         folder = cell_files[0].parents[1]
         options = ("--no-abstain", "--labels", "monocyte, basophil")
         assert run_bc_sam("predict", "--model", run_folder, folder, *options) == 0
@@ -238,7 +238,7 @@ class TestFromTheCommandLine:
         assert run_bc_sam("predict", "--model", run_folder, "--no-abstain", tmp_path / "black.png") == 0
         assert "no name" not in capsys.readouterr().out
 
-    def test_one_bad_image_does_not_stop_the_others(self, run_folder, run_bc_sam, cell_files, tmp_path, capsys):
+    def test_unreadable_images_are_reported_and_skipped(self, run_folder, run_bc_sam, cell_files, tmp_path, capsys):
         for file in cell_files[:3]:
             shutil.copy(file, tmp_path / f"{file.parent.name}.png")
         (tmp_path / "broken.tiff").write_bytes(b"II*\0")
@@ -247,7 +247,7 @@ class TestFromTheCommandLine:
         assert "Differential count of 3 cells" in captured.out
         assert "broken.tiff" in captured.err
 
-    def test_only_bad_images_is_a_failure(self, run_folder, run_bc_sam, tmp_path):
+    def test_only_unreadable_images_is_a_failure(self, run_folder, run_bc_sam, tmp_path):
         (tmp_path / "broken.png").write_bytes(b"")
         assert run_bc_sam("predict", "--model", run_folder, tmp_path) == 1
 
@@ -264,19 +264,19 @@ class TestFromTheCommandLine:
         assert run_bc_sam("predict", "--model", run_folder, "nowhere/*.png") == 1
         assert "nowhere" in capsys.readouterr().err
 
-    def test_embed_writes_what_the_model_sees(self, run_folder, run_bc_sam, model, cell_files, tmp_path):
+    def test_embed_writes_the_embeddings(self, run_folder, run_bc_sam, model, cell_files, tmp_path):
         assert run_bc_sam("embed", "--model", run_folder, *cell_files, "--out", tmp_path / "latents.npz") == 0
         archive = np.load(tmp_path / "latents.npz")
         assert archive["files"].tolist() == [str(file) for file in cell_files]
         np.testing.assert_allclose(archive["latents"], model.embed(cell_files), atol=1e-5)
 
-    def test_info_says_what_a_model_is(self, run_folder, run_bc_sam, capsys):
+    def test_info_describes_a_model(self, run_folder, run_bc_sam, capsys):
         assert run_bc_sam("info", run_folder) == 0
         out = capsys.readouterr().out
         assert "north, south" in out
         assert "neutrophil_segmented" in out
 
-    def test_bench_tells_the_batch_size_to_use(self, run_folder, run_bc_sam, capsys):
+    def test_bench_recommends_a_batch_size(self, run_folder, run_bc_sam, capsys):
         assert run_bc_sam("bench", run_folder) == 0
         printed = capsys.readouterr().out
         assert "Recommended: dtype=" in printed

@@ -39,7 +39,7 @@ class TestTrain:
             "base/model.safetensors",
         }
 
-    def test_measures_each_classifier_in_every_direction(self, run_folder):
+    def test_evaluates_each_classifier_on_every_domain_pair(self, run_folder):
         evaluation = Evaluation.load(run_folder / "evaluation.json")
         sources, targets = ("north", "south", "all"), ("north", "south")
         assert set(evaluation.domain_pairs) == {(source, target) for source in sources for target in targets}
@@ -69,7 +69,7 @@ class TestTrain:
             slides.setdefault((domain, group), set()).add(fold)
         assert all(len(folds) == 1 for folds in slides.values())
 
-    def test_the_report_needs_nothing_else(self, run_folder):
+    def test_the_report_is_self_contained(self, run_folder):
         page = (run_folder / "report.html").read_text()
         sources = []
 
@@ -84,7 +84,7 @@ class TestTrain:
         assert all(source.startswith("data:image/png;base64,") for source in sources)
         assert "bc-sam train --base tiny" in page
 
-    def test_is_taken_up_where_it_stopped(self, run_folder, run_bc_sam):
+    def test_is_resumed(self, run_folder, run_bc_sam):
         before = {path: path.stat().st_mtime_ns for path in (run_folder / "work").rglob("*") if path.is_file()}
         assert run_bc_sam(*train_options(run_folder, *DATA)) == 0
         after = {path: path.stat().st_mtime_ns for path in (run_folder / "work").rglob("*") if path.is_file()}
@@ -94,7 +94,7 @@ class TestTrain:
         assert run_bc_sam(*train_options(run_folder, *DATA, "--seed", "5")) == 1
         assert "other options" in capsys.readouterr().err
 
-    def test_a_folder_with_other_things_is_left_alone(self, tmp_path, run_bc_sam, capsys):
+    def test_other_folders_are_rejected(self, tmp_path, run_bc_sam, capsys):
         (tmp_path / "thesis.txt").write_text("mine")
         assert run_bc_sam(*train_options(tmp_path, *DATA)) == 1
         assert files_of(tmp_path) == {"thesis.txt"}
@@ -124,10 +124,10 @@ class TestTrain:
         assert not (tmp_path / "run" / "model").exists()
 
 
-class TestDataOfOnesOwn:
+class TestOwnData:
     @pytest.fixture
     def hospital(self, tmp_path, cell_files):
-        """A folder of one's own: a subfolder a class, one unreadable file, no masks."""
+        """A folder with one subfolder per class, one unreadable file and no masks."""
         for file in cell_files[:6]:
             label = file.parent.name
             for copy in range(3):
@@ -143,7 +143,9 @@ class TestDataOfOnesOwn:
         assert run_bc_sam(*train_options(tmp_path / "run", "--data", f"ours={hospital}")) == 1
         assert "--masks" in capsys.readouterr().err
 
-    def test_joins_a_data_set_with_masks_and_a_bad_image_is_named(self, hospital, tmp_path, run_bc_sam):
+    def test_is_combined_with_a_data_set_with_masks_and_reports_unreadable_images(
+        self, hospital, tmp_path, run_bc_sam
+    ):
         out = tmp_path / "run"
         assert run_bc_sam(*train_options(out, *DATA[:2], "--data", f"ours={hospital}", "--set", "folds=2")) == 0
         evaluation = Evaluation.load(out / "evaluation.json")
@@ -173,7 +175,7 @@ class TestEvaluate:
         pairs = json.loads(figures.read_text())["pairs"]
         assert {pair["n_test"] for pair in pairs} == {26}
 
-    def test_a_finished_model_may_be_asked_for_some_names_only(self, run_folder, run_bc_sam, tmp_path):
+    def test_a_trained_model_can_be_restricted_to_labels(self, run_folder, run_bc_sam, tmp_path):
         figures, among = tmp_path / "figures.json", ["basophil", "monocyte"]
         options = ("--data", "new=rendered:tehran:2", "--labels", ",".join(among), "--out", figures)
         assert run_bc_sam("evaluate", run_folder, *options) == 0
@@ -184,7 +186,7 @@ class TestEvaluate:
             assert {LABELS[label] for label in named.nonzero()[0]} <= set(among)
         assert run_bc_sam("evaluate", run_folder, "--labels", "monocyte") == 1  # its own folds know nothing of that
 
-    def test_the_papers_protocol_tests_the_whole_foreign_set(self, run_bc_sam, tmp_path):
+    def test_the_paper_protocol_tests_other_domains_whole(self, run_bc_sam, tmp_path):
         out = tmp_path / "run"
         more = "--protocol", "paper", "--set", "classifiers.rendered=1"
         assert run_bc_sam(*train_options(out, *DATA, *more)) == 0
@@ -210,12 +212,12 @@ class TestEvaluate:
 
     @staticmethod
     def every_picture_is_of_its_cell(run, model):
-        """Each is what is drawn of the cell that has the same latent."""
+        """Each thumbnail shows the cell with the same latent."""
         cells, latents = Experiment.open(run).cells, np.load(run / "work/fold-0/latents.npy")
         for row, latent in enumerate(model.reference.latents):
             (cell,) = np.flatnonzero((latents == latent).all(axis=1))[:1]
             assert model.reference.thumbnail(row) == draw_thumbnail(cells.pixels[cell])
 
-    def test_a_folder_that_is_no_run_says_so(self, run_bc_sam, tmp_path, capsys):
+    def test_a_folder_that_is_not_a_run_is_rejected(self, run_bc_sam, tmp_path, capsys):
         assert run_bc_sam("evaluate", tmp_path) == 1
         assert "bc-sam train" in capsys.readouterr().err

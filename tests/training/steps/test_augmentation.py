@@ -43,14 +43,14 @@ def bright_square():
 
 @settings(max_examples=25)
 @given(seeds, sizes)
-def test_three_of_four_views_only_move_whole_pixels(seed, size):
+def test_three_of_four_views_are_symmetries(seed, size):
     image = 255 * torch.rand(3, size, size, generator=generator(seed))
     views, _ = random_views(image.expand(200, -1, -1, -1), torch.zeros(200, size, size), draws(200, seed))
     exact = is_symmetry(views, image)
     assert 0.6 < exact.float().mean() < 0.9
 
 
-def test_all_eight_symmetries_come_up_equally_often_and_none_stands_out():
+def test_all_eight_symmetries_are_equally_likely():
     image = 255 * torch.rand(3, 8, 8, generator=generator())
     views, _ = random_views(image.expand(4000, -1, -1, -1), torch.zeros(4000, 8, 8), draws(4000))
     near = (views[:, None] - symmetries(image)).abs().amax((-3, -2, -1)) < 0.05
@@ -74,7 +74,7 @@ def test_the_mask_follows_the_image(bright_square, seed):
 
 @settings(max_examples=25)
 @given(seeds)
-def test_tilts_stay_within_the_papers_and_go_both_ways(seed):
+def test_tilts_are_within_the_papers_range_in_both_directions(seed):
     motions = augmentation.motions(draws(400, seed))
     angles = torch.atan2(motions[:, 1, 0], motions[:, 0, 0])
     off = angles / (math.pi / 2)
@@ -85,7 +85,7 @@ def test_tilts_stay_within_the_papers_and_go_both_ways(seed):
 
 
 @given(seeds)
-def test_the_draws_alone_decide(seed):
+def test_views_depend_only_on_the_draws(seed):
     images, masks = 255 * torch.rand(6, 3, 8, 8, generator=generator(seed)), torch.ones(6, 8, 8)
     first, again = (random_views(images, masks, draws(6, seed), colour_jitter=0.3) for _ in range(2))
     other = random_views(images, masks, draws(6, seed ^ 1), colour_jitter=0.3)
@@ -113,7 +113,7 @@ def test_views_stay_within_the_range_of_pixels_and_change_no_input(seed):
     assert torch.equal(images, before)
 
 
-def test_without_jitter_colours_stay():
+def test_without_jitter_colours_are_unchanged():
     colour = torch.tensor([210.0, 120.0, 60.0])[:, None, None]
     views, _ = random_views(colour.expand(30, 3, 8, 8), torch.ones(30, 8, 8), draws(30), colour_jitter=0)
     assert torch.allclose(views, colour.expand_as(views), atol=1e-2)
@@ -147,7 +147,7 @@ class TestStrongViews:
         drawn[:, :5] = torch.tensor([0, 0.5, 0.5, 0.5, 0.5])
         return drawn
 
-    def test_with_no_strength_nothing_but_the_middle_is_cut_out(self, bright_square):
+    def test_zero_strength_is_a_centre_crop(self, bright_square):
         image, mask = bright_square
         views, masks = strong_views(image[None], mask[None], self.unturned(1), 16, self.STILL)
         torch.testing.assert_close(views[0], image[:, 4:20, 4:20], atol=1.01, rtol=0)  # black is 1 of 255
@@ -164,7 +164,7 @@ class TestStrongViews:
         grown = (masks.sum() / disc.sum()).sqrt().item()
         assert 0.95 * arguments.smallest < grown < 1.05 * arguments.largest
 
-    def test_another_stain_leaves_the_empty_slide_as_it_is(self):
+    def test_stain_does_not_change_the_empty_slide(self):
         slide = torch.tensor([240.0, 220.0, 200.0])
         image = slide[:, None, None].repeat(40, 1, 32, 32)
         image[:, :, 8:16, 8:16] = torch.tensor([110.0, 60.0, 130.0])[:, None, None]
@@ -174,7 +174,7 @@ class TestStrongViews:
         assert views[:, :, 12, 12].std(dim=0).min() > 10
 
     @pytest.mark.parametrize("share", [0, 0.5, 1])
-    def test_what_surrounds_the_cell_has_a_stain_of_its_own_in_some_views(self, share):
+    def test_the_background_has_another_stain_in_some_views(self, share):
         image = torch.full((200, 3, 64, 64), 220.0)
         for place in (32, 2):  # the cell in the middle, and one just like it at the edge
             image[:, :, place - 2 : place + 2, place - 2 : place + 2] = torch.tensor([110.0, 60.0, 130.0])[
@@ -185,7 +185,7 @@ class TestStrongViews:
         differs = (views[:, :, 32, 32] - views[:, :, 2, 2]).abs().amax(dim=1) > 1
         assert abs(differs.float().mean() - share) < 0.1
 
-    def test_another_slide_is_darker_alike_in_glass_and_cell(self):
+    def test_another_slide_darkens_glass_and_cell_equally(self):
         image = torch.full((40, 3, 32, 32), 200.0)
         image[:, :, 8:16, 8:16] = 100
         views, _ = strong_views(image, torch.zeros(40, 32, 32), self.unmoved(40), 32, replace(self.STILL, slide=0.3))

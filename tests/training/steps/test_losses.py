@@ -29,7 +29,7 @@ def random_images(seed, height=17, width=23):
 
 class TestSegmentationLoss:
     @given(seeds, st.floats(0, 1))
-    def test_it_is_the_originals_softmax_over_background_and_cell(self, seed, dice_weight):
+    def test_it_equals_the_originals_softmax_loss(self, seed, dice_weight):
         random = torch.Generator().manual_seed(seed)
         background, cell = 5 * torch.randn((2, 3, 8, 9), generator=random, dtype=torch.float64)
         masks = random_masks(seed).double()
@@ -43,14 +43,14 @@ class TestSegmentationLoss:
         assert loss.item() == pytest.approx(reference.item(), abs=1e-9)
 
     @given(seeds)
-    def test_it_vanishes_at_the_right_mask_and_is_large_at_the_wrong_one(self, seed):
+    def test_it_vanishes_for_the_correct_mask_and_is_large_for_the_inverse(self, seed):
         masks = random_masks(seed)
         certain = 40 * (2 * masks - 1)
         assert segmentation_loss(certain, masks).item() == pytest.approx(0, abs=1e-5)
         assert segmentation_loss(-certain, masks).item() > 0.8
 
     @given(seeds, st.floats(0, 1))
-    def test_every_logit_is_pushed_towards_its_mask(self, seed, dice_weight):
+    def test_gradients_push_every_logit_towards_its_mask(self, seed, dice_weight):
         masks = random_masks(seed)
         logits = torch.randn(masks.shape, generator=torch.Generator().manual_seed(seed)).requires_grad_()
         segmentation_loss(logits, masks, dice_weight).backward()
@@ -58,7 +58,7 @@ class TestSegmentationLoss:
         assert (logits.grad != 0).all()
 
     @pytest.mark.parametrize("value", [0.0, 1.0])
-    def test_a_batch_of_nothing_but_cell_or_background_is_finite(self, value):
+    def test_all_cell_or_all_background_is_finite(self, value):
         logits = torch.zeros(2, 4, 4, requires_grad=True)
         loss = segmentation_loss(logits, torch.full((2, 4, 4), value))
         loss.backward()
@@ -85,7 +85,7 @@ def naive_ssim(a, b):
 class TestSsim:
     @settings(max_examples=20)
     @given(seeds, st.integers(1, 30), st.integers(1, 30))
-    def test_it_is_the_definition_at_any_size(self, seed, height, width):
+    def test_it_equals_the_definition_at_any_size(self, seed, height, width):
         a, b = random_images(seed, height, width)
         assert ssim(a, b).item() == pytest.approx(naive_ssim(a, b), abs=1e-5)
 
@@ -96,14 +96,14 @@ class TestSsim:
         assert ssim(a, a).item() == pytest.approx(1, abs=1e-5)
         assert ssim(a, b).item() < 0.9
 
-    def test_its_gradient_leads_to_the_image(self):
+    def test_its_gradient_descends_to_the_image(self):
         target, image = random_images(seed=0)
         image.requires_grad_()
         before = ssim(image, target)
         before.backward()
         assert ssim(image.detach() + 5 * image.grad, target) > before
 
-    def test_it_is_the_originals(self, expected):
+    def test_it_equals_the_original(self, expected):
         random = np.random.RandomState(4)
         a = random.rand(2, 3, 128, 128)
         b = np.clip(a + 0.1 * random.standard_normal((2, 3, 128, 128)), 0, 1)
@@ -135,7 +135,7 @@ class TestLinearMmd:
         assert linear_mmd(latents, domains).item() == pytest.approx(np.mean(pairs), abs=1e-12)
 
     @given(latents_of_domains(), seeds)
-    def test_neither_order_nor_numbering_nor_place_matters(self, batch, seed):
+    def test_it_is_invariant_to_order_numbering_and_translation(self, batch, seed):
         latents, domains = batch
         order = torch.randperm(len(domains), generator=torch.Generator().manual_seed(seed))
         moved = linear_mmd(latents[order] + 7, 100 - 3 * domains[order])
@@ -156,13 +156,13 @@ class TestLinearMmd:
         assert distance.item() == 0
         assert torch.equal(latents.grad, torch.zeros(4, 6))
 
-    def test_it_is_the_originals(self, expected):
+    def test_it_equals_the_original(self, expected):
         latents = torch.tensor(np.random.RandomState(5).standard_normal((32, 50)), dtype=torch.float32)
         measured = linear_mmd(latents, torch.arange(32) % 2).item()
         assert measured == pytest.approx(expected["mmd_linear"].item(), abs=1e-6)
 
 
-def test_the_autoencoders_loss_weighs_likeness_and_distance():
+def test_the_autoencoder_loss_weighs_ssim_and_mmd():
     cells, targets = random_images(seed=1)
     latents, domains = torch.tensor([[0.0, 0.0], [1.0, 3.0]]), torch.tensor([0, 1])
     apart = autoencoder_loss(cells, targets, latents, domains, mmd_weight=2.0)

@@ -58,7 +58,7 @@ def test_the_loss_falls_and_the_model_ends_at_the_size_of_the_cells(cells, tmp_p
     assert not any(parameter.requires_grad for parameter in sam.parameters())
 
 
-def test_resumed_it_ends_with_the_same_weights(cells, tmp_path):
+def test_resuming_gives_the_same_weights(cells, tmp_path):
     unbroken, _ = learn(cells, tmp_path, name="unbroken")
 
     class Dying(Checkpoints):
@@ -78,24 +78,24 @@ def test_resumed_it_ends_with_the_same_weights(cells, tmp_path):
         assert torch.equal(one, other)
 
 
-def test_the_best_epoch_is_chosen_by_cells_that_are_not_learned_from(cells, tmp_path):
+def test_the_best_epoch_is_chosen_on_validation_cells(cells, tmp_path):
     _, history = learn(cells, tmp_path, validation_rows=np.arange(0, 72, 9))
     assert ["validation_loss" in record for record in history] == [False] * 6 + [True] * 2
 
 
-def test_without_a_teacher_the_labels_alone_are_learned(cells, tmp_path):
+def test_the_teacher_is_optional(cells, tmp_path):
     _, history = learn(cells, tmp_path, arguments=replace(ARGUMENTS, teacher_epochs=0))
     assert history[5]["loss"] < history[0]["loss"]
 
 
-def test_cells_of_which_none_has_a_mask_teach_their_classes(cells, tmp_path):
+def test_cells_without_masks_train_the_classes(cells, tmp_path):
     south = np.flatnonzero(cells.domains == 1)
     _, history = pretrain(small_sam(), replace(labelled_views(cells, tmp_path), rows=south))
     assert history[5]["loss"] < history[0]["loss"]
 
 
 class TestTeacher:
-    def test_it_tells_kinds_of_cells_apart(self, cells, tmp_path):
+    def test_it_learns_the_classes(self, cells, tmp_path):
         told = labelled_views(cells, tmp_path, replace(ARGUMENTS, teacher_epochs=12))
         teacher = train_teacher(told)
         with torch.inference_mode():
@@ -104,7 +104,7 @@ class TestTeacher:
         assert not teacher.training
         assert not any(parameter.requires_grad for parameter in teacher.parameters())
 
-    def test_it_looks_at_the_middle_alone(self):
+    def test_it_sees_only_the_centre(self):
         teacher = Teacher(48, 13, seed=0).eval()
         image = torch.randn(1, 3, 64, 64)
         other = image.clone()

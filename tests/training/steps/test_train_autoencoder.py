@@ -28,7 +28,7 @@ ARGUMENTS = AutoencoderArguments(
 
 @pytest.fixture(scope="module")
 def features(tmp_path_factory):
-    """Cells that all look alike, but whose features tell three things of each."""
+    """Cells of identical appearance, whose features encode three independent factors."""
     random = np.random.default_rng(0)
     kinds, directions = random.standard_normal((N, 3)), np.linalg.qr(random.standard_normal((CHANNELS, 3)))[0]
     digests = np.arange(N, dtype=np.uint64)
@@ -52,26 +52,26 @@ def train(features, tmp_path, arguments, validation_rows=(), anchor=None):
 
 
 def told(model, features):
-    """How well a line tells the mean features of cells from their latents, of cells that it was not fitted on."""
+    """R² of a linear regression from latents to mean features, on held-out cells."""
     latents, means = embed_features(model, features.maps), features.maps[:].astype(np.float32).mean(axis=(2, 3))
     return LinearRegression().fit(latents[::2], means[::2]).score(latents[1::2], means[1::2])
 
 
-def test_what_cannot_be_drawn_is_kept_where_features_weigh(features, tmp_path):
+def test_feature_weight_keeps_what_pixels_cannot_show(features, tmp_path):
     plain, _ = train(features, tmp_path, ARGUMENTS)
     recalling, history = train(features, tmp_path, replace(ARGUMENTS, feature_weight=1.0))
     assert history[-1]["loss"] < history[0]["loss"]
     assert told(recalling, features) > told(plain, features) + 0.3
 
 
-def test_the_line_that_recalls_features_is_no_part_of_the_model(features, tmp_path):
+def test_the_feature_head_is_not_part_of_the_model(features, tmp_path):
     plain, recalling = (
         train(features, tmp_path, replace(ARGUMENTS, epochs=1, feature_weight=weight))[0] for weight in (0.0, 1.0)
     )
     assert plain.state_dict().keys() == recalling.state_dict().keys()
 
 
-def test_validation_counts_what_is_recalled(features, tmp_path):
+def test_validation_includes_the_feature_loss(features, tmp_path):
     losses = [
         train(
             features, tmp_path, replace(ARGUMENTS, epochs=1, feature_weight=weight), validation_rows=np.arange(0, N, 5)
@@ -81,8 +81,8 @@ def test_validation_counts_what_is_recalled(features, tmp_path):
     assert losses[1] > losses[0] + 0.5
 
 
-def test_latents_are_drawn_to_those_of_an_anchor(features, tmp_path):
-    """The anchor is another laboratory, whose mean latent lies far away."""
+def test_latents_are_aligned_with_an_anchor(features, tmp_path):
+    """The anchor is another laboratory with a distant mean latent."""
     anchor = Anchor(np.full((32, LATENT_DIM), 3, np.float32), np.full(32, 2))
     arguments = replace(ARGUMENTS, mmd_weight=5.0)
     alone, anchored = (

@@ -20,7 +20,7 @@ CLASSES = (0, 1)
 
 
 class Features:
-    """Features and predicted masks of some cells, made up."""
+    """Synthetic features and predicted masks."""
 
     def __init__(self, n, size):
         random = np.random.default_rng(0)
@@ -49,7 +49,7 @@ def train(network, inputs, arguments, rows=None, validation_rows=(), checkpoints
     return loop.train(step, arguments.schedule(), accelerator, checkpoints=checkpoints)
 
 
-def test_a_plain_network_learns_what_it_is_shown(cells):
+def test_a_plain_network_fits_its_training_cells(cells):
     network, inputs, arguments = make(cells, "resnet", epochs=12)
     history = train(network, inputs, arguments)
     assert history[-1]["loss"] < history[0]["loss"] / 2
@@ -68,7 +68,7 @@ def test_every_network_trains_by_both_optimizers(cells, variant):
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_taken_up_again_it_ends_with_the_same_bytes(cells, tmp_path, optimizer):
+def test_resuming_gives_the_same_bytes(cells, tmp_path, optimizer):
     whole, inputs, arguments = make(cells, "slca", optimizer=optimizer)
     half, _, _ = make(cells, "slca", optimizer=optimizer)
     train(whole, inputs, arguments, checkpoints=Checkpoints(tmp_path / "whole", "key", every=1))
@@ -90,7 +90,7 @@ def test_taken_up_again_it_ends_with_the_same_bytes(cells, tmp_path, optimizer):
         assert torch.equal(tensor, again.state_dict()[name]), name
 
 
-def test_it_learns_from_annotated_masks_and_is_tested_on_predicted_ones(cells):
+def test_it_is_trained_on_annotated_and_tested_on_predicted_masks(cells):
     _, inputs, _ = make(cells, "shape-aware")
     size = inputs.config.input_size
     annotated_mask, predicted = (
@@ -103,13 +103,13 @@ def test_it_learns_from_annotated_masks_and_is_tested_on_predicted_ones(cells):
     assert annotated_mask.float().mean().item() == pytest.approx(share, abs=0.02)
 
 
-def test_the_best_epoch_is_kept_by_validation(cells):
+def test_validation_selects_the_best_epoch(cells):
     network, inputs, arguments = make(cells, "resnet")
     history = train(network, inputs, arguments, rows=np.arange(0, 16, 2), validation_rows=np.arange(1, 16, 2))
     assert all("validation_loss" in record for record in history)
 
 
-def test_what_is_not_needed_is_not_read(cells):
+def test_unused_inputs_are_not_read(cells):
     network, inputs, _ = make(cells, "resnet")
     blind = replace(inputs, features=None)
     assert embed_cells(network.eval(), blind, np.arange(4)).shape == (4, 128)
