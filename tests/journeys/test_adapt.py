@@ -130,7 +130,7 @@ def test_who_has_labels_of_some_kinds_only_is_advised_to_say_what_can_occur(adap
     assert run_bc_sam("train", "--resume", "--out", adapted) == 0
     out = capsys.readouterr().out
     assert "your labels hold 4 of them" in out
-    assert f"--among {','.join(label for label in LABELS if label in OURS.values())} " in out
+    assert f"--labels {','.join(label for label in LABELS if label in OURS.values())} " in out
 
 
 def test_hand_masks_teach_the_adapter(options, run_bc_sam, run_folder, hospital, tmp_path):
@@ -180,7 +180,7 @@ class TestMistakes:
         assert run_bc_sam(*options, "--out", tmp_path / "run", "--labels", "monocyte,eosinophil,basophil") == 1
         error = capsys.readouterr().err
         assert "cells labelled lymphocyte_typical, neutrophil_segmented" in error
-        assert "Add the others to --among" in error
+        assert "Add the others to --labels" in error
 
     def test_options_of_an_adaptation_need_a_model(self, run_bc_sam, tmp_path, capsys):
         for option, value in (("--labels", "monocyte"), ("--labels-per-class", 0), ("--learn-from", "new")):
@@ -193,7 +193,7 @@ class TestMistakes:
         model.save_pretrained(tmp_path / "bare")
         arguments = [tmp_path / "bare" if option == run_folder else option for option in options]
         assert run_bc_sam(*arguments, "--out", tmp_path / "run") == 1
-        assert "stores no latents" in capsys.readouterr().err
+        assert "stores no embeddings" in capsys.readouterr().err
 
     def test_other_options_want_another_folder(self, adapted, options, run_bc_sam, capsys):
         assert run_bc_sam(*options, "--out", adapted, "--seed", 5) == 1
