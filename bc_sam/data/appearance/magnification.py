@@ -202,7 +202,8 @@ def domain_scale(
     The first of these rulers that is believed counts:
 
     1. the pixel size that the user gives;
-    2. the median resolution tag, unless it differs from the red cells by a factor of more than `TAG_TOLERANCE`;
+    2. the median resolution tag, if half of the images have one, unless it differs from the red cells by a factor of
+       more than `TAG_TOLERANCE`;
     3. the median red cell, where there are three or more in at least ten images or a fifth of them;
     4. the median white cell, so that a lymphocyte stays smaller than a monocyte.
 
@@ -238,7 +239,7 @@ def domain_scale(
     reasons = []
     for scale in (
         _by_user(microns_per_pixel, white_cell, len(images)) if microns_per_pixel is not None else None,
-        _by_tags(known_tags, white_cell, red_cells) if known_tags else None,
+        _by_tags(known_tags, len(images), white_cell, red_cells) if known_tags else None,
         red_cells,
         _by_white_cells(images, white_cell),
     ):
@@ -258,11 +259,13 @@ def _by_user(size: float, white_cell: float | None, n_images: int) -> Scale:
     return Scale(size, "given", n_images)
 
 
-def _by_tags(tags: Sequence[ResolutionTag], white_cell: float | None, red_cells: Scale) -> Scale:
+def _by_tags(tags: Sequence[ResolutionTag], n_images: int, white_cell: float | None, red_cells: Scale) -> Scale:
     size = float(np.median([tag.microns_per_pixel for tag in tags]))
     display = sum(tag.is_display_default for tag in tags)
     objection = _objection(size, white_cell)
-    if 2 * display > len(tags):
+    if 2 * len(tags) < n_images:
+        objection = f"only {len(tags)} of {n_images} images have one"
+    elif 2 * display > len(tags):
         objection = f"{tags[0].text} is a default for displays, not a measurement"
     elif not objection and red_cells.microns_per_pixel and _ratio(size, red_cells.microns_per_pixel) > TAG_TOLERANCE:
         objection = f"the red cells say {red_cells.microns_per_pixel:.3g} µm per pixel"

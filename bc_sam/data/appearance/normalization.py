@@ -76,7 +76,8 @@ def cell_window(
         Window(top=-20, left=0, side=240, size=60)
     """
     low, high = PIXEL_SIZE_LIMITS
-    if size < 1 or not all(low <= value <= high for value in (target, microns_per_pixel or target)):
+    pixel_sizes = (target,) if microns_per_pixel is None else (target, microns_per_pixel)
+    if size < 1 or not all(low <= value <= high for value in pixel_sizes):
         raise ConfigError(
             f"Sizes must be positive and pixel sizes {low} to {high} µm, not {target}, {microns_per_pixel}."
         )

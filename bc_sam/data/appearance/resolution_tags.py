@@ -1,5 +1,6 @@
 """The pixel size that a TIFF file states: OME metadata, or the baseline tags XResolution and ResolutionUnit."""
 
+import html
 import math
 import re
 from collections.abc import Mapping
@@ -58,7 +59,10 @@ def read_resolution_tag(source: Any) -> ResolutionTag | None:
         ResolutionTag(microns_per_pixel=0.1, text='100000 per cm', is_display_default=False)
     """
     tags = read_tiff_tags(source, (_IMAGE_DESCRIPTION, _X_RESOLUTION, _RESOLUTION_UNIT))
-    return _ome_tag(str(tags.get(_IMAGE_DESCRIPTION, ""))[:_LONGEST_DESCRIPTION]) or _baseline_tag(tags)
+    description = str(tags.get(_IMAGE_DESCRIPTION, ""))[:_LONGEST_DESCRIPTION]
+    # OME writes UTF-8 or XML escapes into a tag that Pillow decodes as Latin-1.
+    description = html.unescape(description.encode("latin-1", "ignore").decode("utf-8", "ignore"))
+    return _ome_tag(description) or _baseline_tag(tags)
 
 
 def _ome_tag(description: str) -> ResolutionTag | None:

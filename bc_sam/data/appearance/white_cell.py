@@ -24,6 +24,12 @@ _FEWEST_PIXELS = 12
 _LEAST_NUCLEUS = 0.002
 _MOST_CELL = 0.9
 
+# Stained pixels hold red cells as well as nuclei if more than this share of them is paler than this share of the
+# others. In 95 % of 30 images each of Acevedo-20, Matek-19 and JTSC the pale share is below 0.46; in images of the
+# rendered laboratory "tehran", whose red cells are dark, it is 0.71 to 0.88, and they are 0.44 to 0.59 as dense.
+_MOST_PALE = 0.6
+_MUCH_PALER = 0.6
+
 # How quickly nuclei lose weight away from the middle of the image, as a share of its longer side.
 _CENTRAL = 0.2
 
@@ -55,7 +61,10 @@ class WhiteCell:
 
 
 def find_nuclei(density: Floats) -> NDArray[np.bool_]:
-    """Finds nuclei: they absorb red light, and more green than blue; red cells do neither.
+    """Finds nuclei: they absorb more red light than red cells do, and more green than blue.
+
+    Where red cells are so dark and many that the threshold separates them from the glass, instead of nuclei from the
+    rest, a second threshold is set among what lies above the first.
 
     Args:
         density: (H, W, 3) float32, optical density.
@@ -74,7 +83,8 @@ def find_nuclei(density: Floats) -> NDArray[np.bool_]:
     red, green, blue = np.clip(density, 0, 1.5).transpose(2, 0, 1)
     stain = ndimage.gaussian_filter(red + green - blue, 1.0)
     top = max(float(np.percentile(stain, 99.5)), 0.3)
-    return np.asarray(stain > max(_otsu_threshold(stain, 0.0, top), 0.3 * top, 0.12))
+    threshold = max(_otsu_threshold(stain, 0.0, top), 0.3 * top, 0.12)
+    return np.asarray(stain > _above_red_cells(stain, threshold, top))
 
 
 def find_white_cell(density: Floats, nuclei: NDArray[np.bool_], red_cell: float | None) -> WhiteCell | None:
@@ -131,6 +141,17 @@ def nucleus_density(density: Floats, nucleus: NDArray[np.bool_]) -> Rgb:
     dark = pixels[pixels[:, 0] >= np.median(pixels[:, 0])]
     red, green, blue = np.median(dark, axis=0).tolist()
     return red, green, blue
+
+
+def _above_red_cells(stain: Floats, threshold: float, top: float) -> float:
+    """Raises the threshold of nuclei where most of what lies above it is much paler than the rest."""
+    stained = stain[stain > threshold]
+    higher = _otsu_threshold(stained, threshold, top) if threshold < top else top
+    pale, dark = stained[stained <= higher], stained[stained > higher]
+    if not len(pale) or not len(dark):
+        return threshold
+    mixed = len(pale) > _MOST_PALE * len(stained) and pale.mean() < _MUCH_PALER * dark.mean()
+    return higher if mixed else threshold
 
 
 def _largest_diameter(mask: NDArray[np.bool_]) -> float:
