@@ -38,13 +38,12 @@ def write(folder, images, suffix="png", **options):
 
 @pytest.fixture(scope="module")
 def stored(rendered, tmp_path_factory):
-    """The same cells as they are, twice as large in the image, and squeezed into a wide image with glass beside it."""
+    """The same cells as they are, their middle enlarged to twice the size, and in images wider than high."""
     folder = tmp_path_factory.mktemp("laboratories")
     middle = [image.crop((56, 56, 168, 168)) for image in rendered]
     wide = [Image.fromarray(np.pad(image, ((0, 0), (0, 112), (0, 0)), "symmetric")) for image in rendered]
-    datasets = [
-        write(folder / name, images) for name, images in (("whole", rendered), ("middle", middle), ("wide", wide))
-    ]
+    laboratories = {"whole": rendered, "middle": middle, "wide": wide}
+    datasets = [write(folder / name, images) for name, images in laboratories.items()]
     return store_cells(datasets, folder / "store", 176)
 
 
@@ -100,7 +99,11 @@ def test_at_most_60_images_are_measured(rendered, tmp_path):
 
 
 class TestRealImages:
-    """Bounds are those measured on 24 images of each laboratory, with a margin of about a third."""
+    """The bounds leave about a third above what 25 images of each laboratory measured.
+
+    Standard deviation of the logarithm: Acevedo-20 0.081, Matek-19 0.079 (23 images), BCCD 0.053 (23 fields), JTSC by
+    white cells 0.156, most of which is that cell types differ.
+    """
 
     def measurements(self, folder, n=24):
         files = [path for path in find_images(folder) if "masks" not in path.parts]
@@ -109,9 +112,9 @@ class TestRealImages:
     @pytest.mark.parametrize(
         ("folder", "attribute", "spread"),
         [
-            ("acevedo20", "red_cell_px", 0.10),
-            ("matek19", "red_cell_px", 0.13),
-            ("bccd", "red_cell_px", 0.12),
+            ("acevedo20", "red_cell_px", 0.11),
+            ("matek19", "red_cell_px", 0.11),
+            ("bccd", "red_cell_px", 0.08),
             ("jtsc", "white_cell_px", 0.20),
         ],
     )

@@ -50,10 +50,8 @@ class TestRuler:
         assert image_scale(measurement(75, white_cell)).ruler == "white cell"
 
     def test_several_white_cells_are_told(self):
-        assert (
-            "1 of 2 images show several white cells"
-            in domain_scale([measurement(None, 145), measurement(None, 145, n_white_cells=4)]).reason
-        )
+        scale = domain_scale([measurement(None, 145), measurement(None, 145, n_white_cells=4)])
+        assert "1 of 2 images show several white cells" in scale.reason
 
     def test_nothing_to_measure_is_unknown(self):
         assert domain_scale([]).ruler == "unknown"

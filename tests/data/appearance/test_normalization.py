@@ -28,10 +28,9 @@ def disc(shape, centre, radius):
 
 
 def test_a_cell_looks_alike_from_two_microscopes():
-    coarse, fine = draw_smear(240, 42, white_cell=80), draw_smear(480, 84, white_cell=160, gain=(1, 0.9, 0.75))
-    one, other = (
-        measure(normalized(image, image_scale(measure(image)).microns_per_pixel)) for image in (coarse, fine)
-    )
+    images = draw_smear(240, 42, white_cell=80), draw_smear(480, 84, white_cell=160, gain=(1, 0.9, 0.75))
+    scales = [image_scale(measure(image)).microns_per_pixel for image in images]
+    one, other = (measure(normalized(*pair)) for pair in zip(images, scales, strict=True))
     assert one.white_cell_px == pytest.approx(other.white_cell_px, rel=0.06)
     assert one.white == pytest.approx(other.white, abs=4)
 
