@@ -2,7 +2,7 @@
 
 import io
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import MappingProxyType
@@ -93,6 +93,30 @@ def read_mask(source: Any, size: int | None = None, *, max_pixels: int = MAX_PIX
     if size is None:
         return mask
     return np.array(Image.fromarray(mask).resize((size, size), Image.Resampling.NEAREST))
+
+
+def read_tiff_tags(source: Any, numbers: Sequence[int]) -> dict[int, Any]:
+    """Reads tags of a TIFF file; the pixels are not decoded.
+
+    Args:
+        source: As for `read_image`.
+        numbers: Numbers of the tags.
+
+    Returns:
+        The values of the tags that are there, by number; empty for other formats and for unreadable files.
+
+    Example:
+        >>> file = io.BytesIO()
+        >>> Image.new("L", (3, 2)).save(file, "TIFF")
+        >>> read_tiff_tags(file.getvalue(), (256, 257))
+        {256: 3, 257: 2}
+    """
+    try:
+        with _open(source) as image:
+            tags = getattr(image, "tag_v2", {})
+            return {number: tags[number] for number in numbers if number in tags}
+    except Exception:  # Pillow's decoders raise nearly every built-in type on damaged input.
+        return {}
 
 
 def to_square(image: Image.Image, size: int) -> np.ndarray:

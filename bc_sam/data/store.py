@@ -5,7 +5,7 @@ import logging
 import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from zlib import crc32
 import numpy as np
 from tqdm import tqdm
 
+from bc_sam.data.appearance.resolution_tags import read_resolution_tag
 from bc_sam.data.images import read_image, read_mask, to_square
 from bc_sam.data.splits import fingerprint
 from bc_sam.errors import ConfigError, DataError, ImageError
@@ -50,6 +51,8 @@ class CellTable(JsonConfig):
         has_mask: Whether there is an annotated mask.
         sizes: Height and width of the image before resizing, pixels.
         unreadable: Unreadable files, each with the reason.
+        resolution_tags: Pixel size that the file states, µm, or ``None`` if it states none; empty in tables of earlier
+            versions.
     """
 
     key: int
@@ -63,6 +66,7 @@ class CellTable(JsonConfig):
     has_mask: list[bool]
     sizes: list[tuple[int, int]]
     unreadable: list[str]
+    resolution_tags: list[float | None] = field(default_factory=list)
 
 
 class CellStore:
@@ -218,6 +222,7 @@ def _decode_all(datasets: Sequence["Dataset"], names: list[str], folder: Path, s
         has_mask=[cell["has_mask"] for cell in cells],
         sizes=[cell["size"] for cell in cells],
         unreadable=unreadable,
+        resolution_tags=[cell["resolution_tag"] for cell in cells],
     )
 
 
@@ -245,5 +250,11 @@ def _decode(cell: dict[str, Any], size: int) -> _Decoded | ImageError:
     except ImageError as error:
         return error
     digest = int.from_bytes(hashlib.blake2b(pixels.tobytes(), digest_size=8).digest())
-    metadata = {"fingerprint": fingerprint(pixels), "digest": digest, "size": (image.height, image.width)}
+    tag = read_resolution_tag(cell["image"])
+    metadata = {
+        "fingerprint": fingerprint(pixels),
+        "digest": digest,
+        "size": (image.height, image.width),
+        "resolution_tag": tag.microns_per_pixel if tag else None,
+    }
     return _Decoded(pixels, mask, metadata)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from bc_sam.data.appearance.domain_scales import DomainScale, encoder_scale_warning, stored_scales
 from bc_sam.data.image_quality import find_near_duplicates, measure_quality
 from bc_sam.data.splits import find_copies, independent_units
 from bc_sam.data.store import CellStore
@@ -32,6 +33,7 @@ class Survey(JsonConfig):
         alike: Pairs of near-duplicates, which may end up in different folds.
         copies: Number of images that are copies of another; copies are kept in the same fold.
         warnings: Warnings to review before training.
+        scales: Estimated pixel size of each laboratory's original images.
     """
 
     images: dict[str, int]
@@ -45,6 +47,7 @@ class Survey(JsonConfig):
     alike: list[str] = field(default_factory=list)
     copies: int = 0
     warnings: list[str] = field(default_factory=list)
+    scales: dict[str, DomainScale] = field(default_factory=dict)
 
     def __str__(self) -> str:
         names = list(self.images)
@@ -55,6 +58,7 @@ class Survey(JsonConfig):
         lines += [
             label.ljust(width) + "".join(f"{counts.get(name, 0):>16}" for name in names) for label, counts in rows
         ]
+        lines += [f"scale of {name}: {scale}" for name, scale in self.scales.items()]
         return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
 
 
@@ -89,6 +93,7 @@ def survey_cells(cells: CellStore, labels: Sequence[str], *, quiet: bool = False
         blurred=[table.files[row] for row in np.flatnonzero(quality.blurred(cells.domains))],
         alike=[f"{table.files[one]} and {table.files[other]}" for one, other in alike],
         copies=len(np.unique(find_copies(table.fingerprints))),
+        scales=stored_scales(cells),
     )
     survey.warnings.extend(_warnings(survey))
     return survey
@@ -133,6 +138,8 @@ def _warnings(survey: Survey) -> list[str]:
         elif slides < _FEW:
             counted = "only one slide" if slides == 1 else f"only {slides} slides"
             found.append(f"{name}: {counted}. Results may not generalize to other slides.")
+    if warning := encoder_scale_warning(survey.scales):
+        found.append(warning)
     for name in survey.images:
         found += _class_warnings(name, {label: counts[name] for label, counts in survey.classes.items()})
     return found

@@ -1,0 +1,165 @@
+"""Shows one cell at one scale and in one light, its mask by the same geometry, and puts masks back in place."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from bc_sam.data.appearance.light import Rgb, to_reference_light
+from bc_sam.data.appearance.magnification import PIXEL_SIZE_LIMITS, Measurement
+from bc_sam.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Window:
+    """The square of an image that is shown, which may extend beyond the image.
+
+    Attributes:
+        top: First row, pixels of the image.
+        left: First column, pixels of the image.
+        side: Side, pixels of the image.
+        size: Side of the result, pixels.
+    """
+
+    top: int
+    left: int
+    side: int
+    size: int
+
+    def overlap(self, shape: tuple[int, ...]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+        """Returns where an image (height, width) and the window overlap: rows and columns of the image, of the window.
+
+        Example:
+            >>> Window(-2, 1, 4, 8).overlap((10, 10))
+            ((slice(0, 2, None), slice(1, 5, None)), (slice(2, 4, None), slice(0, 4, None)))
+        """
+        starts = np.clip((self.top, self.left), 0, shape[:2])
+        stops = np.clip((self.top + self.side, self.left + self.side), starts, shape[:2])
+        first, last = (starts - (self.top, self.left)).tolist(), (stops - (self.top, self.left)).tolist()
+        rows, columns = (slice(int(a), int(b)) for a, b in zip(starts, stops, strict=True))
+        return (rows, columns), (slice(first[0], last[0]), slice(first[1], last[1]))
+
+
+def cell_window(
+    measurement: Measurement,
+    shape: tuple[int, ...],
+    microns_per_pixel: float | None,
+    *,
+    target: float,
+    size: int,
+    recentre: bool = True,
+) -> Window:
+    """Chooses the square that shows a cell at a scale.
+
+    Args:
+        measurement: Of this image.
+        shape: Its height and width.
+        microns_per_pixel: Its pixel size, µm. Where it is ``None`` the scale cannot be changed: the window is then the
+            smallest square that holds the whole image.
+        target: Pixel size of the result, µm.
+        size: Side of the result, pixels.
+        recentre: Put the white cell in the middle, instead of the middle of the image.
+
+    Returns:
+        The window.
+
+    Raises:
+        ConfigError: If `size` is not positive, or a pixel size lies outside `PIXEL_SIZE_LIMITS`. A `Scale` never does.
+
+    Example:
+        >>> found = Measurement((240.0, 240.0, 240.0), centre=(100.0, 120.0))
+        >>> cell_window(found, (200, 240), 0.1, target=0.2, size=60)
+        Window(top=40, left=60, side=120, size=60)
+        >>> cell_window(found, (200, 240), None, target=0.2, size=60)
+        Window(top=-20, left=0, side=240, size=60)
+    """
+    low, high = PIXEL_SIZE_LIMITS
+    pixel_sizes = (target,) if microns_per_pixel is None else (target, microns_per_pixel)
+    if size < 1 or not all(low <= value <= high for value in pixel_sizes):
+        raise ConfigError(
+            f"Sizes must be positive and pixel sizes {low} to {high} µm, not {target}, {microns_per_pixel}."
+        )
+    height, width = shape[:2]
+    if microns_per_pixel is None:
+        side = max(height, width)
+        return Window((height - side) // 2, (width - side) // 2, side, size)
+    half = size * target / microns_per_pixel / 2
+    row, column = measurement.centre if recentre else (height / 2, width / 2)
+    return Window(round(row - half), round(column - half), max(2, round(2 * half)), size)
+
+
+def normalize_image(
+    image: NDArray[np.uint8], window: Window, white: Rgb, strength: Sequence[float] | None = (1.0, 1.0, 1.0)
+) -> NDArray[np.uint8]:
+    """Shows a window of an image in the reference light; beyond the image's border lies glass.
+
+    Args:
+        image: (H, W, 3) uint8, RGB.
+        window: As from `cell_window`.
+        white: Colour of the glass, as in `Measurement.white`.
+        strength: Factors of the optical density, as from `stain_strength`; ``None`` leaves the light as it is, the
+            white point too.
+
+    Returns:
+        (size, size, 3) uint8, resampled bilinearly, with antialiasing where it shrinks.
+
+    Example:
+        >>> image = np.full((40, 40, 3), 120, np.uint8)
+        >>> shown = normalize_image(image, Window(-10, -10, 40, 20), (240.0, 240.0, 240.0))
+        >>> shown[2, 2].tolist(), shown[15, 15].tolist()
+        ([240, 240, 240], [120, 120, 120])
+    """
+    square = np.empty((window.side, window.side, 3), np.uint8)
+    square[:] = np.rint(np.clip(white, 0, 255)).astype(np.uint8)
+    source, place = window.overlap(image.shape)
+    square[place] = image[source]
+    if strength is not None:
+        square = to_reference_light(square, white, strength)
+    return _resize(square, window.size, Image.Resampling.BILINEAR)
+
+
+def normalize_mask(mask: NDArray[np.uint8], window: Window) -> NDArray[np.uint8]:
+    """Shows the same window of a mask, by nearest neighbour; beyond the border lies background.
+
+    Args:
+        mask: (H, W) uint8.
+        window: As for the image.
+
+    Returns:
+        (size, size) uint8, with no values that the mask does not have, other than 0.
+
+    Example:
+        >>> normalize_mask(np.full((4, 4), 2, np.uint8), Window(2, 0, 4, 4)).tolist()
+        [[2, 2, 2, 2], [2, 2, 2, 2], [0, 0, 0, 0], [0, 0, 0, 0]]
+    """
+    square = np.zeros((window.side, window.side), np.uint8)
+    source, place = window.overlap(mask.shape)
+    square[place] = mask[source]
+    return _resize(square, window.size, Image.Resampling.NEAREST)
+
+
+def restore_mask(mask: NDArray[np.uint8], window: Window, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Puts a mask that was predicted in a window back into the image's own pixels; the way back of `normalize_mask`.
+
+    Args:
+        mask: (size, size) uint8.
+        window: That the mask belongs to.
+        shape: Height and width of the image.
+
+    Returns:
+        (height, width) uint8; background outside the window.
+
+    Example:
+        >>> restore_mask(np.ones((2, 2), np.uint8), Window(1, -1, 2, 2), (4, 3)).tolist()
+        [[0, 0, 0], [1, 0, 0], [1, 0, 0], [0, 0, 0]]
+    """
+    restored = np.zeros(shape[:2], np.uint8)
+    target, place = window.overlap(shape)
+    restored[target] = _resize(mask, window.side, Image.Resampling.NEAREST)[place]
+    return restored
+
+
+def _resize(pixels: NDArray[np.uint8], side: int, method: Image.Resampling) -> NDArray[np.uint8]:
+    return np.asarray(Image.fromarray(pixels).resize((side, side), method))

@@ -1,0 +1,190 @@
+"""Finds red cells as circles, by radial voting, without segmenting them.
+
+Each edge pixel votes for the centres of all circles that would pass through it with their dense side inwards. Red
+cells that overlap or are cut off by the border still collect votes from the part of their outline that can be seen.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import ndimage
+
+from bc_sam.data.appearance.light import Floats
+
+# The constants below are shares of the image's longer side unless they say otherwise. They were set on Acevedo-20,
+# Matek-19 and BCCD, with images reduced to 176 px.
+
+# Radii that are tried.
+_RADII = np.geomspace(0.028, 0.26, 28)
+
+# Share of a circle's circumference that must be visible as an edge.
+_LEAST_SUPPORT = 0.42
+
+# Edges this close to a nucleus are the nucleus's own.
+_NUCLEUS_MARGIN = 0.02
+
+# Red cells whose centre lies this far outside the image are still found.
+_OUTER_MARGIN = 0.1
+
+# Edges must be this strong, as a share of the 97th percentile of the image's gradients, and at least this steep in
+# optical density a pixel.
+_EDGE_SHARE = 0.35
+_LEAST_EDGE = 0.006
+
+# Circles with a larger share of their area in a nucleus are not red cells.
+_MOST_NUCLEUS = 0.03
+
+_MOST_CELLS = 60
+_FEWEST_PIXELS = 50
+_FEWEST_EDGES = 20
+
+
+@dataclass(frozen=True)
+class RedCells:
+    """The n red cells of an image.
+
+    Attributes:
+        centres: (n, 2) float32, rows and columns, pixels; they may lie outside the image.
+        radii: (n,) float32, pixels.
+        support: (n,) float32, share of the circumference that was seen; above 1 where the edge is doubled.
+    """
+
+    centres: Floats
+    radii: Floats
+    support: Floats
+
+    def __len__(self) -> int:
+        return len(self.radii)
+
+    @property
+    def median_diameter(self) -> float | None:
+        """Median diameter, each cell weighted by the length of outline seen, pixels; ``None`` without red cells."""
+        if not len(self):
+            return None
+        order = np.argsort(self.radii)
+        weights = np.cumsum((self.support * self.radii)[order])
+        return float(2 * self.radii[order][np.searchsorted(weights, weights[-1] / 2)])
+
+
+@dataclass(frozen=True)
+class _Edges:
+    """Edge pixels: places (2, n), rows and columns; and unit vectors (2, n) in which the density rises."""
+
+    places: NDArray[np.intp]
+    directions: Floats
+
+
+def find_red_cells(density: Floats, nuclei: NDArray[np.bool_]) -> RedCells:
+    """Finds the red cells of an image.
+
+    Diameters are those of the best inscribed circle. On drawn discs of 40 to 110 px they are right within 2 px. On 37
+    fields of BCCD their median is 0.97 of the diameter of a disc as large as the segmented red cell, and 0.87 of the
+    side of the hand-drawn boxes, which leave a margin. Anything round and stained counts, such as large platelets.
+
+    Args:
+        density: (H, W, 3) float32, optical density, as from `bc_sam.data.appearance.light.optical_density`. Up to
+            about 200 px a side; time and memory grow with the area.
+        nuclei: (H, W) bool, as from `bc_sam.data.appearance.white_cell.find_nuclei`.
+
+    Returns:
+        The red cells, best supported first; none where the image has no clear edges.
+
+    Example:
+        >>> row, column = np.ogrid[:160, :160]
+        >>> disc = (row - 80) ** 2 + (column - 80) ** 2 < 20**2
+        >>> density = np.where(disc[..., None], np.float32(0.3), np.float32(0)) * np.ones(3, np.float32)
+        >>> found = find_red_cells(density, np.zeros((160, 160), bool))
+        >>> len(found), abs(found.median_diameter - 40) < 2
+        (1, True)
+    """
+    longer = max(nuclei.shape)
+    near_nuclei = ndimage.distance_transform_edt(~nuclei) < _NUCLEUS_MARGIN * longer if nuclei.any() else nuclei
+    edges = _find_edges(density, near_nuclei)
+    if edges is None:
+        return RedCells(*(np.zeros(shape, np.float32) for shape in ((0, 2), 0, 0)))
+    margin = round(_OUTER_MARGIN * longer)
+    radii = _RADII * longer
+    support = _vote(edges, nuclei.shape, margin, radii)
+    support[:, np.pad(near_nuclei, margin)] = 0
+    circles = np.array(list(_take_circles(support, radii, np.pad(nuclei, margin))), np.float32).reshape(-1, 4)
+    return RedCells(circles[:, :2] - margin, circles[:, 2], circles[:, 3])
+
+
+def _find_edges(density: Floats, near_nuclei: NDArray[np.bool_]) -> _Edges | None:
+    """Finds the crests of the gradient away from nuclei, or ``None`` where there are too few."""
+    if min(density.shape[:2]) < 2:
+        return None
+    grey = density[..., 1:].mean(axis=2)
+    grey = ndimage.gaussian_filter(grey, max(0.006 * max(grey.shape), 0.7))
+    down, right = np.gradient(grey)
+    slope = np.hypot(down, right)
+    slope[near_nuclei] = 0
+    elsewhere = slope[~near_nuclei]
+    if elsewhere.size < _FEWEST_PIXELS:
+        return None
+    level = max(float(np.percentile(elsewhere, 97)) * _EDGE_SHARE, _LEAST_EDGE)
+    places = np.stack(np.nonzero(slope > level))
+    if places.shape[1] < _FEWEST_EDGES:
+        return None
+    rows, columns = places
+    directions = np.stack([down[rows, columns], right[rows, columns]]) / slope[rows, columns]
+    before, after = (ndimage.map_coordinates(slope, places + sign * directions, order=1) for sign in (-1, 1))
+    crest = (slope[rows, columns] >= before) & (slope[rows, columns] >= after)
+    return _Edges(places[:, crest], directions[:, crest])
+
+
+def _vote(edges: _Edges, shape: tuple[int, ...], margin: int, radii: NDArray[np.floating]) -> Floats:
+    """Returns the share of a circle's outline that is an edge, by radius and centre: (radii, H, W), with margins."""
+    height, width = shape[0] + 2 * margin, shape[1] + 2 * margin
+    support = np.empty((len(radii), height, width), np.float32)
+    for index, radius in enumerate(radii):
+        rows, columns = np.rint(edges.places + radius * edges.directions).astype(np.intp) + margin
+        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+        votes = np.bincount(rows[inside] * width + columns[inside], minlength=height * width).reshape(height, width)
+        # Votes are pooled over what a cell's outline departs from a circle.
+        blur = max(0.16 * radius, 0.8)
+        pooled = ndimage.gaussian_filter(votes.astype(np.float32), blur, truncate=2.5)
+        support[index] = pooled * (blur**2 / radius)
+    return support
+
+
+def _take_circles(
+    support: Floats, radii: NDArray[np.floating], nuclei: NDArray[np.bool_]
+) -> Iterator[tuple[float, float, float, float]]:
+    """Takes the best circle repeatedly and clears its inside in `support`; gives row, column, radius and support."""
+    taken = 0
+    while taken < _MOST_CELLS:
+        index, row, column = map(int, np.unravel_index(int(support.argmax()), support.shape))
+        best = float(support[index, row, column])
+        if best < _LEAST_SUPPORT:
+            return
+        radius = _interpolate_radius(support[:, row, column], index, radii)
+        window, squared_distance = _disc_window(row, column, radius, nuclei.shape)
+        support[:, window[0], window[1]][:, squared_distance < (0.9 * radius) ** 2] = 0
+        if nuclei[window][squared_distance < radius**2].mean() < _MOST_NUCLEUS:
+            taken += 1
+            yield row, column, radius, best
+
+
+def _interpolate_radius(support: Floats, index: int, radii: NDArray[np.floating]) -> float:
+    """Fits a parabola through the best radius and its neighbours."""
+    radius = float(radii[index])
+    if not 0 < index < len(radii) - 1:
+        return radius
+    low, best, high = map(float, support[index - 1 : index + 2])
+    bend = low - 2 * best + high
+    shift = float(np.clip((low - high) / (2 * bend), -0.5, 0.5)) if bend < 0 else 0.0
+    return radius * float(radii[1] / radii[0]) ** shift
+
+
+def _disc_window(
+    row: int, column: int, radius: float, shape: tuple[int, ...]
+) -> tuple[tuple[slice, slice], NDArray[np.intp]]:
+    """Returns the window around a circle, and each of its pixels' squared distance from the centre."""
+    reach = int(np.ceil(radius))
+    rows = slice(max(row - reach, 0), min(row + reach + 1, shape[0]))
+    columns = slice(max(column - reach, 0), min(column + reach + 1, shape[1]))
+    y, x = np.ogrid[rows, columns]
+    return (rows, columns), (y - row) ** 2 + (x - column) ** 2

@@ -1,0 +1,93 @@
+"""The pixel size that a TIFF file states: OME metadata, or the baseline tags XResolution and ResolutionUnit."""
+
+import html
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from bc_sam.data.images import read_tiff_tags
+
+# Numbers of the TIFF tags.
+_IMAGE_DESCRIPTION, _X_RESOLUTION, _RESOLUTION_UNIT = 270, 282, 296
+
+# Micrometres in the units that ResolutionUnit and OME's PhysicalSizeXUnit can name. OME files without a unit mean µm.
+_TIFF_UNITS = {2: 25_400.0, 3: 10_000.0}
+_OME_UNITS = {"": 1.0, "µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
+
+# Dots per inch that programs write when they do not know.
+_DISPLAY_DPI = (72, 96)
+
+_OME_SIZE = re.compile(r'\bPhysicalSizeX="([0-9.eE+-]{1,32})"')
+_OME_UNIT = re.compile(r'\bPhysicalSizeXUnit="([^"]{0,8})"')
+_LONGEST_DESCRIPTION = 100_000
+
+
+@dataclass(frozen=True)
+class ResolutionTag:
+    """What a file states.
+
+    Attributes:
+        microns_per_pixel: Stated pixel size, µm; positive and finite, but not necessarily true.
+        text: The statement in its own units, such as ``"72 dpi"``.
+        is_display_default: Whether it is the 72 or 96 dpi of a display, and thus no measurement.
+    """
+
+    microns_per_pixel: float
+    text: str
+    is_display_default: bool = False
+
+
+def read_resolution_tag(source: Any) -> ResolutionTag | None:
+    """Reads the pixel size that an image file states.
+
+    Args:
+        source: As for `bc_sam.data.images.read_image`.
+
+    Returns:
+        The statement of OME metadata if there is one, else that of the baseline tags; ``None`` where there is neither,
+        the file is no TIFF, or it cannot be read. Whether the statement is believed is for
+        `bc_sam.data.appearance.magnification.domain_scale` to say.
+
+    Example:
+        >>> import io
+        >>> from PIL import Image
+        >>> file = io.BytesIO()
+        >>> Image.new("RGB", (8, 8)).save(file, "TIFF", x_resolution=100_000, y_resolution=100_000, resolution_unit=3)
+        >>> read_resolution_tag(file.getvalue())
+        ResolutionTag(microns_per_pixel=0.1, text='100000 per cm', is_display_default=False)
+    """
+    tags = read_tiff_tags(source, (_IMAGE_DESCRIPTION, _X_RESOLUTION, _RESOLUTION_UNIT))
+    description = str(tags.get(_IMAGE_DESCRIPTION, ""))[:_LONGEST_DESCRIPTION]
+    # OME writes UTF-8 or XML escapes into a tag that Pillow decodes as Latin-1.
+    description = html.unescape(description.encode("latin-1", "ignore").decode("utf-8", "ignore"))
+    return _ome_tag(description) or _baseline_tag(tags)
+
+
+def _ome_tag(description: str) -> ResolutionTag | None:
+    size, unit = _OME_SIZE.search(description), _OME_UNIT.search(description)
+    name = unit.group(1) if unit else ""
+    value = _positive(size.group(1)) if size else None
+    if value is None or name not in _OME_UNITS:
+        return None
+    return ResolutionTag(value * _OME_UNITS[name], f"PhysicalSizeX {value:g} {name or 'µm'}")
+
+
+def _baseline_tag(tags: Mapping[int, Any]) -> ResolutionTag | None:
+    unit = tags.get(_RESOLUTION_UNIT, 2)  # inches are the default of the format
+    dots = _positive(tags.get(_X_RESOLUTION))
+    if dots is None or unit not in _TIFF_UNITS:
+        return None
+    dpi = dots * _TIFF_UNITS[2] / _TIFF_UNITS[unit]
+    text = f"{dots:g} dpi" if unit == 2 else f"{dots:.10g} per cm"
+    return ResolutionTag(_TIFF_UNITS[unit] / dots, text, any(abs(dpi - default) < 1 for default in _DISPLAY_DPI))
+
+
+def _positive(value: Any) -> float | None:
+    """Reads a number, or returns ``None`` where it is none, as a denominator of 0 makes it."""
+    try:
+        number = float(value)
+    except (TypeError, ValueError, ZeroDivisionError, OverflowError):
+        return None
+    return number if math.isfinite(number) and number > 0 and math.isfinite(1 / number) else None
