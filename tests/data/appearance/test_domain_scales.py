@@ -1,6 +1,7 @@
 """The scale of whole laboratories: from stored squares and from files, rendered and real."""
 
 import csv
+import json
 from collections import defaultdict
 
 import numpy as np
@@ -20,7 +21,7 @@ from bc_sam.data.appearance.domain_scales import (
 from bc_sam.data.appearance.light import optical_density, white_point
 from bc_sam.data.appearance.magnification import measure
 from bc_sam.data.images import find_images, read_image
-from bc_sam.data.store import store_cells
+from bc_sam.data.store import CellStore, store_cells
 from bc_sam.data.survey import survey_cells
 
 
@@ -76,6 +77,14 @@ def test_tags_are_read_from_files_and_kept_in_the_store(rendered, tmp_path):
     from_store = stored_scales(store_cells([dataset], tmp_path / "store", 96))["tagged"]
     assert dataset_scale(dataset).ruler == from_store.ruler == "resolution tag"
     assert from_store.microns_per_pixel == pytest.approx(0.14, rel=0.001)
+
+
+def test_a_store_of_an_earlier_version_has_no_tags_and_is_still_read(rendered, tmp_path):
+    store = store_cells([write(tmp_path / "one", rendered[:4])], tmp_path / "store", 96)
+    table = store.table.to_dict()
+    del table["resolution_tags"]
+    (tmp_path / "store" / "table.json").write_text(json.dumps(table))
+    assert stored_scales(CellStore(tmp_path / "store")) == stored_scales(store)
 
 
 def test_lying_tags_lose_and_the_reason_is_told(rendered, tmp_path):
