@@ -187,7 +187,8 @@ class Adaptation(Run):
         names = ",".join(present) if present else "NAME,NAME,..."
         return (
             f"The model may predict any of {len(labels)} labels; your cells carry {len(present)} of them. If you "
-            f"know which can occur on your slides, restrict it to these for fewer errors: --labels {names}."
+            "know which can occur on your slides, restrict it to these for fewer errors: "
+            f"--labels {names} (another --out)."
         )
 
     # ---- stages ----
