@@ -38,6 +38,12 @@ def anchors(page):
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
+def repository_paths(page):
+    """The paths of this repository in the inline code of a page, alone or as a word of a command."""
+    words = " ".join(re.findall(r"`([^`\n]+)`", page.read_text())).split()
+    return [word for word in words if re.match(r"(tests|bc_sam|hub|docs|benchmarks)/", word)]
+
+
 class TestReadme:
     def test_fits_two_screens_with_one_picture(self):
         text = README.read_text()
@@ -81,6 +87,10 @@ class TestPages:
             linked = (page.parent / file).resolve() if file else page
             assert linked.exists(), target
             assert not anchor or anchor in anchors(linked), target
+
+    def test_name_paths_of_the_repository_that_exist(self, page):
+        for path in repository_paths(page):
+            assert (ROOT / path).exists(), path
 
     def test_name_files_and_symbols_that_exist(self, page):
         files = [file for folder in ("bc_sam", "benchmarks", "hub", "tests") for file in (ROOT / folder).rglob("*.py")]
