@@ -53,8 +53,9 @@ def _report_adaptation(adaptation: "Adaptation", result: "AdaptationResult") -> 
 
     out = adaptation.folder
     print(f"Trained on {result.learned} cells, {result.labelled} of them labelled, and {result.masks} masks.")
-    if result.doubtful:
-        print(f"{result.doubtful} predicted masks look wrong and were excluded from stage 2: {out / 'doubtful.csv'}")
+    if result.mask_problems:
+        listed = out / "mask_problems.csv"
+        print(f"{result.mask_problems} predicted masks look wrong and were excluded from stage 2: {listed}")
     if result.comparisons:
         print("\n" + render_comparisons(result.comparisons, adaptation.model.config.default_classifier))
     else:

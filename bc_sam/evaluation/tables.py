@@ -169,7 +169,7 @@ def footnotes(evaluation: Evaluation) -> list[str]:
     notes = [PROTOCOLS.get(evaluation.protocol, f"Protocol {evaluation.protocol}."), _folds_note(evaluation)]
     notes.append("Balanced accuracy and macro F1 are means over the classes present in the test cells.")
     if len({source == ALL for source, _ in evaluation.domain_pairs}) == 2:
-        notes.append(f"The mean is over the directions with a single source; '{ALL}' is trained on all laboratories.")
+        notes.append(f"The mean is over the pairs with a single source; '{ALL}' is trained on all laboratories.")
     for source, target, mapping in evaluation.merged():
         notes.append(f"{source} → {target}: {mapping}, since one side does not distinguish them.")
     for source, target, classes in evaluation.missing():

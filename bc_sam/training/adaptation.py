@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from datasets import Dataset
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 #: Fewest annotated masks from which the adapter is fine-tuned further.
 ENOUGH_MASKS = 10
 
-_CONFIG, _RESULT, _DOUBTFUL = "adaptation.json", "result.json", "doubtful.csv"
+_CONFIG, _RESULT, _MASK_PROBLEMS = "adaptation.json", "result.json", "mask_problems.csv"
 
 
 @dataclass(frozen=True)
@@ -78,15 +78,17 @@ class AdaptationResult(JsonConfig):
         labelled: Number of training cells whose label was used.
         held_out: Number of test cells.
         masks: Number of annotated masks of training cells; the adapter is unchanged if there are too few.
-        doubtful: Number of images whose predicted mask looks wrong; they are listed in ``doubtful.csv``.
+        mask_problems: Number of images whose predicted mask looks wrong; they are listed in ``mask_problems.csv``.
         comparisons: Each classifier before and after; empty if no held-out cell is labelled.
     """
+
+    renamed_keys: ClassVar = {"doubtful": "mask_problems"}
 
     learned: int
     labelled: int
     held_out: int
     masks: int
-    doubtful: int
+    mask_problems: int
     comparisons: list[Comparison]
 
 
@@ -98,7 +100,7 @@ class Adaptation(Run):
         adaptation.json     the config
         model/              the adapted model
         result.json         before and after
-        doubtful.csv        images whose predicted mask looks wrong
+        mask_problems.csv   images whose predicted mask looks wrong
         work/               decoded cells, features, checkpoints
 
     Args:
@@ -207,7 +209,7 @@ class Adaptation(Run):
             features = pipeline.extract_features(adapter, self.model.config)
             problems = self._list_mask_problems(features)
             pipeline.rows = pipeline.rows[~problems[pipeline.rows]]
-            autoencoder = self._align(pipeline, features)
+            autoencoder = self._train_autoencoder(pipeline, features)
             if self.is_main_process:
                 after = embed_features(autoencoder, features.maps)
                 np.save(self.work / "after.npy", after)
@@ -249,7 +251,7 @@ class Adaptation(Run):
         pipeline.fine_tune_sam(adapter, config)
         return adapter
 
-    def _align(self, pipeline: TrainingPipeline, features: FeatureStore) -> CrossDomainAutoencoder:
+    def _train_autoencoder(self, pipeline: TrainingPipeline, features: FeatureStore) -> CrossDomainAutoencoder:
         """Runs stage 2 on a copy of the autoencoder: aligns the new latents with the stored ones, without labels."""
         autoencoder = copy.deepcopy(self.model.autoencoder)
         if len(pipeline.rows) > 1 and self.training.autoencoder.epochs:
@@ -261,7 +263,7 @@ class Adaptation(Run):
         """Returns whether the predicted mask of each cell looks wrong, (n,) bool, and writes the list of them."""
         problems = [mask_problem(features.masks[row]) for row in range(len(self.cells))]
         if self.is_main_process:
-            with (self.folder / _DOUBTFUL).open("w", newline="") as file:
+            with (self.folder / _MASK_PROBLEMS).open("w", newline="") as file:
                 table = csv.writer(file)
                 table.writerow(["file", "problem"])
                 table.writerows(row for row in zip(self.cells.table.files, problems, strict=True) if row[1])
@@ -300,7 +302,7 @@ class Adaptation(Run):
             labelled=int((classifiers.training_labels >= 0).sum()),
             held_out=int(self.held_out.sum()),
             masks=int(self.cells.has_mask[learned].sum()),
-            doubtful=n_problems,
+            mask_problems=n_problems,
             comparisons=classifiers.comparisons(),
         ).save(self.folder / _RESULT)
         for stage in self.work.glob("stage-*"):

@@ -193,7 +193,7 @@ class AdaptedClassifiers:
 
         Args:
             new: The new laboratory.
-            model: Source of the original model; only its public name is recorded.
+            model: Source of the original model; only its display name is recorded.
         """
         old = self.model.record.data if self.model.record else ()
         return TrainingRecord(replace(self.arguments.training, base=display_name(model)), (*old, *new))

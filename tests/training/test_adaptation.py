@@ -129,11 +129,17 @@ class TestRun:
 
     def test_images_with_a_wrong_mask_are_listed_and_not_aligned(self, finished):
         run, result = finished
-        with (run.folder / "doubtful.csv").open() as file:
+        with (run.folder / "mask_problems.csv").open() as file:
             rows = list(csv.DictReader(file))
-        assert len(rows) == result.doubtful
+        assert len(rows) == result.mask_problems
         assert {row["file"] for row in rows} <= set(run.cells.table.files)
         assert all(row["problem"] for row in rows)
+
+    def test_results_with_the_former_key_of_mask_problems_are_read(self, finished):
+        _, result = finished
+        data = result.to_dict()
+        data["doubtful"] = data.pop("mask_problems")
+        assert AdaptationResult.from_dict(data) == result
 
     def test_latents_before_are_those_of_the_original_model(self, finished, original):
         run, _ = finished

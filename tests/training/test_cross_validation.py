@@ -96,8 +96,8 @@ class TestEvaluateFold:
         labels = np.tile([0, 1, 2, 3], 12)
         cells = separable(labels, np.repeat([0, 1], 24), np.tile(np.repeat([0, 1, 2], 4), 4))
         results, classifiers = evaluate_fold(cells, 1, "strict", LOGISTIC)
-        directions = [(result.source, result.target) for result in results]
-        assert directions == [(source, target) for source in ("north", "south", ALL) for target in ("north", "south")]
+        pairs = [(result.source, result.target) for result in results]
+        assert pairs == [(source, target) for source in ("north", "south", ALL) for target in ("north", "south")]
         assert all(result.accuracy == 1 and result.fold == 1 and result.n_test == 8 for result in results)
         assert [result.n_train for result in results] == [16, 16, 16, 16, 32, 32]
         assert np.array_equal(classifiers["logistic"].predict(cells.latents), labels)

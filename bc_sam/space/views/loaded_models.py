@@ -38,7 +38,7 @@ class LoadedModel:
     """A model in use by the page.
 
     Attributes:
-        name: Public name: a Hub id, or the last part of a path.
+        name: Display name: a Hub id, or the last part of a path.
         model: The model.
         files: Folder of its download, if any; removed with the last reference.
     """
