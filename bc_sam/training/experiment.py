@@ -55,7 +55,7 @@ class RunConfig(JsonConfig):
 
 
 @dataclass(frozen=True)
-class FoldPipeline:
+class FoldRunner:
     """How a method runs one fold.
 
     Attributes:
@@ -67,11 +67,11 @@ class FoldPipeline:
     one_pass_for_paper: bool = False
 
 
-_COMPARISON = FoldPipeline(run_comparison_fold)
+_COMPARISON = FoldRunner(run_comparison_fold)
 
-#: The fold pipeline of each method.
-FOLD_PIPELINES: dict[Method, FoldPipeline] = {
-    "bc-sam": FoldPipeline(run_bc_sam_fold, one_pass_for_paper=True),
+#: The fold runner of each method.
+FOLD_RUNNERS: dict[Method, FoldRunner] = {
+    "bc-sam": FoldRunner(run_bc_sam_fold, one_pass_for_paper=True),
     "slca": _COMPARISON,
     "shape-aware": _COMPARISON,
     "resnet": _COMPARISON,
@@ -108,7 +108,7 @@ class Experiment(Run):
         work = Path(config.shared) if config.shared else None
         super().__init__(folder, config.arguments, sources, log_with=config.log_with, work=work)
         self.config = config
-        self.pipeline = FOLD_PIPELINES[config.arguments.method]
+        self.runner = FOLD_RUNNERS[config.arguments.method]
 
     @classmethod
     def create(cls, folder: str | Path, config: RunConfig) -> Self:
@@ -181,7 +181,7 @@ class Experiment(Run):
                 raise ConfigError(f"There is no fold {number}. Choose a fold from 0 to {self.n_folds - 1}.")
             require_two_classes(self.survey)
             folder.mkdir(parents=True, exist_ok=True)
-            self.pipeline.run(self._fold(number))
+            self.runner.run(self._fold(number))
             self.accelerator.wait_for_everyone()
         return FoldResult.load(folder / "result.json")
 
@@ -215,7 +215,7 @@ class Experiment(Run):
         return "every fold in turn" if self.training.protocol == "paper" else f"fold {number} of {self.n_folds}"
 
     def _fold_folder(self, number: int) -> Path:
-        serves_all = self.training.protocol == "paper" and self.pipeline.one_pass_for_paper
+        serves_all = self.training.protocol == "paper" and self.runner.one_pass_for_paper
         return self.folder / "work" / ("all" if serves_all else f"fold-{number}")
 
     # ---- results ----

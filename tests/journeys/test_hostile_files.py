@@ -179,33 +179,30 @@ class TestPictures:
     """Pictures of stored cells."""
 
     @pytest.fixture
-    def thumbnail_model(self, tmp_path):
+    def model_folder(self, tmp_path):
         model = small_model(classifiers=("logistic",))
         drawn = tuple(draw_thumbnail(np.full((64, 64, 3), row, np.uint8)) for row in range(60))
         model.reference = replace(model.reference, thumbnails=drawn)
         return model.save_pretrained(tmp_path / "model")
 
-    def test_come_with_the_model(self, thumbnail_model):
-        assert BCSam.from_pretrained(thumbnail_model, device="cpu").n_thumbnails == {"north": 30, "south": 30}
-        assert BCSam.from_pretrained(thumbnail_model, device="cpu", refit=True).n_thumbnails == {
-            "north": 30,
-            "south": 30,
-        }
+    def test_come_with_the_model(self, model_folder):
+        assert BCSam.from_pretrained(model_folder, device="cpu").n_thumbnails == {"north": 30, "south": 30}
+        assert BCSam.from_pretrained(model_folder, device="cpu", refit=True).n_thumbnails == {"north": 30, "south": 30}
 
-    def test_changed_ones_are_rejected_unopened(self, thumbnail_model):
-        with (thumbnail_model / PICTURES).open("ab") as file:
+    def test_changed_ones_are_rejected_unopened(self, model_folder):
+        with (model_folder / PICTURES).open("ab") as file:
             file.write(b"more")
         with pytest.raises(WeightsError, match=rf"{PICTURES} is not the file that was saved"):
-            BCSam.from_pretrained(thumbnail_model, device="cpu")
+            BCSam.from_pretrained(model_folder, device="cpu")
 
-    def test_of_fewer_cells_than_there_are(self, thumbnail_model):
-        save_thumbnails([b""] * 59, thumbnail_model / PICTURES)
-        refused(thumbnail_model, "does not fit the 60 reference cells", WeightsError)
+    def test_of_fewer_cells_than_there_are(self, model_folder):
+        save_thumbnails([b""] * 59, model_folder / PICTURES)
+        refused(model_folder, "does not fit the 60 reference cells", WeightsError)
 
-    def test_that_are_something_else_are_never_shown(self, thumbnail_model):
-        save_thumbnails([b"<script>"] * 60, thumbnail_model / PICTURES)
-        vouch(thumbnail_model)
-        scale = OodScore(BCSam.from_pretrained(thumbnail_model, device="cpu").reference)
+    def test_that_are_something_else_are_never_shown(self, model_folder):
+        save_thumbnails([b"<script>"] * 60, model_folder / PICTURES)
+        vouch(model_folder)
+        scale = OodScore(BCSam.from_pretrained(model_folder, device="cpu").reference)
         with pytest.raises(WeightsError, match=r"cell \d+ is not a JPEG"):
             scale.nearest(scale.reference.latents[0])
 

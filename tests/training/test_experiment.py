@@ -7,12 +7,12 @@ import pytest
 
 from bc_sam.errors import BCSamError, ConfigError, DataError
 from bc_sam.evaluation.results import DiceResult, PairResult, StageTiming
-from bc_sam.training.experiment import FOLD_PIPELINES, Experiment, FoldPipeline
+from bc_sam.training.experiment import FOLD_RUNNERS, Experiment, FoldRunner
 from bc_sam.training.fold import FoldResult
 
 
 class Recorder:
-    """Replaces the pipeline of a method: records the folds it is called with."""
+    """Stands in for a method's fold runner: records the folds it is called with."""
 
     def __init__(self):
         self.folds = []
@@ -35,7 +35,7 @@ def recorded(experiment):
 
     def start(one_pass_for_paper=False, **options):
         run = experiment(**options)
-        run.pipeline = FoldPipeline(Recorder(), one_pass_for_paper)
+        run.runner = FoldRunner(Recorder(), one_pass_for_paper)
         return run
 
     return start
@@ -75,7 +75,7 @@ class TestLeaveOneOut:
     def test_no_stage_sees_cells_of_the_held_out_laboratory(self, recorded):
         run = recorded(protocol="leave-one-out", validation=0.25)
         run.run_fold(1)
-        (fold,) = run.pipeline.run.folds
+        (fold,) = run.runner.run.folds
         seen = np.concatenate([fold.pipeline.rows, fold.pipeline.validation])
         assert set(run.cells.domains[seen]) == {0}
 
@@ -124,7 +124,7 @@ class TestPasses:
     def test_the_held_out_fold_is_not_trained_on(self, recorded):
         run = recorded(validation=0.25)
         run.run_fold(1)
-        (fold,) = run.pipeline.run.folds
+        (fold,) = run.runner.run.folds
         seen = np.concatenate([fold.pipeline.rows, fold.pipeline.validation])
         assert sorted(seen) == np.flatnonzero(run.folds != 1).tolist()
         assert (fold.number, fold.folder.name, fold.pipeline.folder.name) == (1, "fold-1", "fold-1")
@@ -135,12 +135,12 @@ class TestPasses:
         first = run.run_fold(0)
         assert run.is_measured(0)
         assert run.run_fold(0) == first
-        assert len(run.pipeline.run.folds) == 1
+        assert len(run.runner.run.folds) == 1
 
     def test_the_paper_protocol_trains_on_every_image(self, recorded):
         run = recorded(protocol="paper")
         run.run_fold(1)
-        (fold,) = run.pipeline.run.folds
+        (fold,) = run.runner.run.folds
         assert len(fold.pipeline.rows) == len(run.cells)
         assert fold.folder.name == "fold-1"
         assert fold.pipeline.folder.name == "all"  # stage 1 is the same for all folds
@@ -150,15 +150,15 @@ class TestPasses:
         run = recorded(one_pass_for_paper=True, protocol="paper")
         for number in range(3):
             run.run_fold(number)
-        assert len(run.pipeline.run.folds) == 1
+        assert len(run.runner.run.folds) == 1
         assert [folder.name for folder in run.finished_passes()] == ["all"]
 
     def test_checkpoints_of_stage_1_are_kept_for_runs_that_share_them(self, recorded, tmp_path):
         alone, shared = recorded(), recorded(folder=tmp_path / "other", shared=str(tmp_path / "shared"))
         for run in (alone, shared):
             run.run_fold(0)
-        assert [run.pipeline.run.folds[0].keep_stage_1 for run in (alone, shared)] == [False, True]
-        assert shared.pipeline.run.folds[0].pipeline.folder == tmp_path / "shared" / "fold-0"
+        assert [run.runner.run.folds[0].keep_stage_1 for run in (alone, shared)] == [False, True]
+        assert shared.runner.run.folds[0].pipeline.folder == tmp_path / "shared" / "fold-0"
 
     def test_a_single_class_is_rejected_before_training(self, laboratories, small_training, tmp_path):
         from bc_sam.training.experiment import RunConfig
@@ -166,17 +166,17 @@ class TestPasses:
         others = dict.fromkeys(("basophil", "eosinophil"))
         config = RunConfig((f"north={laboratories / 'munich'}",), label_map=others, arguments=small_training)
         run = Experiment.create(tmp_path / "run", config)
-        run.pipeline = FoldPipeline(Recorder())
+        run.runner = FoldRunner(Recorder())
         with pytest.raises(DataError, match="two classes"):
             run.run_fold(0)
-        assert run.pipeline.run.folds == []
+        assert run.runner.run.folds == []
 
-    def test_every_method_has_a_pipeline(self):
+    def test_every_method_has_a_runner(self):
         from typing import get_args
 
         from bc_sam.config.network import Method
 
-        assert set(FOLD_PIPELINES) == set(get_args(Method))
+        assert set(FOLD_RUNNERS) == set(get_args(Method))
 
 
 class TestEvaluation:
