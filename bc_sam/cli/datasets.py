@@ -2,6 +2,7 @@
 
 from collections import Counter
 from pathlib import Path
+from textwrap import indent
 from typing import Annotated
 
 import typer
@@ -32,13 +33,13 @@ def data_command(
     """
     from bc_sam.data import load_cells, save_parquet
     from bc_sam.data.appearance.domain_scales import dataset_scale
+    from bc_sam.evaluation.tables import align
 
     dataset = load_cells(source, masks=masks, label_map=read_pairs(label_map) or None, group_pattern=group_pattern)
     names = dataset.features["label"].names
     counts = Counter("unlabelled" if label is None else names[label] for label in dataset["label"])
     print(f"{len(dataset)} images")
-    for name, count in sorted(counts.items()):
-        print(f"  {name:<22}{count:>7}")
+    print(indent(align([[name, f"{count}"] for name, count in sorted(counts.items())]), "  "))
     print(f"scale: {dataset_scale(dataset)}")
     if out:
         save_parquet(dataset, out)

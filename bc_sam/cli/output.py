@@ -1,7 +1,9 @@
 """Predictions as text for the terminal: one line per cell, and the differential count."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import indent
 
+from bc_sam.evaluation.tables import align
 from bc_sam.models.differential import differential_count
 from bc_sam.models.prediction import Prediction, top_labels
 
@@ -26,10 +28,9 @@ def describe(name: str, prediction: Prediction, labels: Sequence[str]) -> str:
 
 def render_differential(counts: Mapping[str, int]) -> str:
     """Returns the differential count: count, share and 95 % confidence interval per class, largest first."""
-    lines = differential_count(counts)
-    width = max((len(line.label) for line in lines), default=0)
     rows = [
-        f"  {line.label:<{width}}  {line.count:>6}  {line.share:6.1%}  ({line.low:.1%} to {line.high:.1%})"
-        for line in lines
+        [line.label, f"{line.count}", f"{line.share:.1%}", f"({line.low:.1%} to {line.high:.1%})"]
+        for line in differential_count(counts)
     ]
-    return "\n".join([f"Differential count of {sum(counts.values())} cells (95 % confidence interval)", *rows])
+    title = f"Differential count of {sum(counts.values())} cells (95 % confidence interval)"
+    return f"{title}\n{indent(align(rows), '  ')}" if rows else title
