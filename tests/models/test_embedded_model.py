@@ -40,7 +40,7 @@ def test_a_local_folder_of_the_same_name_takes_precedence(tmp_path, monkeypatch)
 
 def test_its_card_has_results_and_no_local_paths():
     card = (EMBEDDED_FOLDER / "README.md").read_text()
-    assert "How sure the figures of" in card
+    assert "bootstrap confidence intervals of" in card
     assert "CC BY 4.0" in card
     assert "/tmp" not in card
     assert "/work" not in card
