@@ -6,18 +6,13 @@ from typing import Annotated
 import typer
 
 from bc_sam.cli.app import app
-from bc_sam.cli.options import announce_new_spelling
 from bc_sam.cli.predict import predict
 from bc_sam.cli.runs import run_experiment
-from bc_sam.cli.serve import serve
 
 
 @app.command(rich_help_panel="Training")
 def demo(
     out: Annotated[Path, typer.Option(help="Folder for the run, its report and the new cells.")] = Path("demo"),
-    former_serve: Annotated[bool, typer.Option("--serve", hidden=True)] = False,
-    former_model: Annotated[str | None, typer.Option("--model", hidden=True)] = None,
-    former_port: Annotated[int | None, typer.Option("--port", hidden=True)] = None,
 ) -> None:
     """Runs the whole pipeline on rendered cells, in a few minutes.
 
@@ -28,10 +23,6 @@ def demo(
 
     bc-sam demo --out demo
     """
-    if former_serve:
-        announce_new_spelling("demo --serve", "serve [MODEL]")
-        serve(former_model, former_port)
-        return
     from bc_sam.training.demo import demo_config, write_new_cells
 
     run, cells = out / "run", out / "new_cells"

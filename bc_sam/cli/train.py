@@ -21,12 +21,10 @@ from bc_sam.cli.options import (
     Seed,
     Settings,
     TrainingPrecision,
-    announce_new_spelling,
     read_arguments,
     read_pairs,
 )
 from bc_sam.cli.runs import run_experiment
-from bc_sam.errors import ConfigError
 
 
 @app.command(rich_help_panel="Training")
@@ -55,11 +53,6 @@ def train(
         Path | None,
         typer.Option(help="Folder in which runs on the same data share decoded cells, stage 1 and features."),
     ] = None,
-    former_from: Annotated[str | None, typer.Option("--from", hidden=True)] = None,
-    former_labels_per_class: Annotated[int | None, typer.Option("--labels-per-class", min=0, hidden=True)] = None,
-    former_labels: Annotated[str | None, typer.Option("--among", hidden=True)] = None,
-    former_learn_from: Annotated[str | None, typer.Option("--learn-from", hidden=True)] = None,
-    former_resume: Annotated[bool, typer.Option("--resume", hidden=True)] = False,
 ) -> None:
     r"""Trains a model, evaluates it on a held-out fold, and writes a report.
 
@@ -76,36 +69,6 @@ def train(
     """
     from bc_sam.training.experiment import RunConfig
 
-    if former_resume:
-        from bc_sam.cli.resume import resume
-
-        announce_new_spelling("train --resume --out RUN", "resume RUN")
-        resume(out)
-        return
-    if former_from is not None:
-        from bc_sam.cli.adapt import adapt
-
-        announce_new_spelling("train --from MODEL", "adapt MODEL")
-        adapt(
-            former_from,
-            data,
-            out,
-            masks=masks,
-            label_map=label_map,
-            group_pattern=group_pattern,
-            labels=former_labels,
-            labels_per_class=former_labels_per_class,
-            learn_from=former_learn_from,
-            folds=folds,
-            seed=seed,
-            precision=precision,
-            settings=settings,
-            log_with=log_with,
-            keep_pictures=keep_pictures,
-        )
-        return
-    if (former_labels_per_class, former_labels, former_learn_from) != (None, None, None):
-        raise ConfigError("--labels-per-class, --among and --learn-from apply to adaptation. Use bc-sam adapt MODEL.")
     given = {
         "base": base,
         "protocol": protocol,

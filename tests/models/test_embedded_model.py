@@ -1,5 +1,8 @@
 """The bundled model is small, complete, available offline, and useful on real cells."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 from datasets import Image
@@ -89,9 +92,14 @@ def test_in_an_unseen_laboratory_it_abstains_where_it_errs(model, real_data):
     assert correct[~rejected].mean() > correct[rejected].mean() + 0.15
 
 
-def test_its_config_with_former_keys_is_still_read(model):
-    assert model.config.method == "bc-sam"
-    assert model.config.allowed_labels == ()
+def test_a_copy_with_a_former_config_key_still_loads(tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(EMBEDDED_FOLDER, folder)
+    config = json.loads((folder / "config.json").read_text())
+    assert "allowed_labels" not in config
+    (folder / "config.json").write_text(json.dumps(config | {"among": ["eosinophil", "monocyte"]}))
+    loaded = BCSam.from_pretrained(folder, classifiers=["default"])
+    assert loaded.config.allowed_labels == ("eosinophil", "monocyte")
 
 
 @pytest.mark.parametrize("pixels", [np.zeros((224, 224, 3), np.uint8), np.full((224, 224, 3), 230, np.uint8)])

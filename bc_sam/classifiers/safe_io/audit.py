@@ -99,6 +99,9 @@ def _type_name(node: dict[str, Any]) -> str:
 def _check_members(archive: zipfile.ZipFile, nodes: list[dict[str, Any]]) -> None:
     """Checks the arrays that numpy and scikit-learn would allocate and copy without validation."""
     owners = {node["__id__"]: node["file"] for node in nodes if "file" in node}
+    members = set(archive.namelist())
+    if not all(isinstance(name, str) and name in members for name in owners.values()):
+        raise ValueError("an array names a member that the file does not have")
     if len(set(owners.values())) < len(owners):
         raise ValueError("two arrays share one member")
     arrays = [node for node in nodes if node["__loader__"] == "NdArrayNode"]
@@ -126,11 +129,16 @@ def _check_tree(tree: dict[str, Any], shapes: dict[str, tuple[int, ...]]) -> Non
     """Refuses trees that crash `Tree` while it is built: those with several outputs or a non-1-D node array."""
     _, _, n_outputs = _content(tree["__reduce__"]["args"], "TupleNode")
     rows = _content(tree["content"], "DictNode")["nodes"]
+    _check_loader(rows, "NdArrayNode")
     if json.loads(_content(n_outputs, "JsonNode")) != 1 or len(shapes[rows["file"]]) != 1:
         raise ValueError("a tree has a shape that scikit-learn never writes")
 
 
 def _content(node: dict[str, Any], loader: str) -> Any:
+    _check_loader(node, loader)
+    return node["content"]
+
+
+def _check_loader(node: dict[str, Any], loader: str) -> None:
     if node["__loader__"] != loader:
         raise ValueError(f"a tree has {node['__loader__']} instead of {loader}")
-    return node["content"]

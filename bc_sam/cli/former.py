@@ -1,0 +1,76 @@
+"""Former spellings of commands, rewritten to the current ones before the command line is parsed."""
+
+from collections.abc import Sequence
+from itertools import islice
+
+from bc_sam.cli.options import announce_new_spelling
+
+
+def rewrite_former_spellings(arguments: Sequence[str]) -> list[str]:
+    """Rewrites a former spelling of a command, and prints a line that names the current one.
+
+    Args:
+        arguments: The command line after the name of the program.
+
+    Returns:
+        The same command line in its current spelling.
+
+    Example:
+        >>> rewrite_former_spellings(["train", "--from", "runs/mine", "--data", "ours=cells", "--out", "runs/ours"])
+        ['adapt', 'runs/mine', '--data', 'ours=cells', '--out', 'runs/ours']
+        >>> rewrite_former_spellings(["train", "--out", "runs/mine"])
+        ['train', '--out', 'runs/mine']
+    """
+    command, options = list(arguments[:1]), list(arguments[1:])
+    if command == ["train"] and "--resume" in options:
+        return _resume(options)
+    if command == ["train"] and _names(options, "--from"):
+        return _adapt(options)
+    if command == ["demo"] and "--serve" in options:
+        return _serve(options)
+    return [*command, *options]
+
+
+def _resume(options: list[str]) -> list[str]:
+    announce_new_spelling("train --resume --out RUN", "resume RUN")
+    run, _ = _take(options, "--out")  # a resumed run keeps its own options
+    return ["resume", *run]
+
+
+def _adapt(options: list[str]) -> list[str]:
+    announce_new_spelling("train --from MODEL", "adapt MODEL")
+    model, options = _take(options, "--from")
+    if _names(options, "--among"):
+        announce_new_spelling("--among", "--labels")
+        labels, options = _take(options, "--among")
+        options = [*options, "--labels", *labels]
+    return ["adapt", *model, *options]
+
+
+def _serve(options: list[str]) -> list[str]:
+    announce_new_spelling("demo --serve", "serve [MODEL]")
+    model, options = _take(options, "--model")
+    _, options = _take(options, "--out")  # only the demo itself writes a folder
+    return ["serve", *model, *(option for option in options if option != "--serve")]
+
+
+def _names(options: list[str], name: str) -> bool:
+    return any(option.partition("=")[0] == name for option in options)
+
+
+def _take(options: list[str], name: str) -> tuple[list[str], list[str]]:
+    """Splits an option, given as ``--name value`` or ``--name=value``, from the others.
+
+    Returns:
+        Its last value as a list, empty without one, and the other options.
+    """
+    values: list[str] = []
+    others: list[str] = []
+    remaining = iter(options)
+    for option in remaining:
+        given, equals, value = option.partition("=")
+        if given != name:
+            others.append(option)
+        else:
+            values += [value] if equals else islice(remaining, 1)
+    return values[-1:], others
