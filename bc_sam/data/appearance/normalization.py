@@ -49,9 +49,8 @@ def cell_window(
     *,
     target: float,
     size: int,
-    recentre: bool = True,
 ) -> Window:
-    """Returns the window that shows a cell at the target scale.
+    """Returns the window that shows a cell at the target scale, centred on the white cell.
 
     Args:
         measurement: Measurement of the image.
@@ -60,7 +59,6 @@ def cell_window(
             smallest square that contains the whole image.
         target: Pixel size of the result, µm.
         size: Side of the result, pixels.
-        recentre: Put the white cell in the middle, instead of the middle of the image.
 
     Returns:
         The window.
@@ -87,7 +85,7 @@ def cell_window(
         side = max(height, width)
         return Window((height - side) // 2, (width - side) // 2, side, size)
     half = size * target / microns_per_pixel / 2
-    row, column = measurement.centre if recentre else (height / 2, width / 2)
+    row, column = measurement.centre
     return Window(round(row - half), round(column - half), max(2, round(2 * half)), size)
 
 
