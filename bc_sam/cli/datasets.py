@@ -32,7 +32,7 @@ def data_command(
     bc-sam data ours=cells/ --map lympho=lymphocyte_typical --out ours/
     """
     from bc_sam.data import load_cells, save_parquet
-    from bc_sam.data.appearance.domain_scales import dataset_scale
+    from bc_sam.data.domain_scales import dataset_scale
     from bc_sam.evaluation.tables import align
 
     dataset = load_cells(source, masks=masks, label_map=read_pairs(label_map) or None, group_pattern=group_pattern)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bc_sam.data.appearance.domain_scales import DomainScale, encoder_scale_warning, stored_scales
+from bc_sam.data.domain_scales import DomainScale, encoder_scale_warning, stored_scales
 from bc_sam.data.image_quality import find_near_duplicates, measure_quality
 from bc_sam.data.splits import find_copies, independent_units
 from bc_sam.data.store import CellStore

@@ -53,23 +53,16 @@ class Decision:
 
     Attributes:
         label: Index of the most probable label.
-        probability: Its probability, 0..1.
         reasons: Reasons against the name, strongest first.
     """
 
     label: int
-    probability: float
     reasons: tuple[Reason, ...] = ()
 
     @property
     def abstain(self) -> bool:
         """Whether the cell gets no name."""
         return any(reason.abstain for reason in self.reasons)
-
-    @property
-    def check(self) -> bool:
-        """Whether the cell gets a name that should be checked."""
-        return bool(self.reasons) and not self.abstain
 
 
 def shows_cell(observed: ObservedCell) -> bool:
@@ -136,7 +129,7 @@ def decide(
         text = f"No class is probable enough: the best has {best}, and {required} are required."
         reasons.append(Reason(text, True, "unsure"))
     reasons += [reason for reason in from_image if not reason.abstain]
-    return Decision(label, probability, tuple(reasons))
+    return Decision(label, tuple(reasons))
 
 
 def _percent(share: float) -> str:

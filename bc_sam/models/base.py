@@ -506,8 +506,7 @@ class CellModel(ABC):
             return Prediction(cell.source, None, None, None, cell.error)
         probabilities = observed.probabilities[classifier]
         if abstain is False:
-            label = int(probabilities.argmax())
-            decision = Decision(label, float(probabilities[label]))
+            decision = Decision(int(probabilities.argmax()))
         else:
             thresholds = RejectionThresholds() if abstain is True else abstain
             decision = decide(probabilities, observed.ood, image_reasons(observed), thresholds)

@@ -13,7 +13,7 @@ from sklearn.exceptions import InconsistentVersionWarning
 from bc_sam.classifiers.fitting import LatentClassifier
 from bc_sam.classifiers.kinds import KINDS
 from bc_sam.classifiers.reference_latents import ReferenceLatents
-from bc_sam.classifiers.safe_io.skops_files import load_estimator, save_estimator
+from bc_sam.classifiers.skops_files import load_estimator, save_estimator
 from bc_sam.classifiers.thumbnails import load_thumbnails, save_thumbnails
 from bc_sam.config.model import BCSamConfig
 from bc_sam.errors import WeightsError

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from scipy.stats import binomtest
 
+_CONFIDENCE = 0.95
+
 
 @dataclass(frozen=True)
 class ClassCount:
@@ -25,14 +27,13 @@ class ClassCount:
     high: float
 
 
-def differential_count(counts: Mapping[str, int], confidence: float = 0.95) -> list[ClassCount]:
-    """Returns a differential count with Wilson confidence intervals (Wilson, J. Am. Stat. Assoc. 22, 1927).
+def differential_count(counts: Mapping[str, int]) -> list[ClassCount]:
+    """Returns a differential count with 95 % Wilson confidence intervals (Wilson, J. Am. Stat. Assoc. 22, 1927).
 
     The intervals reflect sampling error only, not misclassification.
 
     Args:
         counts: Number of cells per class, which may be 0.
-        confidence: Confidence level, 0..1.
 
     Returns:
         One line per class, the most common first; empty if there are no cells.
@@ -45,6 +46,6 @@ def differential_count(counts: Mapping[str, int], confidence: float = 0.95) -> l
     total = sum(counts.values())
     lines = []
     for label, count in sorted(counts.items(), key=lambda item: -item[1]) if total else ():
-        interval = binomtest(count, total).proportion_ci(confidence, method="wilson")
+        interval = binomtest(count, total).proportion_ci(_CONFIDENCE, method="wilson")
         lines.append(ClassCount(label, count, count / total, float(interval.low), float(interval.high)))
     return lines

@@ -1,6 +1,6 @@
 """Runs a model on a stream of cells in constant memory, with one pass of the encoder per batch."""
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from bc_sam.data.batches import Batch, decoded_batches
@@ -15,7 +15,6 @@ def inspect_cells(
     images: Iterable[Any],
     parts: Parts = Parts.ALL,
     *,
-    classifiers: Collection[str] | None = None,
     batch_size: int | None = None,
     max_pixels: int = MAX_PIXELS,
 ) -> Iterator[InspectedCell]:
@@ -25,7 +24,6 @@ def inspect_cells(
         model: The model.
         images: Paths, bytes, PIL images or arrays, one cell each.
         parts: What to compute.
-        classifiers: Names of the classifiers to apply; by default all loaded ones.
         batch_size: Images per batch; by default chosen for the device.
         max_pixels: Maximum number of pixels per image; see `bc_sam.data.images.read_image`.
 
@@ -38,11 +36,9 @@ def inspect_cells(
     """
     size = default_batch_size(model.device) if batch_size is None else batch_size
     for batch in decoded_batches(images, model.config.image_size, size, max_pixels=max_pixels):
-        yield from inspect_batch(model, batch, parts, classifiers=classifiers)
+        yield from inspect_batch(model, batch, parts)
 
 
-def inspect_batch(
-    model: CellModel, batch: Batch, parts: Parts = Parts.ALL, *, classifiers: Collection[str] | None = None
-) -> list[InspectedCell]:
+def inspect_batch(model: CellModel, batch: Batch, parts: Parts = Parts.ALL) -> list[InspectedCell]:
     """Runs a model on one batch; see `inspect_cells`."""
-    return list(match_sources(batch, model.observe(batch.pixels, parts, classifiers=classifiers)))
+    return list(match_sources(batch, model.observe(batch.pixels, parts)))

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bc_sam.classifiers.fitting import LatentClassifier, fit_classifiers, restrict_probabilities
 from bc_sam.classifiers.kinds import KINDS
-from bc_sam.classifiers.safe_io.skops_files import load_estimator, save_estimator
+from bc_sam.classifiers.skops_files import load_estimator, save_estimator
 from bc_sam.config.labels import LABELS
 from bc_sam.errors import BCSamError, ConfigError, DataError
 

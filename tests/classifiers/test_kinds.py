@@ -14,7 +14,7 @@ from bc_sam import BCSam
 from bc_sam.classifiers.fitting import LatentClassifier
 from bc_sam.classifiers.kinds import ARRAY_TYPES, KINDS, PLAIN_TYPES, ClassifierKind, kind_of
 from bc_sam.classifiers.safe_io.checks import require_array, require_type
-from bc_sam.classifiers.safe_io.skops_files import load_estimator, save_estimator
+from bc_sam.classifiers.skops_files import load_estimator, save_estimator
 from bc_sam.errors import BCSamError, ConfigError, UntrustedFileError, WeightsError
 from bc_sam.space.views.markup import plain
 

@@ -20,7 +20,7 @@ CHECK = Reason("Check the outline: it is ragged.", False, "check outline")
 
 
 def prediction(*reasons):
-    return Prediction.of("a.png", Decision(1, 0.7, reasons), SHARES, LABELS)
+    return Prediction.of("a.png", Decision(1, reasons), SHARES, LABELS)
 
 
 class TestOneCell:

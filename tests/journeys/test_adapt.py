@@ -80,7 +80,7 @@ def test_every_classifier_is_compared_on_whole_slides_that_were_held_out(adapted
 def test_the_table_states_the_verdict(options, run_bc_sam, tmp_path, capsys):
     assert run_bc_sam(*options, "--out", tmp_path / "run", "--labels-per-class", 3) == 0
     out = capsys.readouterr().out
-    assert "12 of them with a label" in out
+    assert "12 of them labelled" in out
     assert "Too few held-out cells to tell" in out
 
 
@@ -150,7 +150,7 @@ def test_a_flat_folder_without_labels_is_accepted(run_bc_sam, run_folder, hospit
 
 def test_the_card_states_how_it_was_evaluated(adapted):
     card = (adapted / "model" / "README.md").read_text()
-    assert "slides of it that nothing learned from" in card
+    assert "tested on held-out slides of it" in card
     assert "| ours |" in card
 
 

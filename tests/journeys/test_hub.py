@@ -22,7 +22,7 @@ from transformers import SamModel
 
 from bc_sam import BCSam
 from bc_sam.classifiers.kinds import KINDS
-from bc_sam.classifiers.safe_io.skops_files import trusted_types
+from bc_sam.classifiers.skops_files import trusted_types
 from bc_sam.classifiers.thumbnails import draw_thumbnail
 from bc_sam.errors import BCSamError, HubError, WeightsError
 from bc_sam.utils.hub import display_name

@@ -53,4 +53,4 @@ def test_it_ends_with_the_same_bytes(single_threaded_run, tmp_path):
 
 def test_without_a_run_there_is_nothing_to_resume(run_bc_sam, tmp_path, capsys):
     assert run_bc_sam("resume", tmp_path) == 1
-    assert "no run folder" in capsys.readouterr().err
+    assert "is not a run folder" in capsys.readouterr().err

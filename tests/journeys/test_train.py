@@ -190,7 +190,7 @@ class TestEvaluate:
         out = tmp_path / "run"
         more = "--protocol", "paper", "--set", "classifiers.rendered=1"
         assert run_bc_sam(*train_options(out, *DATA, *more)) == 0
-        assert "also from 1 rendered cells of each class" in (out / "model" / "README.md").read_text()
+        assert "also on 1 rendered cells per class" in (out / "model" / "README.md").read_text()
         evaluation = Evaluation.load(out / "evaluation.json")
         assert {pair.fold for pair in evaluation.pairs} == {0, 1, 2}
         assert {pair.n_test for pair in evaluation.select("rf", "north", "south")} == {6 * len(LABELS)}

@@ -20,7 +20,7 @@ BLANK = Reason("The image shows nothing.", True, "blank")
     [((), "monocyte", False, False), ((CHECK,), "monocyte", False, True), ((BLANK, CHECK), None, True, False)],
 )
 def test_a_decision_becomes_a_label_or_none(reasons, label, abstained, check):
-    prediction = Prediction.of("a.png", Decision(1, 0.7, reasons), SHARES, LABELS, ood=0.3)
+    prediction = Prediction.of("a.png", Decision(1, reasons), SHARES, LABELS, ood=0.3)
     assert (prediction.label, prediction.likeliest) == (label, "monocyte")
     assert (prediction.abstained, prediction.check) == (abstained, check)
     assert prediction.probability == pytest.approx(0.7)

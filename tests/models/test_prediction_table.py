@@ -21,7 +21,7 @@ REASONS = (
 
 def prediction(*probabilities, reasons=(), ood=None, labels=LABELS):
     values = np.array(probabilities, dtype=np.float32)
-    return Prediction.of("", Decision(int(values.argmax()), float(values.max()), reasons), values, labels, ood=ood)
+    return Prediction.of("", Decision(int(values.argmax()), reasons), values, labels, ood=ood)
 
 
 def rows(*added, labels=LABELS):

@@ -60,4 +60,4 @@ def test_a_run_from_scratch_writes_a_model_into_the_package(run_script, laborato
     )
     assert initial.weight.shape == pretrained.weight.shape
     assert not torch.equal(initial.weight, pretrained.weight)  # the stages start from a pretrained base
-    assert "also from 1 rendered cells of each class" in (package / "README.md").read_text()
+    assert "also on 1 rendered cells per class" in (package / "README.md").read_text()

@@ -2,7 +2,6 @@
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from small_model import DECODER_CHANNELS, IMAGE_SIZE, LATENT_DIM, small_sam
 
@@ -65,9 +64,3 @@ def experiment(laboratories, small_training, tmp_path):
         return Experiment.create(folder, config)
 
     return start
-
-
-@pytest.fixture
-def same_arrays():
-    """Whether two mappings hold equal tensors."""
-    return lambda one, other: all(np.array_equal(one[name].cpu(), other[name].cpu()) for name in one)

@@ -38,11 +38,6 @@ def cells(draw):
     )
 
 
-def sure_of(predicted):
-    """One-hot probabilities."""
-    return np.eye(4)[predicted]
-
-
 class TestRows:
     @given(cells(), st.integers(0, 2), st.sampled_from(["strict", "paper"]))
     def test_training_and_test_cells_of_a_domain_are_disjoint(self, cells, fold, protocol):

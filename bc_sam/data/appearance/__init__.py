@@ -1,5 +1,5 @@
-"""Scale and light of smear images: what an image says about its magnification and stain, and how to undo both.
+"""Scale and light of smear images: estimates magnification and stain from the images, and normalises both.
 
-`magnification` measures an image and reads a laboratory's pixel size from it, `light` describes white point and stain,
-and `normalization` resamples a cell to one scale and light.
+`magnification` measures images and estimates a laboratory's pixel size, `light` handles white point and stain, and
+`normalization` resamples a cell to a common scale and light.
 """

@@ -1,4 +1,4 @@
-"""White point, optical density and stain strength: the light of a smear image, and how to bring it to a reference."""
+"""White point, optical density and stain strength of smear images, and their normalisation to a reference."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,37 +6,37 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-#: One number each for red, green and blue.
+#: One value each for red, green and blue.
 Rgb = tuple[float, float, float]
 Floats = NDArray[np.float32]
 
-#: Optical density (natural logarithm) of nuclei in red, green and blue that stains are brought to. Medians of 40
+#: Reference optical density (natural logarithm) of nuclei in red, green and blue. Medians of 40
 #: images: Acevedo-20 (1.29, 2.09, 0.41), JTSC (1.03, 2.67, 0.67), Matek-19 (1.03, black, 0.28).
 NUCLEUS_DENSITY: Rgb = (1.15, 2.2, 0.42)
 
-#: Smallest and largest factor by which `stain_strength` changes an optical density.
+#: Smallest and largest factor by which `stain_strength` scales an optical density.
 STRENGTH_LIMITS = (0.5, 3.0)
 
 #: Grey level of empty glass in the reference light.
 GLASS_LEVEL = 240.0
 
-# Denser nuclei count as this dense. Sensors clip there: nuclei of Matek-19 have no green light left, and taking their
+# Upper limit of a nucleus's density, since sensors clip: nuclei of Matek-19 have no green light left, and taking their
 # density at face value cost 11 points of balanced accuracy on its 423 cells of five classes (0.47 instead of 0.58).
 _LARGEST_DENSITY = 2.5
 
-# Thinner ones count as this dense, so that the factor stays finite.
+# Lower limit of a nucleus's density, which keeps the factor finite.
 _SMALLEST_DENSITY = 0.02
 
-# Longer side that the white point is measured at, pixels.
+# Longer side of the subsampled image in which the white point is measured, pixels.
 _WHITE_POINT_SIDE = 160
 
 
 def white_point(image: NDArray[np.uint8]) -> Rgb:
     """Estimates the colour of the empty glass.
 
-    Every stain of a smear absorbs green, so the brightest green is glass; averages of 3 x 3 pixels keep single bright
-    pixels from counting. Where cells cover the whole image, the estimate is the brightest part of a cell and thus too
-    dark, and the image in the reference light comes out too bright.
+    Every stain of a smear absorbs green, so the brightest green is glass. Averaging over 3 x 3 pixels suppresses
+    isolated bright pixels. If cells cover the whole image, the estimate is the brightest part of a cell, which is too
+    dark, and the normalised image becomes too bright.
 
     Args:
         image: (H, W, 3) uint8, RGB.
@@ -58,7 +58,7 @@ def white_point(image: NDArray[np.uint8]) -> Rgb:
 
 
 def optical_density(image: NDArray[np.number], white: Rgb) -> Floats:
-    """Returns the natural logarithm of how much light each pixel takes away, which is proportional to the stain.
+    """Returns the optical density of each pixel (natural logarithm), which is proportional to the amount of stain.
 
     Args:
         image: (H, W, 3), 0..255.
@@ -77,17 +77,17 @@ def optical_density(image: NDArray[np.number], white: Rgb) -> Floats:
 
 
 def stain_strength(nucleus_densities: Iterable[Rgb | None]) -> Rgb:
-    """Returns the factors that bring the nuclei of a laboratory, or of one image, to `NUCLEUS_DENSITY`.
+    """Returns the factors that scale the nuclei of a laboratory, or of one image, to `NUCLEUS_DENSITY`.
 
-    The median over a laboratory keeps the differences between its cells. The factors of a single image remove how dark
-    its own nucleus is, which is part of what tells cell types apart.
+    The median over a laboratory preserves the differences between its cells. Factors computed from a single image also
+    remove how dark its nucleus is, which helps to distinguish cell types.
 
     Args:
-        nucleus_densities: Optical densities of nuclei, as in `Measurement.nucleus_density`; ``None`` where an image
-            shows none.
+        nucleus_densities: Optical densities of nuclei, as in `Measurement.nucleus_density`; ``None`` for an image
+            without a nucleus.
 
     Returns:
-        Factors for red, green and blue within `STRENGTH_LIMITS`; 1 where no image shows a nucleus.
+        Factors for red, green and blue within `STRENGTH_LIMITS`; 1 if no image shows a nucleus.
 
     Example:
         >>> stain_strength([(0.575, 2.2, 0.42), None])
@@ -105,18 +105,18 @@ def stain_strength(nucleus_densities: Iterable[Rgb | None]) -> Rgb:
 def to_reference_light(
     image: NDArray[np.uint8], white: Rgb, strength: Sequence[float] = (1.0, 1.0, 1.0), level: float = GLASS_LEVEL
 ) -> NDArray[np.uint8]:
-    """Brings the glass to one grey, and scales the optical density of each channel.
+    """Maps the glass to a fixed grey and scales the optical density of each channel.
 
-    With a strength of 1, channels are only scaled, so that optical densities stay as they are.
+    A strength of 1 only rescales the intensities, so optical densities are unchanged.
 
     Args:
         image: (H, W, 3) uint8, RGB.
         white: Colour of the glass, as from `white_point`.
-        strength: Factor of the optical density of each channel, as from `stain_strength`.
+        strength: Factor for the optical density of each channel, as from `stain_strength`.
         level: Grey level of the glass in the result.
 
     Returns:
-        (H, W, 3) uint8. What is brighter than 255 afterwards is clipped.
+        (H, W, 3) uint8; values above 255 are clipped.
 
     Example:
         >>> pixels = np.array([[(250, 200, 160), (125, 100, 160)]], np.uint8)

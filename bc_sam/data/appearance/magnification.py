@@ -1,7 +1,7 @@
-"""Measures an image, and reads from the measurements how many micrometres a pixel is wide.
+"""Measures images and estimates their pixel size in micrometres.
 
-Red cells are 7 to 8 µm wide in every laboratory, so their diameter in pixels is a ruler. Where there are too few, the
-white cell's own size stands in, which is a poorer ruler, since white cells differ in size by type.
+Red cells are 7 to 8 µm wide in every laboratory, so their diameter in pixels serves as a ruler. If there are too few,
+the size of the white cell is used instead; it is less accurate, since the size of white cells depends on their type.
 """
 
 import math
@@ -21,53 +21,53 @@ from bc_sam.data.appearance.white_cell import find_nuclei, find_white_cell, nucl
 #: Median diameter of a red cell on a smear, µm.
 RED_CELL_UM = 7.5
 
-#: Median diameter of a disc as large as a white cell, over the types of a differential count, µm. Measured on
+#: Median equivalent diameter of white cells, over the types of a differential count, µm. Measured on
 #: Acevedo-20, Matek-19 and BCCD (6,679 images) with red cells as the ruler. With it, by annotated mask, lymphocytes of
 #: JTSC (299 images, no red cells) are 11.2 µm, neutrophils 14.7 µm and monocytes 15.3 µm wide.
 WHITE_CELL_UM = 14.5
 
-#: Pixel sizes of the original image that are believed, µm per pixel. Those of five laboratories are 0.07 to 0.19.
+#: Plausible pixel sizes of an original image, µm per pixel. Those of five laboratories are 0.07 to 0.19.
 PIXEL_SIZE_LIMITS = (0.02, 0.6)
 
-#: Diameters of a white cell that are believed of a pixel size that was given or read from a tag, µm.
+#: Plausible diameters of a white cell, µm; they validate a pixel size that was given or read from a tag.
 WHITE_CELL_LIMITS_UM = (4.0, 50.0)
 
-#: A resolution tag that differs from the red cells by a larger factor is ignored.
+#: A resolution tag that disagrees with the red cells by more than this factor is ignored.
 TAG_TOLERANCE = 1.5
 
-#: Red cells that one image must show before they are used as its ruler.
+#: Minimum number of red cells in an image for them to serve as its ruler.
 FEWEST_RED_CELLS = 3
 
-# Red cells are a domain's ruler if they were found in so many of its images, or in this share of them.
+# Red cells serve as a domain's ruler if found in at least this many of its images, or in this share of them.
 _FEWEST_IMAGES = 10
 _SMALLEST_SHARE = 0.2
 
-# Diameters of the white cell, in red cells, between which circles are believed to be red cells.
+# Plausible ratios of the white cell's diameter to that of the red cells; outside, the circles are not red cells.
 _WHITE_PER_RED = (0.7, 4.0)
 
-# Longer side that images are reduced to before they are measured, pixels, and the smallest side then.
+# Longer side to which images are reduced before they are measured, and minimum side after that, pixels.
 _WORKING_SIDE = 176
 _SMALLEST_SIDE = 8
 
 # Images in which nothing is brighter than this show no glass.
 _DARKEST_GLASS = 40.0
 
-#: What a pixel size was read from.
+#: What a pixel size was derived from.
 Ruler = Literal["given", "resolution tag", "red cells", "white cell", "unknown"]
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """What an image says about its own scale and light.
+    """Measurements of the scale and light of an image.
 
     Attributes:
         white: Red, green and blue of the empty glass, 0..255.
-        centre: Row and column of the white cell's centroid, pixels; the middle of the image without one.
-        red_cell_px: Median diameter of the red cells, pixels; ``None`` without any.
+        centre: Row and column of the white cell's centroid, pixels; the centre of the image if there is none.
+        red_cell_px: Median diameter of the red cells, pixels; ``None`` if there are none.
         n_red_cells: Number of red cells found.
-        white_cell_px: Diameter of a disc as large as the white cell, pixels; ``None`` without one.
-        n_white_cells: White cells whose nucleus is at least half as large as the largest.
-        nucleus_density: Optical density of the white cell's nucleus in red, green and blue; ``None`` without one.
+        white_cell_px: Equivalent diameter of the white cell, pixels; ``None`` if there is none.
+        n_white_cells: Number of white cells whose nucleus is at least half as large as the largest.
+        nucleus_density: Optical density of the white cell's nucleus in red, green and blue; ``None`` if there is none.
     """
 
     white: Rgb
@@ -80,13 +80,13 @@ class Measurement:
 
     @property
     def has_red_cell_ruler(self) -> bool:
-        """Whether there are enough red cells, of a size that fits the white cell."""
+        """Whether there are enough red cells, of a size consistent with that of the white cell."""
         if self.red_cell_px is None or self.n_red_cells < FEWEST_RED_CELLS:
             return False
         return self.white_cell_px is None or _within(self.white_cell_px / self.red_cell_px, _WHITE_PER_RED)
 
     def rescaled(self, factor: float) -> "Measurement":
-        """Returns the measurement of the same image, enlarged by a factor.
+        """Returns the measurement of the same image enlarged by a factor.
 
         Example:
             >>> Measurement((240.0, 240.0, 240.0), (50.0, 50.0), red_cell_px=40.0).rescaled(2).red_cell_px
@@ -102,13 +102,13 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Scale:
-    """A pixel size, and what it was read from.
+    """A pixel size and what it was derived from.
 
     Attributes:
-        microns_per_pixel: Side of a pixel of the original image, µm; ``None`` where nothing tells it.
-        ruler: What it was read from.
-        n_images: Number of images that the ruler was found in.
-        reason: Why better rulers were not used, as sentences; empty if there was nothing to object to.
+        microns_per_pixel: Side of a pixel of the original image, µm; ``None`` if unknown.
+        ruler: What the pixel size was derived from.
+        n_images: Number of images in which the ruler was found.
+        reason: Why better rulers were not used, in full sentences; empty if none was rejected.
     """
 
     microns_per_pixel: float | None
@@ -118,15 +118,15 @@ class Scale:
 
 
 def measure(image: NDArray[np.uint8]) -> Measurement:
-    """Measures white point, red cells and white cell of an image, in about 0.07 s on one core.
+    """Measures the white point, red cells and white cell of an image, in about 0.07 s on one core.
 
-    Never fails because of an image's content: parts that are not found are ``None``.
+    Never fails because of an image's content: anything not found is ``None``.
 
     Args:
         image: (H, W, 3) uint8, RGB, H and W at least 1. One white cell near the middle, with or without red cells.
 
     Returns:
-        The measurement, in pixels of this image.
+        The measurement, in pixels of the image.
 
     Example:
         >>> row, column = np.ogrid[:300, :300]
@@ -169,15 +169,15 @@ def measure(image: NDArray[np.uint8]) -> Measurement:
 def image_scale(
     measurement: Measurement, *, microns_per_pixel: float | None = None, tag: ResolutionTag | None = None
 ) -> Scale:
-    """Reads the scale of one image by itself.
+    """Estimates the scale of a single image.
 
-    Prefer `domain_scale` where there are several images of one microscope: on 341 cells of BCCD and 299 of JTSC, which
-    a plain network had not seen, scales of single images cost 7 and 16 points of balanced accuracy against the scale
-    of the laboratory.
+    Prefer `domain_scale` for several images from one microscope: on 341 cells of BCCD and 299 of JTSC, both held out
+    from the training of a plain network, per-image scales cost 7 and 16 points of balanced accuracy compared with the
+    scale of the laboratory.
 
     Args:
         measurement: As from `measure`.
-        microns_per_pixel: Pixel size that the user gives.
+        microns_per_pixel: Pixel size given by the user.
         tag: As from `bc_sam.data.appearance.resolution_tags.read_resolution_tag`.
 
     Returns:
@@ -197,32 +197,32 @@ def domain_scale(
     microns_per_pixel: float | None = None,
     tags: Iterable[ResolutionTag | None] = (),
 ) -> Scale:
-    """Reads the one scale of a laboratory's images.
+    """Estimates the common scale of a laboratory's images.
 
-    The first of these rulers that is believed counts:
+    Uses the first of these rulers that is plausible:
 
-    1. the pixel size that the user gives;
-    2. the median resolution tag, if half of the images have one, unless it differs from the red cells by a factor of
-       more than `TAG_TOLERANCE`;
-    3. the median red cell, where there are three or more in at least ten images or a fifth of them;
+    1. the pixel size given by the user;
+    2. the median resolution tag, if half of the images have one, unless it disagrees with the red cells by more than a
+       factor of `TAG_TOLERANCE`;
+    3. the median red cell, if at least ten images, or a fifth of them, show three or more;
     4. the median white cell, so that a lymphocyte stays smaller than a monocyte.
 
-    A pixel size is believed within `PIXEL_SIZE_LIMITS`; one that is given or tagged must also make the median white
+    A pixel size is plausible within `PIXEL_SIZE_LIMITS`; one from the user or a tag must also imply a median white
     cell 4 to 50 µm wide.
 
-    Limits: the standard deviation of single images within a laboratory is 7 % (BCCD, 167 images with red cells of
+    Limitations: the standard deviation of single images within a laboratory is 7 % (BCCD, 167 images with red cells of
     341), 7 % (Acevedo-20, 5,509 of 5,543) and 9 % (Matek-19, 683 of 795). The median is 9 % above the 0.0707 µm that
-    the archive of Matek-19 states. By white cells alone, the scale depends on which types there are: medians of 10
-    random images scatter by 6 % in JTSC and 10 % in BCCD. Images of several microscopes, or crops that were resized,
-    have no common scale; the median is then right for none of them.
+    the archive of Matek-19 states. With white cells alone, the scale depends on the cell types present: medians of
+    10 random images vary by 6 % in JTSC and 10 % in BCCD. Images from several microscopes, or resized crops, have no
+    common scale, and the median is then correct for none of them.
 
     Args:
-        measurements: Of images of one microscope and camera, in their own pixels.
-        microns_per_pixel: Pixel size that the user gives.
-        tags: Resolution tags of images, ``None`` where there is none.
+        measurements: Of images from one microscope and camera, in their own pixels.
+        microns_per_pixel: Pixel size given by the user.
+        tags: Resolution tags of the images, ``None`` for an image without one.
 
     Returns:
-        The scale. The ruler is ``"unknown"`` and the size ``None`` where no ruler is believed.
+        The scale. If no ruler is plausible, the ruler is ``"unknown"`` and the size ``None``.
 
     Example:
         >>> found = [Measurement((240.0, 240.0, 240.0), (60.0, 60.0), white_cell_px=px) for px in (80.0, 100.0, 145.0)]
@@ -303,7 +303,7 @@ def _by_white_cells(images: Sequence[Measurement], diameter: float | None) -> Sc
 
 
 def _objection(microns_per_pixel: float, white_cell_px: float | None) -> str:
-    """Says why a pixel size is not believed; empty if it is."""
+    """Returns why a pixel size is implausible; empty if it is plausible."""
     if not (math.isfinite(microns_per_pixel) and _within(microns_per_pixel, PIXEL_SIZE_LIMITS)):
         low, high = PIXEL_SIZE_LIMITS
         return f"{microns_per_pixel:.3g} µm per pixel is not within {low} to {high}"

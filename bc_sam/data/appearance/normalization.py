@@ -1,4 +1,4 @@
-"""Shows one cell at one scale and in one light, its mask by the same geometry, and puts masks back in place."""
+"""Resamples cells and masks to a common scale and light, and maps masks back to the original image."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from bc_sam.errors import ConfigError
 
 @dataclass(frozen=True)
 class Window:
-    """The square of an image that is shown, which may extend beyond the image.
+    """A square crop of an image, which may extend beyond the image.
 
     Attributes:
         top: First row, pixels of the image.
@@ -29,7 +29,7 @@ class Window:
     size: int
 
     def overlap(self, shape: tuple[int, ...]) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-        """Returns where an image (height, width) and the window overlap: rows and columns of the image, of the window.
+        """Returns the overlap with an image (height, width), as rows and columns of the image and of the window.
 
         Example:
             >>> Window(-2, 1, 4, 8).overlap((10, 10))
@@ -49,24 +49,23 @@ def cell_window(
     *,
     target: float,
     size: int,
-    recentre: bool = True,
 ) -> Window:
-    """Chooses the square that shows a cell at a scale.
+    """Returns the window that shows a cell at the target scale, centred on the white cell.
 
     Args:
-        measurement: Of this image.
-        shape: Its height and width.
-        microns_per_pixel: Its pixel size, µm. Where it is ``None`` the scale cannot be changed: the window is then the
-            smallest square that holds the whole image.
+        measurement: Measurement of the image.
+        shape: Height and width of the image.
+        microns_per_pixel: Pixel size of the image, µm. If ``None``, the scale is unknown, and the window is the
+            smallest square that contains the whole image.
         target: Pixel size of the result, µm.
         size: Side of the result, pixels.
-        recentre: Put the white cell in the middle, instead of the middle of the image.
 
     Returns:
         The window.
 
     Raises:
-        ConfigError: If `size` is not positive, or a pixel size lies outside `PIXEL_SIZE_LIMITS`. A `Scale` never does.
+        ConfigError: If `size` is not positive, or a pixel size lies outside `PIXEL_SIZE_LIMITS`. The size in a `Scale`
+            never does.
 
     Example:
         >>> found = Measurement((240.0, 240.0, 240.0), centre=(100.0, 120.0))
@@ -86,24 +85,24 @@ def cell_window(
         side = max(height, width)
         return Window((height - side) // 2, (width - side) // 2, side, size)
     half = size * target / microns_per_pixel / 2
-    row, column = measurement.centre if recentre else (height / 2, width / 2)
+    row, column = measurement.centre
     return Window(round(row - half), round(column - half), max(2, round(2 * half)), size)
 
 
 def normalize_image(
     image: NDArray[np.uint8], window: Window, white: Rgb, strength: Sequence[float] | None = (1.0, 1.0, 1.0)
 ) -> NDArray[np.uint8]:
-    """Shows a window of an image in the reference light; beyond the image's border lies glass.
+    """Returns a window of an image in the reference light; pixels beyond the image are filled with glass.
 
     Args:
         image: (H, W, 3) uint8, RGB.
         window: As from `cell_window`.
         white: Colour of the glass, as in `Measurement.white`.
-        strength: Factors of the optical density, as from `stain_strength`; ``None`` leaves the light as it is, the
-            white point too.
+        strength: Factors for the optical density, as from `stain_strength`; ``None`` leaves the light unchanged,
+            including the white point.
 
     Returns:
-        (size, size, 3) uint8, resampled bilinearly, with antialiasing where it shrinks.
+        (size, size, 3) uint8, resampled bilinearly, with antialiasing when shrinking.
 
     Example:
         >>> image = np.full((40, 40, 3), 120, np.uint8)
@@ -121,14 +120,14 @@ def normalize_image(
 
 
 def normalize_mask(mask: NDArray[np.uint8], window: Window) -> NDArray[np.uint8]:
-    """Shows the same window of a mask, by nearest neighbour; beyond the border lies background.
+    """Returns a window of a mask by nearest neighbour; pixels beyond the image are background.
 
     Args:
         mask: (H, W) uint8.
-        window: As for the image.
+        window: Same window as for the image.
 
     Returns:
-        (size, size) uint8, with no values that the mask does not have, other than 0.
+        (size, size) uint8, with no values other than those of the mask and 0.
 
     Example:
         >>> normalize_mask(np.full((4, 4), 2, np.uint8), Window(2, 0, 4, 4)).tolist()
@@ -141,11 +140,11 @@ def normalize_mask(mask: NDArray[np.uint8], window: Window) -> NDArray[np.uint8]
 
 
 def restore_mask(mask: NDArray[np.uint8], window: Window, shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Puts a mask that was predicted in a window back into the image's own pixels; the way back of `normalize_mask`.
+    """Maps a mask predicted in a window back to the pixels of the image; the inverse of `normalize_mask`.
 
     Args:
         mask: (size, size) uint8.
-        window: That the mask belongs to.
+        window: Window of the mask.
         shape: Height and width of the image.
 
     Returns:

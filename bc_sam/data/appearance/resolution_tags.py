@@ -1,4 +1,4 @@
-"""The pixel size that a TIFF file states: OME metadata, or the baseline tags XResolution and ResolutionUnit."""
+"""The pixel size stated in a TIFF file: OME metadata, or the baseline tags XResolution and ResolutionUnit."""
 
 import html
 import math
@@ -12,11 +12,11 @@ from bc_sam.data.images import read_tiff_tags
 # Numbers of the TIFF tags.
 _IMAGE_DESCRIPTION, _X_RESOLUTION, _RESOLUTION_UNIT = 270, 282, 296
 
-# Micrometres in the units that ResolutionUnit and OME's PhysicalSizeXUnit can name. OME files without a unit mean µm.
+# Micrometres per unit of ResolutionUnit and of OME's PhysicalSizeXUnit. The default unit of OME is µm.
 _TIFF_UNITS = {2: 25_400.0, 3: 10_000.0}
 _OME_UNITS = {"": 1.0, "µm": 1.0, "μm": 1.0, "um": 1.0, "nm": 1e-3, "mm": 1e3, "cm": 1e4, "m": 1e6}
 
-# Dots per inch that programs write when they do not know.
+# Dots per inch that programs write when the resolution is unknown.
 _DISPLAY_DPI = (72, 96)
 
 _OME_SIZE = re.compile(r'\bPhysicalSizeX="([0-9.eE+-]{1,32})"')
@@ -26,11 +26,11 @@ _LONGEST_DESCRIPTION = 100_000
 
 @dataclass(frozen=True)
 class ResolutionTag:
-    """What a file states.
+    """The resolution stated in a file.
 
     Attributes:
-        microns_per_pixel: Stated pixel size, µm; positive and finite, but not necessarily true.
-        text: The statement in its own units, such as ``"72 dpi"``.
+        microns_per_pixel: Stated pixel size, µm; positive and finite, but not necessarily correct.
+        text: The resolution in its original unit, such as ``"72 dpi"``.
         is_display_default: Whether it is the 72 or 96 dpi of a display, and thus no measurement.
     """
 
@@ -40,15 +40,15 @@ class ResolutionTag:
 
 
 def read_resolution_tag(source: Any) -> ResolutionTag | None:
-    """Reads the pixel size that an image file states.
+    """Reads the pixel size stated in an image file.
 
     Args:
         source: As for `bc_sam.data.images.read_image`.
 
     Returns:
-        The statement of OME metadata if there is one, else that of the baseline tags; ``None`` where there is neither,
-        the file is no TIFF, or it cannot be read. Whether the statement is believed is for
-        `bc_sam.data.appearance.magnification.domain_scale` to say.
+        The resolution in the OME metadata if present, else that of the baseline tags; ``None`` if there is neither, or
+        the file is not a TIFF or unreadable. The value is not validated here; see
+        `bc_sam.data.appearance.magnification.domain_scale`.
 
     Example:
         >>> import io
@@ -85,7 +85,7 @@ def _baseline_tag(tags: Mapping[int, Any]) -> ResolutionTag | None:
 
 
 def _positive(value: Any) -> float | None:
-    """Reads a number, or returns ``None`` where it is none, as a denominator of 0 makes it."""
+    """Parses a positive finite number; returns ``None`` for anything else, such as a fraction with denominator 0."""
     try:
         number = float(value)
     except (TypeError, ValueError, ZeroDivisionError, OverflowError):

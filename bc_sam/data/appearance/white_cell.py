@@ -1,4 +1,4 @@
-"""Finds nuclei by their stain, and the outline of the white cell around the most central one."""
+"""Segments nuclei by their stain, and the white cell around the most central nucleus."""
 
 from dataclasses import dataclass
 
@@ -8,14 +8,14 @@ from scipy import ndimage
 
 from bc_sam.data.appearance.light import Floats, Rgb
 
-# Distances below are shares of a red cell's diameter; without red cells it is taken for 1.1 diameters of a disc as
-# large as the largest nucleus.
+# Distances below are shares of a red cell's diameter; without red cells, 1.1 times the equivalent diameter of the
+# largest nucleus is used instead.
 _LOBE_GAP = 0.17
 _CYTOPLASM_REACH = 0.5
 _OPENING = 0.12
 _RED_CELL_PER_NUCLEUS = 1.1
 
-# Cytoplasm is at least this dense, as a share of its own nucleus, and in absolute terms.
+# Minimum density of cytoplasm, relative to its nucleus and absolute.
 _CYTOPLASM_DENSITY = 0.1
 _LEAST_CYTOPLASM = 0.035
 
@@ -24,24 +24,25 @@ _FEWEST_PIXELS = 12
 _LEAST_NUCLEUS = 0.002
 _MOST_CELL = 0.9
 
-# Stained pixels hold red cells as well as nuclei if more than this share of them is paler than this share of the
-# others. In 95 % of 30 images each of Acevedo-20, Matek-19 and JTSC the pale share is below 0.46; in images of the
-# rendered laboratory "tehran", whose red cells are dark, it is 0.71 to 0.88, and they are 0.44 to 0.59 as dense.
+# Stained pixels include red cells as well as nuclei if more than the first share of them is pale, with a mean density
+# below the second share of that of the others. In 95 % of 30 images each of Acevedo-20, Matek-19 and JTSC the pale
+# share is below 0.46; in images of the rendered laboratory "tehran", whose red cells are dark, it is 0.71 to 0.88, and
+# they are 0.44 to 0.59 as dense.
 _MOST_PALE = 0.6
 _MUCH_PALER = 0.6
 
-# How quickly nuclei lose weight away from the middle of the image, as a share of its longer side.
+# Distance from the image centre over which the weight of nuclei decays, as a share of the longer side.
 _CENTRAL = 0.2
 
 
 @dataclass(frozen=True)
 class WhiteCell:
-    """The white cell that an image is about.
+    """The main white cell of an image.
 
     Attributes:
         mask: (H, W) bool, nucleus and cytoplasm.
         nucleus: (H, W) bool, all lobes.
-        n_cells: White cells in the image whose nucleus is at least half as large as the largest.
+        n_cells: Number of white cells in the image whose nucleus is at least half as large as the largest.
     """
 
     mask: NDArray[np.bool_]
@@ -50,7 +51,7 @@ class WhiteCell:
 
     @property
     def diameter(self) -> float:
-        """Diameter of a disc as large as the cell, pixels."""
+        """Equivalent diameter of the cell, pixels."""
         return float(2 * np.sqrt(self.mask.sum() / np.pi))
 
     @property
@@ -61,10 +62,10 @@ class WhiteCell:
 
 
 def find_nuclei(density: Floats) -> NDArray[np.bool_]:
-    """Finds nuclei: they absorb more red light than red cells do, and more green than blue.
+    """Segments nuclei, which absorb more red light than red cells do, and more green than blue.
 
-    Where red cells are so dark and many that the threshold separates them from the glass, instead of nuclei from the
-    rest, a second threshold is set among what lies above the first.
+    If red cells are so dark and numerous that the threshold separates them from the glass rather than nuclei from
+    everything else, a second threshold is applied to the pixels above the first.
 
     Args:
         density: (H, W, 3) float32, optical density.
@@ -88,18 +89,18 @@ def find_nuclei(density: Floats) -> NDArray[np.bool_]:
 
 
 def find_white_cell(density: Floats, nuclei: NDArray[np.bool_], red_cell: float | None) -> WhiteCell | None:
-    """Finds the outline of the white cell with the largest and most central nucleus.
+    """Segments the white cell with the largest and most central nucleus.
 
     Ratio of its diameter to that of the annotated mask, median and 5 to 95 %: JTSC 1.01 (0.94 to 1.08), Acevedo-20
-    1.02 (0.93 to 1.28), Matek-19 0.99 (0.68 to 1.23). The pale cytoplasm of neutrophils is missed in part.
+    1.02 (0.93 to 1.28), Matek-19 0.99 (0.68 to 1.23). Pale cytoplasm of neutrophils is partly missed.
 
     Args:
         density: (H, W, 3) float32, optical density.
         nuclei: (H, W) bool, as from `find_nuclei`.
-        red_cell: Diameter of the red cells, pixels, or ``None`` where there are none.
+        red_cell: Diameter of the red cells, pixels, or ``None`` if there are none.
 
     Returns:
-        The cell; ``None`` where there is no nucleus, or the cell would fill more than 90 % of the image.
+        The cell; ``None`` if there is no nucleus, or the cell would fill more than 90 % of the image.
 
     Example:
         >>> row, column = np.ogrid[:120, :120]
@@ -113,7 +114,7 @@ def find_white_cell(density: Floats, nuclei: NDArray[np.bool_], red_cell: float 
     if nuclei.sum() < _FEWEST_PIXELS:
         return None
     unit = red_cell or _RED_CELL_PER_NUCLEUS * _largest_diameter(nuclei)
-    # Lobes of one nucleus lie closer together than nuclei of two cells.
+    # Lobes of one nucleus are closer together than nuclei of two cells.
     groups, count = ndimage.label(ndimage.distance_transform_edt(~nuclei) < max(_LOBE_GAP * unit, 1.0))
     areas = ndimage.sum_labels(nuclei, groups, np.arange(1, count + 1))
     chosen = _most_central(nuclei, groups, areas)
@@ -144,7 +145,7 @@ def nucleus_density(density: Floats, nucleus: NDArray[np.bool_]) -> Rgb:
 
 
 def _above_red_cells(stain: Floats, threshold: float, top: float) -> float:
-    """Raises the threshold of nuclei where most of what lies above it is much paler than the rest."""
+    """Raises the threshold if most of the pixels above it are much paler than the others."""
     stained = stain[stain > threshold]
     higher = _otsu_threshold(stained, threshold, top) if threshold < top else top
     pale, dark = stained[stained <= higher], stained[stained > higher]
@@ -155,13 +156,13 @@ def _above_red_cells(stain: Floats, threshold: float, top: float) -> float:
 
 
 def _largest_diameter(mask: NDArray[np.bool_]) -> float:
-    """Diameter of a disc as large as the largest component of a mask, pixels."""
+    """Equivalent diameter of the largest component of a mask, pixels."""
     components, _ = ndimage.label(mask)
     return float(np.sqrt(4 * np.bincount(components.ravel())[1:].max() / np.pi))
 
 
 def _most_central(nuclei: NDArray[np.bool_], groups: NDArray[np.int32], areas: NDArray[np.floating]) -> int:
-    """Returns the index of the nucleus with the largest area, weighted by its distance from the middle."""
+    """Returns the index of the nucleus with the largest area, weighted by its distance from the image centre."""
     height, width = nuclei.shape
     centres = np.array(ndimage.center_of_mass(nuclei, groups, np.arange(1, len(areas) + 1)))
     distances = np.hypot(*(centres - (height / 2 - 0.5, width / 2 - 0.5)).T) / max(height, width)
@@ -171,7 +172,7 @@ def _most_central(nuclei: NDArray[np.bool_], groups: NDArray[np.int32], areas: N
 def _add_cytoplasm(
     density: Floats, nucleus: NDArray[np.bool_], others: NDArray[np.bool_], unit: float
 ) -> NDArray[np.bool_]:
-    """Returns the nucleus with what is stained around it and is closer to it than to other nuclei."""
+    """Returns the nucleus plus the stained area around it that is closer to it than to other nuclei."""
     distance = ndimage.distance_transform_edt(~nucleus)
     near = distance < _CYTOPLASM_REACH * unit
     if others.any():
@@ -184,7 +185,7 @@ def _add_cytoplasm(
 
 
 def _otsu_threshold(values: Floats, low: float, high: float) -> float:
-    """Returns Otsu's threshold of the values within (low, high); values beyond count as the bounds."""
+    """Returns Otsu's threshold for values clipped to (low, high)."""
     counts, edges = np.histogram(np.clip(values, low, high), bins=64, range=(low, high))
     centres = (edges[1:] + edges[:-1]) / 2
     below = np.cumsum(counts)

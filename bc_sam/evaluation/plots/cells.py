@@ -52,16 +52,13 @@ def mask_overlays(
     return figure
 
 
-def reconstructions(
-    targets: np.ndarray, reconstructed: np.ndarray, titles: Sequence[str], *, title: str = "Reconstructions"
-) -> Figure:
+def reconstructions(targets: np.ndarray, reconstructed: np.ndarray, titles: Sequence[str]) -> Figure:
     """Draws each reconstruction target above the autoencoder's reconstruction.
 
     Args:
         targets: Masked cells (n, 128, 128, 3), uint8 or float 0..1.
         reconstructed: The autoencoder's outputs, of the same shape.
         titles: Title of each cell, one or two lines.
-        title: Title of the figure.
 
     Returns:
         A figure with two axes per cell.
@@ -70,7 +67,7 @@ def reconstructions(
         DataError: If there is no cell or the arguments differ in length.
     """
     check_same_length(targets=targets, reconstructed=reconstructed, titles=titles)
-    figure, _ = _stacks(title, titles, ("target", targets), ("reconstructed", reconstructed))
+    figure, _ = _stacks("Reconstructions", titles, ("target", targets), ("reconstructed", reconstructed))
     return figure
 
 

@@ -116,18 +116,16 @@ def save_adapter(model: PeftModel, folder: str | Path) -> None:
     config.save_pretrained(str(folder))
 
 
-def load_adapter(
-    sam: SamModel, folder: str | Path, *, is_trainable: bool = False, mask_tokens: MaskTokens = "single"
-) -> PeftModel:
+def load_adapter(sam: SamModel, folder: str | Path) -> PeftModel:
     """Loads an adapter written by `save_adapter`, without network access; the tensors must match exactly.
 
     Args:
         sam: The SAM that the adapter was trained on, at the same image size. It is changed in place. For an adapter
             with two mask tokens, apply `bc_sam.networks.sam.resizing.keep_mask_tokens` first.
         folder: A local folder.
-        is_trainable: Whether to continue training, under the constraints of `add_lora`; otherwise the model is frozen
-            and in eval mode.
-        mask_tokens: As in `add_lora`; used only for training.
+
+    Returns:
+        The model, frozen and in eval mode; see `make_trainable` to continue training.
 
     Raises:
         WeightsError: If a file is missing or damaged, or does not match `sam`.
@@ -138,15 +136,11 @@ def load_adapter(
     folder = Path(folder)
     state = _read_adapter_weights(folder)
     config = read_qkv_lora(folder / _CONFIG_FILE, sam.vision_encoder.config.hidden_size)
-    config.inference_mode = not is_trainable
+    config.inference_mode = True
     model = _wrap(sam, config, seed=0)
     require_match(get_peft_model_state_dict(model, save_embedding_layers=False), state, str(folder))
     set_peft_model_state_dict(model, state)
-    if not is_trainable:
-        return model.requires_grad_(False).eval()
-    constrain_to_q_and_v(model)
-    freeze_unused(model, mask_tokens=mask_tokens)
-    return model
+    return model.requires_grad_(False).eval()
 
 
 def make_trainable(model: PeftModel, *, mask_tokens: MaskTokens = "single") -> None:

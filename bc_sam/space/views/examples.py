@@ -21,6 +21,10 @@ _SEED = 4
 
 #: Rows of a data set that are searched for examples of different classes.
 _SEARCHED_ROWS = 64
+
+#: Examples per data set.
+_CELLS_PER_DATA_SET = 4
+
 _SIDE = 96
 
 
@@ -61,7 +65,7 @@ def data_sets(loaded: LoadedModel) -> list[str]:
     return [data.hub_id for data in record.data if data.hub_id] if record else []
 
 
-def hub_examples(data_sets: Iterable[str], each: int = 4) -> list[Example]:
+def hub_examples(data_sets: Iterable[str]) -> list[Example]:
     """Fetches a few cells of different classes from data sets on the Hub.
 
     Raises:
@@ -76,7 +80,7 @@ def hub_examples(data_sets: Iterable[str], each: int = 4) -> list[Example]:
             rows = load_dataset(name, split="train", streaming=True, token=False)
             labels = rows.features["label"].names
             rows = rows.cast_column("image", ImageFeature(decode=False))
-            found += _of_different_classes(islice(rows, _SEARCHED_ROWS), labels, name, each)
+            found += _of_different_classes(islice(rows, _SEARCHED_ROWS), labels, name, _CELLS_PER_DATA_SET)
         except (*HUB_ERRORS, KeyError, AttributeError, ImportError):
             continue
     if not found:

@@ -4,6 +4,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+# Added to the numerator and denominator of the Dice coefficient, so that it is defined for empty masks.
+_DICE_SMOOTHING = 1e-5
+
+# Side and standard deviation of the Gaussian window of SSIM, pixels.
+_SSIM_WINDOW = 11
+_SSIM_SIGMA = 1.5
+
 
 def segmentation_loss(logits: Tensor, masks: Tensor, dice_weight: float = 0.8) -> Tensor:
     """Returns cross-entropy plus soft Dice of cell against background (BC-SAM, section 2.1).
@@ -30,19 +37,17 @@ def segmentation_loss(logits: Tensor, masks: Tensor, dice_weight: float = 0.8) -
     return (1 - dice_weight) * cross_entropy + dice_weight * (1 - dice)
 
 
-def _soft_dice(score: Tensor, target: Tensor, smooth: float = 1e-5) -> Tensor:
+def _soft_dice(score: Tensor, target: Tensor) -> Tensor:
     overlap = (score * target).sum()
-    return (2 * overlap + smooth) / (score.square().sum() + target.square().sum() + smooth)
+    return (2 * overlap + _DICE_SMOOTHING) / (score.square().sum() + target.square().sum() + _DICE_SMOOTHING)
 
 
-def ssim(a: Tensor, b: Tensor, window: int = 11, sigma: float = 1.5) -> Tensor:
+def ssim(a: Tensor, b: Tensor) -> Tensor:
     """Returns the mean SSIM (Wang et al., 2004) with a Gaussian window and zero padding, as in the original.
 
     Args:
         a: (B, C, H, W), 0..1.
         b: (B, C, H, W), 0..1.
-        window: Side of the Gaussian window, pixels.
-        sigma: Its standard deviation, pixels.
 
     Returns:
         Scalar, at most 1, the value for equal images.
@@ -53,7 +58,7 @@ def ssim(a: Tensor, b: Tensor, window: int = 11, sigma: float = 1.5) -> Tensor:
         1.0
     """
     c1, c2 = 0.01**2, 0.03**2
-    mean_a, mean_b, aa, bb, ab = _blur(torch.cat([a, b, a * a, b * b, a * b]), window, sigma).chunk(5)
+    mean_a, mean_b, aa, bb, ab = _blur(torch.cat([a, b, a * a, b * b, a * b]), _SSIM_WINDOW, _SSIM_SIGMA).chunk(5)
     var_a, var_b, cov = aa - mean_a**2, bb - mean_b**2, ab - mean_a * mean_b
     similarity = ((2 * mean_a * mean_b + c1) * (2 * cov + c2)) / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))
     return similarity.mean()

@@ -10,7 +10,7 @@ from hostile import node, nodes, npy, rewrite_skops
 
 from bc_sam.classifiers.kinds import KINDS
 from bc_sam.classifiers.safe_io.audit import audit
-from bc_sam.classifiers.safe_io.skops_files import save_estimator
+from bc_sam.classifiers.skops_files import save_estimator
 from bc_sam.errors import UntrustedFileError
 
 

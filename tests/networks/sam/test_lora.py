@@ -9,7 +9,15 @@ from transformers import SamModel
 
 from bc_sam.errors import ConfigError, UntrustedFileError, WeightsError
 from bc_sam.networks.sam.encoding import cell_logits, encode, image_embeddings
-from bc_sam.networks.sam.lora import add_lora, base_model, constrain_to_q_and_v, load_adapter, merge, save_adapter
+from bc_sam.networks.sam.lora import (
+    add_lora,
+    base_model,
+    constrain_to_q_and_v,
+    load_adapter,
+    make_trainable,
+    merge,
+    save_adapter,
+)
 from bc_sam.networks.sam.resizing import keep_mask_tokens, resize_sam
 
 # peft 0.21 reads a property that transformers has renamed.
@@ -114,7 +122,9 @@ class TestConstraint:
         self.check(trained)
 
     def test_holds_after_reloading(self, sam, folder, images):
-        self.check(train(load_adapter(sam, folder, is_trainable=True), images))
+        reloaded = load_adapter(sam, folder)
+        make_trainable(reloaded)
+        self.check(train(reloaded, images))
 
     def test_k_would_be_adapted_without_it(self, sam, images):
         config = LoraConfig(r=8, lora_alpha=8, target_modules=r".*vision_encoder.*\.qkv")
@@ -157,7 +167,8 @@ class TestFolder:
         assert agree(outputs(model, images), outputs(trained, images), tolerance=1e-4)
 
     def test_the_same_parameters_are_trainable_after_reloading(self, sam, trained, folder):
-        reloaded = load_adapter(sam, folder, is_trainable=True)
+        reloaded = load_adapter(sam, folder)
+        make_trainable(reloaded)
         assert {n for n, p in reloaded.named_parameters() if p.requires_grad} == {
             n for n, p in trained.named_parameters() if p.requires_grad
         }

@@ -11,15 +11,15 @@ from scipy import ndimage
 
 from bc_sam.config.labels import LABELS
 from bc_sam.data import load_cells
-from bc_sam.data.appearance.domain_scales import (
+from bc_sam.data.appearance.light import optical_density, white_point
+from bc_sam.data.appearance.magnification import measure
+from bc_sam.data.domain_scales import (
     SAMPLE,
     DomainScale,
     dataset_scale,
     encoder_scale_warning,
     stored_scales,
 )
-from bc_sam.data.appearance.light import optical_density, white_point
-from bc_sam.data.appearance.magnification import measure
 from bc_sam.data.images import find_images, read_image
 from bc_sam.data.store import CellStore, store_cells
 from bc_sam.data.survey import survey_cells

@@ -26,7 +26,7 @@ from skops.io import get_untrusted_types
 
 from bc_sam.classifiers.fitting import LatentClassifier
 from bc_sam.classifiers.kinds import KINDS
-from bc_sam.classifiers.safe_io.skops_files import load_estimator, save_estimator, trusted_types
+from bc_sam.classifiers.skops_files import load_estimator, save_estimator, trusted_types
 from bc_sam.errors import BCSamError, UntrustedFileError, WeightsError
 
 kinds = pytest.mark.parametrize("name", KINDS)
@@ -186,7 +186,7 @@ def test_files_that_crash_the_libraries_are_refused(files, tmp_path, name, spoil
         from pathlib import Path
         from bc_sam.errors import WeightsError
         from bc_sam.classifiers.kinds import KINDS
-        from bc_sam.classifiers.safe_io.skops_files import load_estimator, trusted_types
+        from bc_sam.classifiers.skops_files import load_estimator, trusted_types
         path, name = Path({str(path)!r}), {name!r}
         try:
             load_estimator(path, name)

@@ -18,10 +18,10 @@ from bc_sam.errors import ImageError
 if TYPE_CHECKING:
     from datasets import Dataset
 
-#: Images of each laboratory that are measured, in about 4 s on one core.
+#: Maximum number of images measured per laboratory; takes about 4 s on one core.
 SAMPLE = 60
 
-#: Cells of two laboratories may reach the encoder at sizes that differ by this factor without a warning.
+#: Largest ratio between the cell sizes of two laboratories, as seen by the encoder, that raises no warning.
 MOST_DIFFERENT = 1.5
 
 T = TypeVar("T")
@@ -33,13 +33,13 @@ class DomainScale:
     """The scale of a laboratory.
 
     Attributes:
-        microns_per_pixel: Side of a pixel of the original images, µm; ``None`` where nothing tells it.
-        ruler: What it was read from; see `bc_sam.data.appearance.magnification.Scale`.
-        n_images: Number of images that the ruler was found in.
+        microns_per_pixel: Side of a pixel of the original images, µm; ``None`` if unknown.
+        ruler: What the pixel size was derived from; see `bc_sam.data.appearance.magnification.Scale`.
+        n_images: Number of images in which the ruler was found.
         n_sampled: Number of images that were measured.
         stored_microns_per_pixel: Side of a pixel of the squares that the encoder sees, µm: median over the laboratory,
             geometric mean of width and height.
-        reason: Why better rulers were not used; empty if there was nothing to object to.
+        reason: Why better rulers were not used; empty if none was rejected.
     """
 
     microns_per_pixel: float | None
@@ -62,28 +62,28 @@ class DomainScale:
 
 
 def stored_scales(cells: CellStore) -> dict[str, DomainScale]:
-    """Reads the scale of each laboratory from the stored squares.
+    """Estimates the scale of each laboratory from the stored squares.
 
-    The squares are given back the proportions of their original images before they are measured. Resolution tags are
-    those that were read when the images were decoded.
+    Each square is resized to the aspect ratio of its original image before it is measured. Resolution tags are those
+    read when the images were decoded.
 
     Args:
         cells: The decoded cells.
 
     Returns:
-        Scale by name of the laboratory.
+        The scale of each laboratory, by name.
     """
     return {name: _stored_scale(cells, domain) for domain, name in enumerate(cells.table.domain_names)}
 
 
 def dataset_scale(dataset: "Dataset") -> DomainScale:
-    """Reads the scale of a data set of one laboratory from its image files; unreadable images are skipped.
+    """Estimates the scale of a single laboratory's data set from its image files; unreadable images are skipped.
 
     Args:
-        dataset: As the loaders of `bc_sam.data` return it.
+        dataset: As returned by the loaders of `bc_sam.data`.
 
     Returns:
-        The scale, without that of stored squares.
+        The scale, without `stored_microns_per_pixel`.
 
     Example:
         >>> from bc_sam.data import load_rendered
@@ -101,10 +101,10 @@ def dataset_scale(dataset: "Dataset") -> DomainScale:
 
 
 def encoder_scale_warning(scales: Mapping[str, DomainScale]) -> str:
-    """Says which two laboratories' cells reach the encoder at the most different sizes.
+    """Names the two laboratories whose cells reach the encoder at the most different sizes.
 
     Returns:
-        A sentence; empty where the sizes differ by a factor of at most `MOST_DIFFERENT`, or fewer than two are known.
+        A sentence; empty if the sizes differ by a factor of at most `MOST_DIFFERENT`, or fewer than two are known.
 
     Example:
         >>> scales = {"one": DomainScale(0.1, "given", 9, 9, 0.15), "two": DomainScale(0.1, "given", 9, 9, 0.3)}
@@ -154,7 +154,7 @@ def _measure_square(stored: tuple[NDArray[np.uint8], tuple[int, int]]) -> Measur
 
 
 def _measure_source(source: Any) -> tuple[Measurement, ResolutionTag | None] | None:
-    """Measures an image file, or returns ``None`` where it cannot be read."""
+    """Measures an image file; returns ``None`` if it cannot be read."""
     try:
         return measure(np.asarray(read_image(source))), read_resolution_tag(source)
     except ImageError:
@@ -162,7 +162,7 @@ def _measure_source(source: Any) -> tuple[Measurement, ResolutionTag | None] | N
 
 
 def _sample(n: int) -> NDArray[np.intp]:
-    """Chooses at most `SAMPLE` of n rows, evenly, so that all classes of a sorted data set occur."""
+    """Chooses at most `SAMPLE` of n rows, evenly spaced so that a sorted data set contributes all of its classes."""
     return np.unique(np.linspace(0, n - 1, min(n, SAMPLE)).round().astype(np.intp))
 
 
