@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypedDict, TypeVar, Unpack
+from typing import Any, TypeVar, Unpack
 
 import torch
 from transformers import SamModel
@@ -16,22 +16,17 @@ from bc_sam.models.training_record import TrainingRecord
 from bc_sam.networks.precision import precision_of
 from bc_sam.networks.sam.loading import load_hub_sam, load_sam
 from bc_sam.networks.sam.resizing import keep_mask_tokens
-from bc_sam.utils.hub import resolve_folder
+from bc_sam.utils.hub import SnapshotOptions, resolve_folder
 from bc_sam.utils.json_config import JsonConfig
 
 T = TypeVar("T", bound=JsonConfig)
 
 
-class LoadOptions(TypedDict, total=False):
-    """Options of `bc_sam.load_model` and `BCSam.from_pretrained`, all of them optional.
+class LoadOptions(SnapshotOptions, total=False):
+    """Options of `bc_sam.load_model` and `BCSam.from_pretrained`, besides those of `SnapshotOptions`; all optional.
 
     Attributes:
-        revision: Branch, tag or commit on the Hub.
         subfolder: Folder of the model in a repository of several models.
-        token: Token for a private repository; by default the one that ``hf auth login`` stored.
-        cache_dir: Cache folder of downloads.
-        local_files_only: Do not contact the Hub.
-        force_download: Download cached files again.
         device: Device of the model; by default the first CUDA device, else the CPU.
         dtype: Data type of SAM's encoder: ``"auto"``, the default, is bfloat16 on devices with hardware support, else
             float32; or ``"float32"``, ``"bfloat16"``, ``"float16"``. Everything else is computed in float32.
@@ -40,12 +35,7 @@ class LoadOptions(TypedDict, total=False):
             sample of the training cells, the classifiers change slightly.
     """
 
-    revision: str | None
     subfolder: str | None
-    token: str | bool | None
-    cache_dir: str | Path | None
-    local_files_only: bool
-    force_download: bool
     device: str | torch.device | None
     dtype: str | torch.dtype
     classifiers: Collection[str] | None
