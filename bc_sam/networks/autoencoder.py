@@ -24,7 +24,7 @@ class PhasedConvTranspose2d(nn.ConvTranspose2d):
     With stride 1 it is an ordinary convolution with a flipped kernel. With stride 2, output pixels of one row and
     column parity depend on every other kernel tap only, so each of the four parities is an ordinary convolution with a
     smaller kernel, and the four outputs are interleaved. PyTorch's CPU kernel takes up to ten times as long in bf16;
-    its GPU kernel is fast and is used there.
+    its GPU kernel is fast and is used there. ``benchmarks/training.py`` compares stage 2 with PyTorch's own kernel.
     """
 
     def forward(self, x: Tensor, output_size: list[int] | None = None) -> Tensor:

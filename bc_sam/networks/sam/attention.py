@@ -21,7 +21,8 @@ from transformers import SamModel, SamVisionConfig
 from transformers.models.sam.modeling_sam import SamVisionAttention
 
 # Up to this many tokens, materializing the scores is three times as fast on a CPU as PyTorch's fused kernel, and they
-# take less memory than the layer's activations. At 224 px there are 196 tokens.
+# take less memory than the layer's activations. At 224 px there are 196 tokens. Measured by
+# benchmarks/embedding.py (224 px) and benchmarks/attention_memory.py (1024 px).
 _FEW_TOKENS = 1024
 
 

@@ -123,7 +123,7 @@ def _optimizer(schedule: Schedule, parameters: list[nn.Parameter]) -> torch.opti
 
 
 # Losses are fetched from the device this many at a time. Fetching each would stall the device; keeping thousands of
-# small tensors would fragment its memory: 100 kB per cell.
+# small tensors would fragment its memory: 100 kB per cell (row "stage 2" of benchmarks/memory.py).
 _PENDING_LOSSES = 32
 
 

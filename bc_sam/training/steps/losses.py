@@ -67,7 +67,8 @@ def ssim(a: Tensor, b: Tensor) -> Tensor:
 def _blur(x: Tensor, window: int, sigma: float) -> Tensor:
     """Applies a Gaussian blur with zero padding, as a product with a banded matrix on each side.
 
-    A depthwise convolution is equivalent, but its backward pass takes many times longer on CPUs.
+    A depthwise convolution is equivalent, but its backward pass takes many times longer on CPUs; see the row "stage 2"
+    of ``benchmarks/training.py``.
     """
     height, width = x.shape[-2:]
     return _blur_matrix(height, window, sigma).to(x) @ x @ _blur_matrix(width, window, sigma).to(x).T
