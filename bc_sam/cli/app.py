@@ -29,9 +29,9 @@ def run() -> None:
     is_worker = os.environ.get("RANK", "0") != "0"
     logging.getLogger("bc_sam").setLevel(os.environ.get("BC_SAM_LOG", "WARNING" if is_worker else "INFO"))
     warnings.filterwarnings("ignore", category=FutureWarning)
-    # In place, because typer expands wildcards on Windows only if it reads sys.argv itself.
-    sys.argv[1:] = rewrite_former_spellings(sys.argv[1:])
     try:
+        # In place, because typer expands wildcards on Windows only if it reads sys.argv itself.
+        sys.argv[1:] = rewrite_former_spellings(sys.argv[1:])
         app()
     except (BCSamError, OSError) as error:  # OSErrors such as a full disk explain themselves
         print(f"error: {error}", file=sys.stderr)

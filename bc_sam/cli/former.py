@@ -4,6 +4,10 @@ from collections.abc import Sequence
 from itertools import islice
 
 from bc_sam.cli.options import announce_new_spelling
+from bc_sam.errors import ConfigError
+
+# Former options of `train` that only `adapt` has.
+_OF_ADAPT = ("--among", "--labels", "--labels-per-class", "--learn-from")
 
 
 def rewrite_former_spellings(arguments: Sequence[str]) -> list[str]:
@@ -14,6 +18,9 @@ def rewrite_former_spellings(arguments: Sequence[str]) -> list[str]:
 
     Returns:
         The same command line in its current spelling.
+
+    Raises:
+        ConfigError: If `train` is given options of `adapt` without a model to adapt.
 
     Example:
         >>> rewrite_former_spellings(["train", "--from", "runs/mine", "--data", "ours=cells", "--out", "runs/ours"])
@@ -26,6 +33,10 @@ def rewrite_former_spellings(arguments: Sequence[str]) -> list[str]:
         return _resume(options)
     if command == ["train"] and _names(options, "--from"):
         return _adapt(options)
+    if command == ["train"] and any(_names(options, name) for name in _OF_ADAPT):
+        raise ConfigError(
+            f"{', '.join(_OF_ADAPT[1:-1])} and {_OF_ADAPT[-1]} adapt a trained model: bc-sam adapt MODEL."
+        )
     if command == ["demo"] and "--serve" in options:
         return _serve(options)
     return [*command, *options]
