@@ -68,5 +68,5 @@ class TestConfigsOfOlderVersions:
 
     def test_an_unknown_allowed_label_is_rejected(self, folder):
         rewrite(folder, lambda config: config | {"among": ["platelet"]})
-        with pytest.raises(ConfigError, match="allowed_labels must be labels of the model, which platelet is not"):
+        with pytest.raises(ConfigError, match="allowed_labels contains labels that the model does not have: platelet"):
             StoredModel.open(folder)
