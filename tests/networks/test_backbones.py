@@ -149,5 +149,5 @@ def test_sizes_that_contradict_each_other_are_an_error():
 
 
 def test_a_swin_that_would_not_see_so_small_an_image_says_so():
-    with pytest.raises(ConfigError, match="64 or more"):
+    with pytest.raises(ConfigError, match="at least 64"):
         tiny_backbone("swin").require_size(48)

@@ -37,7 +37,7 @@ class TestUntrustedNetwork:
         ],
     )
     def test_a_config_that_does_not_match_the_file_is_refused(self, path, change):
-        with pytest.raises(WeightsError, match="do not fit"):
+        with pytest.raises(WeightsError, match="do not match the model"):
             load_network(replace(small_network("slca")[0], **change), path)
 
     def test_huge_sizes_are_refused_before_memory_is_allocated(self, path):
