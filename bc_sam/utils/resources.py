@@ -12,8 +12,10 @@ try:
 except ImportError:  # Windows
     resource = None  # type: ignore[assignment]
 
-# Writing "5" resets the peak resident memory of this process on Linux (man 5 proc_pid_clear_refs).
+# Linux: writing "5" to the first resets the peak that the second reports as VmHWM (man 5 proc_pid_clear_refs,
+# proc_pid_status). `ru_maxrss` would not do: it also counts what the process was before it called exec.
 _CLEAR_REFS = Path("/proc/self/clear_refs")
+_STATUS = Path("/proc/self/status")
 
 _UNIT = 1 if sys.platform == "darwin" else 1024  # unit of `ru_maxrss`, bytes
 
@@ -31,7 +33,8 @@ def measure() -> Iterator[Cost]:
     """Measures the run time and peak memory of a ``with`` block.
 
     Peak memory is the kernel's own counter, which needs no sampling thread and misses nothing. On Linux it covers the
-    block; where the counter cannot be reset, as on macOS, the whole process so far; on Windows it is 0 (unknown).
+    block; where the counter cannot be reset, as on macOS and in some sandboxes, the whole process so far; on Windows
+    it is 0 (unknown).
     Blocks must not be nested, since the inner one resets the counter of the outer one.
 
     Example:
@@ -52,4 +55,8 @@ def measure() -> Iterator[Cost]:
 
 
 def _peak_mib() -> float:
+    with suppress(OSError):
+        for line in _STATUS.read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) / 2**10
     return 0.0 if resource is None else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT / 2**20
