@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from bc_sam.config.base import PAPER_DECODER_CHANNELS, Precision, Protocol, Schedule, require
 from bc_sam.config.network import Method, NetworkArguments
+from bc_sam.config.normalization import NormalizationConfig
 from bc_sam.utils.json_config import JsonConfig
 
 
@@ -73,46 +74,54 @@ class ViewArguments(JsonConfig):
             cell.
         slide: Maximum darkening of the slide per channel, optical density.
         focus: Strength of blur and sharpening, 0..1.
+        gamma: Range of the logarithm of the power to which optical densities, relative to that of nuclei, are raised;
+            how dark cytoplasm is beside the nucleus is a property of the stain.
+        pale_prob: Probability that the stain is weaker, by a factor of 0.5 to 1.
+        low_resolution_prob: Probability that the resolution is halved or reduced to a third.
+        tight_crop_prob: Probability that all but a rectangle around the cell is empty, as beyond a tight crop.
     """
 
     renamed_keys: ClassVar[Mapping[str, str]] = {"surroundings": "background_stain_prob"}
 
-    smallest: float = 0.7
-    largest: float = 1.35
+    smallest: float = 0.8
+    largest: float = 1.25
     shift: float = 0.06
     stain: float = 0.8
     background_stain_prob: float = 0.5
     slide: float = 0.3
     focus: float = 0.9
+    gamma: float = 0.45
+    pale_prob: float = 0.5
+    low_resolution_prob: float = 0.3
+    tight_crop_prob: float = 0.25
 
     def __post_init__(self) -> None:
         require(
             0 < self.smallest <= self.largest,
             f"smallest must be positive and at most largest, but is {self.smallest}.",
         )
-        require(
-            0 <= self.background_stain_prob <= 1,
-            f"background_stain_prob must be between 0 and 1, but is {self.background_stain_prob}.",
-        )
+        for name in ("background_stain_prob", "pale_prob", "low_resolution_prob", "tight_crop_prob"):
+            value = getattr(self, name)
+            require(0 <= value <= 1, f"{name} must be between 0 and 1, but is {value}.")
 
 
 @dataclass(frozen=True)
 class PretrainingArguments(JsonConfig):
-    """Pretraining of a small SAM from scratch on labels, masks and a distilled teacher, before stage 1.
+    """Pretraining of a small SAM from scratch on labels, masks and distilled teachers, before stage 1.
 
     Attributes:
-        window: Side of the central crop of the first phase, pixels; fewer patches train faster.
-        window_epochs: Epochs on the central crop.
-        epochs: Epochs on the full image, afterwards.
+        epochs: Epochs over the labelled cells.
         batch_size: Images per step, over all processes.
-        learning_rate: Peak learning rate of AdamW on the central crop; a third of it on the full image.
+        learning_rate: Peak learning rate of AdamW.
         weight_decay: Weight decay of AdamW.
         mask_weight: Weight of the mask loss relative to the classification loss.
         label_smoothing: Label smoothing, 0..1.
-        teacher_epochs: Epochs of the teacher, a small convolutional network; 0 trains without a teacher.
-        teacher_rate: Peak learning rate of the teacher.
-        distillation_weight: Weight of the teacher's prediction in the target, 0..1; the label has the remainder.
-        sampling_temperature: 0 samples laboratories in proportion to their size, 1 samples them uniformly.
+        teacher_sizes: Input size of each teacher, a small convolutional network, pixels; empty for no teachers.
+        teacher_epochs: Epochs of each teacher.
+        teacher_rate: Peak learning rate of the teachers.
+        distillation_weight: Weight of the teachers' mean prediction in the target, 0..1; the label has the remainder.
+        sampling_temperature: 0 samples the classes of each laboratory in proportion to their size, 1 samples them
+            uniformly.
         view: Augmentation strength.
     """
 
@@ -121,17 +130,16 @@ class PretrainingArguments(JsonConfig):
         "teaching": "distillation_weight",
     }
 
-    window: int = 144
-    window_epochs: int = 45
-    epochs: int = 10
+    epochs: int = 40
     batch_size: int = 32
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     mask_weight: float = 0.5
     label_smoothing: float = 0.1
-    teacher_epochs: int = 35
+    teacher_sizes: tuple[int, ...] = (64, 96)
+    teacher_epochs: int = 16
     teacher_rate: float = 2e-3
-    distillation_weight: float = 0.5
+    distillation_weight: float = 0.7
     sampling_temperature: float = 0.5
     view: ViewArguments = field(default_factory=ViewArguments)
 
@@ -164,6 +172,8 @@ class AutoencoderArguments(JsonConfig):
             the paper, keeps only what the decoder can reconstruct as pixels.
         pixel_weight: Weight of the squared error of the reconstructed pixels (0..1). 0, as in the paper, leaves SSIM
             alone, whose gradient is weak while reconstructions are still poor.
+        label_weight: Weight of the cross-entropy of a linear classification of the latent, for cells with a label. 0,
+            as in the paper, keeps the stage unsupervised.
         max_grad_norm: Norm to which gradients are clipped; ``None`` disables clipping.
         patience: Epochs without a lower validation loss before early stopping; ``None`` disables it.
     """
@@ -179,6 +189,7 @@ class AutoencoderArguments(JsonConfig):
     mmd_weight: float = 5.0
     feature_weight: float = 0.0
     pixel_weight: float = 0.0
+    label_weight: float = 0.0
     max_grad_norm: float | None = None
     patience: int | None = None
 
@@ -246,6 +257,11 @@ class TrainingArguments(JsonConfig):
             epoch on it.
         gradient_accumulation_steps: Micro-batches that each batch is split into, to save memory.
         checkpoint_steps: Steps between checkpoints, in addition to one after each epoch.
+        normalization: Normalisation of every image to a common scale and light; ``None``, as in the paper, stretches
+            whole images to squares.
+        views: Number of augmented views of labelled training cells, drawn evenly over laboratories and classes. Stage
+            2 is trained on them in addition to the cells, stage 3 on them alone. 0, as in the paper, for none.
+        view: Augmentation strength of these views.
         label_fraction: Fraction of the labels, 0..1, that stage 3 or the network is trained on; at least one per class
             and data set. Smaller fractions are subsets of larger ones.
         keep_pictures: Whether the model stores thumbnails of the cells whose latents it stores. Off by default, since
@@ -267,6 +283,9 @@ class TrainingArguments(JsonConfig):
     validation: float = 0.0
     gradient_accumulation_steps: int = 1
     checkpoint_steps: int = 200
+    normalization: NormalizationConfig | None = field(default_factory=NormalizationConfig)
+    views: int = 0
+    view: ViewArguments = field(default_factory=ViewArguments)
     label_fraction: float = 1.0
     keep_pictures: bool = False
     method: Method = "bc-sam"
@@ -280,6 +299,7 @@ class TrainingArguments(JsonConfig):
             0 < self.label_fraction <= 1,
             f"label_fraction must be above 0 and at most 1, but is {self.label_fraction}.",
         )
+        require(self.views >= 0, f"views must not be negative, but is {self.views}.")
         require(self.folds >= 2, f"folds must be at least 2, but is {self.folds}.")
         require(0 <= self.validation <= 0.5, f"validation must be between 0 and 0.5, but is {self.validation}.")
         require(

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal
 from bc_sam.config.base import MAX_SIZE, PAPER_DECODER_CHANNELS, require
 from bc_sam.config.labels import LABELS
 from bc_sam.config.network import Method, NetworkConfig
+from bc_sam.config.normalization import NormalizationConfig
 from bc_sam.utils.hub_id import reads_as_hub_id
 from bc_sam.utils.json_config import JsonConfig
 
@@ -42,6 +43,7 @@ class BCSamConfig(JsonConfig):
         network: Network of a comparison model, which has no adapter, autoencoder or classifiers.
         allowed_labels: Labels that predictions are restricted to; empty for all trained labels. See
             `bc_sam.models.base.CellModel.restrict_labels`. Called ``among`` in older files.
+        normalization: Normalisation of images to a common scale and light; ``None`` stretches whole images to squares.
     """
 
     renamed_keys: ClassVar = {"among": "allowed_labels"}
@@ -66,6 +68,7 @@ class BCSamConfig(JsonConfig):
     model_type: str = "bc_sam"
     network: NetworkConfig | None = None
     allowed_labels: tuple[str, ...] = ()
+    normalization: NormalizationConfig | None = None
 
     @property
     def method(self) -> Method:
@@ -75,7 +78,7 @@ class BCSamConfig(JsonConfig):
     def to_dict(self) -> dict[str, Any]:
         """Returns plain data. Unset fields are omitted so that older versions can still read the config."""
         data = super().to_dict()
-        unused = {name for name in ("network", "allowed_labels") if not data[name]}
+        unused = {name for name in ("network", "allowed_labels", "normalization") if not data[name]}
         return {name: data[name] for name in data if name not in unused}
 
     def __post_init__(self) -> None:

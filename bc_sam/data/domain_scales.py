@@ -1,31 +1,23 @@
 """The pixel size of each laboratory of a data set, from a sample of its images."""
 
-from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from bc_sam.data.appearance.magnification import RED_CELL_UM, Measurement, Scale, domain_scale, measure
-from bc_sam.data.appearance.resolution_tags import ResolutionTag, read_resolution_tag
-from bc_sam.data.images import read_image
+from bc_sam.data.appearance.resolution_tags import ResolutionTag
+from bc_sam.data.preparation import map_in_threads, measure_source, sample_evenly
 from bc_sam.data.store import CellStore
-from bc_sam.errors import ImageError
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-#: Maximum number of images measured per laboratory; takes about 4 s on one core.
-SAMPLE = 60
-
 #: Largest ratio between the cell sizes of two laboratories, as seen by the encoder, that raises no warning.
 MOST_DIFFERENT = 1.5
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -64,8 +56,8 @@ class DomainScale:
 def stored_scales(cells: CellStore) -> dict[str, DomainScale]:
     """Estimates the scale of each laboratory from the stored squares.
 
-    Each square is resized to the aspect ratio of its original image before it is measured. Resolution tags are those
-    read when the images were decoded.
+    Cells stored at a common scale have the scale of their laboratory's profile. Otherwise each square is resized to
+    the aspect ratio of its original image before it is measured, with the resolution tags read when it was decoded.
 
     Args:
         cells: The decoded cells.
@@ -94,8 +86,8 @@ def dataset_scale(dataset: "Dataset") -> DomainScale:
     """
     from datasets import Image as ImageFeature
 
-    rows = dataset.cast_column("image", ImageFeature(decode=False)).select(_sample(len(dataset)))
-    measured = [found for found in _map(_measure_source, rows["image"]) if found is not None]
+    rows = dataset.cast_column("image", ImageFeature(decode=False)).select(sample_evenly(len(dataset)))
+    measured = [found for found in map_in_threads(measure_source, rows["image"]) if found is not None]
     scale = domain_scale((m for m, _ in measured), tags=(tag for _, tag in measured))
     return _domain_scale(scale, len(measured))
 
@@ -126,10 +118,16 @@ def encoder_scale_warning(scales: Mapping[str, DomainScale]) -> str:
 
 def _stored_scale(cells: CellStore, domain: int) -> DomainScale:
     table = cells.table
+    if table.profiles:
+        profile, scale = table.profiles[domain], table.profiles[domain].scale
+        target = table.field_of_view / cells.image_size if table.field_of_view and scale.microns_per_pixel else None
+        return DomainScale(
+            scale.microns_per_pixel, scale.ruler, scale.n_images, profile.n_images, target, scale.reason
+        )
     rows = np.flatnonzero(cells.domains == domain)
-    sampled = rows[_sample(len(rows))]
+    sampled = rows[sample_evenly(len(rows))]
     sizes = [table.sizes[row] for row in sampled]
-    measured = _map(_measure_square, zip(cells.pixels[sampled], sizes, strict=True))
+    measured = map_in_threads(_measure_square, zip(cells.pixels[sampled], sizes, strict=True))
     stated = [table.resolution_tags[row] for row in sampled] if table.resolution_tags else []
     tags = [None if size is None else ResolutionTag(size, f"{size:.3g} µm") for size in stated]
     scale = domain_scale(measured, tags=tags)
@@ -151,21 +149,3 @@ def _measure_square(stored: tuple[NDArray[np.uint8], tuple[int, int]]) -> Measur
     size = max(1, round(width * factor)), max(1, round(height * factor))
     image = np.asarray(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
     return measure(image).rescaled(1 / factor)
-
-
-def _measure_source(source: Any) -> tuple[Measurement, ResolutionTag | None] | None:
-    """Measures an image file; returns ``None`` if it cannot be read."""
-    try:
-        return measure(np.asarray(read_image(source))), read_resolution_tag(source)
-    except ImageError:
-        return None
-
-
-def _sample(n: int) -> NDArray[np.intp]:
-    """Chooses at most `SAMPLE` of n rows, evenly spaced so that a sorted data set contributes all of its classes."""
-    return np.unique(np.linspace(0, n - 1, min(n, SAMPLE)).round().astype(np.intp))
-
-
-def _map(function: Callable[[T], R], values: Iterable[T]) -> list[R]:
-    with ThreadPoolExecutor() as pool:
-        return list(pool.map(function, values))

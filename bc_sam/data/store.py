@@ -3,9 +3,9 @@
 import hashlib
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,8 +14,12 @@ from zlib import crc32
 import numpy as np
 from tqdm import tqdm
 
+from bc_sam.config.normalization import NormalizationConfig
+from bc_sam.data.appearance.magnification import Scale
+from bc_sam.data.appearance.profile import AppearanceProfile
 from bc_sam.data.appearance.resolution_tags import read_resolution_tag
-from bc_sam.data.images import read_image, read_mask, to_square
+from bc_sam.data.images import read_image, read_mask
+from bc_sam.data.preparation import Preparation, profile_sources, require_pixel_size, sample_evenly
 from bc_sam.data.splits import fingerprint
 from bc_sam.errors import ConfigError, DataError, ImageError
 from bc_sam.utils.json_config import JsonConfig
@@ -53,6 +57,8 @@ class CellTable(JsonConfig):
         unreadable: Unreadable files, each with the reason.
         resolution_tags: Pixel size that the file states, µm, or ``None`` if it states none; empty in tables of earlier
             versions.
+        profiles: Scale and stain of each data set; empty if the cells are not normalised.
+        field_of_view: Side of the stored squares, µm; ``None`` if the cells are not normalised.
     """
 
     key: int
@@ -67,6 +73,8 @@ class CellTable(JsonConfig):
     sizes: list[tuple[int, int]]
     unreadable: list[str]
     resolution_tags: list[float | None] = field(default_factory=list)
+    profiles: list[AppearanceProfile] = field(default_factory=list)
+    field_of_view: float | None = None
 
 
 class CellStore:
@@ -118,7 +126,14 @@ def _channels(values: np.ndarray) -> ChannelValues:
     return red, green, blue
 
 
-def store_cells(datasets: Sequence["Dataset"], folder: Path, image_size: int = 224) -> CellStore:
+def store_cells(
+    datasets: Sequence["Dataset"],
+    folder: Path,
+    image_size: int = 224,
+    normalization: NormalizationConfig | None = None,
+    *,
+    microns_per_pixel: Mapping[str, float] | None = None,
+) -> CellStore:
     """Decodes data sets into a folder, or opens the store if it already contains them.
 
     Unreadable images are reported and skipped.
@@ -127,23 +142,42 @@ def store_cells(datasets: Sequence["Dataset"], folder: Path, image_size: int = 2
         datasets: Data sets from the loaders of `bc_sam.data`, each with a single domain.
         folder: Folder of the store.
         image_size: Side of the stored squares, pixels.
+        normalization: The normalisation of scale and light, with one profile per data set; ``None`` stretches whole
+            images to squares.
+        microns_per_pixel: Known pixel size of the data sets' images, µm, by name; the others are measured.
 
     Returns:
         The store.
 
     Raises:
         DataError: If two data sets share a name, or one has no readable image.
+        ConfigError: If a pixel size is implausible.
     """
     names = [dataset[0]["domain"] for dataset in map(_undecoded, datasets)]
     if len(set(names)) < len(names):
         raise DataError(f"Two data sets share a name: {', '.join(names)}. Give each a different NAME in NAME=SOURCE.")
+    known = dict(microns_per_pixel or {})
+    if unknown := known.keys() - set(names):
+        raise DataError(f"A pixel size is given for {', '.join(unknown)}, but the data sets are {', '.join(names)}.")
+    for size in known.values():
+        require_pixel_size(size)
     key = _content_key(datasets, image_size)
+    if normalization is not None:
+        key = crc32(repr((normalization, sorted(known.items()))).encode(), key)
     if _holds(folder, key):
         return CellStore(folder)
     folder.mkdir(parents=True, exist_ok=True)
     # The arrays are written in place, so the table, which marks them as complete, is removed first.
     (folder / "table.json").unlink(missing_ok=True)
-    table = _decode_all(datasets, names, folder, image_size, key)
+    preparations = [
+        _preparation(dataset, name, image_size, normalization, known.get(name))
+        for name, dataset in zip(names, map(_undecoded, datasets), strict=True)
+    ]
+    table = replace(
+        _decode_all(datasets, names, folder, preparations, key),
+        profiles=[preparation.profile for preparation in preparations if preparation.profile is not None],
+        field_of_view=normalization.field_of_view if normalization else None,
+    )
     for domain, name in enumerate(names):
         if domain not in table.domains:
             raise DataError(f"No image of {name!r} can be read. First error: {table.unreadable[0]}")
@@ -152,11 +186,30 @@ def store_cells(datasets: Sequence["Dataset"], folder: Path, image_size: int = 2
     return CellStore(folder)
 
 
+def _preparation(
+    dataset: "Dataset", name: str, image_size: int, normalization: NormalizationConfig | None, known: float | None
+) -> Preparation:
+    """Measures a sample of a data set's images, if they are to be normalised."""
+    if normalization is None:
+        return Preparation(image_size)
+    sampled = dataset.select(sample_evenly(len(dataset)))["image"]
+    profile = profile_sources(list(sampled), microns_per_pixel=known)
+    if profile is None:  # a single image, or all unreadable, which is reported later
+        profile = AppearanceProfile(Scale(known, "given" if known else "unknown"))
+    elif profile.scale.microns_per_pixel is None:
+        logger.warning("%s: the scale is unknown. %s", name, profile.scale.reason)
+    else:
+        scale = profile.scale
+        logger.info("%s: %.3g µm per pixel by %s. %s", name, scale.microns_per_pixel, scale.ruler, scale.reason)
+    return Preparation(image_size, normalization, profile)
+
+
 def _undecoded(dataset: "Dataset") -> "Dataset":
     """Disables decoding by `datasets`, so that a corrupt image can be reported instead of ending the run."""
-    from datasets import Image
+    from datasets import Image as ImageFeature
 
-    return dataset.cast_column("image", Image(decode=False)).cast_column("mask", Image(decode=False))
+    raw = ImageFeature(decode=False)
+    return dataset.cast_column("image", raw).cast_column("mask", raw)
 
 
 def _holds(folder: Path, key: int) -> bool:
@@ -183,9 +236,11 @@ def _content_key(datasets: Sequence["Dataset"], image_size: int) -> int:
     return key
 
 
-def _decode_all(datasets: Sequence["Dataset"], names: list[str], folder: Path, size: int, key: int) -> CellTable:
+def _decode_all(
+    datasets: Sequence["Dataset"], names: list[str], folder: Path, preparations: Sequence[Preparation], key: int
+) -> CellTable:
     """Decodes the data sets in order, one chunk at a time, and returns the metadata."""
-    total = sum(map(len, datasets))
+    total, size = sum(map(len, datasets)), preparations[0].image_size
     pixels = create_array(folder / "pixels.npy", np.uint8, (total, size, size, 3))
     masks = create_array(folder / "masks.npy", np.uint8, (total, size, size))
     cells: list[dict[str, Any]] = []
@@ -195,7 +250,8 @@ def _decode_all(datasets: Sequence["Dataset"], names: list[str], folder: Path, s
             for chunk in dataset.iter(batch_size=_CHUNK):
                 sources = [dict(zip(chunk, values, strict=True)) for values in zip(*chunk.values(), strict=True)]
                 readable = []
-                for cell, decoded in zip(sources, pool.map(partial(_decode, size=size), sources), strict=True):
+                decode = partial(_decode, preparation=preparations[domain])
+                for cell, decoded in zip(sources, pool.map(decode, sources), strict=True):
                     if isinstance(decoded, ImageError):
                         message = without_folder(decoded, cell["image"]["path"], cell["file"])
                         unreadable.append(f"{names[domain]}: {message}")
@@ -238,15 +294,16 @@ class _Decoded:
     metadata: dict[str, Any]
 
 
-def _decode(cell: dict[str, Any], size: int) -> _Decoded | ImageError:
+def _decode(cell: dict[str, Any], preparation: Preparation) -> _Decoded | ImageError:
     """Reads one image and its mask. Returns errors instead of raising them, so that decoding continues."""
     try:
         image = read_image(cell["image"])
-        pixels = to_square(image, size)
+        prepared = preparation.prepare(image)
+        pixels = prepared.pixels
         if cell["mask"] is None:
-            mask = np.full((size, size), NO_MASK, dtype=np.uint8)
+            mask = np.full(pixels.shape[:2], NO_MASK, dtype=np.uint8)
         else:
-            mask = read_mask(cell["mask"], size)
+            mask = prepared.see_mask(read_mask(cell["mask"]))
     except ImageError as error:
         return error
     digest = int.from_bytes(hashlib.blake2b(pixels.tobytes(), digest_size=8).digest())

@@ -16,6 +16,7 @@ from peft import PeftModel
 
 from bc_sam.classifiers.reference_latents import ReferenceLatents
 from bc_sam.config.arguments import AdaptationArguments
+from bc_sam.config.normalization import NormalizationConfig
 from bc_sam.data.cells import require_labels
 from bc_sam.data.mask_quality import mask_problem
 from bc_sam.data.splits import assign_folds
@@ -150,6 +151,11 @@ class Adaptation(Run):
         """Side at which cells are stored, pixels: the model's input size."""
         return self.model.config.image_size
 
+    @property
+    def normalization(self) -> NormalizationConfig | None:
+        """Normalisation of the cells: the model's."""
+        return self.model.config.normalization
+
     def load_datasets(self) -> list[Dataset]:
         """Loads the new laboratory, without decoding its images.
 
@@ -256,7 +262,7 @@ class Adaptation(Run):
         autoencoder = copy.deepcopy(self.model.autoencoder)
         if len(pipeline.rows) > 1 and self.training.autoencoder.epochs:
             anchor = Anchor(self.reference.latents, self.reference.domains + 1)
-            pipeline.train_autoencoder(autoencoder, features, anchor)
+            pipeline.train_autoencoder(autoencoder, features, n_labels=len(self.labels), anchor=anchor)
         return autoencoder
 
     def _list_mask_problems(self, features: FeatureStore) -> np.ndarray:

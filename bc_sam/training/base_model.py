@@ -45,4 +45,5 @@ def new_model_config(
         feature_channels=feature_shape(sam)[0],
         latent_dim=training.autoencoder.latent_dim,
         decoder_channels=training.autoencoder.decoder_channels,
+        normalization=training.normalization,
     )

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
@@ -23,6 +23,18 @@ from bc_sam.utils.memmap import DiskArray
 _MASKS_PER_BLOCK = 256
 
 
+class ViewLatents(NamedTuple):
+    """Embeddings of augmented views of cells.
+
+    Attributes:
+        latents: (m, d) float32.
+        rows: (m,) the cell of each view.
+    """
+
+    latents: np.ndarray
+    rows: np.ndarray
+
+
 @dataclass(frozen=True)
 class LabelledLatents:
     """Embeddings of all cells, with their labels, domains and folds.
@@ -37,6 +49,7 @@ class LabelledLatents:
         fraction: Fraction of the labels to train on, at least one per class and domain.
         seed: Seed of their selection.
         synthetic: Additional synthetic training cells for the source of all domains, if any.
+        views: Augmented views of the cells, if any, to train on instead of the cells.
     """
 
     latents: np.ndarray
@@ -48,6 +61,7 @@ class LabelledLatents:
     fraction: float = 1.0
     seed: int = 1234
     synthetic: SyntheticCells | None = None
+    views: ViewLatents | None = None
 
     def sources(self, protocol: EvaluationProtocol) -> list[str]:
         """Lists the sources to train on: each domain with labels and, if there are several, all together.
@@ -69,8 +83,14 @@ class LabelledLatents:
         return rows if self.fraction == 1 else np.sort(np.concatenate([*self._fraction_of(rows)]))
 
     def training_set(self, source: str, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns latents and labels of given cells and, for the source of all domains, of the synthetic cells."""
+        """Returns latents and labels of given cells, or of their augmented views.
+
+        For the source of all domains, those of the synthetic cells are added.
+        """
         latents, labels = self.latents[rows], self.labels[rows]
+        if self.views is not None:
+            own = np.isin(self.views.rows, rows)
+            latents, labels = self.views.latents[own], self.labels[self.views.rows[own]]
         if self.synthetic is None or source not in (OTHERS, self.sources("strict")[-1]):
             return latents, labels
         return np.concatenate([latents, self.synthetic.latents]), np.concatenate([labels, self.synthetic.labels])

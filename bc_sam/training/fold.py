@@ -16,9 +16,10 @@ from bc_sam.models.bc_sam import BCSam
 from bc_sam.networks.autoencoder import new_autoencoder
 from bc_sam.networks.feature_store import FeatureStore
 from bc_sam.networks.features import embed_features
-from bc_sam.training.cross_validation import LabelledLatents, dice_of_rows, evaluate_fold
+from bc_sam.training.cross_validation import LabelledLatents, ViewLatents, dice_of_rows, evaluate_fold
 from bc_sam.training.pipeline import History, TrainingPipeline
 from bc_sam.training.run import Run
+from bc_sam.training.steps.train_autoencoder import ViewFeatures
 from bc_sam.training.synthetic_cells import embed_synthetic_cells
 from bc_sam.utils.json_config import JsonConfig
 from bc_sam.utils.resources import measure
@@ -120,23 +121,27 @@ def run_bc_sam_fold(fold: Fold) -> None:
     features = pipeline.extract_features(adapter, config)
     sizes = (config.feature_channels, config.latent_dim, config.decoder_channels)
     autoencoder = new_autoencoder(*sizes, seed=run.training.seed)
-    pipeline.train_autoencoder(autoencoder, features)
+    views = pipeline.extract_view_features(adapter, config)
+    pipeline.train_autoencoder(autoencoder, features, n_labels=len(run.labels), views=views)
     if not run.is_main_process:
         return
     model = BCSam(config, adapter, autoencoder, {}, device=run.accelerator.device, precision=run.precision)
     latents = embed_features(model.autoencoder, features.maps)
     with measure() as cost:
-        pairs = _classify(fold, model, latents)
+        pairs = _classify(fold, model, latents, views)
     pipeline.timings.append(StageTiming("stage 3: classifiers", fold.number, cost.seconds, cost.peak_memory_mib))
     model.reference = _reference(fold, latents)
     fold.save(model, latents, pairs, fold.segmentation_dice(features))
 
 
-def _classify(fold: Fold, model: BCSam, latents: np.ndarray) -> list[PairResult]:
+def _classify(fold: Fold, model: BCSam, latents: np.ndarray, views: ViewFeatures | None) -> list[PairResult]:
     """Runs stage 3; sets the model's classifiers to those fitted on all training cells."""
     training = fold.run.training
     arguments, paper = training.classifiers, training.protocol == "paper"
     labelled = fold.labelled(latents)
+    if views is not None:
+        of_views = embed_features(model.autoencoder, views.features.maps)
+        labelled = replace(labelled, views=ViewLatents(of_views, views.rows))
     if n := arguments.rendered:
         # A different seed from that of the rendered cells that a base may have been pretrained on.
         synthetic = embed_synthetic_cells(model, n, training.seed + 1, fold.pipeline.folder / "rendered")

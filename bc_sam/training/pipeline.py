@@ -21,11 +21,12 @@ from bc_sam.networks.autoencoder import CrossDomainAutoencoder
 from bc_sam.networks.feature_store import FeatureStore
 from bc_sam.networks.features import extract_features, fingerprint_weights, inference_sam
 from bc_sam.networks.sam.lora import add_lora
+from bc_sam.training.augmented_views import store_views
 from bc_sam.training.base_model import load_base, new_model_config
 from bc_sam.training.engine.checkpoints import Checkpoints
 from bc_sam.training.engine.loop import TrainingStep, train
 from bc_sam.training.estimates import expected_seconds, require_space
-from bc_sam.training.steps.train_autoencoder import Anchor, AutoencoderStep
+from bc_sam.training.steps.train_autoencoder import Anchor, AutoencoderStep, ViewFeatures
 from bc_sam.training.steps.train_segmentation import SegmentationStep
 from bc_sam.utils.json_config import JsonConfig
 from bc_sam.utils.resources import measure
@@ -129,12 +130,36 @@ class TrainingPipeline:
                 accelerator=self.accelerator,
             )
 
+    def extract_view_features(self, adapter: PeftModel | SamModel, config: BCSamConfig) -> ViewFeatures | None:
+        """Draws augmented views of the labelled training cells and extracts their features, if the settings ask so."""
+        if not self.training.views:
+            return None
+        with self.accelerator.main_process_first():
+            views = store_views(self.cells, self.rows, self.training, self.folder / "views")
+        with self.timed("features of views", f"{fingerprint_weights(adapter)} {views.cells.table.key}"):
+            features = extract_features(
+                inference_sam(adapter, self.accelerator.device, self.precision),
+                config,
+                views.cells,
+                self.folder / "view-features",
+                accelerator=self.accelerator,
+            )
+        return ViewFeatures(features, views.cells, views.rows)
+
     def train_autoencoder(
-        self, autoencoder: CrossDomainAutoencoder, features: FeatureStore, anchor: Anchor | None = None
+        self,
+        autoencoder: CrossDomainAutoencoder,
+        features: FeatureStore,
+        *,
+        n_labels: int,
+        anchor: Anchor | None = None,
+        views: ViewFeatures | None = None,
     ) -> None:
         """Runs stage 2 on an autoencoder, in place."""
         arguments = self.training.autoencoder
-        inputs = (fingerprint_weights(autoencoder), features.key)
+        inputs: tuple = (fingerprint_weights(autoencoder), features.key)
+        if views is not None:
+            inputs += (views.features.key,)
         checkpoints = self.stage_checkpoints("stage-2", arguments, inputs)
         with self.timed(_AUTOENCODER):
             step = AutoencoderStep(
@@ -142,10 +167,12 @@ class TrainingPipeline:
                 features,
                 self.rows,
                 self.validation,
-                self.cells.domains,
+                self.cells,
                 arguments,
-                self.training.seed,
-                anchor,
+                n_labels=n_labels,
+                seed=self.training.seed,
+                anchor=anchor,
+                views=views,
             )
             self.fit(_AUTOENCODER, step, arguments.schedule(), checkpoints)
         self.trained[_AUTOENCODER] = trained_parameters(autoencoder)

@@ -8,6 +8,7 @@ from pathlib import Path
 from datasets import Dataset
 
 from bc_sam.config.arguments import TrainingArguments
+from bc_sam.config.normalization import NormalizationConfig
 from bc_sam.data.sources import load_cells, provenance_of
 from bc_sam.data.store import CellStore, store_cells
 from bc_sam.data.survey import Survey, survey_cells
@@ -63,12 +64,14 @@ class DataSources:
         masks: CSV file that pairs images with annotated masks.
         label_map: Canonical class of each of a folder's own class names; ``None`` skips the folder.
         group_pattern: Regular expression whose first group on a file name is the slide.
+        microns_per_pixel: Known pixel size of the data sets' images, µm, by name; the others are measured.
     """
 
     specs: tuple[str, ...]
     masks: str | None = None
     label_map: Mapping[str, str | None] = field(default_factory=dict)
     group_pattern: str | None = None
+    microns_per_pixel: Mapping[str, float] = field(default_factory=dict)
 
     def load(self) -> list[Dataset]:
         """Loads the data sets without decoding their images.
@@ -123,6 +126,11 @@ class Run:
         """Side at which cells are stored, pixels."""
         return self.training.image_size
 
+    @property
+    def normalization(self) -> NormalizationConfig | None:
+        """Normalisation of the cells."""
+        return self.training.normalization
+
     def load_datasets(self) -> list[Dataset]:
         """Loads the data sets, without decoding their images.
 
@@ -142,7 +150,13 @@ class Run:
         """The decoded cells of all data sets."""
         datasets = self.datasets
         with self.accelerator.main_process_first():
-            return store_cells(datasets, self.work / "cells", self.image_size)
+            return store_cells(
+                datasets,
+                self.work / "cells",
+                self.image_size,
+                self.normalization,
+                microns_per_pixel=self.sources.microns_per_pixel,
+            )
 
     @cached_property
     def labels(self) -> tuple[str, ...]:

@@ -14,13 +14,14 @@ from bc_sam.data import load_cells
 from bc_sam.data.appearance.light import optical_density, white_point
 from bc_sam.data.appearance.magnification import measure
 from bc_sam.data.domain_scales import (
-    SAMPLE,
+
     DomainScale,
     dataset_scale,
     encoder_scale_warning,
     stored_scales,
 )
 from bc_sam.data.images import find_images, read_image
+from bc_sam.data.preparation import PROFILE_SAMPLE
 from bc_sam.data.store import CellStore, store_cells
 from bc_sam.data.survey import survey_cells
 
@@ -104,7 +105,7 @@ def test_damaged_images_are_skipped_and_an_empty_measurement_is_unknown(rendered
 
 def test_at_most_60_images_are_measured(rendered, tmp_path):
     small = [image.resize((40, 40)) for image in rendered] * 5
-    assert dataset_scale(write(tmp_path / "many", small)).n_sampled == SAMPLE < len(small)
+    assert dataset_scale(write(tmp_path / "many", small)).n_sampled == PROFILE_SAMPLE < len(small)
 
 
 class TestRealImages:

@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from bc_sam.config.arguments import ViewArguments
+from bc_sam.data.appearance.light import GLASS_LEVEL, NUCLEUS_DENSITY
 
 #: Largest tilt in the paper, degrees.
 MAX_TILT = 20.0
@@ -19,7 +20,10 @@ _TILT = math.radians(MAX_TILT)
 _NEAR, _EDGE = (0.4, 0.75), 0.1
 
 #: Random numbers per view of `strong_views`.
-STRONG_DRAWS = 41
+STRONG_DRAWS = 51
+
+# Range of the half sides of a tight crop, and of the shift of its centre, as shares of half the view's side.
+_TIGHT, _OFF_CENTRE = (0.55, 1.1), 0.15
 
 
 def view_draws(seed: int, epoch: int, cells: Iterable[int], n: int = 9) -> Tensor:
@@ -57,9 +61,9 @@ def strong_views(
 ) -> tuple[Tensor, Tensor]:
     """Returns a view of each image and its mask that simulates another microscope, illumination and stain.
 
-    Images are rotated by any angle, flipped, scaled and shifted; stain, slide and focus are changed. In some views the
-    background is stained differently from the cell, since the look of a laboratory's red cells must not predict the
-    class of its white ones.
+    Images are rotated by any angle, flipped, scaled and shifted; stain, slide, focus and resolution are changed. In
+    some views the background is stained differently from the cell, since the look of a laboratory's red cells must not
+    predict the class of its white ones, and in some it is missing, as beyond a tight crop.
 
     Args:
         images: (B, 3, S, S) float, 0..255.
@@ -83,22 +87,43 @@ def strong_views(
     motion = torch.stack(rows).permute(2, 0, 1)
     images = moved(images, motion, size=window)
     masks = moved(masks[:, None], motion, "nearest", size=window)[:, 0]
-    images = _recoloured(images, draws[:, 5:40], scale, arguments)
-    return _refocused(images, draws[:, 40], arguments.focus), masks
+    images = _recoloured(images, draws[:, 5:40], draws[:, 41:44], scale, arguments)
+    images = _refocused(images, draws[:, 40], arguments.focus)
+    images = _coarsened(images, draws[:, 44], arguments.low_resolution_prob)
+    inside = _tight_crops(draws[:, 45:], window, arguments.tight_crop_prob)
+    return torch.where(inside[:, None], images, GLASS_LEVEL), masks * inside
 
 
-def _recoloured(images: Tensor, draws: Tensor, scale: Tensor, arguments: ViewArguments) -> Tensor:
-    """Changes stain and slide of images (B, 3, S, S), 0..255, by draws (B, 35) in 0..1; scale as for `_disc`."""
+def _recoloured(images: Tensor, draws: Tensor, tone: Tensor, scale: Tensor, arguments: ViewArguments) -> Tensor:
+    """Changes stain and slide of images (B, 3, S, S), 0..255.
+
+    Args:
+        images: The images.
+        draws: (B, 35) in 0..1, for stain, background and slide.
+        tone: (B, 3) in 0..1, for the strength of the whole stain.
+        scale: As for `_disc`.
+        arguments: Strengths of the augmentations.
+    """
     density = -(images / 255).clamp(1 / 255, 1).log()
     sample = density[:, :, ::4, ::4].flatten(2)
     glass = sample.kthvalue(sample.shape[2] // 10 + 1, dim=2).values[:, :, None, None]
-    # The stain does not affect the glass.
-    stained = _restained(density - glass, draws[:, :14] * 2 - 1, arguments.stain * draws[:, 14])
-    around = _restained(density - glass, draws[:, 15:29] * 2 - 1, arguments.stain * draws[:, 29])
+    stain = _toned(density - glass, tone, arguments)  # the stain does not affect the glass
+    stained = _restained(stain, draws[:, :14] * 2 - 1, arguments.stain * draws[:, 14])
+    around = _restained(stain, draws[:, 15:29] * 2 - 1, arguments.stain * draws[:, 29])
     alike = draws[:, 31, None, None] >= arguments.background_stain_prob
     near = _disc(draws[:, 30], scale, images.shape[-1]).maximum(alike.float())
     glass = glass + arguments.slide * draws[:, 32:, None, None]
     return ((-(around.lerp(stained, near[:, None]) + glass)).exp() * 255).clamp(0, 255)
+
+
+def _toned(density: Tensor, draws: Tensor, arguments: ViewArguments) -> Tensor:
+    """Changes how dark cytoplasm is beside the nucleus, and weakens the whole stain, by draws (B, 3) in 0..1."""
+    if arguments.gamma:
+        nucleus = torch.tensor(NUCLEUS_DENSITY).to(density)[:, None, None]
+        power = (arguments.gamma * (draws[:, 0] * 2 - 1)).exp()[:, None, None, None]
+        density = nucleus * (density / nucleus).clamp(min=1e-4) ** power
+    weaker = torch.where(draws[:, 1] < arguments.pale_prob, 0.5 + draws[:, 2] / 2, 1.0)
+    return density * weaker[:, None, None, None]
 
 
 def _restained(density: Tensor, draws: Tensor, stain: Tensor) -> Tensor:
@@ -135,6 +160,27 @@ def _refocused(images: Tensor, draws: Tensor, strength: float) -> Tensor:
     soft = F.avg_pool2d(soft, (1, 5), stride=1)
     towards = strength * (1.6 * draws - 0.6)[:, None, None, None]
     return images.lerp(soft, towards).clamp(0, 255)
+
+
+def _coarsened(images: Tensor, draws: Tensor, share: float) -> Tensor:
+    """Halves the resolution of some images (B, 3, S, S), and reduces that of as many to a third, by draws (B,)."""
+    if not share:
+        return images
+    size = images.shape[-1]
+    half, third = (
+        F.interpolate(F.interpolate(images, size // factor, mode="area"), size, mode="bilinear") for factor in (2, 3)
+    )
+    draws = draws[:, None, None, None]
+    return torch.where(draws < share / 2, half, torch.where(draws < share, third, images))
+
+
+def _tight_crops(draws: Tensor, size: int, share: float) -> Tensor:
+    """Returns rectangles (B, size, size) bool around the middle of some images, by draws (B, 5); else all true."""
+    position = torch.linspace(-1, 1, size, device=draws.device)
+    half = _TIGHT[0] + (_TIGHT[1] - _TIGHT[0]) * draws[:, 1:3]
+    shift = _OFF_CENTRE * (draws[:, 3:5] * 2 - 1)
+    inside = (position - shift[..., None]).abs() <= half[..., None]
+    return (inside[:, 0, :, None] & inside[:, 1, None, :]) | (draws[:, 0] >= share)[:, None, None]
 
 
 def moved(images: Tensor, motion: Tensor, mode: str = "bilinear", size: int | None = None) -> Tensor:

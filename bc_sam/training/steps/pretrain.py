@@ -1,5 +1,7 @@
 """Pretraining of a new small SAM on labelled cells: classification, segmentation and knowledge distillation."""
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -7,11 +9,10 @@ from transformers import SamModel
 
 from bc_sam.networks.sam.encoding import cell_logits, encode, freeze_unused
 from bc_sam.networks.sam.initialization import mimetic_init
-from bc_sam.networks.sam.resizing import resize_sam
 from bc_sam.training.engine.checkpoints import Checkpoints
 from bc_sam.training.steps.losses import segmentation_loss
 from bc_sam.training.steps.train_labels import LabelledViews, Views
-from bc_sam.training.steps.train_teacher import Teacher, train_teacher
+from bc_sam.training.steps.train_teacher import Teacher, taught, train_teacher
 from bc_sam.utils.torch_utils import seeded
 
 # Number of images from whose patches the whitening is computed.
@@ -52,45 +53,40 @@ class CellClassifier(nn.Module):
         return self.head(self.norm(features.mean(dim=(2, 3))))
 
 
+class PretrainingCheckpoints(NamedTuple):
+    """Checkpoints of a pretraining.
+
+    Attributes:
+        teachers: Of each teacher.
+        sam: Of the SAM.
+    """
+
+    teachers: tuple[Checkpoints, ...]
+    sam: Checkpoints
+
+
 def pretrain(
-    sam: SamModel, views: LabelledViews, *, checkpoints: tuple[Checkpoints, Checkpoints, Checkpoints] | None = None
-) -> tuple[SamModel, list[dict[str, float]]]:
-    """Trains a whole SAM on labelled cells, first on center crops, then on whole images.
+    sam: SamModel, views: LabelledViews, *, checkpoints: PretrainingCheckpoints | None = None
+) -> tuple[SamModel, list[Teacher], list[dict[str, float]]]:
+    """Trains a whole SAM on labelled cells.
 
     The original needs no pretraining, since its base was trained on a billion masks. A base with random weights does
-    not learn granules and chromatin from masks alone. Distillation from a convolutional teacher makes up for few
+    not learn granules and chromatin from masks alone. Distillation from convolutional teachers makes up for few
     images (Touvron et al., "Training data-efficient image transformers & distillation through attention", ICML 2021).
 
     Args:
         sam: A SAM at the size of the stored cells.
         views: The labelled cells and their augmentation.
-        checkpoints: Checkpoints of the teacher, of the training on crops, and of the training on whole images.
+        checkpoints: Checkpoints of the trainings.
 
     Returns:
-        The SAM, in eval mode, and the loss of each epoch of both trainings.
+        The SAM, in eval mode; the teachers; and the loss of each epoch of the SAM.
     """
-    arguments, cells = views.arguments, views.cells
-    of_teacher, of_crops, of_whole = checkpoints or (None, None, None)
-    teacher = train_teacher(views, of_teacher) if arguments.teacher_epochs else None
-    mimetic_init(sam, views.sample(_WHITENING_IMAGES), views.seed)
-    classifier = CellClassifier(resize_sam(sam, arguments.window), len(views.config.labels), views.seed)
-    history = _train(classifier, views, teacher, arguments.window, of_crops)
-    classifier.sam = resize_sam(classifier.sam.cpu(), cells.image_size)
-    history += _train(classifier, views, teacher, cells.image_size, of_whole)
-    return classifier.sam.eval().requires_grad_(False), history
-
-
-def _train(
-    classifier: CellClassifier,
-    views: LabelledViews,
-    teacher: Teacher | None,
-    window: int,
-    checkpoints: Checkpoints | None,
-) -> list[dict[str, float]]:
-    """Trains on crops, or on whole images if the window has their size."""
     arguments = views.arguments
-    whole = window == views.cells.image_size
-    classifier.requires_grad_(True)
+    of_teachers = checkpoints.teachers if checkpoints else (None,) * len(arguments.teacher_sizes)
+    teachers = [train_teacher(views, index, kept) for index, kept in enumerate(of_teachers)]
+    mimetic_init(sam, views.sample(_WHITENING_IMAGES), views.seed)
+    classifier = CellClassifier(sam, len(views.config.labels), views.seed)
     freeze_unused(classifier.sam)
 
     def loss(model: nn.Module, batch: Views) -> Tensor:
@@ -100,21 +96,21 @@ def _train(
         masks = F.interpolate(batch.masks[segmented][:, None], size=predicted.shape[-2:], mode="nearest-exact")[:, 0]
         weight = arguments.mask_weight * batch.has_mask.any()
         targets = _targets(batch, logits.shape[1], arguments.label_smoothing)
-        if teacher is not None:
-            with torch.no_grad(), views.accelerator.autocast():
-                targets = targets.lerp(teacher(batch.images).float().softmax(dim=1), arguments.distillation_weight)
+        if teachers:
+            with views.accelerator.autocast():
+                targets = targets.lerp(taught(teachers, batch.images), arguments.distillation_weight)
         return F.cross_entropy(logits.float(), targets) + weight * segmentation_loss(predicted.float(), masks)
 
-    return views.fit(
+    history = views.fit(
         classifier,
         loss,
-        f"Pretraining, {window} px",
-        window=window,
-        epochs=arguments.epochs if whole else arguments.window_epochs,
-        learning_rate=arguments.learning_rate / (3 if whole else 1),
-        checkpoints=checkpoints,
-        validate=classifier.class_logits if whole else None,
+        "Pretraining",
+        epochs=arguments.epochs,
+        learning_rate=arguments.learning_rate,
+        checkpoints=checkpoints.sam if checkpoints else None,
+        validate=classifier.class_logits,
     )
+    return classifier.sam.eval().requires_grad_(False), teachers, history
 
 
 def _targets(batch: Views, n_labels: int, smoothing: float) -> Tensor:

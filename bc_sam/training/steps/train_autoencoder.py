@@ -5,9 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.data import Dataset
+from torch.nn import functional as F
+from torch.utils.data import ConcatDataset, Dataset
 
 from bc_sam.config.arguments import AutoencoderArguments
+from bc_sam.data.store import CellStore
 from bc_sam.networks.autoencoder import CrossDomainAutoencoder
 from bc_sam.networks.feature_store import FeatureStore
 from bc_sam.training.engine.global_batch import gather, synchronize_batch_norm
@@ -18,49 +20,77 @@ from bc_sam.utils.torch_utils import seeded
 
 _BLOCK = 256
 
+# Label smoothing of the auxiliary classification.
+_SMOOTHING = 0.1
 
-class FeatureReconstructionHead(nn.Module):
-    """The autoencoder with an auxiliary linear head that predicts the mean feature from the embedding.
 
-    The head is only used in training. Pixel reconstruction favours large and bright structures, whereas those that
+class AuxiliaryHeads(nn.Module):
+    """The autoencoder with linear heads that predict the mean feature and, optionally, the class from the embedding.
+
+    The heads are only used in training. Pixel reconstruction favours large and bright structures, whereas those that
     distinguish the classes, such as granules, are small in pixels but prominent in SAM's features.
 
     Args:
         autoencoder: Trained in place.
         mean: (C,) mean over cells of their mean features.
         std: (C,) standard deviation over cells of their mean features.
-        seed: Seed of the head's initial weights.
+        n_labels: Number of classes to predict; 0 for no such head.
+        seed: Seed of the heads' initial weights.
     """
 
-    def __init__(self, autoencoder: CrossDomainAutoencoder, mean: Tensor, std: Tensor, seed: int) -> None:
+    def __init__(
+        self, autoencoder: CrossDomainAutoencoder, mean: Tensor, std: Tensor, n_labels: int, seed: int
+    ) -> None:
         super().__init__()
         self.autoencoder = autoencoder
         self.mean, self.std = mean, std
         with seeded(seed):
             self.recall = nn.Linear(autoencoder.latent_dim, len(mean))
+            self.classify = nn.Linear(autoencoder.latent_dim, n_labels) if n_labels else None
 
-    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Returns latents (B, d), cells (B, 3, 128, 128) and squared errors of the reconstructed features (B,)."""
+    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Returns latents, cells, errors and logits for feature maps (B, C, h, w).
+
+        Returns:
+            Latents (B, d), cells (B, 3, 128, 128), squared errors of the reconstructed features (B,), and class logits
+            (B, n_labels) or ``None``.
+        """
         latents, cells = self.autoencoder(maps)
         expected = (maps.mean(dim=(2, 3)) - self.mean.to(maps.device)) / self.std.to(maps.device)
-        return latents, cells, (self.recall(latents).float() - expected.float()).square().mean(dim=1)
+        errors = (self.recall(latents).float() - expected.float()).square().mean(dim=1)
+        return latents, cells, errors, None if self.classify is None else self.classify(latents)
 
 
 class CellFeatures(Dataset):
-    """Feature map (C, h, w) float16, target (3, 128, 128) uint8 and domain of each cell."""
+    """Feature map (C, h, w) float16, target (3, 128, 128) uint8, domain and label (-1 if unknown) of each cell."""
 
-    def __init__(self, features: FeatureStore, rows: np.ndarray, domains: np.ndarray) -> None:
+    def __init__(self, features: FeatureStore, rows: np.ndarray, cells: CellStore) -> None:
         self.features = features
         self.rows = rows
-        self.domains = domains[rows]
+        self.domains, self.labels = cells.domains[rows], cells.labels[rows]
 
     def __len__(self) -> int:
         return len(self.rows)
 
-    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int]:
+    def __getitem__(self, index: int) -> tuple[Tensor, Tensor, int, int]:
         row = self.rows[index]
         target = torch.tensor(self.features.targets[row]).permute(2, 0, 1)
-        return torch.tensor(self.features.maps[row]), target, int(self.domains[index])
+        return torch.tensor(self.features.maps[row]), target, int(self.domains[index]), int(self.labels[index])
+
+
+@dataclass(frozen=True)
+class ViewFeatures:
+    """Features of augmented views of the training cells.
+
+    Attributes:
+        features: Feature maps and targets of the views.
+        cells: The views.
+        rows: (m,) the cell of each view.
+    """
+
+    features: FeatureStore
+    cells: CellStore
+    rows: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -89,10 +119,12 @@ class AutoencoderStep(TrainingStep):
         features: Feature maps and targets of all cells.
         rows: Training cells.
         validation_rows: Validation cells, by which the best epoch is chosen; may be empty.
-        domains: (n,) domain of every cell.
+        cells: All cells, for their domains and labels.
         arguments: Settings of the stage.
-        seed: Seed of the feature reconstruction head.
+        n_labels: Number of classes.
+        seed: Seed of the auxiliary heads.
         anchor: Embeddings of laboratories whose images are not available, with which those of the cells are aligned.
+        views: Augmented views of the training cells, on which to train too.
     """
 
     name = "Stage 2: autoencoder"
@@ -103,31 +135,39 @@ class AutoencoderStep(TrainingStep):
         features: FeatureStore,
         rows: np.ndarray,
         validation_rows: np.ndarray,
-        domains: np.ndarray,
+        cells: CellStore,
         arguments: AutoencoderArguments,
+        *,
+        n_labels: int,
         seed: int,
         anchor: Anchor | None = None,
+        views: ViewFeatures | None = None,
     ) -> None:
         self.arguments, self.anchor = arguments, anchor
-        self.dataset = CellFeatures(features, rows, domains)
-        self.validation = CellFeatures(features, validation_rows, domains)
-        self.module = FeatureReconstructionHead(autoencoder, *_mean_features(features, rows), seed=seed)
+        parts = [CellFeatures(features, rows, cells)]
+        if views is not None:
+            parts.append(CellFeatures(views.features, np.arange(len(views.cells)), views.cells))
+        self.dataset: Dataset = ConcatDataset(parts)
+        self.domains = np.concatenate([part.domains for part in parts])
+        self.validation = CellFeatures(features, validation_rows, cells)
+        heads = n_labels if arguments.label_weight else 0
+        self.module = AuxiliaryHeads(autoencoder, *_mean_features(features, rows), heads, seed=seed)
         synchronize_batch_norm(self.module)
         # The decoder's convolutions run faster in this layout, especially on CPUs, with identical results.
         autoencoder.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def order(self) -> Order:
         """Returns an order in which every batch contains the domains in equal parts."""
-        return balanced(self.dataset.domains)
+        return balanced(self.domains)
 
-    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor, Tensor], epoch: int) -> Tensor:
+    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor, Tensor, Tensor], epoch: int) -> Tensor:
         """Returns the loss of a batch of `CellFeatures`."""
-        maps, targets, domains = batch
-        latents, cells, feature_errors = model(maps.float())
+        maps, targets, domains, labels = batch
+        latents, cells, feature_errors, logits = model(maps.float())
         global_batch = self._with_anchor(gather(latents), gather(domains))
         targets = targets.float() / 255
         paper = autoencoder_loss(cells, targets, *global_batch, self.arguments.mmd_weight)
-        return paper + self._auxiliary_loss(cells, targets, feature_errors)
+        return paper + self._auxiliary_loss(cells, targets, feature_errors) + self._label_loss(logits, labels)
 
     def validate(self, model: nn.Module) -> float | None:
         """Returns the loss on the validation cells, with domain means over all of them."""
@@ -135,11 +175,12 @@ class AutoencoderStep(TrainingStep):
         if not len(data):
             return None
         latents, errors = [], []
-        for maps, targets, _ in batches_on_device(data, arguments.batch_size, model):
-            latent, cells, feature_errors = model(maps.float())
+        for maps, targets, _, labels in batches_on_device(data, arguments.batch_size, model):
+            latent, cells, feature_errors, logits = model(maps.float())
             latents.append(latent)
             targets = targets.float() / 255
             loss = 1 - ssim(cells, targets) + self._auxiliary_loss(cells, targets, feature_errors)
+            loss = loss + self._label_loss(logits, labels)
             errors.append(loss * len(maps))
         embeddings = torch.cat(latents)
         domains = torch.from_numpy(data.domains).to(embeddings.device)
@@ -153,6 +194,14 @@ class AutoencoderStep(TrainingStep):
         """Returns the terms added to the paper's loss: errors of the pixels and of the reconstructed features."""
         pixels = (cells.float() - targets).square().mean()
         return self.arguments.pixel_weight * pixels + self.arguments.feature_weight * feature_errors.mean()
+
+    def _label_loss(self, logits: Tensor | None, labels: Tensor) -> Tensor | float:
+        """Returns the weighted cross-entropy of the cells with a label."""
+        if logits is None:
+            return 0.0
+        labelled = (labels >= 0).sum().clamp(min=1)
+        total = F.cross_entropy(logits.float(), labels, ignore_index=-1, reduction="sum", label_smoothing=_SMOOTHING)
+        return self.arguments.label_weight * total / labelled
 
 
 def _mean_features(features: FeatureStore, rows: np.ndarray) -> tuple[Tensor, Tensor]:

@@ -34,17 +34,18 @@ class LabelledCells(Dataset):
         rendered: Rendered cells to append as a separate domain.
 
     Attributes:
-        domains: (n,) domain of each cell.
+        strata: (n,) integers that differ between the classes of each domain.
     """
 
     def __init__(self, cells: CellStore, rows: np.ndarray, rendered: CellStore | None = None) -> None:
         rows = rows[cells.labels[rows] >= 0]
         self.entries = [(cells, int(row)) for row in rows]
-        self.domains = cells.domains[rows]
+        domains, labels = cells.domains[rows], cells.labels[rows]
         if rendered is not None:
             self.entries += [(rendered, row) for row in range(len(rendered))]
             own = np.full(len(rendered), len(cells.table.domain_names))
-            self.domains = np.concatenate([self.domains, own])
+            domains, labels = np.concatenate([domains, own]), np.concatenate([labels, rendered.labels])
+        self.strata = domains * (labels.max(initial=0) + 1) + labels
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -59,8 +60,8 @@ class Views(NamedTuple):
     """Views of a batch of cells.
 
     Attributes:
-        images: (B, 3, w, w) float32, normalised.
-        masks: (B, w, w) float32, 0 or 1.
+        images: (B, 3, S, S) float32, normalised.
+        masks: (B, S, S) float32, 0 or 1.
         has_mask: (B,) bool, whether the mask is annotated.
         labels: (B,) int64.
     """
@@ -101,7 +102,6 @@ class LabelledViews:
         loss: Callable[[nn.Module, Views], Tensor],
         name: str,
         *,
-        window: int,
         epochs: int,
         learning_rate: float,
         checkpoints: Checkpoints | None = None,
@@ -113,11 +113,10 @@ class LabelledViews:
             model: The network.
             loss: Its loss on a batch of views.
             name: Label of the progress bar.
-            window: Side of the views, pixels.
             epochs: Number of epochs.
             learning_rate: Peak learning rate.
             checkpoints: Checkpoints of the training.
-            validate: Returns the network's class logits of whole normalised images, by which the best epoch is chosen;
+            validate: Returns the network's class logits of normalised images, by which the best epoch is chosen;
                 ``None`` keeps the last epoch.
 
         Returns:
@@ -131,7 +130,7 @@ class LabelledViews:
             warmup_epochs=2,
             max_grad_norm=1.0,
         )
-        step = _ViewStep(self, model, loss, name, window, validate)
+        step = _ViewStep(self, model, loss, name, validate)
         return train(step, schedule, self.accelerator, self.seed, checkpoints=checkpoints)
 
     def sample(self, n: int) -> Tensor:
@@ -153,24 +152,23 @@ class _ViewStep(TrainingStep):
         model: nn.Module,
         loss: Callable[[nn.Module, Views], Tensor],
         name: str,
-        window: int,
         class_logits: Callable[[Tensor], Tensor] | None,
     ) -> None:
-        self.name, self.module, self.views, self.window = name, model, views, window
+        self.name, self.module, self.views = name, model, views
         self.loss_of_views, self.class_logits = loss, class_logits
         self.dataset = LabelledCells(views.cells, views.rows, views.rendered)
         self.validation = LabelledCells(views.cells, views.validation_rows)
 
     def order(self) -> Order:
-        """Returns an order that oversamples small laboratories by the sampling temperature."""
-        return tempered(self.dataset.domains, self.views.arguments.sampling_temperature)
+        """Returns an order that oversamples rare classes and small laboratories by the sampling temperature."""
+        return tempered(self.dataset.strata, self.views.arguments.sampling_temperature)
 
     def loss(self, model: nn.Module, batch: tuple[Tensor, ...], epoch: int) -> Tensor:
         """Returns the loss of a batch of `LabelledCells`, one strongly augmented view of each."""
         pixels, masks, has_mask, labels, cells = batch
         draws = view_draws(self.views.seed, epoch, cells.tolist(), STRONG_DRAWS)
         images, masks = strong_views(
-            pixels.permute(0, 3, 1, 2).float(), masks.float(), draws, self.window, self.views.arguments.view
+            pixels.permute(0, 3, 1, 2).float(), masks.float(), draws, pixels.shape[1], self.views.arguments.view
         )
         images = self.views.normalised(images.permute(0, 2, 3, 1))
         return self.loss_of_views(model, Views(images, masks, has_mask, labels))

@@ -1,11 +1,12 @@
-"""The teacher of knowledge distillation: a small convolutional network, which needs fewer images than a SAM."""
+"""The teachers of knowledge distillation: small convolutional networks, which need fewer images than a SAM."""
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bc_sam.config.network import BackboneConfig, Size
-from bc_sam.networks.backbones import Backbone, pooled
+from bc_sam.config.network import IMAGENET_MEAN, IMAGENET_STD, BackboneConfig, Size
+from bc_sam.networks.backbones import Backbone
+from bc_sam.networks.slca import ImageClassifier
 from bc_sam.training.engine.checkpoints import Checkpoints
 from bc_sam.training.engine.global_batch import synchronize_batch_norm
 from bc_sam.training.steps.train_labels import LabelledViews, Views
@@ -18,48 +19,61 @@ _SIZES: dict[str, Size] = {
     "layer_type": "basic",
 }
 
-# Half the resolution takes a quarter of the compute and still resolves granules.
-_DOWNSCALING = 2
+#: Backbone of a teacher: a ResNet of 1.5 million parameters.
+TEACHER_BACKBONE = BackboneConfig("resnet", _SIZES)
 
 
 class Teacher(nn.Module):
-    """A ResNet of a million parameters that sees the center crop of an image, at half its resolution.
+    """A plain convolutional network that sees an image at a given size.
+
+    It takes images as a SAM does and converts them to the normalisation of the comparison networks, so that
+    `network` can be saved and compared as one of them.
 
     Args:
-        window: Side of the center crop, pixels.
+        size: Side of the network's input, pixels.
         n_labels: Number of classes.
+        mean: Mean (3,) by which the images are normalised, 0..255.
+        std: Standard deviation (3,) by which they are normalised, 0..255.
         seed: Seed of the initial weights.
     """
 
-    def __init__(self, window: int, n_labels: int, seed: int) -> None:
+    gain: Tensor
+    offset: Tensor
+
+    def __init__(self, size: int, n_labels: int, mean: tuple[float, ...], std: tuple[float, ...], seed: int) -> None:
         super().__init__()
-        self.window = window
+        self.size = size
         with seeded(seed):
-            self.backbone = Backbone(BackboneConfig("resnet", _SIZES))
-            self.head = nn.Linear(self.backbone.channels, n_labels)
+            self.network = ImageClassifier(Backbone(TEACHER_BACKBONE), n_labels)
         # Convolutions run faster in this layout, with identical results.
-        self.backbone.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        ours, theirs = (torch.tensor(values)[:, None, None] for values in (mean, IMAGENET_MEAN))
+        own_std, their_std = (torch.tensor(values)[:, None, None] for values in (std, IMAGENET_STD))
+        self.register_buffer("gain", own_std / their_std, persistent=False)
+        self.register_buffer("offset", (ours - theirs) / their_std, persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns class logits (B, n_labels) of normalised images (B, 3, S, S), S at least the window."""
-        edge = (images.shape[-1] - self.window) // 2
-        middle = images[:, :, edge : edge + self.window, edge : edge + self.window]
-        small = F.avg_pool2d(middle, _DOWNSCALING).contiguous(memory_format=torch.channels_last)
-        return self.head(pooled(self.backbone(small)))
+        """Returns class logits (B, n_labels) of normalised images (B, 3, S, S)."""
+        images = images * self.gain + self.offset
+        images = F.interpolate(images, self.size, mode="bilinear", antialias=True)
+        empty = images.new_empty(0)
+        return self.network(images.contiguous(memory_format=torch.channels_last), empty, empty)
 
 
-def train_teacher(views: LabelledViews, checkpoints: Checkpoints | None = None) -> Teacher:
+def train_teacher(views: LabelledViews, index: int, checkpoints: Checkpoints | None = None) -> Teacher:
     """Trains a teacher on labelled cells.
 
     Args:
         views: The labelled cells.
+        index: Which of the teachers in `views.arguments`.
         checkpoints: Checkpoints of the training.
 
     Returns:
         The frozen teacher of the best epoch, in eval mode.
     """
-    arguments = views.arguments
-    teacher = Teacher(arguments.window, len(views.config.labels), views.seed)
+    arguments, config = views.arguments, views.config
+    size = arguments.teacher_sizes[index]
+    teacher = Teacher(size, len(config.labels), config.image_mean, config.image_std, views.seed + index)
     synchronize_batch_norm(teacher)
 
     def loss(model: nn.Module, batch: Views) -> Tensor:
@@ -68,11 +82,16 @@ def train_teacher(views: LabelledViews, checkpoints: Checkpoints | None = None) 
     views.fit(
         teacher,
         loss,
-        "Teacher",
-        window=arguments.window,
+        f"Teacher, {size} px",
         epochs=arguments.teacher_epochs,
         learning_rate=arguments.teacher_rate,
         checkpoints=checkpoints,
         validate=teacher,
     )
     return teacher.requires_grad_(False)
+
+
+@torch.no_grad()
+def taught(teachers: list[Teacher], images: Tensor) -> Tensor:
+    """Returns the mean probabilities (B, n_labels) of teachers for normalised images (B, 3, S, S)."""
+    return torch.stack([teacher(images).float().softmax(dim=1) for teacher in teachers]).mean(dim=0)

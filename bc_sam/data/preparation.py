@@ -1,0 +1,198 @@
+"""One image as the encoder sees it: stretched to a square as in the paper, or at the common scale and light."""
+
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from bc_sam.config.normalization import NormalizationConfig
+from bc_sam.data.appearance.magnification import PIXEL_SIZE_LIMITS, WHITE_CELL_LIMITS_UM, Measurement, Scale, measure
+from bc_sam.data.appearance.normalization import Window, cell_window, normalize_image, normalize_mask, restore_mask
+from bc_sam.data.appearance.profile import AppearanceProfile, estimate_profile, own_profile, with_own_scale
+from bc_sam.data.appearance.resolution_tags import ResolutionTag, read_resolution_tag
+from bc_sam.data.images import read_image, to_square
+from bc_sam.errors import ConfigError, ImageError
+
+#: Maximum number of images measured for the profile of a laboratory; takes about 4 s on one core.
+PROFILE_SAMPLE = 60
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class PreparedImage:
+    """An image as the encoder sees it.
+
+    Attributes:
+        pixels: (S, S, 3) uint8, RGB.
+        shape: Height and width of the original image, pixels.
+        window: The part of the original that is seen; ``None`` if the whole image was stretched to a square.
+        scale: The pixel size of the original; ``None`` without normalisation.
+        scale_problem: Why the cell's size cannot be trusted, in a sentence; empty if it can, or without normalisation.
+    """
+
+    pixels: NDArray[np.uint8]
+    shape: tuple[int, int]
+    window: Window | None = None
+    scale: Scale | None = None
+    scale_problem: str = ""
+
+    def see_mask(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Returns a mask (h, w) uint8 of the original, at any size, as the encoder sees it: (S, S) uint8."""
+        if self.window is None:
+            return _resized(mask, (len(self.pixels), len(self.pixels)))
+        return normalize_mask(mask if mask.shape == self.shape else _resized(mask, self.shape), self.window)
+
+    def restore(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Maps a mask (S, S) bool of what the encoder sees back to the original, (H, W) bool."""
+        return restore(mask, self.window, self.shape)
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """How images are prepared for an encoder.
+
+    Attributes:
+        image_size: Side of the encoder's square input, pixels.
+        normalization: The normalisation of scale and light; ``None`` stretches the whole image to a square, as the
+            original BC-SAM does.
+        profile: The profile of the laboratory; ``None`` measures each image by itself.
+        microns_per_pixel: Pixel size given by the user, for images without a profile.
+    """
+
+    image_size: int
+    normalization: NormalizationConfig | None = None
+    profile: AppearanceProfile | None = None
+    microns_per_pixel: float | None = None
+
+    def prepare(self, image: Image.Image, tag: ResolutionTag | None = None) -> PreparedImage:
+        """Prepares one image.
+
+        Args:
+            image: Image of mode ``"RGB"``.
+            tag: Resolution tag of its file; used only without a profile.
+
+        Returns:
+            What the encoder sees.
+
+        Example:
+            >>> seen = Preparation(64, NormalizationConfig()).prepare(Image.new("RGB", (100, 90), "white"))
+            >>> seen.pixels.shape, seen.window.side, seen.scale.ruler
+            ((64, 64, 3), 100, 'unknown')
+        """
+        shape = image.height, image.width
+        if self.normalization is None:
+            return PreparedImage(to_square(image, self.image_size), shape)
+        pixels = np.asarray(image)
+        found = measure(pixels)
+        own = own_profile(found, microns_per_pixel=self.microns_per_pixel, tag=tag)
+        profile = own if self.profile is None else with_own_scale(self.profile, own)
+        microns = profile.scale.microns_per_pixel
+        target = self.normalization.field_of_view / self.image_size
+        window = cell_window(found, shape, microns, target=target, size=self.image_size)
+        strength = profile.strength if self.normalization.stain else (1.0, 1.0, 1.0)
+        return PreparedImage(
+            normalize_image(pixels, window, found.white, strength),
+            shape,
+            window,
+            profile.scale,
+            _scale_problem(found, microns),
+        )
+
+
+def restore(mask: NDArray[np.bool_], window: Window | None, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    """Maps a mask of what the encoder sees back to the original image.
+
+    Args:
+        mask: (S, S) bool.
+        window: The part of the original that is seen; ``None`` if the whole image was stretched to a square.
+        shape: Height and width of the original image, pixels.
+
+    Returns:
+        (H, W) bool.
+    """
+    if window is not None:
+        return restore_mask(mask.astype(np.uint8), window, shape) > 0
+    return _resized(mask, shape)
+
+
+def require_pixel_size(microns_per_pixel: float | None) -> None:
+    """Checks a pixel size given by the user.
+
+    Raises:
+        ConfigError: If it is not plausible for a microscope.
+    """
+    low, high = PIXEL_SIZE_LIMITS
+    if microns_per_pixel is not None and not low <= microns_per_pixel <= high:
+        raise ConfigError(
+            f"microns_per_pixel must be between {low} and {high} µm, but is {microns_per_pixel}. Cameras on a "
+            "microscope with a 40x to 100x objective have 0.03 to 0.25 µm per pixel."
+        )
+
+
+def profile_sources(sources: Sequence[Any], *, microns_per_pixel: float | None = None) -> AppearanceProfile | None:
+    """Estimates the profile of a laboratory from at most `PROFILE_SAMPLE` of its images, evenly spaced.
+
+    Args:
+        sources: Images of one laboratory; see `bc_sam.data.images.read_image`. Unreadable ones are skipped.
+        microns_per_pixel: Pixel size given by the user.
+
+    Returns:
+        The profile; ``None`` if fewer than two images can be read.
+
+    Example:
+        >>> profile_sources([np.full((90, 90, 3), 240, np.uint8)] * 2).scale.ruler
+        'unknown'
+    """
+    require_pixel_size(microns_per_pixel)
+    sampled = [sources[index] for index in sample_evenly(len(sources))]
+    measured = [found for found in map_in_threads(measure_source, sampled) if found is not None]
+    if len(measured) < 2:
+        return None
+    tags = (tag for _, tag in measured)
+    return estimate_profile((m for m, _ in measured), microns_per_pixel=microns_per_pixel, tags=tags)
+
+
+def measure_source(source: Any) -> tuple[Measurement, ResolutionTag | None] | None:
+    """Measures an image and reads its resolution tag; returns ``None`` if it cannot be read."""
+    try:
+        return measure(np.asarray(read_image(source))), read_resolution_tag(source)
+    except ImageError:
+        return None
+
+
+def sample_evenly(n: int, most: int = PROFILE_SAMPLE) -> list[int]:
+    """Chooses at most `most` of n indices, evenly spaced so that a sorted data set contributes all of its classes.
+
+    Example:
+        >>> sample_evenly(5, 3)
+        [0, 2, 4]
+    """
+    return np.unique(np.linspace(0, n - 1, min(n, most)).round().astype(int)).tolist() if n else []
+
+
+def map_in_threads(function: Callable[[T], R], values: Iterable[T]) -> list[R]:
+    """Applies a function to each value in threads, and returns the results in order."""
+    with ThreadPoolExecutor() as pool:
+        return list(pool.map(function, values))
+
+
+def _resized(mask: NDArray[Any], shape: tuple[int, int]) -> NDArray[Any]:
+    height, width = shape
+    return np.asarray(Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST), dtype=mask.dtype)
+
+
+def _scale_problem(found: Measurement, microns_per_pixel: float | None) -> str:
+    if microns_per_pixel is None:
+        return "The scale could not be measured: neither red cells nor a white cell were found."
+    if found.white_cell_px is None:
+        return "No white cell was found."
+    width, (low, high) = found.white_cell_px * microns_per_pixel, WHITE_CELL_LIMITS_UM
+    if not low <= width <= high:
+        return f"The cell would be {width:.3g} µm wide, and white cells are 8 to 25 µm wide. Check the pixel size."
+    return ""
