@@ -30,8 +30,8 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="NAME=SOURCE",
-        help="Data set of one laboratory. Repeatable. SOURCE is a folder or zip (Matek-19, Acevedo-20, or a subfolder "
-        "per class), parquet, a Hub data set id, or rendered:LABORATORY[:CELLS[:SEED]].",
+        help="Data set of one laboratory. Repeatable. SOURCE is a folder or zip (Matek-19, Acevedo-20, BCCD, or a "
+        "subfolder per class), parquet, a Hub data set id, or rendered:LABORATORY[:CELLS[:SEED]].",
         rich_help_panel=DATA_PANEL,
     ),
 ]

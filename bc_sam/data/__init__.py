@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from bc_sam.data.cells import FEATURES
     from bc_sam.data.datasets.acevedo import load_acevedo20
+    from bc_sam.data.datasets.bccd import load_bccd
     from bc_sam.data.datasets.bmec import load_bmec
     from bc_sam.data.datasets.image_folder import load_folder
     from bc_sam.data.datasets.matek import load_matek19
@@ -19,6 +20,7 @@ __all__ = [
     "find_copies",
     "fingerprint",
     "load_acevedo20",
+    "load_bccd",
     "load_bmec",
     "load_cells",
     "load_folder",
@@ -35,6 +37,7 @@ _MODULES = {
     "find_copies": "splits",
     "fingerprint": "splits",
     "load_acevedo20": "datasets.acevedo",
+    "load_bccd": "datasets.bccd",
     "load_bmec": "datasets.bmec",
     "load_cells": "sources",
     "load_folder": "datasets.image_folder",

@@ -1,11 +1,11 @@
 """Annotated masks, assigned to images by a CSV file with the columns ``image`` and ``mask``."""
 
-import csv
 import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from bc_sam.data.csv_table import read_csv
 from bc_sam.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -47,13 +47,7 @@ def match_masks(pairs: str | Path, root: Path, files: Sequence[str]) -> list[Pat
 
 
 def _read_pairs(pairs: Path) -> list[tuple[str, str]]:
-    try:
-        with pairs.open(newline="", encoding="utf-8-sig") as stream:
-            rows = [(row["image"], row["mask"]) for row in csv.DictReader(stream)]
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{pairs} cannot be read as CSV: {error}. Give the path of the CSV of masks.") from error
-    except KeyError as error:
-        raise DataError(f"{pairs} has no column {error}. Its first line must read image,mask.") from None
+    rows = [(row["image"], row["mask"]) for row in read_csv(pairs, ("image", "mask"))]
     for line, row in enumerate(rows, start=2):
         if not all(row):
             raise DataError(f"{pairs} has no image or no mask in line {line}. Complete or remove it.")

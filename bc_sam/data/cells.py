@@ -54,17 +54,19 @@ def require_labels(dataset: Dataset, labels: Sequence[str]) -> None:
 
 @dataclass(frozen=True)
 class Cell:
-    """One image file of a data set.
+    """One image of a data set.
 
     Attributes:
         file: Path relative to the data set's root, with forward slashes.
         label: Canonical class name, or ``None`` if unknown.
         group: Slide or patient, or ``None`` if unknown.
+        image: Encoded image, if the cell is cropped from the file; ``None`` if the file is the image.
     """
 
     file: str
     label: str | None = None
     group: str | None = None
+    image: bytes | None = None
 
 
 def find_coded_cells(
@@ -119,7 +121,7 @@ def build_dataset(
     left_out: Iterable[str] = (),
     info: DatasetInfo | None = None,
 ) -> Dataset:
-    """Builds the table of a data set. Images are referenced by path and not opened.
+    """Builds the table of a data set. Images without encoded bytes are referenced by path and not opened.
 
     Args:
         root: Folder that the cells' files are relative to.
@@ -139,7 +141,7 @@ def build_dataset(
         raise DataError(f"No cell images found in {root}. Give a folder of single-cell images.")
     mask_paths = match_masks(masks, root, [cell.file for cell in cells]) if masks else [None] * len(cells)
     columns = {
-        "image": [str((root / cell.file).resolve()) for cell in cells],
+        "image": [_image(root, cell) for cell in cells],
         "label": [cell.label for cell in cells],
         "domain": [domain] * len(cells),
         "mask": [str(path) if path else None for path in mask_paths],
@@ -150,6 +152,13 @@ def build_dataset(
     dataset.info.description = _describe(domain, len(cells), Counter(left_out))
     logger.info(dataset.info.description)
     return dataset
+
+
+def _image(root: Path, cell: Cell) -> dict[str, bytes | str | None]:
+    """Returns the value of the column `image`. Bytes have no path, since `datasets` prefers a file that exists."""
+    if cell.image is None:
+        return {"bytes": None, "path": str((root / cell.file).resolve())}
+    return {"bytes": cell.image, "path": None}
 
 
 def _describe(domain: str, n_cells: int, left_out: Counter[str]) -> str:

@@ -136,6 +136,18 @@ def to_square(image: Image.Image, size: int) -> np.ndarray:
     return np.array(image.resize((size, size), Image.Resampling.BILINEAR))
 
 
+def encode_png(image: Image.Image) -> bytes:
+    """Returns the bytes of a PNG file.
+
+    Example:
+        >>> read_image(encode_png(Image.new("RGB", (3, 2)))).size
+        (3, 2)
+    """
+    file = io.BytesIO()
+    image.save(file, format="PNG", compress_level=1)  # higher levels barely shrink noise
+    return file.getvalue()
+
+
 def find_images(folder: str | os.PathLike[str]) -> list[Path]:
     """Returns the sorted image files of a folder and its subfolders, except hidden ones and ``__MACOSX``.
 

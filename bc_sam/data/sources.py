@@ -18,6 +18,7 @@ from bc_sam.data.cells import FEATURES
 from bc_sam.data.columns import conform
 from bc_sam.data.datasets.acevedo import ACEVEDO20, load_acevedo20, looks_like_acevedo20
 from bc_sam.data.datasets.archives import as_folder
+from bc_sam.data.datasets.bccd import BCCD, load_bccd, looks_like_bccd
 from bc_sam.data.datasets.bmec import BMEC, load_bmec, looks_like_bmec
 from bc_sam.data.datasets.image_folder import load_folder
 from bc_sam.data.datasets.matek import MATEK19, load_matek19, looks_like_matek19
@@ -50,6 +51,7 @@ PUBLIC_DATASETS: dict[str, PublicDataset] = {
     "matek19": PublicDataset(MATEK19, looks_like_matek19, load_matek19),
     "acevedo20": PublicDataset(ACEVEDO20, looks_like_acevedo20, load_acevedo20),
     "bmec": PublicDataset(BMEC, looks_like_bmec, load_bmec, takes=("masks", "label_map", "group_pattern")),
+    "bccd": PublicDataset(BCCD, looks_like_bccd, load_bccd, takes=("label_map",)),
 }
 
 _RENDERED = re.compile(r"rendered:([^:]+)(?::(\d+)(?::(\d+))?)?")
@@ -70,8 +72,9 @@ def load_cells(
     """Loads the cells of one domain from a folder, zip, parquet file, the Hub, or the renderer.
 
     A folder or zip with the layout of one of `PUBLIC_DATASETS` is read by its loader: folders named by codes are
-    Matek-19, files prefixed by codes Acevedo-20, folders named by erythroid stages BMEC. All others are read by
-    `load_folder`. ``bmec:FOLDER`` selects the BMEC loader regardless of the layout.
+    Matek-19, files prefixed by codes Acevedo-20, folders named by erythroid stages BMEC, and a folder ``fields``
+    beside ``boxes.csv`` BCCD. All others are read by `load_folder`. ``bmec:FOLDER`` selects the BMEC loader regardless
+    of the layout.
 
     Args:
         spec: ``NAME=SOURCE``. NAME is the domain. SOURCE is a folder of images, a zip of one, a parquet file, a folder

@@ -12,6 +12,7 @@ from bc_sam.config.labels import LABELS
 from bc_sam.data import (
     FEATURES,
     load_acevedo20,
+    load_bccd,
     load_cells,
     load_folder,
     load_matek19,
@@ -123,7 +124,7 @@ class TestPublicDatasets:
         assert provenance_of(dataset) == raabin.provenance
 
     def test_it_is_listed_in_the_error_for_a_missing_source(self, raabin):
-        with pytest.raises(DataError, match=r"bmec:FOLDER, raabin:FOLDER, or rendered"):
+        with pytest.raises(DataError, match=r"bccd:FOLDER, raabin:FOLDER, or rendered"):
             load_cells("lab=/gone")
 
 
@@ -246,7 +247,9 @@ class TestHub:
         assert len(load_cells(f"lab={source}")) == 1
 
 
-@pytest.mark.parametrize(("folder", "load"), [("matek19", load_matek19), ("acevedo20", load_acevedo20)])
+@pytest.mark.parametrize(
+    ("folder", "load"), [("matek19", load_matek19), ("acevedo20", load_acevedo20), ("bccd", load_bccd)]
+)
 def test_real_layouts_are_recognized(real_data, folder, load):
     dataset = load_cells(f"lab={real_data / folder}")
     assert provenance_of(dataset) == PUBLIC_DATASETS[folder].provenance

@@ -36,8 +36,8 @@ SYNONYMS = MappingProxyType(
     }
 )
 
-# Ambiguous names: the mapping is proposed in the error message, but never applied silently.
-_PROPOSALS: Mapping[str, str | None] = MappingProxyType(
+#: Probable classes of ambiguous names: `resolve_labels` proposes them in its error message, but never applies them.
+PROPOSED_LABELS: Mapping[str, str | None] = MappingProxyType(
     {
         "neutrophil": "neutrophil_segmented",
         "granulocyte": "neutrophil_segmented",
@@ -142,8 +142,8 @@ def _words(name: str) -> tuple[str, ...]:
 
 def _propose(name: str) -> str | None:
     words = " ".join(_words(name))
-    close = difflib.get_close_matches(words, [*_PROPOSALS, *LABELS], n=1)
-    return _PROPOSALS.get(close[0], close[0]) if close else None
+    close = difflib.get_close_matches(words, [*PROPOSED_LABELS, *LABELS], n=1)
+    return PROPOSED_LABELS.get(close[0], close[0]) if close else None
 
 
 def _class_folder(folder: Path) -> Path:

@@ -5,7 +5,6 @@ laboratories, so that the domain shift between laboratories resembles that of th
 """
 
 import csv
-import io
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ from tqdm import tqdm
 
 from bc_sam.config.labels import LABELS
 from bc_sam.data.cells import FEATURES
+from bc_sam.data.images import encode_png
 from bc_sam.data.provenance import Provenance
 from bc_sam.data.rendering.cell_types import CELL_TYPES
 from bc_sam.data.rendering.laboratory import LABORATORIES, Laboratory, any_laboratory
@@ -181,10 +181,10 @@ def _rows(
         image, mask = render_cell(label, slides[slide], _generator(seed, laboratory, label, index), size)
         file = f"{label}_{index:04d}.png"
         yield {
-            "image": {"bytes": _png(image), "path": file},
+            "image": {"bytes": encode_png(Image.fromarray(image)), "path": file},
             "label": label,
             "domain": laboratory,
-            "mask": {"bytes": _png(mask), "path": file},
+            "mask": {"bytes": encode_png(Image.fromarray(mask)), "path": file},
             "group": f"{laboratory}_slide_{slide}",
             "file": file,
         }
@@ -200,12 +200,6 @@ def _slides(laboratory: str, cells_per_class: int, seed: int) -> list[Laboratory
 def _generator(seed: int, laboratory: str, kind: str, index: int) -> np.random.Generator:
     """Returns the deterministic generator of one cell or slide."""
     return np.random.default_rng([seed, zlib.crc32(f"{laboratory}/{kind}".encode()), index])
-
-
-def _png(pixels: NDArray[np.uint8]) -> bytes:
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, format="PNG", compress_level=1)  # higher levels barely shrink noise
-    return file.getvalue()
 
 
 def _check_request(laboratory: str, cells_per_class: int, seed: int, size: int, labels: Sequence[str]) -> None:
