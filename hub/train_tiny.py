@@ -1,9 +1,12 @@
 """Trains bc-sam-tiny, the model in the package, from scratch: python hub/train_tiny.py --help.
 
-A small SAM is first pretrained on cells, with their classes, their masks and
-a teacher (`bc_sam.training.steps.pretrain`); then the three stages follow, as
-for any base. Fold 0 of both data sets is held out from all of it; a tenth of
-the rest is used to select the best epochs.
+Every image is brought to one scale and light. A small SAM is first pretrained
+on cells, with their classes, their masks and two plain convolutional networks
+as teachers (`bc_sam.training.steps.pretrain`); then the three stages follow, as
+for any base. Fold 0 of each data set is held out from all of it; a tenth of
+the rest is used to select the best epochs. The teachers are saved as models
+too, to be compared with it: plain networks that learned from the same cells
+with the same augmentation.
 """
 
 import argparse
@@ -21,12 +24,13 @@ from bc_sam.config.presets import preset
 from bc_sam.data.datasets.rendered import ANYWHERE, load_rendered
 from bc_sam.data.store import store_cells
 from bc_sam.evaluation.tables import render_text
+from bc_sam.models.comparison import ComparisonModel
 from bc_sam.networks.sam.loading import load_sam
 from bc_sam.training.base_model import new_model_config
 from bc_sam.training.engine.checkpoints import Checkpoints
 from bc_sam.training.experiment import Experiment, RunConfig
 from bc_sam.training.run_report import write_run_report
-from bc_sam.training.steps.pretrain import pretrain
+from bc_sam.training.steps.pretrain import PretrainingCheckpoints, pretrain
 from bc_sam.training.steps.train_labels import LabelledViews
 from bc_sam.utils.hub import EMBEDDED_FOLDER
 
@@ -42,6 +46,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--matek19", required=True, help="folder or zip of Matek-19")
     parser.add_argument("--acevedo20", required=True, help="folder or zip of Acevedo-20")
+    parser.add_argument("--bccd", help="folder of BCCD: boxes.csv and fields/")
     parser.add_argument("--masks", required=True, help="CSV that pairs images with annotated masks")
     parser.add_argument("--out", type=Path, required=True, help="run folder; an interrupted run is resumed")
     parser.add_argument("--embed", action="store_true", help="write the finished model into the package")
@@ -49,15 +54,18 @@ def main() -> None:
     logging.basicConfig(format="%(message)s")
     logging.getLogger("bc_sam").setLevel("INFO")
     base = options.out.with_name(f"{options.out.name}-base")
-    data = f"matek19={options.matek19}", f"acevedo20={options.acevedo20}"
-    experiment = Experiment.create(options.out, RunConfig(data, options.masks, arguments=arguments(str(base))))
+    data = [f"matek19={options.matek19}", f"acevedo20={options.acevedo20}"]
+    data += [f"bccd={options.bccd}"] if options.bccd else []
+    experiment = Experiment.create(options.out, RunConfig(tuple(data), options.masks, arguments=arguments(str(base))))
     if not (base / "model.safetensors").exists():
         train_base(experiment, base)
     experiment.run_fold(FOLD)
-    folder = experiment.publish_model()
-    print(render_text(write_run_report(experiment, ["python", *map(shlex.quote, sys.argv)])))
-    if options.embed:
-        BCSam.from_pretrained(folder).save_pretrained(EMBEDDED_FOLDER, half=True)
+    if experiment.is_main_process:
+        folder = experiment.publish_model()
+        print(render_text(write_run_report(experiment, ["python", *map(shlex.quote, sys.argv)])))
+        if options.embed:
+            BCSam.from_pretrained(folder).save_pretrained(EMBEDDED_FOLDER, half=True)
+    experiment.accelerator.end_training()
 
 
 def arguments(base: str) -> TrainingArguments:
@@ -66,10 +74,14 @@ def arguments(base: str) -> TrainingArguments:
     return replace(
         tiny,
         base=base,
+        image_size=112,
         validation=0.1,
-        keep_pictures=True,  # both data sets are public
+        keep_pictures=True,  # all data sets are public
+        views=8000,
         segmentation=replace(tiny.segmentation, train_encoder=False, epochs=12, learning_rate=1e-4),
-        autoencoder=replace(tiny.autoencoder, feature_weight=1.0, pixel_weight=10.0, batch_size=32, epochs=24),
+        autoencoder=replace(
+            tiny.autoencoder, feature_weight=1.0, pixel_weight=10.0, label_weight=1.0, batch_size=32, epochs=8
+        ),
         classifiers=replace(
             tiny.classifiers,
             default="logistic",  # best calibrated
@@ -81,33 +93,36 @@ def arguments(base: str) -> TrainingArguments:
 def train_base(experiment: Experiment, folder: Path) -> None:
     """Pretrains a small SAM on the cells outside the test fold, with the validation cells held out."""
     rows, validation = experiment.split_validation(np.flatnonzero(experiment.folds != FOLD))
-    seed = experiment.training.seed
-    sam = load_sam("tiny", seed=seed)
+    training = experiment.training
+    sam = load_sam("tiny", image_size=training.image_size, seed=training.seed)
     work = experiment.folder / "work" / "base"
     pretraining = PretrainingArguments()
-    rendered = store_cells(
-        [load_rendered(ANYWHERE, cells_per_class=RENDERED, seed=seed)], work / "rendered", experiment.cells.image_size
-    )
+    with experiment.accelerator.main_process_first():
+        drawn = load_rendered(ANYWHERE, cells_per_class=RENDERED, seed=training.seed)
+        rendered = store_cells([drawn], work / "rendered", training.image_size, training.normalization)
+    config = new_model_config(sam, experiment.cells, rows, experiment.labels, training)
     views = LabelledViews(
-        experiment.cells,
-        rows,
-        rendered,
-        validation,
-        pretraining,
-        experiment.accelerator,
-        new_model_config(sam, experiment.cells, rows, experiment.labels, experiment.training),
-        seed,
+        experiment.cells, rows, rendered, validation, pretraining, experiment.accelerator, config, training.seed
     )
-    # Changing the length of a later phase keeps the checkpoints of the earlier ones valid.
-    phases = {
-        "teacher": replace(pretraining, window_epochs=0, epochs=0),
-        "window": replace(pretraining, epochs=0),
-        "whole": pretraining,
-    }
-    cells = experiment.cells.table.key, rendered.table.key
-    teacher, window, whole = (Checkpoints(work / name, repr((phase, cells))) for name, phase in phases.items())
-    sam, _ = pretrain(sam, views, checkpoints=(teacher, window, whole))
-    sam.save_pretrained(folder)
+    sam, teachers, _ = pretrain(sam, views, checkpoints=_checkpoints(work, pretraining, views))
+    if experiment.is_main_process:
+        for teacher in teachers:
+            plain = replace(config, network=teacher.config(len(config.labels)), default_classifier="resnet")
+            model = ComparisonModel(plain, teacher.network, None)
+            model.save_pretrained(folder.with_name(f"{folder.name}-teacher-{teacher.size}"))
+        sam.cpu().save_pretrained(folder)
+    experiment.accelerator.wait_for_everyone()
+
+
+def _checkpoints(work: Path, pretraining: PretrainingArguments, views: LabelledViews) -> PretrainingCheckpoints:
+    """Returns the checkpoints; changing the length of the SAM's training keeps those of the teachers valid."""
+    assert views.rendered is not None
+    cells = views.cells.table.key, views.rendered.table.key
+    shared = replace(pretraining, epochs=0)
+    teachers = tuple(
+        Checkpoints(work / f"teacher-{size}", repr((shared, cells)), every=200) for size in pretraining.teacher_sizes
+    )
+    return PretrainingCheckpoints(teachers, Checkpoints(work / "sam", repr((pretraining, cells)), every=200))
 
 
 if __name__ == "__main__":

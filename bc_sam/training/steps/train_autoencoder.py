@@ -1,6 +1,7 @@
 """Stage 2: the autoencoder learns an embedding that keeps the cell's morphology and discards the laboratory."""
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
@@ -13,7 +14,7 @@ from bc_sam.data.store import CellStore
 from bc_sam.networks.autoencoder import CrossDomainAutoencoder
 from bc_sam.networks.feature_store import FeatureStore
 from bc_sam.training.engine.global_batch import gather, synchronize_batch_norm
-from bc_sam.training.engine.loop import TrainingStep, batches_on_device
+from bc_sam.training.engine.loop import SizedDataset, TrainingStep, batches_on_device
 from bc_sam.training.engine.sampling import Order, balanced
 from bc_sam.training.steps.losses import autoencoder_loss, linear_mmd, ssim
 from bc_sam.utils.torch_utils import seeded
@@ -147,7 +148,7 @@ class AutoencoderStep(TrainingStep):
         parts = [CellFeatures(features, rows, cells)]
         if views is not None:
             parts.append(CellFeatures(views.features, np.arange(len(views.cells)), views.cells))
-        self.dataset: Dataset = ConcatDataset(parts)
+        self.dataset = cast(SizedDataset, ConcatDataset(parts))
         self.domains = np.concatenate([part.domains for part in parts])
         self.validation = CellFeatures(features, validation_rows, cells)
         heads = n_labels if arguments.label_weight else 0

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bc_sam.config.network import IMAGENET_MEAN, IMAGENET_STD, BackboneConfig, Size
+from bc_sam.config.network import IMAGENET_MEAN, IMAGENET_STD, BackboneConfig, NetworkConfig, Size
 from bc_sam.networks.backbones import Backbone
 from bc_sam.networks.slca import ImageClassifier
 from bc_sam.training.engine.checkpoints import Checkpoints
@@ -51,6 +51,10 @@ class Teacher(nn.Module):
         own_std, their_std = (torch.tensor(values)[:, None, None] for values in (std, IMAGENET_STD))
         self.register_buffer("gain", own_std / their_std, persistent=False)
         self.register_buffer("offset", (ours - theirs) / their_std, persistent=False)
+
+    def config(self, n_labels: int) -> NetworkConfig:
+        """Returns the config of `network` as a comparison network."""
+        return NetworkConfig("resnet", TEACHER_BACKBONE, classes=tuple(range(n_labels)), input_size=self.size)
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns class logits (B, n_labels) of normalised images (B, 3, S, S)."""
