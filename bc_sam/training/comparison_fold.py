@@ -110,7 +110,7 @@ def prepare_sam(fold: Fold) -> FrozenSam:
     """Prepares the SAM that the network of a fold needs: none, a fine-tuned one, or the unchanged base."""
     run, pipeline = fold.run, fold.pipeline
     network, method = run.training.network, run.training.method
-    if not network.needs_sam(method):
+    if not network.inputs(method).sam:
         return FrozenSam(
             BCSamConfig(
                 labels=run.labels,
@@ -120,7 +120,7 @@ def prepare_sam(fold: Fold) -> FrozenSam:
                 image_std=IMAGENET_STD,
             )
         )
-    if network.learn_masks or network.needs_masks(method):
+    if network.learn_masks or network.inputs(method).masks:
         adapter, config = pipeline.fine_tune_base(run.labels)
         features = pipeline.extract_features(adapter, config)
         config = replace(config, base=None, base_revision=None, base_inside=True)
