@@ -17,7 +17,6 @@ from bc_sam.cli.options import (
     Cells,
     Classifier,
     Dtype,
-    FormerLabels,
     Labels,
     ModelOption,
     Revision,
@@ -36,7 +35,6 @@ def predict(
     model: ModelOption = EMBEDDED_MODEL,
     classifier: Classifier = None,
     labels: Labels = None,
-    among: FormerLabels = None,
     abstain: Annotated[
         bool,
         typer.Option(
@@ -66,7 +64,7 @@ def predict(
     from bc_sam.models.auto import load_model
     from bc_sam.models.prediction_table import PredictionTable
 
-    allowed = read_labels(labels, among)
+    allowed = read_labels(labels)
     loaded = load_model(model, revision=revision, dtype=dtype, classifiers=[classifier or "default"])
     if allowed:
         loaded.restrict_labels(allowed)
