@@ -176,8 +176,8 @@ def attention(
             except ImageError as error:
                 print(f"not read: {name}: {error}", file=sys.stderr)
         if images:
-            maps, names = loaded.attention(list(images.values())), loaded.predict(list(images.values()))
-            titles = [f"{Path(name).name}\n{label}" for name, label in zip(images, names, strict=True)]
+            labels, maps = loaded.predict_with_attention(list(images.values()))
+            titles = [f"{Path(name).name}\n{label}" for name, label in zip(images, labels, strict=True)]
             figure = attention_maps([np.asarray(image) for image in images.values()], maps, titles)
             figure.savefig(out / f"attention_{number:03d}.png")
     print(f"Written: {out}")
