@@ -109,7 +109,7 @@ def network_inputs(pixels: Tensor, maps: Tensor, masks: Tensor) -> tuple[Tensor,
         masks: (B, s, s), 0 or 1, or empty.
 
     Returns:
-        Images (B, 3, s, s) with ImageNet normalisation, maps and masks, all float32.
+        Images (B, 3, s, s) with ImageNet normalization, maps and masks, all float32.
     """
     return normalise(pixels, IMAGENET_MEAN, IMAGENET_STD), maps.float(), masks.float()
 

@@ -127,7 +127,7 @@ def prepare_sam(fold: Fold) -> FrozenSam:
         return FrozenSam(config, merge(adapter), features)
     sam = load_base(run.training)
     config = new_model_config(sam, run.cells, pipeline.rows, run.labels, run.training)
-    # Weights and normalisation, and hence the features, are the same in every fold.
+    # Weights and normalization, and hence the features, are the same in every fold.
     config = replace(config, image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD)
     require_space(run.cells, sam, run.work)
     return FrozenSam(config, sam, replace(pipeline, folder=run.work / "frozen").extract_features(sam, config))
