@@ -34,9 +34,15 @@ def random_model(base: str, precision: Precision) -> BCSam:
 
 
 def with_library_attention(sam: torch.nn.Module, *, eager: bool) -> torch.nn.Module:
-    """Switches the encoder of a SAM, with or without LoRA, to transformers' attention, in place."""
-    for block in sam.vision_encoder.layers:
-        block.attn.__class__ = SamVisionAttention if eager else SamVisionSdpaAttention
+    """Switches the encoder of a SAM, with or without LoRA, to transformers' attention, in place; tensors are kept."""
+    implementation = SamVisionAttention if eager else SamVisionSdpaAttention
+    encoder = sam.vision_encoder
+    for block in encoder.layers:
+        with torch.device("meta"):
+            attention = implementation(encoder.config, block.window_size)
+        for name, part in (*block.attn.named_children(), *block.attn.named_parameters(recurse=False)):
+            setattr(attention, name, part)
+        block.attn = attention.train(block.attn.training)
     return sam
 
 

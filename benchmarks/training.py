@@ -141,9 +141,7 @@ def autoencoder_step(base: str, n: int, plain: bool) -> Step:
     model = new_autoencoder(shape[0], 50, PAPER_DECODER_CHANNELS, seed=0).train().to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=5e-4)
     if plain:
-        for module in model.modules():
-            if isinstance(module, PhasedConvTranspose2d):
-                module.__class__ = nn.ConvTranspose2d
+        model.decoder = nn.Sequential(*map(with_library_convolution, model.decoder))
     else:
         in_half(model.to(memory_format=torch.channels_last), device)
 
@@ -155,6 +153,16 @@ def autoencoder_step(base: str, n: int, plain: bool) -> Step:
         return autoencoder_loss(cells, target, latents, domains)
 
     return optimizer, loss
+
+
+def with_library_convolution(layer: nn.Module) -> nn.Module:
+    """Returns a layer of the decoder, with PyTorch's own transposed convolution on the same weights."""
+    if not isinstance(layer, PhasedConvTranspose2d):
+        return layer
+    with torch.device("meta"):
+        plain = nn.ConvTranspose2d(layer.in_channels, layer.out_channels, layer.kernel_size, layer.stride)
+    plain.weight, plain.bias = layer.weight, layer.bias
+    return plain
 
 
 def depthwise_ssim(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:

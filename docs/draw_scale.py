@@ -1,6 +1,6 @@
 """Draws docs/scale.png: cells of three rendered laboratories before and after they are brought to one scale and light.
 
-The normalisation is told nothing about the laboratories: it measures scale, white point and stain in 24 images each.
+The normalization is told nothing about the laboratories: it measures scale, white point and stain in 24 images each.
 """
 
 import io
@@ -42,7 +42,7 @@ def normalize(images: list[NDArray[np.uint8]]) -> tuple[list[NDArray[np.uint8]],
 
 
 def draw() -> Figure:
-    """Draws a row for each laboratory: cells as they are on the left, normalised on the right."""
+    """Draws a row for each laboratory: cells as they are on the left, normalized on the right."""
     n = len(CLASSES)
     figure = Figure(figsize=(10.4, 4.2), layout="constrained")
     before, after = figure.subfigures(1, 2, wspace=0.03, width_ratios=(1.27, 1))

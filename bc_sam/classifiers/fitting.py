@@ -70,7 +70,7 @@ class LatentClassifier:
         return cls(estimator, classes, n_labels)
 
     def restrict_labels(self, labels: Collection[int]) -> None:
-        """Restricts predictions to the given labels and renormalises their probabilities.
+        """Restricts predictions to the given labels and renormalizes their probabilities.
 
         Args:
             labels: Label indices. Labels that the classifier was not trained on are ignored.

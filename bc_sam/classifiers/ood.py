@@ -20,7 +20,7 @@ class Neighbour:
         row: Row among the reference embeddings.
         label: Label index, -1 if unknown.
         domain: Domain index.
-        distance: Standardised distance; see `OodScore`.
+        distance: Standardized distance; see `OodScore`.
         thumbnail: JPEG of the cell; empty if the model has none.
     """
 

@@ -15,13 +15,13 @@ from bc_sam.cli.options import GroupPattern, LabelMap, Masks, read_pairs
 def data_command(
     source: Annotated[str, typer.Argument(metavar="NAME=SOURCE", help="Data set, as for train --data.")],
     out: Annotated[
-        Path | None, typer.Option(help="Folder for parquet files; if omitted, the data set is only summarised.")
+        Path | None, typer.Option(help="Folder for parquet files; if omitted, the data set is only summarized.")
     ] = None,
     masks: Masks = None,
     label_map: LabelMap = None,
     group_pattern: GroupPattern = None,
 ) -> None:
-    """Summarises a data set and, with --out, converts it to parquet.
+    """Summarizes a data set and, with --out, converts it to parquet.
 
     The scale is estimated from the red cells of up to 60 images, or else from their white cells.
 

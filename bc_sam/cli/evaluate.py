@@ -9,7 +9,6 @@ from bc_sam.cli.app import app
 from bc_sam.cli.options import (
     BatchSize,
     Data,
-    FormerLabels,
     GroupPattern,
     LabelMap,
     Labels,
@@ -32,7 +31,6 @@ def evaluate(
     label_map: LabelMap = None,
     group_pattern: GroupPattern = None,
     labels: Labels = None,
-    among: FormerLabels = None,
     revision: Revision = None,
     batch_size: BatchSize = None,
     out: Annotated[Path | None, typer.Option(help="Also write the results to this JSON file.")] = None,
@@ -47,7 +45,7 @@ def evaluate(
 
     bc-sam evaluate runs/mine --data ours=cells/
     """
-    allowed = read_labels(labels, among)
+    allowed = read_labels(labels)
     evaluation: Evaluation | None
     if data:
         evaluation = _evaluate_on(model, revision, data, label_map, group_pattern, allowed, batch_size)

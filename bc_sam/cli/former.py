@@ -1,10 +1,13 @@
 """Former spellings of commands, rewritten to the current ones before the command line is parsed."""
 
+import sys
 from collections.abc import Sequence
 from itertools import islice
 
-from bc_sam.cli.options import announce_new_spelling
 from bc_sam.errors import ConfigError
+
+# Commands of which `--labels` was spelled `--among`.
+_WITH_LABELS = (["evaluate"], ["predict"], ["save"])
 
 # Former options of `train` that only `adapt` has.
 _OF_ADAPT = ("--among", "--labels", "--labels-per-class", "--learn-from")
@@ -20,7 +23,8 @@ def rewrite_former_spellings(arguments: Sequence[str]) -> list[str]:
         The same command line in its current spelling.
 
     Raises:
-        ConfigError: If `train` is given options of `adapt` without a model to adapt.
+        ConfigError: If `train` is given options of `adapt` without a model to adapt, or an option is given in both
+            spellings.
 
     Example:
         >>> rewrite_former_spellings(["train", "--from", "runs/mine", "--data", "ours=cells", "--out", "runs/ours"])
@@ -39,30 +43,42 @@ def rewrite_former_spellings(arguments: Sequence[str]) -> list[str]:
         )
     if command == ["demo"] and "--serve" in options:
         return _serve(options)
+    if command in _WITH_LABELS:
+        return [*command, *_rename_among(options)]
     return [*command, *options]
 
 
 def _resume(options: list[str]) -> list[str]:
-    announce_new_spelling("train --resume --out RUN", "resume RUN")
+    _announce("train --resume --out RUN", "resume RUN")
     run, _ = _take(options, "--out")  # a resumed run keeps its own options
     return ["resume", *run]
 
 
 def _adapt(options: list[str]) -> list[str]:
-    announce_new_spelling("train --from MODEL", "adapt MODEL")
+    _announce("train --from MODEL", "adapt MODEL")
     model, options = _take(options, "--from")
-    if _names(options, "--among"):
-        announce_new_spelling("--among", "--labels")
-        labels, options = _take(options, "--among")
-        options = [*options, "--labels", *labels]
-    return ["adapt", *model, *options]
+    return ["adapt", *model, *_rename_among(options)]
+
+
+def _rename_among(options: list[str]) -> list[str]:
+    if not _names(options, "--among"):
+        return options
+    if _names(options, "--labels"):
+        raise ConfigError("--among is the former spelling of --labels. Give --labels alone.")
+    _announce("--among", "--labels")
+    labels, options = _take(options, "--among")
+    return [*options, "--labels", *labels]
 
 
 def _serve(options: list[str]) -> list[str]:
-    announce_new_spelling("demo --serve", "serve [MODEL]")
+    _announce("demo --serve", "serve [MODEL]")
     model, options = _take(options, "--model")
     _, options = _take(options, "--out")  # only the demo itself writes a folder
     return ["serve", *model, *(option for option in options if option != "--serve")]
+
+
+def _announce(former: str, current: str) -> None:
+    print(f"{former} is now spelled {current}.", file=sys.stderr)
 
 
 def _names(options: list[str], name: str) -> bool:

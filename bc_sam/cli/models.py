@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from bc_sam.cli.app import app
-from bc_sam.cli.options import FormerLabels, IncludeBase, Labels, Model, Refit, Revision, Subfolder, read_labels
+from bc_sam.cli.options import IncludeBase, Labels, Model, Refit, Revision, Subfolder, read_labels
 from bc_sam.config.model import BCSamConfig
 from bc_sam.models.folder import THUMBNAILS
 from bc_sam.utils.hub import EMBEDDED_MODEL
@@ -32,7 +32,6 @@ def save(
     include_base: IncludeBase = False,
     refit: Refit = False,
     labels: Labels = None,
-    among: FormerLabels = None,
     half: Annotated[bool, typer.Option("--half", help="Store the weights in float16, at half the size.")] = False,
     revision: Revision = None,
     subfolder: Subfolder = None,
@@ -44,7 +43,7 @@ def save(
     """
     from bc_sam.models.auto import load_model
 
-    allowed = read_labels(labels, among)
+    allowed = read_labels(labels)
     loaded = load_model(model, revision=revision, subfolder=subfolder, refit=refit)
     if allowed:
         loaded.restrict_labels(allowed)

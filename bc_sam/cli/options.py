@@ -1,7 +1,6 @@
 """Options shared by several commands, and their parsers."""
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
@@ -136,7 +135,6 @@ Labels = Annotated[
         "you count. By default the labels the model was saved with, usually all it was trained on.",
     ),
 ]
-FormerLabels = Annotated[str | None, typer.Option("--among", hidden=True)]
 
 
 def read_pairs(values: list[str] | None) -> dict[str, str | None]:
@@ -150,17 +148,8 @@ def read_pairs(values: list[str] | None) -> dict[str, str | None]:
     return pairs
 
 
-def read_labels(labels: str | None, former: str | None = None) -> list[str] | None:
-    """Parses ``--labels``, or its former spelling ``--among`` with a deprecation notice.
-
-    Raises:
-        ConfigError: If both are given.
-    """
-    if former is not None:
-        if labels is not None:
-            raise ConfigError("--among is the former spelling of --labels. Give --labels alone.")
-        announce_new_spelling("--among", "--labels")
-        labels = former
+def read_labels(labels: str | None) -> list[str] | None:
+    """Parses the comma-separated names of ``--labels``."""
     return None if labels is None else [name.strip() for name in labels.split(",")]
 
 
@@ -231,8 +220,3 @@ def _set_nested(changes: dict[str, Any], name: str, value: Any) -> None:
         if not isinstance(changes, dict):
             raise ConfigError(f"{name}: {section} already has a value, so it cannot be a section.")
     changes[key] = value
-
-
-def announce_new_spelling(former: str, current: str) -> None:
-    """Prints the current spelling of a former option or command."""
-    print(f"{former} is now spelled {current}.", file=sys.stderr)

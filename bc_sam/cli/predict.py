@@ -17,7 +17,6 @@ from bc_sam.cli.options import (
     Cells,
     Classifier,
     Dtype,
-    FormerLabels,
     Labels,
     ModelOption,
     Revision,
@@ -36,7 +35,6 @@ def predict(
     model: ModelOption = EMBEDDED_MODEL,
     classifier: Classifier = None,
     labels: Labels = None,
-    among: FormerLabels = None,
     abstain: Annotated[
         bool,
         typer.Option(
@@ -66,7 +64,7 @@ def predict(
     from bc_sam.models.auto import load_model
     from bc_sam.models.prediction_table import PredictionTable
 
-    allowed = read_labels(labels, among)
+    allowed = read_labels(labels)
     loaded = load_model(model, revision=revision, dtype=dtype, classifiers=[classifier or "default"])
     if allowed:
         loaded.restrict_labels(allowed)
@@ -178,8 +176,8 @@ def attention(
             except ImageError as error:
                 print(f"not read: {name}: {error}", file=sys.stderr)
         if images:
-            maps, names = loaded.attention(list(images.values())), loaded.predict(list(images.values()))
-            titles = [f"{Path(name).name}\n{label}" for name, label in zip(images, names, strict=True)]
+            labels, maps = loaded.predict_with_attention(list(images.values()))
+            titles = [f"{Path(name).name}\n{label}" for name, label in zip(images, labels, strict=True)]
             figure = attention_maps([np.asarray(image) for image in images.values()], maps, titles)
             figure.savefig(out / f"attention_{number:03d}.png")
     print(f"Written: {out}")

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, Self
 
 from bc_sam.config.base import MAX_SIZE, Optimizer, Schedule, require
 from bc_sam.errors import ConfigError
@@ -135,6 +135,42 @@ def _is_valid_size(name: str, value: Size) -> bool:
 
 
 @dataclass(frozen=True)
+class NetworkInputs:
+    """What a comparison network takes as input besides the image.
+
+    Attributes:
+        masks: Whether it takes a cell mask.
+        maps: Whether it takes the SAM encoder's feature maps.
+    """
+
+    masks: bool
+    maps: bool
+
+    @classmethod
+    def of(cls, method: Method, ablation: Part, *, sam_backbone: bool) -> Self:
+        """Returns the inputs of a network.
+
+        Args:
+            method: The comparison method.
+            ablation: Component removed from the network.
+            sam_backbone: Whether the frozen SAM encoder takes the place of the image backbone.
+
+        Example:
+            >>> NetworkInputs.of("slca", "nothing", sam_backbone=False)
+            NetworkInputs(masks=False, maps=True)
+        """
+        return cls(
+            masks=method == "shape-aware" and ablation != "mask",
+            maps=sam_backbone or (method == "slca" and ablation == "nothing"),
+        )
+
+    @property
+    def sam(self) -> bool:
+        """Whether a SAM is needed, for its feature maps or to predict the mask."""
+        return self.masks or self.maps
+
+
+@dataclass(frozen=True)
 class NetworkConfig(JsonConfig):
     """Architecture of a comparison network, as stored in ``config.json``.
 
@@ -184,19 +220,24 @@ class NetworkConfig(JsonConfig):
         require(low <= value <= high, f"{name} must be between {low} and {high}, but is {value}.")
 
     @property
+    def inputs(self) -> NetworkInputs:
+        """What the network takes as input besides the image."""
+        return NetworkInputs.of(self.method, self.ablation, sam_backbone=self.image_backbone is None)
+
+    @property
     def needs_masks(self) -> bool:
         """Whether the network takes a cell mask as input."""
-        return self.method == "shape-aware" and self.ablation != "mask"
+        return self.inputs.masks
 
     @property
     def needs_maps(self) -> bool:
         """Whether the network takes the SAM encoder's feature maps as input."""
-        return self.image_backbone is None or (self.method == "slca" and self.ablation == "nothing")
+        return self.inputs.maps
 
     @property
     def needs_sam(self) -> bool:
         """Whether the model contains a SAM, for its feature maps or to predict the mask."""
-        return self.needs_masks or self.needs_maps
+        return self.inputs.sam
 
 
 @dataclass(frozen=True)
@@ -266,17 +307,9 @@ class NetworkArguments(JsonConfig):
             optimizer=self.optimizer,
         )
 
-    def needs_masks(self, method: Method) -> bool:
-        """Whether the network of a method takes a cell mask as input."""
-        return method == "shape-aware" and self.ablation != "mask"
-
-    def needs_maps(self, method: Method) -> bool:
-        """Whether the network of a method takes the SAM encoder's feature maps as input."""
-        return self.image_backbone == SAM or (method == "slca" and self.ablation == "nothing")
-
-    def needs_sam(self, method: Method) -> bool:
-        """Whether the network of a method needs a SAM, for its feature maps or to predict the mask."""
-        return self.needs_masks(method) or self.needs_maps(method)
+    def inputs(self, method: Method) -> NetworkInputs:
+        """Returns what the network of a method takes as input besides the image."""
+        return NetworkInputs.of(method, self.ablation, sam_backbone=self.image_backbone == SAM)
 
     def variant(self, method: Method) -> str:
         """Returns the method's name in tables, with its ablation and whether SAM is its backbone."""

@@ -136,8 +136,9 @@ class Comparison(JsonConfig):
         after: Balanced accuracy after.
         gain: Their difference, paired by cell.
         cells: Number of held-out cells.
-        slides: Number of slides, or other independent groups, of the cells.
+        slides: Number of slides of the cells; an image of unknown slide counts as a slide.
         per_class: Number of held-out cells of each class, and its recall before and after.
+        slides_known: Whether the slide of every cell is known.
     """
 
     classifier: str
@@ -147,6 +148,7 @@ class Comparison(JsonConfig):
     cells: int
     slides: int
     per_class: dict[str, tuple[int, float, float]]
+    slides_known: bool = True
 
     @property
     def verdict(self) -> str:
@@ -154,7 +156,8 @@ class Comparison(JsonConfig):
         rare = [name for name, (n, _, _) in self.per_class.items() if n < FEW_CELLS]
         if self.slides < FEW_SLIDES or rare:
             few_slides = self.slides < FEW_SLIDES
-            slides = "a single slide" if self.slides == 1 else f"only {self.slides} slides"
+            unit = "slide" if self.slides_known else "independent image"
+            slides = f"a single {unit}" if self.slides == 1 else f"only {self.slides} {unit}s"
             reason = slides if few_slides else f"fewer than {FEW_CELLS} {', '.join(rare)}"
             return f"Too few held-out cells to tell ({reason}). Label more cells, from other slides."
         if self.gain.low > 0:
@@ -172,6 +175,8 @@ def compare(
     groups: np.ndarray,
     labels: Sequence[str],
     seed: int = 1234,
+    *,
+    slides_known: bool = True,
 ) -> Comparison:
     """Compares two sets of predictions for the same cells by balanced accuracy.
 
@@ -186,6 +191,7 @@ def compare(
         groups: (n,) slide index of each cell.
         labels: Class names.
         seed: Seed of the bootstrap.
+        slides_known: Whether all of them are slides, rather than some single images of unknown slide.
 
     Example:
         >>> true = np.array([0, 1] * 10)
@@ -211,6 +217,7 @@ def compare(
             labels[index]: (int(n), float(recall_before), float(recall_after))
             for index, n, recall_before, recall_after in zip(classes, cells.sum(0), *recalls, strict=True)
         },
+        slides_known=slides_known,
     )
 
 

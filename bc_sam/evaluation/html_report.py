@@ -3,7 +3,7 @@
 import base64
 import io
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from jinja2 import PackageLoader, Template
 from matplotlib.figure import Figure
 
 from bc_sam.errors import ConfigError
-from bc_sam.evaluation.results import ALL, Evaluation, StageTiming, pool_dice
+from bc_sam.evaluation.costs import stage_costs
+from bc_sam.evaluation.results import ALL, Evaluation, pool_dice
 from bc_sam.evaluation.tables import (
     best_classifier,
     calibration_errors,
@@ -81,7 +82,7 @@ def write_report(
         footnotes=footnotes(evaluation),
         calibration=calibration_errors(evaluation),
         dice=pool_dice(evaluation.dice),
-        timings=_costs(evaluation.timings),
+        costs=stage_costs(evaluation.timings),
         figures={name: _embed(figure) for name, figure in figures.items()},
     )
     _write_atomically(Path(path), page)
@@ -121,17 +122,6 @@ def _headline(evaluation: Evaluation, classifier: str) -> list[tuple[str, str]]:
     return results + [
         (f"{dice['mean']:.3f}", f"Dice of the cell masks, {dice['domain']}") for dice in pool_dice(evaluation.dice)
     ]
-
-
-def _costs(timings: Sequence[StageTiming]) -> list[dict[str, Any]]:
-    """Returns each stage's mean and total seconds and peak memory (MiB) over the folds."""
-    costs = []
-    for stage in dict.fromkeys(timing.stage for timing in timings):
-        folds = [timing for timing in timings if timing.stage == stage]
-        total = sum(timing.seconds for timing in folds)
-        peak = max(timing.peak_memory_mib for timing in folds)
-        costs.append({"stage": stage, "folds": len(folds), "mean": total / len(folds), "total": total, "peak": peak})
-    return costs
 
 
 def _duration(seconds: float) -> str:

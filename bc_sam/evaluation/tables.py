@@ -284,7 +284,8 @@ def render_comparisons(comparisons: Sequence[Comparison], default: str) -> str:
             *([name, f"{n}", f"{100 * a:.1f}", f"{100 * b:.1f}"] for name, (n, a, b) in main.per_class.items()),
         ]
     )
+    cells = f"cells of {main.slides} slides" if main.slides_known else "images of unknown slides"
     return (
-        f"Balanced accuracy on {main.cells} held-out cells of {main.slides} slides, % (95 % confidence interval)\n"
+        f"Balanced accuracy on {main.cells} held-out {cells}, % (95 % confidence interval)\n"
         f"{scores}\n\n{default}: recall, %\n{recalls}\n\n{default}: {main.verdict}"
     )

@@ -26,13 +26,15 @@ from bc_sam.config.model import BCSamConfig
 from bc_sam.config.network import Method
 from bc_sam.data.batches import Batch, decoded_batches
 from bc_sam.data.image_quality import measure_quality
+from bc_sam.data.images import MAX_PIXELS
 from bc_sam.errors import ConfigError, DataError
 from bc_sam.evaluation.results import Evaluation
 from bc_sam.models import folder as model_folder
 from bc_sam.models.abstention import Decision, RejectionThresholds, decide, image_reasons
 from bc_sam.models.card import write_card
 from bc_sam.models.classifier_files import installed_versions
-from bc_sam.models.observation import InspectedCell, Observation, Parts, match_sources, separate_cells
+from bc_sam.models.inspection import inspect_batch
+from bc_sam.models.observation import InspectedCell, Observation, Parts, separate_cells
 from bc_sam.models.prediction import Prediction
 from bc_sam.models.stored_model import LoadOptions, StoredModel
 from bc_sam.models.training_record import TrainingRecord
@@ -488,7 +490,7 @@ class CellModel(ABC):
         Yields:
             One `Prediction` for each image, in order.
         """
-        for batch in self._batches(images, batch_size):
+        for batch in self.batches(images, batch_size):
             yield from self._predictions(batch, classifier, abstain)
 
     def _predictions(
@@ -496,8 +498,7 @@ class CellModel(ABC):
     ) -> Iterator[Prediction]:
         name = classifier or self.config.default_classifier
         parts = Parts.EMBEDDINGS | Parts.PROBABILITIES if abstain is False else Parts.ALL
-        observation = self.observe(batch.pixels, parts, classifiers=[name])
-        for cell in match_sources(batch, observation):
+        for cell in inspect_batch(self, batch, parts, classifiers=[name]):
             yield self._prediction(cell, name, abstain)
 
     def _prediction(self, cell: InspectedCell, classifier: str, abstain: bool | RejectionThresholds) -> Prediction:
@@ -522,15 +523,18 @@ class CellModel(ABC):
             raise ConfigError("Pass a list of images, even for one: model.predict([image]).")
         total = len(images) if isinstance(images, Sized) else None
         with tqdm(total=total, unit="image", disable=not show_progress_bar) as bar:
-            for batch in self._batches(images, batch_size):
+            for batch in self.batches(images, batch_size):
                 for error in filter(None, batch.errors):
                     raise error
                 yield batch
                 bar.update(len(batch.sources))
 
-    def _batches(self, images: Iterable[Any], batch_size: int | None) -> Iterator[Batch]:
+    def batches(
+        self, images: Iterable[Any], batch_size: int | None = None, *, max_pixels: int = MAX_PIXELS
+    ) -> Iterator[Batch]:
+        """Decodes a stream of images at the model's input size; see `bc_sam.data.batches.decoded_batches`."""
         size = default_batch_size(self.device) if batch_size is None else batch_size
-        return decoded_batches(images, self.config.image_size, size)
+        return decoded_batches(images, self.config.image_size, size, max_pixels=max_pixels)
 
     def _classifier(self, name: str | None) -> LatentClassifier:
         name = name or self.config.default_classifier

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-import numpy as np
 from huggingface_hub import EvalResult, ModelCardData
 from jinja2 import PackageLoader
 
@@ -17,6 +16,7 @@ from bc_sam.config.labels import LABELS
 from bc_sam.config.model import BCSamConfig
 from bc_sam.data.provenance import Provenance
 from bc_sam.evaluation.bootstrap import evaluation_intervals
+from bc_sam.evaluation.costs import stage_costs
 from bc_sam.evaluation.results import ALL, Evaluation, pool_dice
 from bc_sam.evaluation.tables import Score, calibration_errors, render_markdown
 from bc_sam.models.card_merge import assemble, begin, end, merge_cards
@@ -114,7 +114,7 @@ def render_card(
         classifier=classifier,
         table=render_markdown(evaluation) if evaluation and evaluation.pairs else "",
         dice=pool_dice(evaluation.dice) if evaluation else [],
-        costs=list(_costs(evaluation)),
+        costs=stage_costs(evaluation.timings) if evaluation else {},
         environment=evaluation.environment if evaluation else {},
         per_class=list(_per_class(evaluation, classifier)),
         intervals=evaluation_intervals(evaluation, classifier) if evaluation and evaluation.pairs else [],
@@ -250,14 +250,6 @@ def _shipped(evaluation: Evaluation) -> list[tuple[str, str]]:
     sources = [source for source, _ in evaluation.domain_pairs]
     shipped = ALL if ALL in sources else sources[-1]
     return [pair for pair in evaluation.domain_pairs if pair.source == shipped]
-
-
-def _costs(evaluation: Evaluation | None) -> Iterator[tuple[str, float, float]]:
-    """Yields name, mean duration (s) and peak memory (MiB) of each stage."""
-    timings = evaluation.timings if evaluation else []
-    for stage in dict.fromkeys(timing.stage for timing in timings):
-        own = [timing for timing in timings if timing.stage == stage]
-        yield stage, float(np.mean([t.seconds for t in own])), max(t.peak_memory_mib for t in own)
 
 
 def _per_class(evaluation: Evaluation | None, classifier: str) -> Iterator[dict[str, Any]]:

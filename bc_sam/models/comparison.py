@@ -1,6 +1,6 @@
 """Models of the comparison methods: SLCA, the shape-aware network, plain image classifiers."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -23,6 +23,9 @@ from bc_sam.models.training_record import TrainingRecord
 from bc_sam.networks.cell_network import CellNetwork, head_weights, load_network, network_inputs, save_network, shrunk
 from bc_sam.networks.features import encode_pixels, inference_sam, largest_components, predict_foreground
 from bc_sam.utils.torch_utils import quiet
+
+#: Images, feature maps and masks; see `network_inputs`.
+NetworkTensors = tuple[Tensor, Tensor, Tensor]
 
 
 class ComparisonModel(CellModel):
@@ -128,6 +131,7 @@ class ComparisonModel(CellModel):
         """Whether the network has attention maps."""
         return self.network.attention is not None
 
+    @torch.inference_mode()
     def attention(
         self, images: Iterable[Any], *, batch_size: int | None = None, show_progress_bar: bool = False
     ) -> list[np.ndarray]:
@@ -146,30 +150,51 @@ class ComparisonModel(CellModel):
             ConfigError: If the network has no attention.
             ImageError: If an image cannot be read.
         """
-        resized = []
-        for batch in self._readable_batches(images, batch_size, show_progress_bar):
-            maps = self._attention(batch.pixels)
-            for attention, (height, width) in zip(maps, batch.sizes, strict=True):
-                resized.append(
-                    np.asarray(Image.fromarray(attention).resize((width, height), Image.Resampling.BILINEAR))
-                )
-        return resized
+        return [
+            attention
+            for batch in self._readable_batches(images, batch_size, show_progress_bar)
+            for attention in self._attention(self._inputs(batch.pixels), batch.sizes)
+        ]
 
     @torch.inference_mode()
-    def _attention(self, pixels: np.ndarray) -> np.ndarray:
-        maps = self.network.attention_maps(*self._network_inputs(pixels, *self._sam_outputs(pixels)))
+    def predict_with_attention(
+        self, images: Iterable[Any], *, batch_size: int | None = None, show_progress_bar: bool = False
+    ) -> tuple[list[str], list[np.ndarray]]:
+        """Returns the labels of `predict` and the maps of `attention`, with one pass of SAM per image; see there."""
+        classifier = self._classifier(None)
+        labels: list[str] = []
+        maps: list[np.ndarray] = []
+        for batch in self._readable_batches(images, batch_size, show_progress_bar):
+            inputs = self._inputs(batch.pixels)
+            maps += self._attention(inputs, batch.sizes)
+            probabilities = classifier.predict_proba(self._embed(inputs))
+            labels += [self.labels[column] for column in probabilities.argmax(axis=1)]
+        return labels, maps
+
+    def _attention(self, inputs: NetworkTensors, sizes: Sequence[tuple[int, int]]) -> list[np.ndarray]:
+        """Returns the attention map of each image, resized to its height and width."""
+        maps = self.network.attention_maps(*inputs)
         if maps is None:
             raise ConfigError(
                 f"This {self.config.default_classifier} has no attention maps. Use SLCA or a shape-aware network."
             )
-        return maps.float().cpu().numpy()
+        return [
+            np.asarray(Image.fromarray(attention).resize((width, height), Image.Resampling.BILINEAR))
+            for attention, (height, width) in zip(maps.float().cpu().numpy(), sizes, strict=True)
+        ]
 
     def _encode(self, pixels: np.ndarray, *, masks: bool, embeddings: bool) -> Encoded:
         features, foreground = self._sam_outputs(pixels)
         if not embeddings:
             return Encoded(foreground if masks else None, None)
-        outputs = self.network.embed(*self._network_inputs(pixels, features, foreground))
-        return Encoded(foreground if masks else None, outputs.float().cpu().numpy())
+        embedded = self._embed(self._network_inputs(pixels, features, foreground))
+        return Encoded(foreground if masks else None, embedded)
+
+    def _embed(self, inputs: NetworkTensors) -> np.ndarray:
+        return self.network.embed(*inputs).float().cpu().numpy()
+
+    def _inputs(self, pixels: np.ndarray) -> NetworkTensors:
+        return self._network_inputs(pixels, *self._sam_outputs(pixels))
 
     def _sam_outputs(self, pixels: np.ndarray) -> tuple[Tensor | None, np.ndarray | None]:
         """Returns SAM's features (B, C, h, w) and foreground (B, S, S) bool, each ``None`` if not needed."""
@@ -180,7 +205,7 @@ class ComparisonModel(CellModel):
 
     def _network_inputs(
         self, pixels: np.ndarray, features: Tensor | None, foreground: np.ndarray | None
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> NetworkTensors:
         """Returns the network's inputs for pixels (B, S, S, 3), rounded like the stored features it was trained on."""
         empty = torch.empty(0, device=self.device)
         maps = features.half() if features is not None and self.network_config.needs_maps else empty

@@ -1,17 +1,18 @@
 """Runs a model on a stream of cells in constant memory, with one pass of the encoder per batch."""
 
-from collections.abc import Iterable, Iterator
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
 
-from bc_sam.data.batches import Batch, decoded_batches
+from bc_sam.data.batches import Batch
 from bc_sam.data.images import MAX_PIXELS
-from bc_sam.models.base import CellModel
 from bc_sam.models.observation import InspectedCell, Parts, match_sources
-from bc_sam.networks.features import default_batch_size
+
+if TYPE_CHECKING:
+    from bc_sam.models.base import CellModel
 
 
 def inspect_cells(
-    model: CellModel,
+    model: "CellModel",
     images: Iterable[Any],
     parts: Parts = Parts.ALL,
     *,
@@ -34,11 +35,22 @@ def inspect_cells(
         >>> for cell in inspect_cells(model, ["cell.tiff"]):  # doctest: +SKIP
         ...     print(cell.observed.probabilities["rf"].argmax())
     """
-    size = default_batch_size(model.device) if batch_size is None else batch_size
-    for batch in decoded_batches(images, model.config.image_size, size, max_pixels=max_pixels):
+    for batch in model.batches(images, batch_size, max_pixels=max_pixels):
         yield from inspect_batch(model, batch, parts)
 
 
-def inspect_batch(model: CellModel, batch: Batch, parts: Parts = Parts.ALL) -> list[InspectedCell]:
-    """Runs a model on one batch; see `inspect_cells`."""
-    return list(match_sources(batch, model.observe(batch.pixels, parts)))
+def inspect_batch(
+    model: "CellModel", batch: Batch, parts: Parts = Parts.ALL, *, classifiers: Collection[str] | None = None
+) -> list[InspectedCell]:
+    """Runs a model on one batch.
+
+    Args:
+        model: The model.
+        batch: The images; unreadable ones are reported.
+        parts: What to compute.
+        classifiers: Names of the classifiers to apply; by default all loaded ones.
+
+    Returns:
+        An entry for each image, in order.
+    """
+    return list(match_sources(batch, model.observe(batch.pixels, parts, classifiers=classifiers)))

@@ -72,7 +72,7 @@ class Backbone(nn.Module):
             self.model.layernorm.requires_grad_(False)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns the last feature map (B, C, h, w) of normalised images (B, 3, S, S)."""
+        """Returns the last feature map (B, C, h, w) of normalized images (B, 3, S, S)."""
         features = self.model(images).last_hidden_state
         if features.ndim == 4:
             return features

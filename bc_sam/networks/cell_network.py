@@ -52,7 +52,7 @@ def new_network(
         raise ConfigError("BC-SAM is not a single network. Choose slca, shape-aware or resnet.")
     uses_sam_encoder = arguments.image_backbone == SAM
     image = None if uses_sam_encoder else load_backbone(arguments.image_backbone, seed=seed)
-    mask = load_backbone(arguments.mask_backbone, seed=seed + 1) if arguments.needs_masks(method) else None
+    mask = load_backbone(arguments.mask_backbone, seed=seed + 1) if arguments.inputs(method).masks else None
     config = NetworkConfig(
         method=method,
         image_backbone=None if image is None else image.config,
@@ -62,7 +62,7 @@ def new_network(
         ablation=arguments.ablation,
         grid=arguments.grid,
         reduction=arguments.reduction,
-        sam_channels=sam_channels if arguments.needs_sam(method) else 0,
+        sam_channels=sam_channels if arguments.inputs(method).sam else 0,
     )
     with seeded(seed + 2):
         return config, _assemble(config, image, mask)
@@ -109,7 +109,7 @@ def network_inputs(pixels: Tensor, maps: Tensor, masks: Tensor) -> tuple[Tensor,
         masks: (B, s, s), 0 or 1, or empty.
 
     Returns:
-        Images (B, 3, s, s) with ImageNet normalisation, maps and masks, all float32.
+        Images (B, 3, s, s) with ImageNet normalization, maps and masks, all float32.
     """
     return normalise(pixels, IMAGENET_MEAN, IMAGENET_STD), maps.float(), masks.float()
 

@@ -41,7 +41,7 @@ class ShapeAwareNetwork(nn.Module):
         logits = W3 d(ReLU(W2 d(ReLU(W1 [v, s, a]))))      3000 → 512 → 256 → classes; d is dropout of 0.4
 
     The ablations of the paper: without attention ``[v, s]``, without mask ``v`` alone. The mask, 0 or 1, is fed to its
-    backbone as a normalised grey image.
+    backbone as a normalized grey image.
 
     The original backbones are Swin-B and VGG-19 with batch norm, including their 1,000 ImageNet outputs. Here each
     backbone ends in a new linear layer of that width. transformers has no VGG; the closest is ResNet-34, the residual
@@ -75,7 +75,7 @@ class ShapeAwareNetwork(nn.Module):
         """Returns the embedding (B, 256), the input of the head.
 
         Args:
-            images: (B, 3, S, S), normalised; unused if SAM's encoder replaces the image backbone.
+            images: (B, 3, S, S), normalized; unused if SAM's encoder replaces the image backbone.
             maps: (B, C_s, h_s, w_s) SAM features; used only in that case.
             masks: (B, S, S), 0 or 1; unused without a mask branch.
         """
@@ -110,7 +110,7 @@ class ShapeAwareNetwork(nn.Module):
     def _shape(self, masks: Tensor) -> Tensor:
         assert self.mask is not None
         assert self.mask_values is not None
-        grey = (masks[:, None] - 0.5) / 0.25  # -2 and 2, roughly the range of a normalised image
+        grey = (masks[:, None] - 0.5) / 0.25  # -2 and 2, roughly the range of a normalized image
         return self.mask_values(pooled(self.mask(grey.expand(-1, 3, -1, -1))))
 
 

@@ -8,7 +8,7 @@ from bc_sam.networks.backbones import Backbone, pooled
 
 
 class SpatialChannelAttention(nn.Module):
-    """Spatially localised channel attention.
+    """Spatially localized channel attention.
 
     Squeeze-and-excitation weights each channel once per image; here each channel has one weight per cell of a small
     grid. As implemented, for SAM features ``S`` of shape (C_s, h_s, w_s) and backbone features ``F`` of shape
@@ -81,7 +81,7 @@ class ImageClassifier(nn.Module):
         """Returns the embedding (B, C), the input of the head.
 
         Args:
-            images: (B, 3, S, S), normalised.
+            images: (B, 3, S, S), normalized.
             maps: (B, C_s, h_s, w_s) SAM features; unused without SLCA.
             masks: Unused.
         """

@@ -120,6 +120,7 @@ class AdaptedClassifiers:
         if not len(rows):
             return []
         true, slides = self.latents.labels[rows], self.latents.slides()[rows]
+        known = all(self.latents.table.groups[row] for row in rows)
         return [
             compare(
                 name,
@@ -128,6 +129,7 @@ class AdaptedClassifiers:
                 classifier.predict(self.latents.after[rows]),
                 slides,
                 self.model.labels,
+                slides_known=known,
             )
             for name, classifier in self.classifiers.items()
         ]

@@ -110,7 +110,7 @@ def prepare_sam(fold: Fold) -> FrozenSam:
     """Prepares the SAM that the network of a fold needs: none, a fine-tuned one, or the unchanged base."""
     run, pipeline = fold.run, fold.pipeline
     network, method = run.training.network, run.training.method
-    if not network.needs_sam(method):
+    if not network.inputs(method).sam:
         return FrozenSam(
             BCSamConfig(
                 labels=run.labels,
@@ -120,14 +120,14 @@ def prepare_sam(fold: Fold) -> FrozenSam:
                 image_std=IMAGENET_STD,
             )
         )
-    if network.learn_masks or network.needs_masks(method):
+    if network.learn_masks or network.inputs(method).masks:
         adapter, config = pipeline.fine_tune_base(run.labels)
         features = pipeline.extract_features(adapter, config)
         config = replace(config, base=None, base_revision=None, base_inside=True)
         return FrozenSam(config, merge(adapter), features)
     sam = load_base(run.training)
     config = new_model_config(sam, run.cells, pipeline.rows, run.labels, run.training)
-    # Weights and normalisation, and hence the features, are the same in every fold.
+    # Weights and normalization, and hence the features, are the same in every fold.
     config = replace(config, image_mean=IMAGENET_MEAN, image_std=IMAGENET_STD)
     require_space(run.cells, sam, run.work)
     return FrozenSam(config, sam, replace(pipeline, folder=run.work / "frozen").extract_features(sam, config))

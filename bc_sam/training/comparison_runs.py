@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bc_sam.config.arguments import TrainingArguments
 from bc_sam.config.network import SAM, Method
+from bc_sam.evaluation.costs import total_cost
 from bc_sam.evaluation.results import Evaluation
 from bc_sam.evaluation.tables import align, render_markdown, render_text
 from bc_sam.training.experiment import Experiment, RunConfig
@@ -113,10 +114,9 @@ def costs(evaluations: Mapping[str, Evaluation]) -> list[list[str]]:
     """Returns a header row, and for each run its trained parameters, seconds per fold and peak memory."""
     lines = [["method", "trained parameters", "seconds per fold", "peak memory, MiB"]]
     for name, evaluation in evaluations.items():
-        folds = len({timing.fold for timing in evaluation.timings})
-        seconds = sum(timing.seconds for timing in evaluation.timings) / max(folds, 1)
-        peak = max((timing.peak_memory_mib for timing in evaluation.timings), default=0.0)
-        lines.append([name, evaluation.environment.get("trained parameters", "-"), f"{seconds:,.0f}", f"{peak:,.0f}"])
+        cost = total_cost(evaluation.timings)
+        parameters = evaluation.environment.get("trained parameters", "-")
+        lines.append([name, parameters, f"{cost.seconds_per_fold:,.0f}", f"{cost.peak_memory_mib:,.0f}"])
     return lines
 
 

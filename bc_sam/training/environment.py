@@ -13,10 +13,10 @@ from bc_sam.utils.hub import display_name
 def _pretrained_models(arguments: TrainingArguments) -> dict[str, str]:
     """Returns the pretrained models of a run: the base, and the backbones of a network."""
     network, method = arguments.network, arguments.method
-    models = {"base": display_name(arguments.base)} if method == "bc-sam" or network.needs_sam(method) else {}
+    models = {"base": display_name(arguments.base)} if method == "bc-sam" or network.inputs(method).sam else {}
     if method != "bc-sam":
         models["backbone"] = display_name(network.image_backbone)
-        if network.needs_masks(method):
+        if network.inputs(method).masks:
             models["backbone of the mask"] = display_name(network.mask_backbone)
     if arguments.label_fraction < 1:
         models["labels shown"] = f"{arguments.label_fraction:.0%}"

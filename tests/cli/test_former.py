@@ -3,6 +3,7 @@
 import pytest
 
 from bc_sam.cli.former import rewrite_former_spellings
+from bc_sam.errors import ConfigError
 
 
 @pytest.mark.parametrize(
@@ -18,6 +19,9 @@ from bc_sam.cli.former import rewrite_former_spellings
             "adapt model --out run --labels a,b",
             ["train --from MODEL is now spelled adapt MODEL.", "--among is now spelled --labels."],
         ),
+        ("predict cells --among a,b", "predict cells --labels a,b", ["--among is now spelled --labels."]),
+        ("save model --among=a copy", "save model copy --labels a", ["--among is now spelled --labels."]),
+        ("evaluate model --among a", "evaluate model --labels a", ["--among is now spelled --labels."]),
         (
             "train --seed 3 --out=run --resume",
             "resume run",
@@ -39,11 +43,26 @@ def test_former_spellings_are_rewritten(former, current, notices, capsys):
 
 
 @pytest.mark.parametrize(
-    "current", ["", "--help", "train --data a=from --out run", "demo --out demo", "adapt --from", "predict --serve"]
+    "current",
+    [
+        "",
+        "--help",
+        "train --data a=from --out run",
+        "demo --out demo",
+        "adapt --from",
+        "predict --serve",
+        "embed --among",
+    ],
 )
 def test_anything_else_is_left_alone(current, capsys):
     assert rewrite_former_spellings(current.split()) == current.split()
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("command", ["predict cells", "save model copy", "evaluate model", "train --from model"])
+def test_both_spellings_at_once_are_rejected(command):
+    with pytest.raises(ConfigError, match="Give --labels alone"):
+        rewrite_former_spellings([*command.split(), "--labels", "a", "--among=b"])
 
 
 @pytest.mark.parametrize(

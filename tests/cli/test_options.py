@@ -2,7 +2,7 @@
 
 import pytest
 
-from bc_sam.cli.options import announce_new_spelling, read_arguments, read_pairs, read_settings
+from bc_sam.cli.options import read_arguments, read_pairs, read_settings
 from bc_sam.config.presets import preset
 from bc_sam.errors import ConfigError
 
@@ -80,10 +80,3 @@ class TestPairs:
     def test_a_pair_needs_an_equals_sign(self):
         with pytest.raises(ConfigError, match="--map neutrophil has no '='"):
             read_pairs(["neutrophil"])
-
-
-def test_a_former_spelling_is_reported_in_one_line_on_stderr(capsys):
-    announce_new_spelling("demo --serve", "serve")
-    output = capsys.readouterr()
-    assert output.out == ""
-    assert output.err == "demo --serve is now spelled serve.\n"

@@ -36,12 +36,27 @@ def test_the_paper_presets_have_the_published_settings():
     assert preset("paper", "slca").network.image_backbone == "microsoft/resnet-152"
 
 
+@pytest.mark.parametrize(
+    ("variant", "masks", "maps"),
+    [
+        ("slca", False, True),
+        ("slca without attention", False, False),
+        ("shape-aware", True, False),
+        ("shape-aware without mask", False, False),
+        ("shape-aware on sam", True, True),
+        ("resnet", False, False),
+    ],
+)
+def test_the_inputs_of_a_network_follow_from_its_method_and_ablation(variant, masks, maps):
+    config = small_network(variant)[0]
+    assert (config.needs_masks, config.needs_maps, config.needs_sam) == (masks, maps, masks or maps)
+
+
 def test_arguments_and_config_agree_on_the_inputs_of_a_network():
     for variant in VARIANTS:
         method, arguments = small_arguments(variant)
         config = small_network(variant)[0]
-        for need in ("needs_masks", "needs_maps", "needs_sam"):
-            assert getattr(arguments, need)(method) == getattr(config, need), (variant, need)
+        assert arguments.inputs(method) == config.inputs, variant
         assert arguments.variant(method) == variant
 
 

@@ -176,6 +176,11 @@ class TestVerdict:
         assert (result.after.low, result.after.high) == (0, 1)
         assert "a single slide" in result.verdict
 
+    def test_images_of_unknown_slides_are_not_counted_as_slides(self):
+        true = np.tile(np.arange(2), 2)
+        verdict = compare("rf", true, true, true, np.arange(4), LABELS, slides_known=False).verdict
+        assert "only 4 independent images" in verdict
+
     def test_few_cells_of_a_class_are_inconclusive(self):
         true = np.array([0] * 60 + [1] * 3)
         assert "fewer than 10 x" in compare("rf", true, 1 - true, true, np.arange(63), LABELS).verdict

@@ -73,7 +73,7 @@ class TestDice:
             dice_of_rows(predicted, annotated.astype(np.uint8), rows), dice(predicted[rows], annotated[rows])
         )
 
-    def test_it_is_summarised_per_domain(self):
+    def test_it_is_summarized_per_domain(self):
         annotated = np.ones((3, 2, 2), dtype=bool)
         predicted = annotated.copy()
         predicted[1, 0] = False

@@ -193,6 +193,11 @@ def test_comparisons_are_a_table_of_scores_and_one_of_the_default_classifiers_re
     ]
 
 
+def test_images_of_unknown_slides_are_not_reported_as_slides():
+    text = render_comparisons([replace(comparison("rf"), slides_known=False)], "rf")
+    assert text.startswith("Balanced accuracy on 80 held-out images of unknown slides, %")
+
+
 @given(st.lists(st.lists(st.text("ab[/]µ%", min_size=1, max_size=9), min_size=3, max_size=3), min_size=1, max_size=5))
 def test_cells_of_any_text_are_aligned_unchanged(lines):
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]

@@ -39,7 +39,7 @@ class FaultyHub:
         if record["line"] != _TELEMETRY:
             self.log.append(record)
         fault = self._next_fault(record["line"])
-        send = _watched(send, record, fault.cut)
+        send = _Watched(send, record, fault.cut)
         try:
             await asyncio.sleep(fault.delay)
             if fault.status is not None:
@@ -79,20 +79,28 @@ def _slowed(receive: Receive, seconds: float) -> Receive:
     return slow if seconds else receive
 
 
-def _watched(send: Send, record: dict[str, Any], cut: int | None) -> Send:
-    left = float("inf") if cut is None else cut
+class _Watched:
+    """Passes a response on, records its status, and breaks the connection after `cut` bytes of the body.
 
-    async def watched(message: Message) -> None:
-        nonlocal left
-        record["status"] = message.get("status", record["status"])
+    Args:
+        send: The callable that sends a message to the client.
+        record: The record of the call.
+        cut: Number of bytes; ``None`` for a whole response.
+    """
+
+    def __init__(self, send: Send, record: dict[str, Any], cut: int | None) -> None:
+        self._send = send
+        self._record = record
+        self._left = float("inf") if cut is None else cut
+
+    async def __call__(self, message: Message) -> None:
+        self._record["status"] = message.get("status", self._record["status"])
         body = message.get("body", b"")
-        if len(body) > left:
-            await send({"type": "http.response.body", "body": body[: int(left)], "more_body": True})
+        if len(body) > self._left:
+            await self._send({"type": "http.response.body", "body": body[: int(self._left)], "more_body": True})
             raise ConnectionResetError
-        left -= len(body)
-        await send(message)
-
-    return watched
+        self._left -= len(body)
+        await self._send(message)
 
 
 @router.get("/_test/log")

@@ -60,7 +60,7 @@ def _is_stored(repo: Repo, oid: str, size: int) -> bool:
 
 
 def _signed(request: Request, hub: Hub, operation: str) -> Repo:
-    """Returns the repository of a storage URL, authorised by its signature only."""
+    """Returns the repository of a storage URL, authorized by its signature only."""
     kind, repo_id, oid = (request.path_params[name] for name in ("kind", "repo_id", "oid"))
     expires = int(request.query_params.get("expires", 0))
     signature = hub.sign(operation, kind, repo_id, oid, expires)

@@ -27,7 +27,7 @@ async def whoami(user: Member) -> dict[str, Any]:
     return {
         "type": "user",
         "name": user.name,
-        "orgs": [{"type": "org", "name": name} for name in user.organisations],
+        "orgs": [{"type": "org", "name": name} for name in user.organizations],
         "auth": {"type": "access_token", "accessToken": {"role": "write" if user.may_write else "read"}},
     }
 

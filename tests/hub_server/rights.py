@@ -53,7 +53,7 @@ def visible(hub: Hub, user: User | None, kind: str, repo_id: str) -> Repo:
 
 
 def is_own(repo: Repo, user: User | None) -> bool:
-    """Whether the repository belongs to the user or one of their organisations."""
+    """Whether the repository belongs to the user or one of their organizations."""
     return user is not None and user.belongs_to(repo.owner)
 
 

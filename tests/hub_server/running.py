@@ -21,8 +21,8 @@ class RunningHub:
 
     Attributes:
         endpoint: Its URL.
-        ALICE: Token of alice, a member of the organisation lab.
-        BOB: Token of bob, who is in no organisation.
+        ALICE: Token of alice, a member of the organization lab.
+        BOB: Token of bob, who is in no organization.
         CAROL: Read-only token of carol, a member of lab.
     """
 

@@ -11,17 +11,17 @@ class User:
 
     Attributes:
         name: User name, also the namespace of the user's repositories.
-        organisations: Organisations of the user.
+        organizations: Organizations of the user.
         may_write: Whether the token has write access.
     """
 
     name: str
-    organisations: tuple[str, ...] = ()
+    organizations: tuple[str, ...] = ()
     may_write: bool = True
 
     def belongs_to(self, namespace: str) -> bool:
-        """Whether a namespace is the user or one of their organisations."""
-        return namespace == self.name or namespace in self.organisations
+        """Whether a namespace is the user or one of their organizations."""
+        return namespace == self.name or namespace in self.organizations
 
 
 USERS = {

@@ -1,6 +1,7 @@
 """A trained model classifies cells, in code and on the command line."""
 
 import csv
+import itertools
 import shutil
 
 import numpy as np
@@ -95,18 +96,17 @@ class TestInCode:
         assert [first.label, third.label] == model.predict([cell_files[0], cell_files[1]])
 
     def test_a_stream_is_read_as_it_is_needed(self, model, cell_files):
-        asked = 0
+        asked = []
 
         def endless():
-            nonlocal asked
-            while True:
-                asked += 1
-                yield cell_files[asked % len(cell_files)]
+            for file in itertools.cycle(cell_files):
+                asked.append(file)
+                yield file
 
         stream = model.stream(endless(), batch_size=2)
         for _ in range(4):
             next(stream)
-        assert asked <= 8
+        assert len(asked) <= 8
 
     def test_no_images_give_empty_results(self, model):
         assert model.predict([]) == []
@@ -168,7 +168,7 @@ class TestSaving:
         def full_disk(*_, **__):
             raise OSError(28, "No space left on device")
 
-        monkeypatch.setattr("bc_sam.models.bc_sam.save_classifiers", full_disk)
+        monkeypatch.setattr(model, "_write_classifiers", full_disk)
         with pytest.raises(BCSamError, match="No space left"):
             model.save_pretrained(folder)
         assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before

@@ -1,6 +1,7 @@
 """The card reports the evaluation only, is readable by the Hub, and keeps manual edits."""
 
 import re
+import sys
 from dataclasses import replace
 
 import pytest
@@ -184,7 +185,7 @@ class TestText:
         assert shown == drawn
 
     def test_without_matplotlib_there_are_no_figures(self, tmp_path, monkeypatch, caplog):
-        monkeypatch.setattr("bc_sam.models.card.find_spec", lambda name: None)
+        monkeypatch.setitem(sys.modules, "matplotlib", None)
         write_card(tmp_path, CONFIG, EVALUATION, RECORD)
         assert "figures/" not in (tmp_path / "README.md").read_text()
         assert "matplotlib" in caplog.text

@@ -92,6 +92,18 @@ class TestAttention:
     def test_of_slca_is_between_zero_and_one(self, images):
         assert all(one.max() <= 1 for one in small_comparison("slca").attention(images))
 
+    @pytest.mark.parametrize("variant", ["slca", "shape-aware"])
+    def test_comes_with_the_labels_from_one_pass_of_sam(self, variant, images):
+        model = small_comparison(variant)
+        expected = model.predict(images), model.attention(images)
+        passes = []
+        model.sam.vision_encoder.layers[0].register_forward_hook(lambda *_: passes.append(1))
+        labels, maps = model.predict_with_attention(images, batch_size=len(images))
+        assert labels == expected[0]
+        for ours, alone in zip(maps, expected[1], strict=True):
+            np.testing.assert_array_equal(ours, alone)
+        assert len(passes) == 1
+
     @pytest.mark.parametrize("variant", ["resnet", "slca without attention", "shape-aware without mask"])
     def test_missing_attention_is_an_error(self, variant, images):
         model = small_comparison(variant)

@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bc_sam.errors import BCSamError
+from bc_sam.networks import feature_store
 from bc_sam.networks.feature_store import FeatureStore, missing_cells, remove_unfit_shards, write_shard
 
 ENCODER, OTHER = "a" * 32, "b" * 32
@@ -117,7 +118,7 @@ def test_a_full_disk_is_an_error_that_leaves_no_partial_file(tmp_path, monkeypat
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bc_sam.networks.feature_store.save_file", full)
+    monkeypatch.setattr(feature_store, "save_file", full)
     with pytest.raises(BCSamError, match=r"GiB free .*No space left.*Free disk space"):
         write(tmp_path, [1])
     assert files(tmp_path) == []

@@ -108,7 +108,13 @@ class TestComparison:
         assert {comparison.classifier for comparison in comparisons} == {"logistic", "rf"}
         for comparison in comparisons:
             assert (comparison.cells, comparison.slides) == (10, 2)
+            assert comparison.slides_known
             assert comparison.after.value > comparison.before.value
+
+    def test_images_of_unknown_slides_are_not_reported_as_slides(self):
+        latents = new_latents()
+        latents.table.groups[:] = [None] * N
+        assert not any(comparison.slides_known for comparison in fit(latents).comparisons())
 
     def test_without_a_held_out_label_there_is_none(self):
         adapted = fit(new_latents(np.where(np.arange(N) < 10, -1, np.tile(CLASSES, N // 2))))

@@ -19,7 +19,7 @@ MaskTokens = Literal["single", "two"]
 
 
 def normalise(pixels: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
-    """Converts RGB pixels to normalised input, on the pixels' device.
+    """Converts RGB pixels to normalized input, on the pixels' device.
 
     Args:
         pixels: Images (B, S, S, 3), uint8.
@@ -46,7 +46,7 @@ def encode(sam: Sam, pixel_values: Tensor) -> Tensor:
 
     Args:
         sam: The model.
-        pixel_values: Normalised images (B, 3, S, S), float, at the model's image size S.
+        pixel_values: Normalized images (B, 3, S, S), float, at the model's image size S.
 
     Returns:
         The last hidden state before the neck, the feature map of BC-SAM (section 2.1): (B, C, h, w), contiguous, where

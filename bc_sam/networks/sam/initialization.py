@@ -25,7 +25,7 @@ def mimetic_init(sam: SamModel, images: Tensor, seed: int = 0) -> SamModel:
 
     Args:
         sam: A SAM with random weights, whose width is a multiple of four.
-        images: (n, 3, S, S) normalised images, a few hundred, to compute the patch statistics from.
+        images: (n, 3, S, S) normalized images, a few hundred, to compute the patch statistics from.
         seed: Seed of the random parts.
 
     Returns:

@@ -78,7 +78,7 @@ def add_lora(
 def constrain_to_q_and_v(model: PeftModel) -> None:
     """Keeps every entry of B outside the q and v blocks at zero by zeroing its gradient.
 
-    Any optimiser then leaves them at exactly zero, even with weight decay. The hooks are attached to the parameters:
+    Any optimizer then leaves them at exactly zero, even with weight decay. The hooks are attached to the parameters:
     call this again on a copy of the model. `add_lora` and `load_adapter` call it.
 
     Raises:

@@ -4,7 +4,6 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from bc_sam.data.batches import decoded_batches
 from bc_sam.errors import ImageError
 from bc_sam.space.server.gpu import device
 from bc_sam.space.server.settings import PageSettings
@@ -37,9 +36,7 @@ def predict_slide(loaded: LoadedModel, files: Sequence[str | Path], settings: Pa
         slide = Slide(loaded.name, loaded.model.labels, expected=len(uploads))
         yield slide
         images = image_sources(uploads, errors)
-        for batch in decoded_batches(
-            images, loaded.model.config.image_size, BATCH_SIZE, max_pixels=settings.max_pixels
-        ):
+        for batch in loaded.model.batches(images, BATCH_SIZE, max_pixels=settings.max_pixels):
             indices = range(len(slide.cells), len(slide.cells) + len(batch.sources))
             slide.add(loaded.inspect(batch), [uploads[i].name for i in indices], [errors.get(i) for i in indices])
             yield slide

@@ -33,7 +33,7 @@ class SyncBatchNorm2d(nn.BatchNorm2d):
         return layer
 
     def forward(self, input: Tensor) -> Tensor:
-        """Returns the normalised input (B, C, H, W)."""
+        """Returns the normalized input (B, C, H, W)."""
         if not (self.training and is_distributed()):
             return super().forward(input)
         x = input.to(torch.promote_types(input.dtype, torch.float32))

@@ -173,7 +173,7 @@ class _Run:
         return self.loader
 
     def take_step(self, batch: Any) -> None:
-        """Takes one optimisation step."""
+        """Takes one optimization step."""
         # Random operations such as dropout depend only on the step number, so that a resumed training repeats them.
         processes, process = self.accelerator.num_processes, self.accelerator.process_index
         torch.manual_seed(self.batches.seed + self.progress.step * processes + process)

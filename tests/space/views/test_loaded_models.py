@@ -127,7 +127,7 @@ def test_the_owners_private_models_are_hidden_from_visitors(hub, repo_id, model)
 def test_an_oversized_model_is_rejected_before_downloading(hub, repo_id, model, monkeypatch):
     small_model(1).push_to_hub(repo_id)
     asked = []
-    monkeypatch.setattr("bc_sam.space.views.loaded_models.load_model", lambda *_, **__: asked.append(1))
+    monkeypatch.setattr(models_module, "load_model", lambda *_, **__: asked.append(1))
     with pytest.raises(ConfigError, match="loads up to"):
         models(model, public=True, max_model_bytes=1000).get(repo_id)
     assert asked == []

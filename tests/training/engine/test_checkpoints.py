@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from bc_sam.errors import BCSamError
+from bc_sam.training.engine import checkpoints as checkpoints_module
 from bc_sam.training.engine.checkpoints import Checkpoints, Progress
 
 
@@ -72,7 +73,7 @@ def test_a_full_disk_is_reported_and_keeps_the_previous_checkpoint(model, optimi
         path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("bc_sam.training.engine.checkpoints.save_file", full_disk)
+    monkeypatch.setattr(checkpoints_module, "save_file", full_disk)
     with pytest.raises(BCSamError, match=r"No space left.*step-00000001 is intact.*bc-sam resume"):
         checkpoints.save(Progress("key", step=2), model, optimizer)
     assert [folder.name for folder in checkpoints.folder.iterdir()] == ["step-00000001"]

@@ -195,12 +195,10 @@ class TestResume:
     def test_the_weights_and_the_history_are_the_same(self, model, data, tmp_path, killed_after, every):
         alone, again = copy.deepcopy(model), copy.deepcopy(model)
         history = train(alone, data)
-        steps = 0
+        steps = iter(range(killed_after))
 
         def mortal(model, batch):
-            nonlocal steps
-            steps += 1
-            if steps > killed_after:
+            if next(steps, None) is None:
                 raise Killed
             return squared_error(model, batch)
 
