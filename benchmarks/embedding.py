@@ -27,6 +27,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from bc_sam import BCSam, load_rendered
 from bc_sam.data.batches import decoded_batches
 from bc_sam.data.images import find_images
+from bc_sam.data.preparation import Preparation
 from bc_sam.models.observation import Parts
 from bc_sam.networks.features import default_batch_size, encode_pixels
 from bc_sam.networks.sam.encoding import encode, normalise
@@ -48,7 +49,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         files = choose_files(options.cells or write_cells(Path(folder, "cells"), options.images), options.images)
         out = Path(folder, "latents.npy")
-        batches = [batch.pixels for batch in decoded_batches(files, 224, size)]
+        batches = [batch.pixels for batch in decoded_batches(files, Preparation(224), size)]
         variants = {
             "original": lambda: np.save(out, embed_as_original(plain, files)),
             "bc_sam": lambda: np.save(out, model.embed(files, batch_size=size)),
@@ -144,7 +145,7 @@ def embed_decoded(model: BCSam, batches: Sequence[np.ndarray]) -> np.ndarray:
 
 def read_only(files: Sequence[Path], batch_size: int) -> None:
     """Decodes the files as `BCSam.embed` does."""
-    for _ in decoded_batches(files, 224, batch_size):
+    for _ in decoded_batches(files, Preparation(224), batch_size):
         pass
 
 

@@ -107,7 +107,12 @@ def train_base(experiment: Experiment, folder: Path) -> None:
     sam, teachers, _ = pretrain(sam, views, checkpoints=_checkpoints(work, pretraining, views))
     if experiment.is_main_process:
         for teacher in teachers:
-            plain = replace(config, network=teacher.config(len(config.labels)), default_classifier="resnet")
+            plain = replace(
+                config,
+                network=teacher.config(len(config.labels)),
+                default_classifier="resnet",
+                latent_dim=teacher.network.head.in_features,
+            )
             model = ComparisonModel(plain, teacher.network, None)
             model.save_pretrained(folder.with_name(f"{folder.name}-teacher-{teacher.size}"))
         sam.cpu().save_pretrained(folder)

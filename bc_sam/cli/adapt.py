@@ -17,12 +17,14 @@ from bc_sam.cli.options import (
     LogWith,
     Masks,
     Model,
+    PixelSizes,
     Revision,
     Seed,
     Settings,
     TrainingPrecision,
     read_labels,
     read_pairs,
+    read_pixel_sizes,
     read_settings,
 )
 from bc_sam.cli.runs import run_adaptation
@@ -36,6 +38,7 @@ def adapt(
     out: Annotated[Path, typer.Option(help="Run folder; the same command resumes an interrupted run.")],
     masks: Masks = None,
     label_map: LabelMap = None,
+    pixel_sizes: PixelSizes = None,
     group_pattern: GroupPattern = None,
     labels: Annotated[
         str | None,
@@ -84,6 +87,7 @@ def adapt(
         revision=revision,
         masks=str(masks) if masks else None,
         label_map=read_pairs(label_map),
+        microns_per_pixel=read_pixel_sizes(pixel_sizes),
         group_pattern=group_pattern,
         log_with=tuple(log_with or ()),
         arguments=AdaptationArguments().updated(read_settings(given, settings), where="The command line"),

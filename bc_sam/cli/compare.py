@@ -14,6 +14,8 @@ from bc_sam.cli.options import (
     GroupPattern,
     LabelMap,
     Masks,
+    Normalize,
+    PixelSizes,
     PresetName,
     Protocol,
     Seed,
@@ -22,6 +24,8 @@ from bc_sam.cli.options import (
     read_arguments,
     read_method,
     read_pairs,
+    read_pixel_sizes,
+    with_normalization,
 )
 
 
@@ -31,6 +35,7 @@ def compare(
     data: Data = ["munich=rendered:munich", "barcelona=rendered:barcelona"],  # noqa: B006  typer copies it
     masks: Masks = None,
     label_map: LabelMap = None,
+    pixel_sizes: PixelSizes = None,
     group_pattern: GroupPattern = None,
     method: Annotated[
         list[str],
@@ -54,6 +59,7 @@ def compare(
     folds: Folds = None,
     seed: Seed = None,
     precision: TrainingPrecision = None,
+    normalize: Normalize = True,
     settings: Settings = None,
 ) -> None:
     r"""Compares methods on the same cells and folds, in one table.
@@ -74,7 +80,7 @@ def compare(
 
     given = {"base": base, "protocol": protocol, "folds": folds, "seed": seed, "mixed_precision": precision}
     runs = planned_runs(
-        lambda method: read_arguments(preset_name, given, settings, method),
+        lambda method: with_normalization(read_arguments(preset_name, given, settings, method), normalize),
         [read_method(each) for each in method],
         ablations=ablations,
         fractions=fraction or (),
@@ -83,6 +89,7 @@ def compare(
         data=tuple(data),
         masks=str(masks) if masks else None,
         label_map=read_pairs(label_map),
+        microns_per_pixel=read_pixel_sizes(pixel_sizes),
         group_pattern=group_pattern,
     )
     evaluations = run_all(out, config, runs, all_folds=all_folds)

@@ -1,6 +1,7 @@
 """Options shared by several commands, and their parsers."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
@@ -56,6 +57,30 @@ GroupPattern = Annotated[
         metavar="REGEX",
         help="Regular expression whose first group extracts the slide or patient from a file name: '^([^_]+)_'.",
         rich_help_panel=DATA_PANEL,
+    ),
+]
+MicronsPerPixel = Annotated[
+    float | None,
+    typer.Option(
+        help="Pixel size of the images, µm, for models that bring cells to one scale. By default it is measured from "
+        "the red cells, else the white cells."
+    ),
+]
+PixelSizes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--microns-per-pixel",
+        metavar="NAME=UM",
+        help="Known pixel size of the images of data set NAME, µm. Repeatable; the others are measured.",
+        rich_help_panel=DATA_PANEL,
+    ),
+]
+Normalize = Annotated[
+    bool,
+    typer.Option(
+        "--normalize/--no-normalize",
+        help="Bring every cell to one scale and light; or stretch whole images to squares, as in the paper.",
+        rich_help_panel=TRAINING_PANEL,
     ),
 ]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of the model on the Hub.")]
@@ -148,6 +173,20 @@ def read_pairs(values: list[str] | None) -> dict[str, str | None]:
     return pairs
 
 
+def read_pixel_sizes(values: list[str] | None) -> dict[str, float]:
+    """Parses the ``NAME=UM`` pairs of ``--microns-per-pixel``."""
+    sizes: dict[str, float] = {}
+    for pair in values or []:
+        name, separator, size = pair.partition("=")
+        try:
+            sizes[name] = float(size)
+        except ValueError:
+            separator = ""
+        if not (name and separator):
+            raise ConfigError(f"--microns-per-pixel {pair} is not NAME=UM. Write it as --microns-per-pixel ours=0.1.")
+    return sizes
+
+
 def read_labels(labels: str | None) -> list[str] | None:
     """Parses the comma-separated names of ``--labels``."""
     return None if labels is None else [name.strip() for name in labels.split(",")]
@@ -180,6 +219,11 @@ def read_arguments(
 
     name = preset_name or ("tiny" if given.get("base") == "tiny" else "paper")
     return preset(name, read_method(method)).updated(read_settings(given, settings), where="The command line")
+
+
+def with_normalization(arguments: "TrainingArguments", normalize: bool) -> "TrainingArguments":
+    """Applies ``--no-normalize``."""
+    return arguments if normalize else replace(arguments, normalization=None)
 
 
 def read_settings(given: dict[str, Any], settings: list[str] | None) -> dict[str, Any]:

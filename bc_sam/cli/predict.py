@@ -5,9 +5,10 @@ Each resolves its inputs before importing heavy libraries, so that a wrong path 
 
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +19,7 @@ from bc_sam.cli.options import (
     Classifier,
     Dtype,
     Labels,
+    MicronsPerPixel,
     ModelOption,
     Revision,
     read_labels,
@@ -25,6 +27,7 @@ from bc_sam.cli.options import (
 from bc_sam.utils.hub import EMBEDDED_MODEL
 
 if TYPE_CHECKING:
+    from bc_sam.data.appearance.profile import AppearanceProfile
     from bc_sam.data.inputs import NamedCells
     from bc_sam.models.base import CellModel
 
@@ -46,6 +49,7 @@ def predict(
     csv: Annotated[
         Path | None, typer.Option(help="Also write labels, reasons and all probabilities to this CSV file.")
     ] = None,
+    microns_per_pixel: MicronsPerPixel = None,
     revision: Revision = None,
     batch_size: BatchSize = None,
     dtype: Dtype = "auto",
@@ -69,7 +73,15 @@ def predict(
     if allowed:
         loaded.restrict_labels(allowed)
     _compile_if_worthwhile(loaded, found, batch_size)
-    predictions = loaded.stream(found.images, classifier=classifier, batch_size=batch_size, abstain=abstain)
+    images, profile = _measured(loaded, found.images, microns_per_pixel)
+    predictions = loaded.stream(
+        images,
+        classifier=classifier,
+        batch_size=batch_size,
+        abstain=abstain,
+        microns_per_pixel=microns_per_pixel,
+        profile=profile,
+    )
     given_by = classifier or loaded.config.default_classifier
     counts: Counter[str] = Counter()
     errors = []
@@ -99,6 +111,7 @@ def embed(
     cells: Cells,
     out: Annotated[Path, typer.Option(help="NumPy archive (.npz) to write: files (n,) and latents (n, d).")],
     model: ModelOption = EMBEDDED_MODEL,
+    microns_per_pixel: MicronsPerPixel = None,
     revision: Revision = None,
     batch_size: BatchSize = None,
     dtype: Dtype = "auto",
@@ -118,7 +131,15 @@ def embed(
     loaded = load_model(model, revision=revision, dtype=dtype, classifiers=[])
     _compile_if_worthwhile(loaded, found, batch_size)
     files, embeddings = [], []
-    inspected = inspect_cells(loaded, found.images, Parts.EMBEDDINGS, batch_size=batch_size)
+    images, profile = _measured(loaded, found.images, microns_per_pixel)
+    inspected = inspect_cells(
+        loaded,
+        images,
+        Parts.EMBEDDINGS,
+        batch_size=batch_size,
+        microns_per_pixel=microns_per_pixel,
+        profile=profile,
+    )
     for name, cell in zip(found.names, tqdm(inspected, total=len(found), unit="cell"), strict=True):
         if cell.observed is None:
             print(f"not read: {name}: {cell.error}", file=sys.stderr)
@@ -128,6 +149,23 @@ def embed(
     if not files:
         raise typer.Exit(1)
     np.savez(out, files=files, latents=np.stack(embeddings))
+
+
+def _measured(
+    model: "CellModel", images: Iterable[Any], microns_per_pixel: float | None
+) -> tuple[Iterable[Any], "AppearanceProfile | None"]:
+    """Estimates and prints the scale that the images share; returns all images, and their profile."""
+    from bc_sam.data.preparation import sample_of
+
+    if model.config.normalization is None:
+        if microns_per_pixel is not None:
+            print("--microns-per-pixel has no effect: this model does not normalize images.", file=sys.stderr)
+        return images, None
+    sample, images = sample_of(images)
+    profile = model.profile(sample, microns_per_pixel)
+    if profile is not None:
+        print(f"scale: {profile}", file=sys.stderr)
+    return images, profile
 
 
 def _compile_if_worthwhile(model: "CellModel", found: "NamedCells", batch_size: int | None) -> None:

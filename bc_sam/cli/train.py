@@ -16,6 +16,8 @@ from bc_sam.cli.options import (
     LabelMap,
     LogWith,
     Masks,
+    Normalize,
+    PixelSizes,
     PresetName,
     Protocol,
     Seed,
@@ -23,6 +25,8 @@ from bc_sam.cli.options import (
     TrainingPrecision,
     read_arguments,
     read_pairs,
+    read_pixel_sizes,
+    with_normalization,
 )
 from bc_sam.cli.runs import run_experiment
 
@@ -33,6 +37,7 @@ def train(
     data: Data = ["munich=rendered:munich", "barcelona=rendered:barcelona"],  # noqa: B006  typer copies it
     masks: Masks = None,
     label_map: LabelMap = None,
+    pixel_sizes: PixelSizes = None,
     group_pattern: GroupPattern = None,
     method: Annotated[
         str,
@@ -46,6 +51,7 @@ def train(
     folds: Folds = None,
     seed: Seed = None,
     precision: TrainingPrecision = None,
+    normalize: Normalize = True,
     settings: Settings = None,
     log_with: LogWith = None,
     keep_pictures: KeepPictures = False,
@@ -81,9 +87,10 @@ def train(
         data=tuple(data),
         masks=str(masks) if masks else None,
         label_map=read_pairs(label_map),
+        microns_per_pixel=read_pixel_sizes(pixel_sizes),
         group_pattern=group_pattern,
         log_with=tuple(log_with or ()),
         shared=str(shared) if shared else None,
-        arguments=read_arguments(preset_name, given, settings, method),
+        arguments=with_normalization(read_arguments(preset_name, given, settings, method), normalize),
     )
     run_experiment(out, config)

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from bc_sam.data.images import MAX_PIXELS, read_image, to_square
+from bc_sam.data.appearance.resolution_tags import read_resolution_tag
+from bc_sam.data.images import MAX_PIXELS, read_image
+from bc_sam.data.preparation import Preparation, PreparedImage
 from bc_sam.errors import ConfigError, ImageError
 
 
@@ -19,24 +21,24 @@ class Batch:
     Attributes:
         sources: Source of each image, as given.
         errors: Error of each image, or ``None`` for readable images.
-        sizes: Original height and width of each readable image, pixels.
-        pixels: (n, S, S, 3) uint8, the readable images.
+        prepared: The readable images as the encoder sees them.
+        pixels: (n, S, S, 3) uint8, their pixels.
     """
 
     sources: list[Any]
     errors: list[ImageError | None]
-    sizes: list[tuple[int, int]]
+    prepared: list[PreparedImage]
     pixels: np.ndarray
 
 
 def decoded_batches(
-    images: Iterable[Any], image_size: int, batch_size: int, *, max_pixels: int = MAX_PIXELS
+    images: Iterable[Any], preparation: Preparation, batch_size: int, *, max_pixels: int = MAX_PIXELS
 ) -> Iterator[Batch]:
     """Decodes a stream of images in batches, prefetching one batch, in constant memory.
 
     Args:
         images: Paths, bytes, PIL images or arrays; see `bc_sam.data.images.read_image`.
-        image_size: Side of the squares, pixels.
+        preparation: How the images are prepared for the encoder.
         batch_size: Images per batch.
         max_pixels: Maximum number of pixels of an image.
 
@@ -53,28 +55,29 @@ def decoded_batches(
 
         def submit() -> list[tuple[Any, Future]]:
             sources = islice(stream, batch_size)
-            return [(source, pool.submit(_decode, source, image_size, max_pixels)) for source in sources]
+            return [(source, pool.submit(_decode, source, preparation, max_pixels)) for source in sources]
 
         upcoming = submit()
         while upcoming:
             current, upcoming = upcoming, submit()
-            yield _collect(current, image_size)
+            yield _collect(current, preparation.image_size)
 
 
-def _decode(source: Any, image_size: int, max_pixels: int) -> tuple[tuple[int, int], np.ndarray] | ImageError:
+def _decode(source: Any, preparation: Preparation, max_pixels: int) -> PreparedImage | ImageError:
     try:
         image = read_image(source, max_pixels=max_pixels)
     except ImageError as error:
         return error
-    return (image.height, image.width), to_square(image, image_size)
+    return preparation.prepare(image, read_resolution_tag(source) if preparation.needs_tag else None)
 
 
 def _collect(futures: list[tuple[Any, Future]], image_size: int) -> Batch:
     results = [future.result() for _, future in futures]
-    decoded = [result for result in results if not isinstance(result, ImageError)]
+    prepared = [result for result in results if isinstance(result, PreparedImage)]
+    empty = np.empty((0, image_size, image_size, 3), np.uint8)
     return Batch(
         sources=[source for source, _ in futures],
         errors=[result if isinstance(result, ImageError) else None for result in results],
-        sizes=[size for size, _ in decoded],
-        pixels=np.stack([p for _, p in decoded]) if decoded else np.empty((0, image_size, image_size, 3), np.uint8),
+        prepared=prepared,
+        pixels=np.stack([image.pixels for image in prepared]) if prepared else empty,
     )

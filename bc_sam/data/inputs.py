@@ -55,6 +55,8 @@ def find_cells(sources: Iterable[str]) -> NamedCells:
             files = [file for file in _find_files(source) if str(file) not in listed]
             names += map(str, files)
             images.append(files)
+    if all(isinstance(part, list) for part in images):  # a sequence can be sampled evenly
+        return NamedCells(names, list(chain.from_iterable(images)))
     return NamedCells(names, chain.from_iterable(images))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -50,7 +51,20 @@ class PreparedImage:
 
     def restore(self, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
         """Maps a mask (S, S) bool of what the encoder sees back to the original, (H, W) bool."""
-        return restore(mask, self.window, self.shape)
+        if self.window is None:
+            return _resized(mask, self.shape)
+        return restore_mask(mask.astype(np.uint8), self.window, self.shape) > 0
+
+    def restore_map(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Maps non-negative values (s, s) over what the encoder sees to the original, (H, W); 0 where it sees none."""
+        height, width = self.shape if self.window is None else (self.window.side,) * 2
+        resized = np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BILINEAR))
+        if self.window is None:
+            return resized
+        restored = np.zeros(self.shape, np.float32)
+        target, place = self.window.overlap(self.shape)
+        restored[target] = resized[place]
+        return restored
 
 
 @dataclass(frozen=True)
@@ -69,6 +83,11 @@ class Preparation:
     normalization: NormalizationConfig | None = None
     profile: AppearanceProfile | None = None
     microns_per_pixel: float | None = None
+
+    @property
+    def needs_tag(self) -> bool:
+        """Whether the resolution tag of each image matters."""
+        return self.normalization is not None and self.profile is None
 
     def prepare(self, image: Image.Image, tag: ResolutionTag | None = None) -> PreparedImage:
         """Prepares one image.
@@ -103,22 +122,6 @@ class Preparation:
             profile.scale,
             _scale_problem(found, microns),
         )
-
-
-def restore(mask: NDArray[np.bool_], window: Window | None, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    """Maps a mask of what the encoder sees back to the original image.
-
-    Args:
-        mask: (S, S) bool.
-        window: The part of the original that is seen; ``None`` if the whole image was stretched to a square.
-        shape: Height and width of the original image, pixels.
-
-    Returns:
-        (H, W) bool.
-    """
-    if window is not None:
-        return restore_mask(mask.astype(np.uint8), window, shape) > 0
-    return _resized(mask, shape)
 
 
 def require_pixel_size(microns_per_pixel: float | None) -> None:
@@ -164,6 +167,27 @@ def measure_source(source: Any) -> tuple[Measurement, ResolutionTag | None] | No
         return measure(np.asarray(read_image(source))), read_resolution_tag(source)
     except ImageError:
         return None
+
+
+def sample_of(images: Iterable[T]) -> tuple[list[T], Iterable[T]]:
+    """Draws a sample for `profile_sources` from images.
+
+    Args:
+        images: A sequence, from which images are chosen evenly, or an iterator, whose first images are taken.
+
+    Returns:
+        The sample, and all images.
+
+    Example:
+        >>> sample, images = sample_of(iter("cells"))
+        >>> "".join(sample), "".join(images)
+        ('cells', 'cells')
+    """
+    if isinstance(images, Sequence):
+        return [images[index] for index in sample_evenly(len(images))], images
+    stream = iter(images)
+    sample = list(islice(stream, PROFILE_SAMPLE))
+    return sample, chain(sample, stream)
 
 
 def sample_evenly(n: int, most: int = PROFILE_SAMPLE) -> list[int]:

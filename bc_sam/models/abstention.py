@@ -85,6 +85,8 @@ def _image_reasons(observed: ObservedCell) -> Iterator[Reason]:
     if not shows_cell(observed):
         yield Reason("No cell was found. Crop the photograph to one cell.", True, "no cell")
         return
+    if observed.scale_problem:
+        yield Reason(observed.scale_problem, True, "scale")
     mask, found = observed.mask, observed.n_cells
     if mask is not None and mask.mean() < _PLATELET:
         yield Reason(

@@ -24,9 +24,11 @@ from bc_sam.classifiers.ood import OodScore
 from bc_sam.classifiers.reference_latents import ReferenceLatents
 from bc_sam.config.model import BCSamConfig
 from bc_sam.config.network import Method
+from bc_sam.data.appearance.profile import AppearanceProfile
 from bc_sam.data.batches import Batch, decoded_batches
 from bc_sam.data.image_quality import measure_quality
 from bc_sam.data.images import MAX_PIXELS
+from bc_sam.data.preparation import Preparation, profile_sources, require_pixel_size, sample_of
 from bc_sam.errors import ConfigError, DataError
 from bc_sam.evaluation.results import Evaluation
 from bc_sam.models import folder as model_folder
@@ -363,6 +365,7 @@ class CellModel(ABC):
         classifier: str | None = ...,
         batch_size: int | None = ...,
         show_progress_bar: bool = ...,
+        microns_per_pixel: float | None = ...,
         abstain: Literal[False] = ...,
     ) -> list[str]: ...
 
@@ -374,6 +377,7 @@ class CellModel(ABC):
         classifier: str | None = ...,
         batch_size: int | None = ...,
         show_progress_bar: bool = ...,
+        microns_per_pixel: float | None = ...,
         abstain: bool | RejectionThresholds,
     ) -> list[str | None]: ...
 
@@ -384,6 +388,7 @@ class CellModel(ABC):
         classifier: str | None = None,
         batch_size: int | None = None,
         show_progress_bar: bool = False,
+        microns_per_pixel: float | None = None,
         abstain: bool | RejectionThresholds = False,
     ) -> list[str] | list[str | None]:
         """Classifies each cell.
@@ -393,6 +398,8 @@ class CellModel(ABC):
             classifier: Name of a loaded classifier; by default the config's.
             batch_size: Images per batch; by default chosen for the device.
             show_progress_bar: Whether to show a progress bar.
+            microns_per_pixel: Pixel size of the images, µm, for a model that normalizes them; by default it is
+                measured. The images of one call are taken to be of one microscope and camera.
             abstain: Whether to return ``None`` for cells that should not be named; `stream` gives the reasons.
                 ``True`` uses the default thresholds.
 
@@ -402,7 +409,11 @@ class CellModel(ABC):
         Raises:
             ImageError: If an image cannot be read; `stream` skips it instead.
         """
-        options: dict[str, Any] = {"batch_size": batch_size, "show_progress_bar": show_progress_bar}
+        options: dict[str, Any] = {
+            "batch_size": batch_size,
+            "show_progress_bar": show_progress_bar,
+            "microns_per_pixel": microns_per_pixel,
+        }
         if abstain is False:
             probabilities = self.predict_proba(images, classifier=classifier, **options)
             return [self.labels[column] for column in probabilities.argmax(axis=1)]
@@ -416,10 +427,14 @@ class CellModel(ABC):
         classifier: str | None = None,
         batch_size: int | None = None,
         show_progress_bar: bool = False,
+        microns_per_pixel: float | None = None,
     ) -> np.ndarray:
         """Returns probabilities (n, n_labels), float32, columns in the order of `labels`; see `predict`."""
         chosen = self._classifier(classifier)
-        return chosen.predict_proba(self.embed(images, batch_size=batch_size, show_progress_bar=show_progress_bar))
+        embeddings = self.embed(
+            images, batch_size=batch_size, show_progress_bar=show_progress_bar, microns_per_pixel=microns_per_pixel
+        )
+        return chosen.predict_proba(embeddings)
 
     def __call__(
         self, images: Any, *, top_k: int = 5, classifier: str | None = None
@@ -442,15 +457,25 @@ class CellModel(ABC):
         return ranked if is_batch else ranked[0]
 
     def embed(
-        self, images: Iterable[Any], *, batch_size: int | None = None, show_progress_bar: bool = False
+        self,
+        images: Iterable[Any],
+        *,
+        batch_size: int | None = None,
+        show_progress_bar: bool = False,
+        microns_per_pixel: float | None = None,
     ) -> np.ndarray:
         """Returns the embeddings (n, latent_dim), float32, of images; see `predict`."""
-        batches = self._readable_batches(images, batch_size, show_progress_bar)
+        batches = self._readable_batches(images, batch_size, show_progress_bar, microns_per_pixel)
         embeddings: list[Any] = [self.observe(batch.pixels, Parts.EMBEDDINGS).embeddings for batch in batches]
         return np.concatenate([np.empty((0, self.config.latent_dim), np.float32), *embeddings])
 
     def segment(
-        self, images: Iterable[Any], *, batch_size: int | None = None, show_progress_bar: bool = False
+        self,
+        images: Iterable[Any],
+        *,
+        batch_size: int | None = None,
+        show_progress_bar: bool = False,
+        microns_per_pixel: float | None = None,
     ) -> list[np.ndarray]:
         """Returns the mask of the cell in each image, bool, of the image's own height and width; see `predict`.
 
@@ -461,12 +486,10 @@ class CellModel(ABC):
         if not self.can_segment:
             raise ConfigError(f"A model of the method {self.config.method} predicts no masks. Use a BC-SAM model.")
         resized = []
-        for batch in self._readable_batches(images, batch_size, show_progress_bar):
+        for batch in self._readable_batches(images, batch_size, show_progress_bar, microns_per_pixel):
             masks = self.observe(batch.pixels, Parts.MASKS).masks
             assert masks is not None
-            for mask, (height, width) in zip(masks, batch.sizes, strict=True):
-                image = Image.fromarray(mask).resize((width, height), Image.Resampling.NEAREST)
-                resized.append(np.asarray(image, dtype=bool))
+            resized += [image.restore(mask) for image, mask in zip(batch.prepared, masks, strict=True)]
         return resized
 
     def stream(
@@ -476,6 +499,8 @@ class CellModel(ABC):
         classifier: str | None = None,
         batch_size: int | None = None,
         abstain: bool | RejectionThresholds = False,
+        microns_per_pixel: float | None = None,
+        profile: AppearanceProfile | None = None,
     ) -> Iterator[Prediction]:
         """Classifies a stream of cells of any length, in constant memory. Unreadable images are reported and skipped.
 
@@ -486,11 +511,13 @@ class CellModel(ABC):
             abstain: Whether to give no name to cells with a poor image, a high out-of-distribution score or a low
                 probability; see `Prediction.reasons`. ``True`` uses the default thresholds. It also computes masks,
                 image quality and out-of-distribution scores, which takes a little longer.
+            microns_per_pixel: Pixel size of the images, µm; see `predict`.
+            profile: Scale and stain of the laboratory, from `profile`; by default estimated as in `batches`.
 
         Yields:
             One `Prediction` for each image, in order.
         """
-        for batch in self.batches(images, batch_size):
+        for batch in self.batches(images, batch_size, microns_per_pixel=microns_per_pixel, profile=profile):
             yield from self._predictions(batch, classifier, abstain)
 
     def _predictions(
@@ -516,25 +543,64 @@ class CellModel(ABC):
         )
 
     def _readable_batches(
-        self, images: Iterable[Any], batch_size: int | None, show_progress_bar: bool
+        self,
+        images: Iterable[Any],
+        batch_size: int | None,
+        show_progress_bar: bool,
+        microns_per_pixel: float | None = None,
     ) -> Iterator[Batch]:
         """Yields batches of images, all of which must be readable."""
         if isinstance(images, str | bytes | Path | Image.Image):
             raise ConfigError("Pass a list of images, even for one: model.predict([image]).")
         total = len(images) if isinstance(images, Sized) else None
         with tqdm(total=total, unit="image", disable=not show_progress_bar) as bar:
-            for batch in self.batches(images, batch_size):
+            for batch in self.batches(images, batch_size, microns_per_pixel=microns_per_pixel):
                 for error in filter(None, batch.errors):
                     raise error
                 yield batch
                 bar.update(len(batch.sources))
 
+    def profile(self, images: Iterable[Any], microns_per_pixel: float | None = None) -> AppearanceProfile | None:
+        """Estimates the scale and stain that the images of a laboratory share; see `profile_sources`.
+
+        Args:
+            images: Images of one laboratory: all of them, or a sample.
+            microns_per_pixel: Their pixel size, µm, if known.
+
+        Returns:
+            The profile; ``None`` if the model does not normalize images, or fewer than two can be read.
+        """
+        if self.config.normalization is None:
+            return None
+        return profile_sources(list(images), microns_per_pixel=microns_per_pixel)
+
     def batches(
-        self, images: Iterable[Any], batch_size: int | None = None, *, max_pixels: int = MAX_PIXELS
+        self,
+        images: Iterable[Any],
+        batch_size: int | None = None,
+        *,
+        max_pixels: int = MAX_PIXELS,
+        microns_per_pixel: float | None = None,
+        profile: AppearanceProfile | None = None,
     ) -> Iterator[Batch]:
-        """Decodes a stream of images at the model's input size; see `bc_sam.data.batches.decoded_batches`."""
+        """Decodes a stream of images of one laboratory as the model's encoder sees them, in constant memory.
+
+        Args:
+            images: Paths, bytes, PIL images or arrays, one cell each.
+            batch_size: Images per batch; by default chosen for the device.
+            max_pixels: Maximum number of pixels of an image.
+            microns_per_pixel: Pixel size of the images, µm; by default it is measured.
+            profile: Scale and stain of the laboratory; by default those of a sample of a sequence of images, or of the
+                first images of an iterator.
+        """
         size = default_batch_size(self.device) if batch_size is None else batch_size
-        return decoded_batches(images, self.config.image_size, size, max_pixels=max_pixels)
+        normalization = self.config.normalization
+        if normalization is not None and profile is None:
+            require_pixel_size(microns_per_pixel)
+            sample, images = sample_of(images)
+            profile = self.profile(sample, microns_per_pixel)
+        preparation = Preparation(self.config.image_size, normalization, profile, microns_per_pixel)
+        return decoded_batches(images, preparation, size, max_pixels=max_pixels)
 
     def _classifier(self, name: str | None) -> LatentClassifier:
         name = name or self.config.default_classifier

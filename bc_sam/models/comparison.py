@@ -6,7 +6,6 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 from transformers import SamModel
 
@@ -14,6 +13,7 @@ from bc_sam.classifiers.softmax_head import head_classifier
 from bc_sam.config.base import Precision
 from bc_sam.config.model import BCSamConfig
 from bc_sam.config.network import Method, NetworkConfig
+from bc_sam.data.preparation import PreparedImage
 from bc_sam.errors import ConfigError
 from bc_sam.evaluation.results import Evaluation
 from bc_sam.models.base import CellModel, Encoded
@@ -153,7 +153,7 @@ class ComparisonModel(CellModel):
         return [
             attention
             for batch in self._readable_batches(images, batch_size, show_progress_bar)
-            for attention in self._attention(self._inputs(batch.pixels), batch.sizes)
+            for attention in self._attention(self._inputs(batch.pixels), batch.prepared)
         ]
 
     @torch.inference_mode()
@@ -166,22 +166,20 @@ class ComparisonModel(CellModel):
         maps: list[np.ndarray] = []
         for batch in self._readable_batches(images, batch_size, show_progress_bar):
             inputs = self._inputs(batch.pixels)
-            maps += self._attention(inputs, batch.sizes)
+            maps += self._attention(inputs, batch.prepared)
             probabilities = classifier.predict_proba(self._embed(inputs))
             labels += [self.labels[column] for column in probabilities.argmax(axis=1)]
         return labels, maps
 
-    def _attention(self, inputs: NetworkTensors, sizes: Sequence[tuple[int, int]]) -> list[np.ndarray]:
+    def _attention(self, inputs: NetworkTensors, images: Sequence[PreparedImage]) -> list[np.ndarray]:
         """Returns the attention map of each image, resized to its height and width."""
         maps = self.network.attention_maps(*inputs)
         if maps is None:
             raise ConfigError(
                 f"This {self.config.default_classifier} has no attention maps. Use SLCA or a shape-aware network."
             )
-        return [
-            np.asarray(Image.fromarray(attention).resize((width, height), Image.Resampling.BILINEAR))
-            for attention, (height, width) in zip(maps.float().cpu().numpy(), sizes, strict=True)
-        ]
+        values = maps.float().cpu().numpy()
+        return [image.restore_map(attention) for image, attention in zip(images, values, strict=True)]
 
     def _encode(self, pixels: np.ndarray, *, masks: bool, embeddings: bool) -> Encoded:
         features, foreground = self._sam_outputs(pixels)

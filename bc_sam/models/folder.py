@@ -129,7 +129,11 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
 
 
 def write_preprocessor(config: BCSamConfig, path: Path) -> None:
-    """Writes the preprocessing in the format of transformers, which ``AutoImageProcessor`` reproduces."""
+    """Writes the preprocessing in the format of transformers.
+
+    ``AutoImageProcessor`` reproduces it, except for the normalization of scale and light: give it images that
+    `bc_sam.data.preparation.Preparation` has prepared.
+    """
     settings: dict[str, Any] = {
         "image_processor_type": "ViTImageProcessor",
         "do_convert_rgb": True,
@@ -142,6 +146,8 @@ def write_preprocessor(config: BCSamConfig, path: Path) -> None:
         "image_mean": [mean / 255 for mean in config.image_mean],
         "image_std": [std / 255 for std in config.image_std],
     }
+    if config.normalization is not None:
+        settings["normalization"] = config.normalization.to_dict()
     path.write_text(json.dumps(settings, indent=2) + "\n")
 
 

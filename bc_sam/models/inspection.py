@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from bc_sam.data.appearance.profile import AppearanceProfile
 from bc_sam.data.batches import Batch
 from bc_sam.data.images import MAX_PIXELS
 from bc_sam.models.observation import InspectedCell, Parts, match_sources
@@ -18,6 +19,8 @@ def inspect_cells(
     *,
     batch_size: int | None = None,
     max_pixels: int = MAX_PIXELS,
+    microns_per_pixel: float | None = None,
+    profile: AppearanceProfile | None = None,
 ) -> Iterator[InspectedCell]:
     """Runs a model on a stream of cells in constant memory. Unreadable images are reported and skipped.
 
@@ -27,6 +30,8 @@ def inspect_cells(
         parts: What to compute.
         batch_size: Images per batch; by default chosen for the device.
         max_pixels: Maximum number of pixels per image; see `bc_sam.data.images.read_image`.
+        microns_per_pixel: Pixel size of the images, µm; see `bc_sam.models.base.CellModel.batches`.
+        profile: Scale and stain of the laboratory; see there.
 
     Yields:
         An entry for each image, in order.
@@ -35,7 +40,10 @@ def inspect_cells(
         >>> for cell in inspect_cells(model, ["cell.tiff"]):  # doctest: +SKIP
         ...     print(cell.observed.probabilities["rf"].argmax())
     """
-    for batch in model.batches(images, batch_size, max_pixels=max_pixels):
+    batches = model.batches(
+        images, batch_size, max_pixels=max_pixels, microns_per_pixel=microns_per_pixel, profile=profile
+    )
+    for batch in batches:
         yield from inspect_batch(model, batch, parts)
 
 

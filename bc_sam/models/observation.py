@@ -1,7 +1,7 @@
 """The results of inference: masks, embeddings, probabilities and image quality, per batch and per cell."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Flag, auto
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 from bc_sam.data.batches import Batch
 from bc_sam.data.cell_crop import cell_target, label_components
 from bc_sam.data.image_quality import Quality
+from bc_sam.data.preparation import PreparedImage
 from bc_sam.errors import ImageError
 
 # A connected component of a mask counts as a cell if it covers at least this share of the image ...
@@ -43,6 +44,7 @@ class ObservedCell:
             too few reference embeddings.
         blank: Whether the image is blank.
         blurred: Whether it is out of focus.
+        scale_problem: Why the cell's size cannot be trusted; empty if it can, or if images are not normalized.
     """
 
     pixels: np.ndarray
@@ -53,6 +55,7 @@ class ObservedCell:
     ood: float | None = None
     blank: bool = False
     blurred: bool = False
+    scale_problem: str = ""
 
     @property
     def crop(self) -> np.ndarray | None:
@@ -107,13 +110,13 @@ class InspectedCell:
     Attributes:
         source: The image as passed.
         observed: The results; ``None`` if the image is unreadable.
-        size: Height and width of the original image, pixels; ``None`` if it is unreadable.
+        prepared: The image as the encoder sees it; ``None`` if it is unreadable.
         error: Why it is unreadable, or ``None``.
     """
 
     source: Any
     observed: ObservedCell | None = None
-    size: tuple[int, int] | None = None
+    prepared: PreparedImage | None = None
     error: ImageError | None = None
 
 
@@ -124,13 +127,13 @@ def match_sources(batch: Batch, observation: Observation) -> Iterator[InspectedC
         batch: The images.
         observation: The results for the readable ones.
     """
-    readable = zip(observation.cells(), batch.sizes, strict=True)
+    readable = zip(observation.cells(), batch.prepared, strict=True)
     for source, error in zip(batch.sources, batch.errors, strict=True):
         if error is not None:
             yield InspectedCell(source, error=error)
         else:
-            observed, size = next(readable)
-            yield InspectedCell(source, observed, size)
+            observed, prepared = next(readable)
+            yield InspectedCell(source, replace(observed, scale_problem=prepared.scale_problem), prepared)
 
 
 def separate_cells(foreground: np.ndarray) -> tuple[np.ndarray, int]:

@@ -56,6 +56,7 @@ class AdaptationConfig(JsonConfig):
         masks: CSV file that pairs images with annotated masks.
         label_map: Canonical class of each of a folder's own class names; ``None`` skips the folder.
         group_pattern: Regular expression whose first group on a file name is the slide.
+        microns_per_pixel: Known pixel size of the data sets' images, µm, by name; the others are measured.
         log_with: Trackers for Accelerate to log to.
         arguments: Settings of the adaptation.
     """
@@ -66,6 +67,7 @@ class AdaptationConfig(JsonConfig):
     masks: str | None = None
     label_map: dict[str, str | None] = field(default_factory=dict)
     group_pattern: str | None = None
+    microns_per_pixel: dict[str, float] = field(default_factory=dict)
     log_with: tuple[str, ...] = ()
     arguments: AdaptationArguments = field(default_factory=AdaptationArguments)
 
@@ -120,7 +122,9 @@ class Adaptation(Run):
     """
 
     def __init__(self, folder: Path, config: AdaptationConfig) -> None:
-        sources = DataSources((config.data,), config.masks, config.label_map, config.group_pattern)
+        sources = DataSources(
+            (config.data,), config.masks, config.label_map, config.group_pattern, config.microns_per_pixel
+        )
         super().__init__(folder, config.arguments.training, sources, log_with=config.log_with)
         self.config = config
         device = self.accelerator.device

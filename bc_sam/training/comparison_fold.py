@@ -116,6 +116,7 @@ def prepare_sam(fold: Fold) -> FrozenSam:
                 labels=run.labels,
                 domains=tuple(run.cells.table.domain_names),
                 image_size=run.training.image_size,
+                normalization=run.training.normalization,
                 image_mean=IMAGENET_MEAN,
                 image_std=IMAGENET_STD,
             )

@@ -39,6 +39,7 @@ class RunConfig(JsonConfig):
         masks: CSV file that pairs images with annotated masks.
         label_map: Canonical class of each of a folder's own class names; ``None`` skips the folder.
         group_pattern: Regular expression whose first group on a file name is the slide.
+        microns_per_pixel: Known pixel size of the data sets' images, µm, by name; the others are measured.
         log_with: Trackers for Accelerate to log to, such as ``"tensorboard"``.
         shared: Folder where runs on the same data share decoded cells, stage 1 and features; ``None`` keeps them in
             the run folder.
@@ -49,6 +50,7 @@ class RunConfig(JsonConfig):
     masks: str | None = None
     label_map: dict[str, str | None] = field(default_factory=dict)
     group_pattern: str | None = None
+    microns_per_pixel: dict[str, float] = field(default_factory=dict)
     log_with: tuple[str, ...] = ()
     shared: str | None = None
     arguments: TrainingArguments = field(default_factory=TrainingArguments)
@@ -104,7 +106,9 @@ class Experiment(Run):
     """
 
     def __init__(self, folder: Path, config: RunConfig) -> None:
-        sources = DataSources(config.data, config.masks, config.label_map, config.group_pattern)
+        sources = DataSources(
+            config.data, config.masks, config.label_map, config.group_pattern, config.microns_per_pixel
+        )
         work = Path(config.shared) if config.shared else None
         super().__init__(folder, config.arguments, sources, log_with=config.log_with, work=work)
         self.config = config

@@ -43,9 +43,10 @@ def embed_synthetic_cells(model: "BCSam", cells_per_class: int, seed: int, folde
     Raises:
         DataError: If a class of the model cannot be rendered.
     """
-    size = model.config.image_size
-    drawn = load_rendered(ANYWHERE, cells_per_class=cells_per_class, seed=seed, size=size, labels=model.labels)
-    cells = store_cells([drawn], folder, size)
+    size, normalization = model.config.image_size, model.config.normalization
+    resolution = {"size": size} if normalization is None else {}  # else that of a camera, which is resampled
+    drawn = load_rendered(ANYWHERE, cells_per_class=cells_per_class, seed=seed, labels=model.labels, **resolution)
+    cells = store_cells([drawn], folder, size, normalization)
     latents: list[Any] = []
     step = default_batch_size(model.device)
     for start in tqdm(range(0, len(cells), step), desc="Rendered cells", unit="batch"):

@@ -14,7 +14,6 @@ from bc_sam.data import load_cells
 from bc_sam.data.appearance.light import optical_density, white_point
 from bc_sam.data.appearance.magnification import measure
 from bc_sam.data.domain_scales import (
-
     DomainScale,
     dataset_scale,
     encoder_scale_warning,

@@ -32,6 +32,13 @@ class AppearanceProfile:
     strength: Rgb = (1.0, 1.0, 1.0)
     n_images: int = 0
 
+    def __str__(self) -> str:
+        scale = self.scale
+        if scale.microns_per_pixel is None:
+            return f"unknown. {scale.reason}".rstrip()
+        counted = "" if scale.ruler == "given" else f" ({scale.n_images} of {self.n_images} images measured)"
+        return f"{scale.microns_per_pixel:.3g} µm per pixel by {scale.ruler}{counted}. {scale.reason}".rstrip()
+
 
 def estimate_profile(
     measurements: Iterable[Measurement],

@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image
 
 from bc_sam.classifiers.ood import Neighbour
-from bc_sam.data.batches import Batch
-from bc_sam.data.images import read_image, to_square
+from bc_sam.data.images import read_image
+from bc_sam.data.preparation import PreparedImage
 from bc_sam.models.abstention import Reason, image_reasons, shows_cell
 from bc_sam.models.observation import ObservedCell
 from bc_sam.models.prediction import Prediction, top_labels
@@ -73,10 +73,13 @@ def view_cell(loaded: LoadedModel, source: Any, name: str, settings: PageSetting
         ImageError: If it cannot be read.
     """
     image = read_image(source, max_pixels=settings.max_pixels)
-    pixels = to_square(image, loaded.model.config.image_size)[None]
-    (cell,) = loaded.inspect(Batch([name], [None], [(image.height, image.width)], pixels))
+    (batch,) = loaded.model.batches([source], 1, max_pixels=settings.max_pixels)
+    (cell,) = loaded.inspect(batch)
+    if cell.error is not None:
+        raise cell.error
     assert cell.observed is not None
-    return _view(loaded, cell.observed, image, name)
+    assert cell.prepared is not None
+    return _view(loaded, cell.observed, cell.prepared, image, name)
 
 
 def view_upload(loaded: LoadedModel, file: Path, settings: PageSettings) -> CellView:
@@ -85,13 +88,16 @@ def view_upload(loaded: LoadedModel, file: Path, settings: PageSettings) -> Cell
     return view_cell(loaded, {"bytes": content, "path": file.name}, file.name, settings)
 
 
-def _view(loaded: LoadedModel, observed: ObservedCell, image: Image.Image, name: str) -> CellView:
+def _view(
+    loaded: LoadedModel, observed: ObservedCell, prepared: PreparedImage, image: Image.Image, name: str
+) -> CellView:
     assert observed.embedding is not None
     picture = fit(image, LARGE)
+    mask = None if observed.mask is None else prepared.restore(observed.mask)
     score = loaded.model.ood_score
     return CellView(
         name=name,
-        picture=as_uri(picture if observed.mask is None else outlined(picture, observed.mask), quality=88),
+        picture=as_uri(picture if mask is None else outlined(picture, mask), quality=88),
         crop=_as_uri(observed.crop),
         rendered=_as_uri(loaded.render(observed.embedding)),
         labels=loaded.model.labels,

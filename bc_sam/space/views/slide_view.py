@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
 import numpy as np
+from PIL import Image
 
+from bc_sam.data.preparation import PreparedImage
 from bc_sam.errors import ImageError
 from bc_sam.models.abstention import Reason, image_reasons
 from bc_sam.models.differential import ClassCount, differential_count
@@ -94,10 +96,10 @@ class Slide:
             errors: Error of each upload that could not be read, else ``None``.
         """
         for item, name, error in zip(batch, names, errors, strict=True):
-            if item.observed is None or item.size is None:
+            if item.observed is None or item.prepared is None:
                 self.cells.append(SlideCell(name, error=error or item.error))
             else:
-                self.cells.append(_without_pixels(item.observed, item.size, name))
+                self.cells.append(_without_pixels(item.observed, item.prepared, name))
 
     def correct(self, index: int, label: str) -> None:
         """Sets the label of a cell by hand; an empty one resets it. Invalid corrections are ignored."""
@@ -182,8 +184,10 @@ class Slide:
         }
 
 
-def _without_pixels(observed: ObservedCell, size: tuple[int, int], name: str) -> SlideCell:
-    picture = fit(upright(observed.pixels, size), SMALL)
+def _without_pixels(observed: ObservedCell, prepared: PreparedImage, name: str) -> SlideCell:
+    seen_as_square = prepared.window is not None
+    picture = Image.fromarray(observed.pixels) if seen_as_square else upright(observed.pixels, prepared.shape)
+    picture = fit(picture, SMALL)
     return SlideCell(
         name=name,
         thumbnail=as_uri(picture if observed.mask is None else outlined(picture, observed.mask), quality=75),
