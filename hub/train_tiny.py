@@ -69,24 +69,14 @@ def main() -> None:
 
 
 def arguments(base: str) -> TrainingArguments:
-    """Returns the arguments of the three stages: the preset, adjusted to a base pretrained on cells."""
-    tiny = preset("tiny")
+    """Returns the arguments of the three stages."""
+    pretrained = preset("pretrained")
     return replace(
-        tiny,
+        pretrained,
         base=base,
-        image_size=112,
         validation=0.1,
         keep_pictures=True,  # all data sets are public
-        views=8000,
-        segmentation=replace(tiny.segmentation, train_encoder=False, epochs=12, learning_rate=1e-4),
-        autoencoder=replace(
-            tiny.autoencoder, feature_weight=1.0, pixel_weight=10.0, label_weight=1.0, batch_size=32, epochs=8
-        ),
-        classifiers=replace(
-            tiny.classifiers,
-            default="logistic",  # best calibrated
-            rendered=40,
-        ),
+        classifiers=replace(pretrained.classifiers, rendered=40),
     )
 
 

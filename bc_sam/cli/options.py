@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 import typer
 
 from bc_sam.errors import ConfigError
+from bc_sam.utils.hub import EMBEDDED_MODEL
 
 if TYPE_CHECKING:
     from bc_sam.config.arguments import TrainingArguments
@@ -94,7 +95,8 @@ Refit = Annotated[
 Base = Annotated[
     str | None,
     typer.Option(
-        help="Base SAM: Hub id, folder, original .pth, or tiny for a small one with random weights.",
+        help="Base SAM: Hub id, folder or original .pth; bc-sam-tiny for the small one of that model, which has "
+        "learned from cells; tiny for a small one with random weights.",
         rich_help_panel=TRAINING_PANEL,
     ),
 ]
@@ -102,7 +104,8 @@ PresetName = Annotated[
     str | None,
     typer.Option(
         "--preset",
-        help="Preset of settings: paper or tiny; by default tiny for --base tiny, else paper.",
+        help="Preset of settings: paper, pretrained or tiny; by default tiny for --base tiny, pretrained for --base "
+        "bc-sam-tiny, else paper.",
         rich_help_panel=TRAINING_PANEL,
     ),
 ]
@@ -217,7 +220,8 @@ def read_arguments(
     """
     from bc_sam.config.presets import preset
 
-    name = preset_name or ("tiny" if given.get("base") == "tiny" else "paper")
+    by_base = {"tiny": "tiny", EMBEDDED_MODEL: "pretrained"}
+    name = preset_name or by_base.get(given.get("base") or "", "paper")
     return preset(name, read_method(method)).updated(read_settings(given, settings), where="The command line")
 
 

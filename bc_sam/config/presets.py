@@ -12,13 +12,14 @@ def network_arguments(method: Method, preset: str) -> NetworkArguments:
 
     Args:
         method: Any method. BC-SAM gets those of the plain ResNet, which it ignores.
-        preset: ``"paper"``, or ``"tiny"`` for small untrained backbones that two CPU cores train in minutes.
+        preset: ``"paper"``; ``"tiny"`` or ``"pretrained"`` for small untrained backbones that two CPU cores train in
+            minutes.
 
     Example:
         >>> network_arguments("shape-aware", "paper").optimizer
         'sgd'
     """
-    if preset == "tiny":
+    if preset in ("tiny", "pretrained"):
         tiny = NetworkArguments(
             image_backbone="tiny:resnet",
             mask_backbone="tiny:resnet",
@@ -52,8 +53,9 @@ def preset(name: str, method: Method = "bc-sam") -> TrainingArguments:
     """Returns the training arguments of a preset.
 
     Args:
-        name: ``"paper"`` for the published settings on ``facebook/sam-vit-base``, or ``"tiny"`` for a SAM with
-            5.7 million encoder parameters that two CPU cores can train from scratch.
+        name: ``"paper"`` for the published settings on ``facebook/sam-vit-base``; ``"tiny"`` for a SAM with 5.7
+            million encoder parameters that two CPU cores can train from scratch; ``"pretrained"`` to fine-tune such a
+            SAM that has learned from cells, as that of ``bc-sam-tiny``.
         method: ``"bc-sam"`` or a comparison network.
 
     Raises:
@@ -84,7 +86,24 @@ def preset(name: str, method: Method = "bc-sam") -> TrainingArguments:
             ),
         ),
     }
+    presets["pretrained"] = _pretrained(presets["tiny"])
     if name not in presets:
         raise ConfigError(f"Unknown preset {name!r}. Choose one of {', '.join(sorted(presets))}.")
     arguments = replace(presets[name], method=method)
     return arguments if method == "bc-sam" else replace(arguments, network=network_arguments(method, name))
+
+
+def _pretrained(tiny: TrainingArguments) -> TrainingArguments:
+    """Returns the arguments that bc-sam-tiny was trained with, on a base pretrained on cells."""
+    return replace(
+        tiny,
+        base="bc-sam-tiny",
+        image_size=112,
+        views=8000,
+        segmentation=replace(tiny.segmentation, train_encoder=False, epochs=12, learning_rate=1e-4),
+        # Reconstruction alone favours what is large; the features and the labels keep what tells the classes apart.
+        autoencoder=replace(
+            tiny.autoencoder, feature_weight=1.0, pixel_weight=10.0, label_weight=1.0, batch_size=32, epochs=8
+        ),
+        classifiers=replace(tiny.classifiers, default="logistic"),  # best calibrated
+    )

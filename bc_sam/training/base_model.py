@@ -1,19 +1,49 @@
 """The base SAM of a training, and the config of the model built on it."""
 
+from pathlib import Path
+
 import numpy as np
 from transformers import SamModel
 
 from bc_sam.config.arguments import TrainingArguments
 from bc_sam.config.model import BCSamConfig
 from bc_sam.data.store import CellStore
+from bc_sam.errors import ConfigError
+from bc_sam.models.bc_sam import BCSam
+from bc_sam.models.folder import ADAPTER
 from bc_sam.networks.sam.encoding import feature_shape
 from bc_sam.networks.sam.loading import load_sam
-from bc_sam.utils.hub import is_hub_id
+from bc_sam.networks.sam.lora import merge
+from bc_sam.networks.sam.resizing import resize_sam
+from bc_sam.utils.hub import EMBEDDED_MODEL, is_hub_id
+
+
+def is_trained_model(base: str) -> bool:
+    """Whether a base is a BC-SAM model, whose fine-tuned SAM is trained further: the embedded one or a folder."""
+    folder = Path(base)
+    return base == EMBEDDED_MODEL or any((folder / part / ADAPTER).is_dir() for part in ("", "model"))
 
 
 def load_base(training: TrainingArguments) -> SamModel:
-    """Loads the base SAM of a training at its image size."""
-    return load_sam(training.base, image_size=training.image_size, revision=training.base_revision, seed=training.seed)
+    """Loads the base SAM of a training at its image size; of a BC-SAM model, the SAM with its adapter merged.
+
+    Raises:
+        ConfigError: If the base is a BC-SAM model of other images than those of the training.
+    """
+    if not is_trained_model(training.base):
+        size, revision = training.image_size, training.base_revision
+        return load_sam(training.base, image_size=size, revision=revision, seed=training.seed)
+    model = _trained_model(training.base)
+    if model.config.normalization != training.normalization:
+        raise ConfigError(
+            f"{training.base} was trained on images with {model.config.normalization}, but the run prepares them with "
+            f"{training.normalization}. Use the same normalization, or another base."
+        )
+    return resize_sam(merge(model.adapter), training.image_size)
+
+
+def _trained_model(base: str) -> BCSam:
+    return BCSam.from_pretrained(base, classifiers=[], device="cpu", dtype="float32")
 
 
 def new_model_config(
@@ -26,12 +56,16 @@ def new_model_config(
     Args:
         sam: The base.
         cells: All cells.
-        rows: Training cells, whose statistics normalise the images.
+        rows: Training cells, whose statistics normalize the images, unless the base is a trained model.
         labels: Names of the classes.
         training: Settings of the training.
     """
     on_hub = is_hub_id(training.base) and not training.segmentation.train_encoder
-    mean, std = cells.mean_std(rows)
+    if is_trained_model(training.base):  # its weights expect the statistics that they were trained with
+        trained = _trained_model(training.base).config
+        mean, std = trained.image_mean, trained.image_std
+    else:
+        mean, std = cells.mean_std(rows)
     return BCSamConfig(
         labels=labels,
         domains=tuple(cells.table.domain_names),

@@ -1,4 +1,4 @@
-"""The demo: the whole pipeline on rendered cells of two laboratories, in a few minutes."""
+"""The demo: bc-sam-tiny's SAM learns two rendered laboratories, in a few minutes."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -17,12 +17,13 @@ NEW_CELLS_SEED = 1
 
 
 def demo_config() -> RunConfig:
-    """Returns the config of the demo: the preset ``tiny`` with fewer epochs."""
-    tiny = preset("tiny")
+    """Returns the config of the demo: the preset ``pretrained`` with fewer epochs and views."""
+    pretrained = preset("pretrained")
     arguments = replace(
-        tiny,
-        segmentation=replace(tiny.segmentation, epochs=5, warmup_epochs=1),
-        autoencoder=replace(tiny.autoencoder, epochs=9),
+        pretrained,
+        views=1500,
+        segmentation=replace(pretrained.segmentation, epochs=2, warmup_epochs=0),
+        autoencoder=replace(pretrained.autoencoder, epochs=4),
     )
     data = tuple(f"{name}=rendered:{name}:{CELLS_PER_CLASS}" for name in LABORATORIES)
     return RunConfig(data=data, arguments=arguments)
