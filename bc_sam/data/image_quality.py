@@ -21,7 +21,9 @@ _MIN_SHARPNESS = -3.8
 _MAX_BELOW_MEDIAN = 1.4
 # Correlation of two cells in the best of eight orientations: at most 0.85 for any two of the 3,530. Copies that were
 # restained, shifted by 1 % of their width, enlarged by 4 %, or shrunk to 60 % and strongly compressed: 0.93 or more.
-_MIN_CORRELATION = 0.9
+# Cells at one scale, centred on the white cell, are more alike: 60 of 6,679 images reach 0.9 with a different cell, 6
+# reach 0.93.
+_MIN_CORRELATION = 0.93
 
 _THUMBNAIL = 16
 _CHUNK = 256

@@ -160,8 +160,9 @@ def calibration_errors(evaluation: Evaluation) -> list[tuple[str, str, list[str]
 
 
 def displayed_metrics(evaluation: Evaluation) -> tuple[str, ...]:
-    """Returns the metrics of the tables; under the leave-one-out protocol they include the restricted one."""
-    return (*MAIN_METRICS, "restricted") if evaluation.protocol == "leave-one-out" else MAIN_METRICS
+    """Returns the metrics of the tables; for laboratories that were not trained on they include the restricted one."""
+    unseen = evaluation.protocol in ("leave-one-out", "external")
+    return (*MAIN_METRICS, "restricted") if unseen else MAIN_METRICS
 
 
 def footnotes(evaluation: Evaluation) -> list[str]:

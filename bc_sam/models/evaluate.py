@@ -8,6 +8,7 @@ from tqdm import tqdm
 
 from bc_sam.data.cells import require_labels
 from bc_sam.errors import DataError
+from bc_sam.evaluation.merging import merged_labels
 from bc_sam.evaluation.metrics import score
 from bc_sam.evaluation.results import ALL, Evaluation, PairResult
 from bc_sam.models.base import CellModel
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
 def evaluate_model(model: CellModel, datasets: Sequence["Dataset"], *, batch_size: int | None = None) -> Evaluation:
     """Evaluates every classifier of a model on labelled data sets. Unreadable images are skipped and noted.
+
+    Subtypes that a data set does not distinguish, such as the kinds of neutrophils, are merged there.
 
     Args:
         model: The model. Whether it was trained on these cells is not checked.
@@ -44,9 +47,9 @@ def evaluate_model(model: CellModel, datasets: Sequence["Dataset"], *, batch_siz
                 allowed = ", ".join(model.labels[label] for label in classifier.allowed_labels)
                 notes.append(f"{name} was restricted to the labels {allowed}.")
             identity = {"classifier": name, "source": ALL, "target": domain, "fold": 0, "n_train": 0}
-            pairs.append(
-                score(classifier.predict_proba(embeddings), labels, classifier.classes, model.labels, **identity)
-            )
+            merged = merged_labels(classifier.classes, labels, model.labels)
+            probabilities = classifier.predict_proba(embeddings)
+            pairs.append(score(probabilities, labels, classifier.classes, model.labels, merged=merged, **identity))
     return Evaluation("external", list(model.labels), list(counts), 0, 1, pairs=pairs, counts=counts, notes=notes)
 
 
