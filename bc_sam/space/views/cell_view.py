@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from bc_sam.classifiers.ood import Neighbour
+from bc_sam.data.appearance.magnification import Scale
 from bc_sam.data.images import read_image
 from bc_sam.data.preparation import PreparedImage
 from bc_sam.models.abstention import Reason, image_reasons, shows_cell
@@ -40,6 +41,7 @@ class CellView:
         from_image: Reasons against a name from the image alone.
         shows_cell: Whether a cell was detected; otherwise the probabilities are meaningless.
         similar: The nearest reference cells.
+        scale: Pixel size of the image and what it was measured from; empty if the model does not normalize images.
     """
 
     name: str
@@ -54,6 +56,7 @@ class CellView:
     from_image: tuple[Reason, ...]
     shows_cell: bool
     similar: tuple[Neighbour, ...]
+    scale: str = ""
 
     def predict(self, choice: Choice) -> Prediction:
         """Returns the prediction under a visitor's choice."""
@@ -108,7 +111,15 @@ def _view(
         from_image=image_reasons(observed),
         shows_cell=shows_cell(observed),
         similar=() if score is None else tuple(score.nearest(observed.embedding)),
+        scale=_describe(prepared.scale),
     )
+
+
+def _describe(scale: Scale | None) -> str:
+    if scale is None:
+        return ""
+    size = scale.microns_per_pixel
+    return "scale unknown" if size is None else f"{size:.2g} µm per pixel, by {scale.ruler}"
 
 
 def _as_uri(pixels: np.ndarray | None) -> str:
@@ -126,7 +137,6 @@ def render_cell_view(view: CellView, choice: Choice) -> str:
         view=view,
         prediction=prediction,
         choice=choice,
-        agreeing=list(first.values()).count(str(prediction.likeliest)),
         classifiers=[
             (name, first[name], top_labels(row, view.labels, n_shown)) for name, row in probabilities.items()
         ],
