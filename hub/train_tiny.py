@@ -112,7 +112,7 @@ def train_base(experiment: Experiment, folder: Path) -> None:
 def _checkpoints(work: Path, pretraining: PretrainingArguments, views: LabelledViews) -> PretrainingCheckpoints:
     """Returns the checkpoints; changing the length of the SAM's training keeps those of the teachers valid."""
     assert views.rendered is not None
-    cells = views.cells.table.key, views.rendered.table.key
+    cells = views.cells.content_key, views.rendered.content_key
     shared = replace(pretraining, epochs=0)
     teachers = tuple(
         Checkpoints(work / f"teacher-{size}", repr((shared, cells)), every=200) for size in pretraining.teacher_sizes

@@ -6,7 +6,7 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
@@ -59,6 +59,7 @@ class CellTable(JsonConfig):
             versions.
         profiles: Scale and stain of each data set; empty if the cells are not normalised.
         field_of_view: Side of the stored squares, µm; ``None`` if the cells are not normalised.
+        mask_digests: 64-bit hash of each stored mask; empty in tables of earlier versions.
     """
 
     key: int
@@ -75,6 +76,7 @@ class CellTable(JsonConfig):
     resolution_tags: list[float | None] = field(default_factory=list)
     profiles: list[AppearanceProfile] = field(default_factory=list)
     field_of_view: float | None = None
+    mask_digests: list[int] = field(default_factory=list)
 
 
 class CellStore:
@@ -102,6 +104,25 @@ class CellStore:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @cached_property
+    def content_key(self) -> int:
+        """Checksum of the decoded cells and their metadata, to which everything computed from them is bound.
+
+        Unlike the key of the table, it does not change with the dates of the files.
+        """
+        table = self.table
+        parts = (
+            self.image_size,
+            table.domain_names,
+            table.domains,
+            table.labels,
+            table.groups,
+            table.files,
+            table.digests,
+            table.mask_digests or table.has_mask,
+        )
+        return crc32(repr(parts).encode())
 
     @property
     def image_size(self) -> int:
@@ -181,8 +202,7 @@ def store_cells(
     for domain, name in enumerate(names):
         if domain not in table.domains:
             raise DataError(f"No image of {name!r} can be read. First error: {table.unreadable[0]}")
-    table.save(folder / "table.json.part")
-    os.replace(folder / "table.json.part", folder / "table.json")
+    table.save(folder / "table.json")
     return CellStore(folder)
 
 
@@ -279,6 +299,7 @@ def _decode_all(
         sizes=[cell["size"] for cell in cells],
         unreadable=unreadable,
         resolution_tags=[cell["resolution_tag"] for cell in cells],
+        mask_digests=[cell["mask_digest"] for cell in cells],
     )
 
 
@@ -306,12 +327,16 @@ def _decode(cell: dict[str, Any], preparation: Preparation) -> _Decoded | ImageE
             mask = prepared.see_mask(read_mask(cell["mask"]))
     except ImageError as error:
         return error
-    digest = int.from_bytes(hashlib.blake2b(pixels.tobytes(), digest_size=8).digest())
     tag = read_resolution_tag(cell["image"])
     metadata = {
         "fingerprint": fingerprint(pixels),
-        "digest": digest,
+        "digest": _digest(pixels),
+        "mask_digest": _digest(mask),
         "size": (image.height, image.width),
         "resolution_tag": tag.microns_per_pixel if tag else None,
     }
     return _Decoded(pixels, mask, metadata)
+
+
+def _digest(array: np.ndarray) -> int:
+    return int.from_bytes(hashlib.blake2b(array.tobytes(), digest_size=8).digest())

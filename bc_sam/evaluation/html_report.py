@@ -2,7 +2,6 @@
 
 import base64
 import io
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from bc_sam.evaluation.tables import (
     displayed_metrics,
     footnotes,
 )
+from bc_sam.utils.atomic import written_aside
 from bc_sam.utils.templates import html_templates
 
 #: Names of the figures of a report, in the order of its sections.
@@ -85,7 +85,9 @@ def write_report(
         costs=stage_costs(evaluation.timings),
         figures={name: _embed(figure) for name, figure in figures.items()},
     )
-    _write_atomically(Path(path), page)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with written_aside(path) as unfinished:
+        unfinished.write_text(page, encoding="utf-8")
 
 
 def _template() -> Template:
@@ -130,14 +132,3 @@ def _duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    """Writes a temporary file in the same folder and renames it, so that no reader ever sees a partial file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        unfinished.write_text(text, encoding="utf-8")
-        unfinished.replace(path)
-    finally:
-        unfinished.unlink(missing_ok=True)

@@ -40,7 +40,8 @@ def resolve_precision(precision: Precision, device: torch.device) -> Precision:
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
     # A CPU without bf16 instructions emulates them, which is slower than float32.
     fast = ("avx512_bf16", "amx_bf16")
-    return "bf16" if device.type == "cpu" and any(map(torch.cpu.get_capabilities().get, fast)) else "no"
+    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.11
+    return "bf16" if device.type == "cpu" and any(map(capabilities.get, fast)) else "no"
 
 
 def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:

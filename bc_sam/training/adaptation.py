@@ -34,6 +34,7 @@ from bc_sam.training.environment import environment
 from bc_sam.training.pipeline import TrainingPipeline
 from bc_sam.training.run import DataSources, Run, lock_run_folder
 from bc_sam.training.steps.train_autoencoder import Anchor
+from bc_sam.utils.atomic import save_array
 from bc_sam.utils.hub import display_name
 from bc_sam.utils.json_config import JsonConfig
 
@@ -83,6 +84,7 @@ class AdaptationResult(JsonConfig):
         masks: Number of annotated masks of training cells; the adapter is unchanged if there are too few.
         mask_problems: Number of images whose predicted mask looks wrong; they are listed in ``mask_problems.csv``.
         comparisons: Each classifier before and after; empty if no held-out cell is labelled.
+        cells: `CellStore.content_key` of the cells; 0 in files of earlier versions.
     """
 
     renamed_keys: ClassVar = {"doubtful": "mask_problems"}
@@ -93,6 +95,7 @@ class AdaptationResult(JsonConfig):
     masks: int
     mask_problems: int
     comparisons: list[Comparison]
+    cells: int = 0
 
 
 class Adaptation(Run):
@@ -211,7 +214,7 @@ class Adaptation(Run):
         Raises:
             DataError: If there are too few slides to hold one out.
         """
-        if not (self.folder / _RESULT).exists():
+        if not self._is_finished():
             pipeline = self._pipeline()
             pipeline.check_resources(self.model.sam, self.model.config)
             before = self._latents_before(pipeline)
@@ -222,7 +225,7 @@ class Adaptation(Run):
             autoencoder = self._train_autoencoder(pipeline, features)
             if self.is_main_process:
                 after = embed_features(autoencoder, features.maps)
-                np.save(self.work / "after.npy", after)
+                save_array(after, self._latents_path("after"))
                 self._finish(adapter, autoencoder, self._new_latents(before, after), int(problems.sum()))
             self.accelerator.wait_for_everyone()
         return AdaptationResult.load(self.folder / _RESULT)
@@ -233,8 +236,22 @@ class Adaptation(Run):
         Args:
             arguments: New settings of the classifiers; the torch stages are not rerun.
         """
-        before, after = (np.load(self.work / f"{name}.npy") for name in ("before", "after"))
+        before, after = (np.load(self._latents_path(name)) for name in ("before", "after"))
         return self._classifiers(self._new_latents(before, after), arguments).comparisons()
+
+    def _is_finished(self) -> bool:
+        """Whether there is a result of the cells as they are now; one of other cells is reported."""
+        path = self.folder / _RESULT
+        if not path.exists():
+            return False
+        current = AdaptationResult.load(path).cells in (0, self.cells.content_key)
+        if not current:
+            logger.warning("The cells have changed since this adaptation was finished. It is run again.")
+        return current
+
+    def _latents_path(self, name: str) -> Path:
+        """Path of the latents ``"before"`` or ``"after"``, which belong to the cells as they are now."""
+        return self.work / f"{name}-{self.cells.content_key:08x}.npy"
 
     def _pipeline(self) -> TrainingPipeline:
         rows = np.flatnonzero(~self.held_out)
@@ -242,11 +259,11 @@ class Adaptation(Run):
 
     def _latents_before(self, pipeline: TrainingPipeline) -> np.ndarray:
         """Returns the latents of the new cells by the original model."""
-        path = self.work / "before.npy"
+        path = self._latents_path("before")
         if not path.exists():
             features = pipeline.extract_features(self.model.adapter, self.model.config)
             if self.is_main_process:
-                np.save(path, embed_features(self.model.autoencoder, features.maps))
+                save_array(embed_features(self.model.autoencoder, features.maps), path)
             self.accelerator.wait_for_everyone()
         return np.load(path)
 
@@ -314,6 +331,7 @@ class Adaptation(Run):
             masks=int(self.cells.has_mask[learned].sum()),
             mask_problems=n_problems,
             comparisons=classifiers.comparisons(),
+            cells=self.cells.content_key,
         ).save(self.folder / _RESULT)
         for stage in self.work.glob("stage-*"):
             shutil.rmtree(stage, ignore_errors=True)

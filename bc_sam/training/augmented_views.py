@@ -46,7 +46,7 @@ def store_views(cells: CellStore, rows: np.ndarray, training: TrainingArguments,
     """
     rows = rows[cells.labels[rows] >= 0]
     drawn = _draw(cells, rows, training.views, training.seed)
-    key = crc32(repr((cells.table.key, training.view, training.seed)).encode(), crc32(drawn.tobytes()))
+    key = crc32(repr((cells.content_key, training.view, training.seed)).encode(), crc32(drawn.tobytes()))
     if not _holds(folder, key):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "table.json").unlink(missing_ok=True)

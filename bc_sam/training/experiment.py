@@ -190,13 +190,20 @@ class Experiment(Run):
         return FoldResult.load(folder / "result.json")
 
     def is_measured(self, number: int) -> bool:
-        """Whether a fold has been evaluated."""
-        return (self._fold_folder(number) / "result.json").exists()
+        """Whether a fold has been evaluated on the cells as they are now; a result of other cells is reported."""
+        path = self._fold_folder(number) / "result.json"
+        if not path.exists():
+            return False
+        current = FoldResult.load(path).is_of(self.cells)
+        if not current:
+            logger.warning("The cells have changed since fold %d was evaluated. It is evaluated again.", number)
+        return current
 
     def finished_passes(self) -> list[Path]:
-        """Lists the folders of the finished passes."""
+        """Lists the folders of the passes that were finished on the cells as they are now."""
         folders = dict.fromkeys(self._fold_folder(number) for number in range(self.n_folds))
-        return [folder for folder in folders if (folder / "result.json").exists()]
+        finished = (folder for folder in folders if (folder / "result.json").exists())
+        return [folder for folder in finished if FoldResult.load(folder / "result.json").is_of(self.cells)]
 
     def _fold(self, number: int) -> Fold:
         training = self.training

@@ -9,6 +9,7 @@ import numpy as np
 
 from bc_sam.classifiers.fitting import fit_classifiers
 from bc_sam.classifiers.reference_latents import ReferenceLatents
+from bc_sam.data.store import CellStore
 from bc_sam.evaluation.metrics import dice_by_domain
 from bc_sam.evaluation.results import DiceResult, PairResult, StageTiming
 from bc_sam.models.base import CellModel
@@ -21,6 +22,7 @@ from bc_sam.training.pipeline import History, TrainingPipeline
 from bc_sam.training.run import Run
 from bc_sam.training.steps.train_autoencoder import ViewFeatures
 from bc_sam.training.synthetic_cells import embed_synthetic_cells
+from bc_sam.utils.atomic import save_array
 from bc_sam.utils.json_config import JsonConfig
 from bc_sam.utils.resources import measure
 
@@ -37,6 +39,7 @@ class FoldResult(JsonConfig):
         timings: Cost of each stage.
         history: Loss of each epoch of the torch stages.
         trained: Number of trained parameters of each torch stage.
+        cells: `CellStore.content_key` of the cells it was measured on; 0 in files of earlier versions.
     """
 
     pairs: list[PairResult]
@@ -44,6 +47,11 @@ class FoldResult(JsonConfig):
     timings: list[StageTiming]
     history: History
     trained: dict[str, int] = field(default_factory=dict)
+    cells: int = 0
+
+    def is_of(self, cells: CellStore) -> bool:
+        """Whether it was measured on these cells."""
+        return self.cells in (0, cells.content_key)
 
 
 @dataclass(frozen=True)
@@ -98,10 +106,11 @@ class Fold:
 
         The result file is written last, so that an incomplete pass is repeated.
         """
-        np.save(self.folder / "latents.npy", latents)
+        save_array(latents, self.folder / "latents.npy")
         model.save_pretrained(self.folder / "model")
         pipeline = self.pipeline
-        result = FoldResult(pairs, dice, pipeline.timings, pipeline.history, pipeline.trained)
+        key = pipeline.cells.content_key
+        result = FoldResult(pairs, dice, pipeline.timings, pipeline.history, pipeline.trained, key)
         result.save(self.folder / "result.json")
         for stage in [*self.folder.glob("stage-*"), *pipeline.folder.glob("stage-*")]:
             if not (self.keep_stage_1 and stage.name == "stage-1"):

@@ -121,7 +121,7 @@ class TrainingPipeline:
 
     def extract_features(self, adapter: PeftModel | SamModel, config: BCSamConfig) -> FeatureStore:
         """Extracts the features of all cells, or opens them if they exist."""
-        with self.timed("features", f"{fingerprint_weights(adapter)} {self.cells.table.key}"):
+        with self.timed("features", f"{fingerprint_weights(adapter)} {self.cells.content_key}"):
             return extract_features(
                 inference_sam(adapter, self.accelerator.device, self.precision),
                 config,
@@ -136,7 +136,7 @@ class TrainingPipeline:
             return None
         with self.accelerator.main_process_first():
             views = store_views(self.cells, self.rows, self.training, self.folder / "views")
-        with self.timed("features of views", f"{fingerprint_weights(adapter)} {views.cells.table.key}"):
+        with self.timed("features of views", f"{fingerprint_weights(adapter)} {views.cells.content_key}"):
             features = extract_features(
                 inference_sam(adapter, self.accelerator.device, self.precision),
                 config,
@@ -207,6 +207,6 @@ class TrainingPipeline:
     def checkpoints(self, folder: Path, arguments: JsonConfig, rows: np.ndarray, inputs: tuple) -> Checkpoints:
         """Returns the checkpoints of a stage with given settings, training cells and inputs."""
         rows_key = crc32(rows.astype(np.int64).tobytes())
-        key = repr((arguments, self.training.seed, self.cells.table.key, rows_key, inputs))
+        key = repr((arguments, self.training.seed, self.cells.content_key, rows_key, inputs))
         steps, writes = self.training.checkpoint_steps, self.accelerator.is_main_process
         return Checkpoints(folder, key, every=steps, writes=writes)

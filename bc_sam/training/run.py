@@ -15,6 +15,7 @@ from bc_sam.data.survey import Survey, survey_cells
 from bc_sam.errors import BCSamError, DataError
 from bc_sam.models.training_record import DataRecord
 from bc_sam.training.engine.accelerator import processes, start_accelerator
+from bc_sam.utils.atomic import is_unfinished
 from bc_sam.utils.hub import is_hub_id
 from bc_sam.utils.json_config import JsonConfig
 
@@ -42,7 +43,8 @@ def lock_run_folder(folder: Path, name: str, config: JsonConfig) -> None:
         2
     """
     path = folder / name
-    inside = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+    names = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+    inside = {file_name for file_name in names if not is_unfinished(file_name)}
     if (folder.exists() and not folder.is_dir()) or (inside and name not in inside):
         raise BCSamError(f"{folder} exists and is not a run folder of this kind. Choose another --out.")
     if inside - {name} and type(config).load(path) != config:

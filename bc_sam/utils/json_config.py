@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 from bc_sam.errors import ConfigError
+from bc_sam.utils.atomic import written_aside
 
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
@@ -119,8 +120,9 @@ class JsonConfig:
         return schema
 
     def save(self, path: Path | str) -> None:
-        """Writes the instance as JSON."""
-        Path(path).write_text(json.dumps(self.to_dict(), indent=2) + "\n")
+        """Writes the instance as JSON, replacing an older file only once the new one is complete."""
+        with written_aside(path) as unfinished:
+            unfinished.write_text(json.dumps(self.to_dict(), indent=2) + "\n")
 
     @classmethod
     def load(cls, path: Path | str) -> Self:

@@ -27,6 +27,11 @@ def test_auto_is_bf16_on_a_cpu_with_bf16_instructions(monkeypatch, capabilities,
     assert resolve_precision("auto", CPU) == expected
 
 
+def test_auto_is_full_precision_where_torch_cannot_tell_what_a_cpu_can_do(monkeypatch):
+    monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
+    assert resolve_precision("auto", CPU) == "no"
+
+
 @pytest.mark.parametrize(("supported", "expected"), [(True, "bf16"), (False, "fp16")])
 def test_auto_is_half_precision_on_a_gpu(monkeypatch, supported, expected):
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: supported)

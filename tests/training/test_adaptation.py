@@ -127,6 +127,17 @@ class TestRun:
         changed = {name for name, time in written.items() if name.stat().st_mtime_ns != time}
         assert {file.name for file in changed} <= {"adaptation.json"}
 
+    def test_a_result_of_other_cells_is_not_reused(self, finished, start, caplog):
+        run, result = finished
+        path, again = run.folder / "result.json", start(run.folder)
+        assert again._is_finished()
+        replace(result, cells=result.cells + 1).save(path)
+        try:
+            assert not again._is_finished()
+            assert "The cells have changed" in caplog.text
+        finally:
+            result.save(path)
+
     def test_images_with_a_wrong_mask_are_listed_and_not_aligned(self, finished):
         run, result = finished
         with (run.folder / "mask_problems.csv").open() as file:
@@ -143,7 +154,7 @@ class TestRun:
 
     def test_latents_before_are_those_of_the_original_model(self, finished, original):
         run, _ = finished
-        before = np.load(run.work / "before.npy")
+        before = np.load(run._latents_path("before"))
         model = BCSam.from_pretrained(original, dtype="float32")
         np.testing.assert_allclose(model.embed(list(run.cells.pixels[:3])), before[:3], atol=1e-4)
 

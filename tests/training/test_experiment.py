@@ -137,6 +137,18 @@ class TestPasses:
         assert run.run_fold(0) == first
         assert len(run.runner.run.folds) == 1
 
+    def test_a_pass_on_other_cells_is_rerun_and_its_result_not_joined(self, recorded, caplog):
+        run = recorded()
+        run.run_fold(0)
+        path = run.work / "fold-0" / "result.json"
+        replace(FoldResult.load(path), cells=run.cells.content_key).save(path)
+        assert run.is_measured(0)
+        replace(FoldResult.load(path), cells=run.cells.content_key + 1).save(path)
+        assert not run.finished_passes()
+        run.run_fold(0)
+        assert len(run.runner.run.folds) == 2
+        assert "The cells have changed" in caplog.text
+
     def test_the_paper_protocol_trains_on_every_image(self, recorded):
         run = recorded(protocol="paper")
         run.run_fold(1)
