@@ -113,11 +113,12 @@ def _checkpoints(work: Path, pretraining: PretrainingArguments, views: LabelledV
     """Returns the checkpoints; changing the length of the SAM's training keeps those of the teachers valid."""
     assert views.rendered is not None
     cells = views.cells.content_key, views.rendered.content_key
-    shared = replace(pretraining, epochs=0)
+    shared, writes = replace(pretraining, epochs=0), views.accelerator.is_main_process
     teachers = tuple(
-        Checkpoints(work / f"teacher-{size}", repr((shared, cells)), every=200) for size in pretraining.teacher_sizes
+        Checkpoints(work / f"teacher-{size}", repr((shared, cells)), writes=writes)
+        for size in pretraining.teacher_sizes
     )
-    return PretrainingCheckpoints(teachers, Checkpoints(work / "sam", repr((pretraining, cells)), every=200))
+    return PretrainingCheckpoints(teachers, Checkpoints(work / "sam", repr((pretraining, cells)), writes=writes))
 
 
 if __name__ == "__main__":

@@ -130,7 +130,7 @@ class PretrainingArguments(JsonConfig):
         "teaching": "distillation_weight",
     }
 
-    epochs: int = 36
+    epochs: int = 22
     batch_size: int = 32
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
