@@ -127,6 +127,14 @@ def bench(
     print(f"\n{render_advice(rates)}")
 
 
+def _describe_normalization(config: BCSamConfig) -> str:
+    normalization = config.normalization
+    if normalization is None:
+        return "none: whole images, stretched to squares"
+    stain = ", stain strength" if normalization.stain else ""
+    return f"one scale ({normalization.field_of_view:g} µm wide, centred on the white cell), white point{stain}"
+
+
 def describe(folder: Path, config: BCSamConfig) -> str:
     """Returns a summary of a model and the size of each of its parts, one line per fact."""
     base = config.base or ("custom SAM, included" if config.network is None or config.network.needs_sam else "none")
@@ -138,6 +146,7 @@ def describe(folder: Path, config: BCSamConfig) -> str:
         **({"allowed labels": ", ".join(config.allowed_labels)} if config.allowed_labels else {}),
         "base": f"{base} at {config.base_revision}" if config.base_revision else base,
         "image size": f"{config.image_size} px",
+        "normalization": _describe_normalization(config),
         "latent": f"{config.latent_dim} dimensions",
         "thumbnails": "of stored cells, included" if THUMBNAILS in config.files else "none",
         "written with": ", ".join(f"{name} {number}" for name, number in config.versions.items()),

@@ -105,6 +105,7 @@ def render_card(
         title=name,
         config=config,
         what_it_is=_what_it_is(config),
+        what_it_sees=_what_it_sees(config),
         white=config.labels == LABELS,
         base=_base(config),
         plain_base=_plain_base(config),
@@ -126,6 +127,18 @@ def render_card(
     text = re.sub(r"\n{3,}", "\n\n", text)
     card = assemble(_metadata(config, evaluation, record, name, classifier), text)
     return card if existing is None else merge_cards(card, existing)
+
+
+def _what_it_sees(config: BCSamConfig) -> str:
+    """Describes what the network sees of an image."""
+    size = config.network.input_size if config.network else config.image_size
+    square = f"{size} x {size} px"
+    if config.normalization is None:
+        return f"resized to {square}"
+    return (
+        f"brought to one scale and light: {square} of {config.normalization.field_of_view:g} µm, centred on the white "
+        "cell; the pixel size is measured from the red cells unless `microns_per_pixel` is given"
+    )
 
 
 def card_pictures(evaluation: Evaluation, classifier: str) -> dict[str, "Figure"]:
