@@ -257,7 +257,7 @@ class TrainingArguments(JsonConfig):
             epoch on it.
         gradient_accumulation_steps: Micro-batches that each batch is split into, to save memory.
         checkpoint_steps: Steps between checkpoints, in addition to one after each epoch.
-        normalization: Normalisation of every image to a common scale and light; ``None``, as in the paper, stretches
+        normalization: Normalization of every image to a common scale and light; ``None``, as in the paper, stretches
             whole images to squares.
         views: Number of augmented views of labelled training cells, drawn evenly over laboratories and classes. Stage
             2 is trained on them in addition to the cells, stage 3 on them alone. 0, as in the paper, for none.
@@ -272,6 +272,8 @@ class TrainingArguments(JsonConfig):
         classifiers: Stage 3.
         network: Architecture and training of a comparison network.
     """
+
+    absent_values: ClassVar[Mapping[str, None]] = {"normalization": None}  # runs of older versions had none
 
     base: str = "facebook/sam-vit-base"
     base_revision: str | None = None

@@ -26,7 +26,7 @@ def new_model_config(
     Args:
         sam: The base.
         cells: All cells.
-        rows: Training cells, whose statistics normalise the images.
+        rows: Training cells, whose statistics normalize the images.
         labels: Names of the classes.
         training: Settings of the training.
     """
