@@ -199,8 +199,7 @@ def _preparation(
     elif profile.scale.microns_per_pixel is None:
         logger.warning("%s: the scale is unknown. %s", name, profile.scale.reason)
     else:
-        scale = profile.scale
-        logger.info("%s: %.3g µm per pixel by %s. %s", name, scale.microns_per_pixel, scale.ruler, scale.reason)
+        logger.info("%s: %s", name, profile)
     return Preparation(image_size, normalization, profile)
 
 

@@ -52,9 +52,9 @@ def decoded(monkeypatch):
     files = []
     decode = store._decode
 
-    def record(cell, size):
+    def record(cell, **options):
         files.append(cell["file"])
-        return decode(cell, size)
+        return decode(cell, **options)
 
     monkeypatch.setattr(store, "_decode", record)
     return files

@@ -33,9 +33,8 @@ def test_results_equal_those_of_the_models_methods(make, cells):
         np.testing.assert_allclose([one.probabilities[name] for one in seen], expected, atol=1e-6)
     if model.can_segment:
         for cell, mask in zip(inspect_cells(model, cells), model.segment(cells), strict=True):
-            own = Image.fromarray(cell.observed.mask).resize(cell.size[::-1], Image.Resampling.NEAREST)
-            np.testing.assert_array_equal(np.asarray(own), mask)
-    assert [cell.size for cell in inspect_cells(model, cells)] == [(64, 64), (96, 96), (128, 128)]
+            np.testing.assert_array_equal(cell.prepared.restore(cell.observed.mask), mask)
+    assert [cell.prepared.shape for cell in inspect_cells(model, cells)] == [(64, 64), (96, 96), (128, 128)]
 
 
 def test_unreadable_images_are_reported_and_skipped(cells):
