@@ -6,8 +6,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bc_sam.config.normalization import NormalizationConfig
-from bc_sam.data.appearance.profile import AppearanceProfile
 from bc_sam.data.appearance.magnification import Scale
+from bc_sam.data.appearance.profile import AppearanceProfile
 from bc_sam.data.batches import decoded_batches
 from bc_sam.data.preparation import Preparation
 from bc_sam.errors import ConfigError, ImageError

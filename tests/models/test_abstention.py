@@ -89,7 +89,9 @@ def test_by_default_a_name_is_more_probable_than_all_others_together():
 
 
 def test_the_strongest_reason_comes_first(cell):
-    from_image = image_reasons(replace(cell, blurred=True, scale_problem="Too wide.", mask=np.pad(np.ones((64, 30), bool), ((0, 0), (0, 34)))))
+    from_image = image_reasons(
+        replace(cell, blurred=True, scale_problem="Too wide.", mask=np.pad(np.ones((64, 30), bool), ((0, 0), (0, 34))))
+    )
     decision = decide(np.array([0.4, 0.3, 0.3]), 0.999, from_image)
     assert [reason.short for reason in decision.reasons] == [
         "scale",
