@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from bc_sam.config.base import PAPER_DECODER_CHANNELS, Precision, Protocol, Schedule, require
+from bc_sam.config.base import MAX_SIZE, PAPER_DECODER_CHANNELS, Precision, Protocol, Schedule, require
 from bc_sam.config.network import Method, NetworkArguments
 from bc_sam.config.normalization import NormalizationConfig
 from bc_sam.utils.json_config import JsonConfig
@@ -116,7 +116,8 @@ class PretrainingArguments(JsonConfig):
         weight_decay: Weight decay of AdamW.
         mask_weight: Weight of the mask loss relative to the classification loss.
         label_smoothing: Label smoothing, 0..1.
-        teacher_sizes: Input size of each teacher, a small convolutional network, pixels; empty for no teachers.
+        teacher_sizes: Input size of each teacher, a small convolutional network, pixels: at least 32, and different;
+            empty for no teachers.
         teacher_epochs: Epochs of each teacher.
         teacher_rate: Peak learning rate of the teachers.
         distillation_weight: Weight of the teachers' mean prediction in the target, 0..1; the label has the remainder.
@@ -144,6 +145,11 @@ class PretrainingArguments(JsonConfig):
     view: ViewArguments = field(default_factory=ViewArguments)
 
     def __post_init__(self) -> None:
+        sizes = self.teacher_sizes
+        require(
+            len(set(sizes)) == len(sizes) and all(32 <= size <= MAX_SIZE for size in sizes),
+            f"teacher_sizes must be different sizes between 32 and {MAX_SIZE}, but are {sizes}.",
+        )
         require(
             0 <= self.sampling_temperature <= 1,
             f"sampling_temperature must be between 0 and 1, but is {self.sampling_temperature}.",

@@ -12,6 +12,7 @@ from bc_sam.config.arguments import PretrainingArguments, TrainingArguments, Vie
 from bc_sam.config.model import BCSamConfig
 from bc_sam.config.network import IMAGENET_MEAN, IMAGENET_STD
 from bc_sam.data.store import store_cells
+from bc_sam.errors import ConfigError
 from bc_sam.networks.cell_network import load_network, save_network
 from bc_sam.networks.sam.encoding import feature_shape, normalise
 from bc_sam.training.engine.accelerator import start_accelerator
@@ -22,7 +23,7 @@ from bc_sam.training.steps.train_teacher import Teacher, taught, train_teacher
 
 STEADY = ViewArguments(stain=0.1, slide=0.1, focus=0.3)
 ARGUMENTS = PretrainingArguments(
-    epochs=6, batch_size=8, learning_rate=2e-3, teacher_sizes=(24, 32), teacher_epochs=3, view=STEADY
+    epochs=6, batch_size=8, learning_rate=2e-3, teacher_sizes=(32, 40), teacher_epochs=3, view=STEADY
 )
 
 
@@ -60,7 +61,7 @@ def test_the_loss_falls_and_the_model_is_frozen(cells, tmp_path):
     sam, teachers, history = learn(cells, tmp_path)
     assert [record["epoch"] for record in history] == [1, 2, 3, 4, 5, 6]
     assert history[-1]["loss"] < history[0]["loss"] - 0.1
-    assert [teacher.size for teacher in teachers] == [24, 32]
+    assert [teacher.size for teacher in teachers] == [32, 40]
     assert sam.config.vision_config.image_size == 64
     assert not sam.training
     assert not any(parameter.requires_grad for parameter in sam.parameters())
@@ -76,11 +77,11 @@ def test_resuming_gives_the_same_weights(cells, tmp_path):
             raise KeyboardInterrupt
 
     folder = tmp_path / "broken"
+    kept = checkpoints(folder, brief)
     for dying in (
-        checkpoints(folder, brief)._replace(
-            teachers=tuple(Dying(folder / f"teacher-{size}", "key") for size in (24, 32))
-        ),
-        checkpoints(folder, brief)._replace(sam=Dying(folder / "sam", "key")),
+        kept._replace(teachers=(Dying(folder / "teacher-32", "key"), kept.teachers[1])),
+        kept._replace(teachers=(kept.teachers[0], Dying(folder / "teacher-40", "key"))),
+        kept._replace(sam=Dying(folder / "sam", "key")),
     ):
         with pytest.raises(KeyboardInterrupt):
             pretrain(small_sam(), labelled_views(cells, tmp_path, brief), checkpoints=dying)
@@ -118,9 +119,10 @@ def test_cells_without_masks_train_the_classes(cells, tmp_path):
     assert history[-1]["loss"] < history[0]["loss"]
 
 
-class TestTeacher:
-    SCALE = {"mean": (200.0, 150.0, 180.0), "std": (40.0, 50.0, 30.0)}
+MEAN, STD = (200.0, 150.0, 180.0), (40.0, 50.0, 30.0)
 
+
+class TestTeacher:
     def test_it_learns_the_classes(self, cells, tmp_path):
         views = labelled_views(cells, tmp_path, replace(ARGUMENTS, teacher_epochs=12, teacher_sizes=(48,)))
         teacher = train_teacher(views, 0)
@@ -132,18 +134,18 @@ class TestTeacher:
 
     @pytest.mark.parametrize("size", [16, 40, 64])
     def test_it_sees_images_at_its_own_size(self, size):
-        teacher, seen = Teacher(size, 13, **self.SCALE, seed=0).eval(), []
+        teacher, seen = Teacher(size, 13, MEAN, STD, seed=0).eval(), []
         teacher.network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].shape))
         assert teacher(torch.randn(2, 3, 64, 64)).shape == (2, 13)
         assert seen == [(2, 3, size, size)]
 
     def test_its_network_is_a_comparison_network(self, tmp_path):
         """It sees pixels as that network does when it is saved by itself."""
-        teacher = Teacher(64, 3, **self.SCALE, seed=0).eval()
+        teacher = Teacher(64, 3, MEAN, STD, seed=0).eval()
         pixels = torch.randint(0, 256, (2, 64, 64, 3), dtype=torch.uint8)
         empty = torch.empty(0)
         expected = teacher.network(normalise(pixels, IMAGENET_MEAN, IMAGENET_STD), empty, empty)
-        images = normalise(pixels, self.SCALE["mean"], self.SCALE["std"])
+        images = normalise(pixels, MEAN, STD)
         torch.testing.assert_close(teacher(images), expected, atol=1e-4, rtol=1e-4)
         config = teacher.config(3)
         assert (config.method, config.classes, config.input_size) == ("resnet", (0, 1, 2), 64)
@@ -152,18 +154,24 @@ class TestTeacher:
         torch.testing.assert_close(loaded(normalise(pixels, IMAGENET_MEAN, IMAGENET_STD), empty, empty), expected)
 
     def test_each_has_its_own_initial_weights(self, cells, tmp_path):
-        views = labelled_views(cells, tmp_path, replace(ARGUMENTS, teacher_epochs=1, teacher_sizes=(24, 24)))
+        views = labelled_views(cells, tmp_path, replace(ARGUMENTS, teacher_epochs=1, teacher_sizes=(32, 40)))
         one, other = (train_teacher(views, index).network.head.weight for index in (0, 1))
         assert not torch.equal(one, other)
 
     def test_teachers_teach_their_mean_probabilities(self):
-        teachers = [Teacher(16, 3, **self.SCALE, seed=seed).eval() for seed in (0, 1)]
+        teachers = [Teacher(16, 3, MEAN, STD, seed=seed).eval() for seed in (0, 1)]
         images = torch.randn(2, 3, 32, 32)
         mean = taught(teachers, images)
         assert not mean.requires_grad
         torch.testing.assert_close(mean.sum(dim=1), torch.ones(2))
         expected = sum(teacher(images).softmax(dim=1) for teacher in teachers) / 2
         torch.testing.assert_close(mean, expected.detach())
+
+
+@pytest.mark.parametrize("sizes", [(31,), (32, 32), (64, 0)])
+def test_teachers_that_could_not_be_saved_apart_are_rejected_beforehand(sizes):
+    with pytest.raises(ConfigError, match="teacher_sizes must be different sizes between 32 and"):
+        PretrainingArguments(teacher_sizes=sizes)
 
 
 class TestLabelledCells:
