@@ -179,7 +179,8 @@ class AutoencoderArguments(JsonConfig):
         pixel_weight: Weight of the squared error of the reconstructed pixels (0..1). 0, as in the paper, leaves SSIM
             alone, whose gradient is weak while reconstructions are still poor.
         label_weight: Weight of the cross-entropy of a linear classification of the latent, for cells with a label. 0,
-            as in the paper, keeps the stage unsupervised.
+            as in the paper, keeps the stage unsupervised; required where stage 2 sees cells whose labels are withheld:
+            with the protocol ``"paper"`` and with a `label_fraction` below 1.
         max_grad_norm: Norm to which gradients are clipped; ``None`` disables clipping.
         patience: Epochs without a lower validation loss before early stopping; ``None`` disables it.
     """
@@ -306,6 +307,11 @@ class TrainingArguments(JsonConfig):
         require(
             0 < self.label_fraction <= 1,
             f"label_fraction must be above 0 and at most 1, but is {self.label_fraction}.",
+        )
+        require(
+            not self.autoencoder.label_weight or (self.label_fraction == 1 and self.protocol != "paper"),
+            "With an autoencoder.label_weight, stage 2 would learn labels that the protocol paper tests, or that "
+            "label_fraction withholds. Set it to 0, or use another protocol and a label_fraction of 1.",
         )
         require(self.views >= 0, f"views must not be negative, but is {self.views}.")
         require(self.folds >= 2, f"folds must be at least 2, but is {self.folds}.")
