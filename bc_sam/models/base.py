@@ -548,13 +548,14 @@ class CellModel(ABC):
         batch_size: int | None,
         show_progress_bar: bool,
         microns_per_pixel: float | None = None,
+        profile: AppearanceProfile | None = None,
     ) -> Iterator[Batch]:
         """Yields batches of images, all of which must be readable."""
         if isinstance(images, str | bytes | Path | Image.Image):
             raise ConfigError("Pass a list of images, even for one: model.predict([image]).")
         total = len(images) if isinstance(images, Sized) else None
         with tqdm(total=total, unit="image", disable=not show_progress_bar) as bar:
-            for batch in self.batches(images, batch_size, microns_per_pixel=microns_per_pixel):
+            for batch in self.batches(images, batch_size, microns_per_pixel=microns_per_pixel, profile=profile):
                 for error in filter(None, batch.errors):
                     raise error
                 yield batch

@@ -276,6 +276,14 @@ class TestNormalized:
         assert [reason.short for reason in prediction.reasons] == ["scale"]
         assert "neither red cells nor a white cell" in prediction.reasons[0].text
 
+    def test_attention_can_be_drawn_in_parts(self, smears):
+        model = small_comparison("slca", normalization=self.NORMALIZATION)
+        labels, maps = model.predict_with_attention(smears)
+        parts = [model.predict_with_attention(smears[i : i + 1], profile=model.profile(smears)) for i in range(4)]
+        assert [label for some, _ in parts for label in some] == labels == model.predict(smears)
+        for whole, (_, (part,)) in zip(maps, parts, strict=True):
+            np.testing.assert_allclose(part, whole, atol=1e-5)
+
     def test_comparison_models_too(self, smears):
         model = small_comparison("slca", normalization=self.NORMALIZATION)
         assert [one.shape for one in model.attention(smears)] == [(200, 200)] * 4
