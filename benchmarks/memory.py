@@ -94,7 +94,7 @@ def train(work: Path) -> None:
     features = FeatureStore(work / "features", cells.digests)
     model = new_autoencoder(256, 50, arguments.decoder_channels, seed=0)
     rows, seed = np.arange(len(cells)), 1234
-    step = AutoencoderStep(model, features, rows, rows[:0], cells.domains, arguments, seed)
+    step = AutoencoderStep(model, features, rows, rows[:0], cells, arguments, n_labels=0, seed=seed)
     fit_step(step, replace(arguments, epochs=1).schedule(), accelerator, seed)
 
 

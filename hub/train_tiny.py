@@ -105,7 +105,9 @@ def train_base(experiment: Experiment, folder: Path) -> None:
             )
             model = ComparisonModel(plain, teacher.network, None)
             model.save_pretrained(folder.with_name(f"{folder.name}-teacher-{teacher.size}"))
-        sam.cpu().save_pretrained(folder)
+        part = folder.with_name(f"{folder.name}.part")
+        sam.cpu().save_pretrained(part)
+        part.replace(folder)  # the base appears only when complete
     experiment.accelerator.wait_for_everyone()
 
 

@@ -32,7 +32,7 @@ Data = Annotated[
         "--data",
         metavar="NAME=SOURCE",
         help="Data set of one laboratory. Repeatable. SOURCE is a folder or zip (Matek-19, Acevedo-20, BCCD, or a "
-        "subfolder per class), parquet, a Hub data set id, or rendered:LABORATORY[:CELLS[:SEED]].",
+        "subfolder per class), parquet, a Hub data set id, or rendered:LAB[:CELLS[:SEED]].",
         rich_help_panel=DATA_PANEL,
     ),
 ]
@@ -64,7 +64,8 @@ MicronsPerPixel = Annotated[
     float | None,
     typer.Option(
         help="Pixel size of the images, µm, for models that bring cells to one scale. By default it is measured from "
-        "the red cells, else the white cells."
+        "the red cells, else the white cells.",
+        rich_help_panel=DATA_PANEL,
     ),
 ]
 PixelSizes = Annotated[

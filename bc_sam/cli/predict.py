@@ -205,7 +205,8 @@ def attention(
 
     loaded = with_attention(load_model(model, revision=revision))
     out.mkdir(parents=True, exist_ok=True)
-    pairs = iter(tqdm(zip(found.names, found.images, strict=True), total=len(found), unit="cell"))
+    sources, profile = _measured(loaded, found.images, None)  # of all figures
+    pairs = iter(tqdm(zip(found.names, sources, strict=True), total=len(found), unit="cell"))
     for number, chunk in enumerate(iter(lambda: list(islice(pairs, 12)), []), 1):
         images = {}
         for name, source in chunk:
@@ -214,7 +215,7 @@ def attention(
             except ImageError as error:
                 print(f"not read: {name}: {error}", file=sys.stderr)
         if images:
-            labels, maps = loaded.predict_with_attention(list(images.values()))
+            labels, maps = loaded.predict_with_attention(list(images.values()), profile=profile)
             titles = [f"{Path(name).name}\n{label}" for name, label in zip(images, labels, strict=True)]
             figure = attention_maps([np.asarray(image) for image in images.values()], maps, titles)
             figure.savefig(out / f"attention_{number:03d}.png")

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from bc_sam.config.base import PAPER_DECODER_CHANNELS, Precision, Protocol, Schedule, require
+from bc_sam.config.base import MAX_SIZE, PAPER_DECODER_CHANNELS, Precision, Protocol, Schedule, require
 from bc_sam.config.network import Method, NetworkArguments
 from bc_sam.config.normalization import NormalizationConfig
 from bc_sam.utils.json_config import JsonConfig
@@ -116,7 +116,8 @@ class PretrainingArguments(JsonConfig):
         weight_decay: Weight decay of AdamW.
         mask_weight: Weight of the mask loss relative to the classification loss.
         label_smoothing: Label smoothing, 0..1.
-        teacher_sizes: Input size of each teacher, a small convolutional network, pixels; empty for no teachers.
+        teacher_sizes: Input size of each teacher, a small convolutional network, pixels: at least 32, and different;
+            empty for no teachers.
         teacher_epochs: Epochs of each teacher.
         teacher_rate: Peak learning rate of the teachers.
         distillation_weight: Weight of the teachers' mean prediction in the target, 0..1; the label has the remainder.
@@ -144,6 +145,11 @@ class PretrainingArguments(JsonConfig):
     view: ViewArguments = field(default_factory=ViewArguments)
 
     def __post_init__(self) -> None:
+        sizes = self.teacher_sizes
+        require(
+            len(set(sizes)) == len(sizes) and all(32 <= size <= MAX_SIZE for size in sizes),
+            f"teacher_sizes must be different sizes between 32 and {MAX_SIZE}, but are {sizes}.",
+        )
         require(
             0 <= self.sampling_temperature <= 1,
             f"sampling_temperature must be between 0 and 1, but is {self.sampling_temperature}.",
@@ -173,7 +179,8 @@ class AutoencoderArguments(JsonConfig):
         pixel_weight: Weight of the squared error of the reconstructed pixels (0..1). 0, as in the paper, leaves SSIM
             alone, whose gradient is weak while reconstructions are still poor.
         label_weight: Weight of the cross-entropy of a linear classification of the latent, for cells with a label. 0,
-            as in the paper, keeps the stage unsupervised.
+            as in the paper, keeps the stage unsupervised; required where stage 2 sees cells whose labels are withheld:
+            with the protocol ``"paper"`` and with a `label_fraction` below 1.
         max_grad_norm: Norm to which gradients are clipped; ``None`` disables clipping.
         patience: Epochs without a lower validation loss before early stopping; ``None`` disables it.
     """
@@ -257,7 +264,7 @@ class TrainingArguments(JsonConfig):
             epoch on it.
         gradient_accumulation_steps: Micro-batches that each batch is split into, to save memory.
         checkpoint_steps: Steps between checkpoints, in addition to one after each epoch.
-        normalization: Normalisation of every image to a common scale and light; ``None``, as in the paper, stretches
+        normalization: Normalization of every image to a common scale and light; ``None``, as in the paper, stretches
             whole images to squares.
         views: Number of augmented views of labelled training cells, drawn evenly over laboratories and classes. Stage
             2 is trained on them in addition to the cells, stage 3 on them alone. 0, as in the paper, for none.
@@ -272,6 +279,8 @@ class TrainingArguments(JsonConfig):
         classifiers: Stage 3.
         network: Architecture and training of a comparison network.
     """
+
+    absent_values: ClassVar[Mapping[str, None]] = {"normalization": None}  # runs of older versions had none
 
     base: str = "facebook/sam-vit-base"
     base_revision: str | None = None
@@ -298,6 +307,11 @@ class TrainingArguments(JsonConfig):
         require(
             0 < self.label_fraction <= 1,
             f"label_fraction must be above 0 and at most 1, but is {self.label_fraction}.",
+        )
+        require(
+            not self.autoencoder.label_weight or (self.label_fraction == 1 and self.protocol != "paper"),
+            "With an autoencoder.label_weight, stage 2 would learn labels that the protocol paper tests, or that "
+            "label_fraction withholds. Set it to 0, or use another protocol and a label_fraction of 1.",
         )
         require(self.views >= 0, f"views must not be negative, but is {self.views}.")
         require(self.folds >= 2, f"folds must be at least 2, but is {self.folds}.")

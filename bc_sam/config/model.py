@@ -43,7 +43,7 @@ class BCSamConfig(JsonConfig):
         network: Network of a comparison model, which has no adapter, autoencoder or classifiers.
         allowed_labels: Labels that predictions are restricted to; empty for all trained labels. See
             `bc_sam.models.base.CellModel.restrict_labels`. Called ``among`` in older files.
-        normalization: Normalisation of images to a common scale and light; ``None`` stretches whole images to squares.
+        normalization: Normalization of images to a common scale and light; ``None`` stretches whole images to squares.
     """
 
     renamed_keys: ClassVar = {"among": "allowed_labels"}

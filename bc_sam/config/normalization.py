@@ -1,4 +1,4 @@
-"""Configuration of the normalisation of scale and light, as stored with a model."""
+"""Configuration of the normalization of scale and light, as stored with a model."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ class NormalizationConfig(JsonConfig):
         field_of_view: Side of the encoder's square input, µm, centred on the white cell. White cells are 8 to 20 µm
             wide.
         stain: Whether to scale the optical density of each channel so that nuclei are as dark as in the reference; see
-            `bc_sam.data.appearance.light.stain_strength`. The white point is always normalised.
+            `bc_sam.data.appearance.light.stain_strength`. The white point is always normalized.
     """
 
     field_of_view: float = 20.0

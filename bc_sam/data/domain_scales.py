@@ -49,8 +49,9 @@ class DomainScale:
     def __str__(self) -> str:
         if self.microns_per_pixel is None:
             return f"unknown. {self.reason}".rstrip()
-        counted = f"{self.n_images} of {self.n_sampled} images measured"
-        return f"{self.microns_per_pixel:.3g} µm per pixel by {self.ruler} ({counted}). {self.reason}".rstrip()
+        counted = f"by {self.ruler} ({self.n_images} of {self.n_sampled} images measured)"
+        source = "as given" if self.ruler == "given" else counted
+        return f"{self.microns_per_pixel:.3g} µm per pixel {source}. {self.reason}".rstrip()
 
 
 def stored_scales(cells: CellStore) -> dict[str, DomainScale]:

@@ -55,7 +55,10 @@ def find_cells(sources: Iterable[str]) -> NamedCells:
             files = [file for file in _find_files(source) if str(file) not in listed]
             names += map(str, files)
             images.append(files)
-    if all(isinstance(part, list) for part in images):  # a sequence can be sampled evenly
+    # Sequences can be sampled evenly. The column of a data set is one, too, but would not fit in memory as a list.
+    if len(images) == 1:
+        return NamedCells(names, images[0])
+    if all(isinstance(part, list) for part in images):
         return NamedCells(names, list(chain.from_iterable(images)))
     return NamedCells(names, chain.from_iterable(images))
 

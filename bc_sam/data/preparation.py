@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import chain, islice
 from typing import Any, TypeVar
 
@@ -15,7 +16,7 @@ from bc_sam.data.appearance.magnification import PIXEL_SIZE_LIMITS, WHITE_CELL_L
 from bc_sam.data.appearance.normalization import Window, cell_window, normalize_image, normalize_mask, restore_mask
 from bc_sam.data.appearance.profile import AppearanceProfile, estimate_profile, own_profile, with_own_scale
 from bc_sam.data.appearance.resolution_tags import ResolutionTag, read_resolution_tag
-from bc_sam.data.images import read_image, to_square
+from bc_sam.data.images import MAX_PIXELS, read_image, to_square
 from bc_sam.errors import ConfigError, ImageError
 
 #: Maximum number of images measured for the profile of a laboratory; takes about 4 s on one core.
@@ -33,8 +34,8 @@ class PreparedImage:
         pixels: (S, S, 3) uint8, RGB.
         shape: Height and width of the original image, pixels.
         window: The part of the original that is seen; ``None`` if the whole image was stretched to a square.
-        scale: The pixel size of the original; ``None`` without normalisation.
-        scale_problem: Why the cell's size cannot be trusted, in a sentence; empty if it can, or without normalisation.
+        scale: The pixel size of the original; ``None`` without normalization.
+        scale_problem: Why the cell's size cannot be trusted, in a sentence; empty if it can, or without normalization.
     """
 
     pixels: NDArray[np.uint8]
@@ -73,7 +74,7 @@ class Preparation:
 
     Attributes:
         image_size: Side of the encoder's square input, pixels.
-        normalization: The normalisation of scale and light; ``None`` stretches the whole image to a square, as the
+        normalization: The normalization of scale and light; ``None`` stretches the whole image to a square, as the
             original BC-SAM does.
         profile: The profile of the laboratory; ``None`` measures each image by itself.
         microns_per_pixel: Pixel size given by the user, for images without a profile.
@@ -86,15 +87,16 @@ class Preparation:
 
     @property
     def needs_tag(self) -> bool:
-        """Whether the resolution tag of each image matters."""
-        return self.normalization is not None and self.profile is None
+        """Whether the resolution tag of each image matters: if the laboratory has no common scale."""
+        known = self.profile is not None and self.profile.scale.microns_per_pixel is not None
+        return self.normalization is not None and not known
 
     def prepare(self, image: Image.Image, tag: ResolutionTag | None = None) -> PreparedImage:
         """Prepares one image.
 
         Args:
             image: Image of mode ``"RGB"``.
-            tag: Resolution tag of its file; used only without a profile.
+            tag: Resolution tag of its file; used only if the laboratory has no common scale.
 
         Returns:
             What the encoder sees.
@@ -138,12 +140,15 @@ def require_pixel_size(microns_per_pixel: float | None) -> None:
         )
 
 
-def profile_sources(sources: Sequence[Any], *, microns_per_pixel: float | None = None) -> AppearanceProfile | None:
+def profile_sources(
+    sources: Sequence[Any], *, microns_per_pixel: float | None = None, max_pixels: int = MAX_PIXELS
+) -> AppearanceProfile | None:
     """Estimates the profile of a laboratory from at most `PROFILE_SAMPLE` of its images, evenly spaced.
 
     Args:
         sources: Images of one laboratory; see `bc_sam.data.images.read_image`. Unreadable ones are skipped.
         microns_per_pixel: Pixel size given by the user.
+        max_pixels: Maximum number of pixels of an image; larger ones are skipped.
 
     Returns:
         The profile; ``None`` if fewer than two images can be read.
@@ -154,17 +159,18 @@ def profile_sources(sources: Sequence[Any], *, microns_per_pixel: float | None =
     """
     require_pixel_size(microns_per_pixel)
     sampled = [sources[index] for index in sample_evenly(len(sources))]
-    measured = [found for found in map_in_threads(measure_source, sampled) if found is not None]
+    measure_one = partial(measure_source, max_pixels=max_pixels)
+    measured = [found for found in map_in_threads(measure_one, sampled) if found is not None]
     if len(measured) < 2:
         return None
     tags = (tag for _, tag in measured)
     return estimate_profile((m for m, _ in measured), microns_per_pixel=microns_per_pixel, tags=tags)
 
 
-def measure_source(source: Any) -> tuple[Measurement, ResolutionTag | None] | None:
+def measure_source(source: Any, *, max_pixels: int = MAX_PIXELS) -> tuple[Measurement, ResolutionTag | None] | None:
     """Measures an image and reads its resolution tag; returns ``None`` if it cannot be read."""
     try:
-        return measure(np.asarray(read_image(source))), read_resolution_tag(source)
+        return measure(np.asarray(read_image(source, max_pixels=max_pixels))), read_resolution_tag(source)
     except ImageError:
         return None
 

@@ -57,8 +57,8 @@ class CellTable(JsonConfig):
         unreadable: Unreadable files, each with the reason.
         resolution_tags: Pixel size that the file states, µm, or ``None`` if it states none; empty in tables of earlier
             versions.
-        profiles: Scale and stain of each data set; empty if the cells are not normalised.
-        field_of_view: Side of the stored squares, µm; ``None`` if the cells are not normalised.
+        profiles: Scale and stain of each data set; empty if the cells are not normalized.
+        field_of_view: Side of the stored squares, µm; ``None`` if the cells are not normalized.
         mask_digests: 64-bit hash of each stored mask; empty in tables of earlier versions.
     """
 
@@ -163,7 +163,7 @@ def store_cells(
         datasets: Data sets from the loaders of `bc_sam.data`, each with a single domain.
         folder: Folder of the store.
         image_size: Side of the stored squares, pixels.
-        normalization: The normalisation of scale and light, with one profile per data set; ``None`` stretches whole
+        normalization: The normalization of scale and light, with one profile per data set; ``None`` stretches whole
             images to squares.
         microns_per_pixel: Known pixel size of the data sets' images, µm, by name; the others are measured.
 
@@ -209,7 +209,7 @@ def store_cells(
 def _preparation(
     dataset: "Dataset", name: str, image_size: int, normalization: NormalizationConfig | None, known: float | None
 ) -> Preparation:
-    """Measures a sample of a data set's images, if they are to be normalised."""
+    """Measures a sample of a data set's images, if they are to be normalized."""
     if normalization is None:
         return Preparation(image_size)
     sampled = dataset.select(sample_evenly(len(dataset)))["image"]
@@ -219,8 +219,7 @@ def _preparation(
     elif profile.scale.microns_per_pixel is None:
         logger.warning("%s: the scale is unknown. %s", name, profile.scale.reason)
     else:
-        scale = profile.scale
-        logger.info("%s: %.3g µm per pixel by %s. %s", name, scale.microns_per_pixel, scale.ruler, scale.reason)
+        logger.info("%s: %s", name, profile)
     return Preparation(image_size, normalization, profile)
 
 
@@ -319,7 +318,8 @@ def _decode(cell: dict[str, Any], preparation: Preparation) -> _Decoded | ImageE
     """Reads one image and its mask. Returns errors instead of raising them, so that decoding continues."""
     try:
         image = read_image(cell["image"])
-        prepared = preparation.prepare(image)
+        tag = read_resolution_tag(cell["image"])
+        prepared = preparation.prepare(image, tag)
         pixels = prepared.pixels
         if cell["mask"] is None:
             mask = np.full(pixels.shape[:2], NO_MASK, dtype=np.uint8)
@@ -327,7 +327,6 @@ def _decode(cell: dict[str, Any], preparation: Preparation) -> _Decoded | ImageE
             mask = prepared.see_mask(read_mask(cell["mask"]))
     except ImageError as error:
         return error
-    tag = read_resolution_tag(cell["image"])
     metadata = {
         "fingerprint": fingerprint(pixels),
         "digest": _digest(pixels),

@@ -548,31 +548,35 @@ class CellModel(ABC):
         batch_size: int | None,
         show_progress_bar: bool,
         microns_per_pixel: float | None = None,
+        profile: AppearanceProfile | None = None,
     ) -> Iterator[Batch]:
         """Yields batches of images, all of which must be readable."""
         if isinstance(images, str | bytes | Path | Image.Image):
             raise ConfigError("Pass a list of images, even for one: model.predict([image]).")
         total = len(images) if isinstance(images, Sized) else None
         with tqdm(total=total, unit="image", disable=not show_progress_bar) as bar:
-            for batch in self.batches(images, batch_size, microns_per_pixel=microns_per_pixel):
+            for batch in self.batches(images, batch_size, microns_per_pixel=microns_per_pixel, profile=profile):
                 for error in filter(None, batch.errors):
                     raise error
                 yield batch
                 bar.update(len(batch.sources))
 
-    def profile(self, images: Iterable[Any], microns_per_pixel: float | None = None) -> AppearanceProfile | None:
+    def profile(
+        self, images: Iterable[Any], microns_per_pixel: float | None = None, *, max_pixels: int = MAX_PIXELS
+    ) -> AppearanceProfile | None:
         """Estimates the scale and stain that the images of a laboratory share; see `profile_sources`.
 
         Args:
             images: Images of one laboratory: all of them, or a sample.
             microns_per_pixel: Their pixel size, µm, if known.
+            max_pixels: Maximum number of pixels of an image; larger ones are skipped.
 
         Returns:
             The profile; ``None`` if the model does not normalize images, or fewer than two can be read.
         """
         if self.config.normalization is None:
             return None
-        return profile_sources(list(images), microns_per_pixel=microns_per_pixel)
+        return profile_sources(list(images), microns_per_pixel=microns_per_pixel, max_pixels=max_pixels)
 
     def batches(
         self,
@@ -598,7 +602,7 @@ class CellModel(ABC):
         if normalization is not None and profile is None:
             require_pixel_size(microns_per_pixel)
             sample, images = sample_of(images)
-            profile = self.profile(sample, microns_per_pixel)
+            profile = self.profile(sample, microns_per_pixel, max_pixels=max_pixels)
         preparation = Preparation(self.config.image_size, normalization, profile, microns_per_pixel)
         return decoded_batches(images, preparation, size, max_pixels=max_pixels)
 

@@ -13,6 +13,7 @@ from bc_sam.classifiers.softmax_head import head_classifier
 from bc_sam.config.base import Precision
 from bc_sam.config.model import BCSamConfig
 from bc_sam.config.network import Method, NetworkConfig
+from bc_sam.data.appearance.profile import AppearanceProfile
 from bc_sam.data.preparation import PreparedImage
 from bc_sam.errors import ConfigError
 from bc_sam.evaluation.results import Evaluation
@@ -158,13 +159,25 @@ class ComparisonModel(CellModel):
 
     @torch.inference_mode()
     def predict_with_attention(
-        self, images: Iterable[Any], *, batch_size: int | None = None, show_progress_bar: bool = False
+        self,
+        images: Iterable[Any],
+        *,
+        batch_size: int | None = None,
+        show_progress_bar: bool = False,
+        profile: AppearanceProfile | None = None,
     ) -> tuple[list[str], list[np.ndarray]]:
-        """Returns the labels of `predict` and the maps of `attention`, with one pass of SAM per image; see there."""
+        """Returns the labels of `predict` and the maps of `attention`, with one pass of SAM per image; see there.
+
+        Args:
+            images: As for `predict`.
+            batch_size: As for `predict`.
+            show_progress_bar: As for `predict`.
+            profile: Scale and stain of the laboratory, from `profile`; by default those of these images.
+        """
         classifier = self._classifier(None)
         labels: list[str] = []
         maps: list[np.ndarray] = []
-        for batch in self._readable_batches(images, batch_size, show_progress_bar):
+        for batch in self._readable_batches(images, batch_size, show_progress_bar, profile=profile):
             inputs = self._inputs(batch.pixels)
             maps += self._attention(inputs, batch.prepared)
             probabilities = classifier.predict_proba(self._embed(inputs))

@@ -7,6 +7,7 @@ import numpy as np
 from tqdm import tqdm
 
 from bc_sam.data.cells import require_labels
+from bc_sam.data.preparation import sample_evenly
 from bc_sam.errors import DataError
 from bc_sam.evaluation.merging import merged_labels
 from bc_sam.evaluation.metrics import score
@@ -62,8 +63,9 @@ def _labelled_embeddings(
     cells = dataset.cast_column("image", Image(decode=False)).filter(
         lambda label: label is not None, input_columns="label"
     )
+    profile = model.profile(cells.select(sample_evenly(len(cells)))["image"])  # of all classes, which may be sorted
     images = (cell["image"] for cell in cells)
-    inspected = inspect_cells(model, images, Parts.EMBEDDINGS, batch_size=batch_size)
+    inspected = inspect_cells(model, images, Parts.EMBEDDINGS, batch_size=batch_size, profile=profile)
     embeddings, labels, unreadable = [], [], []
     with tqdm(total=len(cells), desc=dataset[0]["domain"], unit="image") as progress:
         for label, file, cell in zip(cells["label"], cells["file"], inspected, strict=True):

@@ -160,7 +160,7 @@ class Adaptation(Run):
 
     @property
     def normalization(self) -> NormalizationConfig | None:
-        """Normalisation of the cells: the model's."""
+        """Normalization of the cells: the model's."""
         return self.model.config.normalization
 
     def load_datasets(self) -> list[Dataset]:

@@ -130,7 +130,7 @@ class Run:
 
     @property
     def normalization(self) -> NormalizationConfig | None:
-        """Normalisation of the cells."""
+        """Normalization of the cells."""
         return self.training.normalization
 
     def load_datasets(self) -> list[Dataset]:

@@ -22,6 +22,8 @@ class JsonConfig:
     Attributes:
         renamed_keys: Maps the former name of each renamed field to its current name. Former names are accepted at any
             nesting depth; only current names are written.
+        absent_values: Values of fields that a file lacks, where a file older than the field means another value than
+            the field's default.
 
     Example:
         >>> from dataclasses import dataclass
@@ -34,6 +36,7 @@ class JsonConfig:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
     renamed_keys: ClassVar[Mapping[str, str]] = {}
+    absent_values: ClassVar[Mapping[str, Any]] = {}
 
     def to_dict(self) -> dict[str, Any]:
         """Returns JSON-serializable data that `from_dict` turns into an equal instance."""
@@ -111,12 +114,18 @@ class JsonConfig:
         return {cls.renamed_keys.get(key, key): value for key, value in data.items()}
 
     @classmethod
+    def _from_older_version(cls, data: Any) -> Any:
+        """Converts data of an older version to that of this one; returns anything other than a mapping unchanged."""
+        data = cls._with_current_keys(data)
+        return {**cls.absent_values, **data} if isinstance(data, Mapping) else data
+
+    @classmethod
     def __get_pydantic_core_schema__(cls, source: type, handler: "GetCoreSchemaHandler") -> "CoreSchema":
         from pydantic_core import core_schema
 
         schema = handler(source)
         own: Any = handler.resolve_ref_schema(schema)  # resolved, so that nested uses of the class rename too
-        own["schema"] = core_schema.no_info_before_validator_function(cls._with_current_keys, own["schema"])
+        own["schema"] = core_schema.no_info_before_validator_function(cls._from_older_version, own["schema"])
         return schema
 
     def save(self, path: Path | str) -> None:

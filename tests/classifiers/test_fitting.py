@@ -76,7 +76,7 @@ def test_a_restriction_keeps_the_ranking_of_the_allowed_labels(row, allowed):
 
 
 @kinds
-def test_a_restriction_renormalises_the_probabilities_and_can_be_lifted(labelled_latents, name):
+def test_a_restriction_renormalizes_the_probabilities_and_can_be_lifted(labelled_latents, name):
     latents, labels = labelled_latents
     classifier = LatentClassifier.fit(name, latents, labels, N)
     before = classifier.predict_proba(latents)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from bc_sam.cli.options import read_arguments, read_pairs, read_settings
+from bc_sam.cli.options import read_arguments, read_pairs, read_pixel_sizes, read_settings, with_normalization
+from bc_sam.config.normalization import NormalizationConfig
 from bc_sam.config.presets import preset
 from bc_sam.errors import ConfigError
 
@@ -80,3 +81,20 @@ class TestPairs:
     def test_a_pair_needs_an_equals_sign(self):
         with pytest.raises(ConfigError, match="--map neutrophil has no '='"):
             read_pairs(["neutrophil"])
+
+
+class TestNormalization:
+    def test_no_normalize_takes_precedence_over_settings(self):
+        arguments = read_arguments("tiny", {}, ["normalization.field_of_view=24"])
+        assert arguments.normalization == NormalizationConfig(24.0)
+        assert with_normalization(arguments, True) is arguments
+        assert with_normalization(arguments, False).normalization is None
+
+    def test_pixel_sizes_are_read_by_name(self):
+        assert read_pixel_sizes(["ours=0.1", "theirs=.07"]) == {"ours": 0.1, "theirs": 0.07}
+        assert read_pixel_sizes(None) == {}
+
+    @pytest.mark.parametrize("pair", ["0.1", "ours=", "ours=large", "=0.1", "ours 0.1"])
+    def test_other_forms_are_rejected(self, pair):
+        with pytest.raises(ConfigError, match=r"is not NAME=UM\. Write it as --microns-per-pixel ours=0\.1"):
+            read_pixel_sizes([pair])

@@ -10,6 +10,7 @@ from PIL import Image
 from scipy import ndimage
 
 from bc_sam.config.labels import LABELS
+from bc_sam.config.normalization import NormalizationConfig
 from bc_sam.data import load_cells
 from bc_sam.data.appearance.light import optical_density, white_point
 from bc_sam.data.appearance.magnification import measure
@@ -105,6 +106,37 @@ def test_damaged_images_are_skipped_and_an_empty_measurement_is_unknown(rendered
 def test_at_most_60_images_are_measured(rendered, tmp_path):
     small = [image.resize((40, 40)) for image in rendered] * 5
     assert dataset_scale(write(tmp_path / "many", small)).n_sampled == PROFILE_SAMPLE < len(small)
+
+
+class TestNormalizedStore:
+    """Cells stored at one scale have the scale of their laboratory's profile."""
+
+    @pytest.fixture
+    def normalized(self, rendered, tmp_path):
+        middle = [image.crop((56, 56, 168, 168)).resize((224, 224)) for image in rendered]
+        datasets = [write(tmp_path / name, images) for name, images in (("whole", rendered), ("middle", middle))]
+        blank = write(tmp_path / "blank", [Image.new("RGB", (50, 50), "white")] * 2)
+        known = {"middle": 17 / 224}
+        return store_cells(
+            [*datasets, blank], tmp_path / "store", 96, NormalizationConfig(20.0), microns_per_pixel=known
+        )
+
+    def test_it_is_that_of_the_original_images_and_the_encoder_sees_one(self, normalized):
+        scales = stored_scales(normalized)
+        assert scales["whole"].ruler == "red cells"
+        assert scales["whole"].microns_per_pixel == pytest.approx(34 / 224, rel=0.1)
+        assert (scales["whole"].n_sampled, scales["whole"].n_images) == (13, 13)
+        assert (scales["middle"].ruler, scales["middle"].microns_per_pixel) == ("given", 17 / 224)
+        assert str(scales["middle"]) == "0.0759 µm per pixel as given."
+
+        # ... and the encoder sees one.
+        assert {scales[name].stored_microns_per_pixel for name in ("whole", "middle")} == {20 / 96}
+        assert encoder_scale_warning(scales) == ""
+
+        # A laboratory whose scale could not be measured is unknown.
+        scale = scales["blank"]
+        assert (scale.microns_per_pixel, scale.ruler, scale.stored_microns_per_pixel) == (None, "unknown", None)
+        assert "No white cell was found" in str(scale)
 
 
 class TestRealImages:

@@ -4,11 +4,14 @@ import logging
 import numpy as np
 import pytest
 from datasets import Dataset
+from drawn_smear import draw_smear
 from PIL import Image
 
+from bc_sam.config.normalization import NormalizationConfig
 from bc_sam.data import FEATURES, store
+from bc_sam.data.preparation import Preparation
 from bc_sam.data.store import NO_MASK, store_cells
-from bc_sam.errors import DataError
+from bc_sam.errors import ConfigError, DataError
 
 SIZE = 32
 
@@ -52,9 +55,9 @@ def decoded(monkeypatch):
     files = []
     decode = store._decode
 
-    def record(cell, size):
+    def record(cell, **options):
         files.append(cell["file"])
-        return decode(cell, size)
+        return decode(cell, **options)
 
     monkeypatch.setattr(store, "_decode", record)
     return files
@@ -213,3 +216,143 @@ class TestMeanStd:
     def test_only_the_given_rows_are_used(self, make, folder):
         cells = store_cells([make("north", {"a.png": 10, "b.png": 250})], folder, SIZE)
         assert cells.mean_std(np.array([1])) == ((250, 250, 250), (0, 0, 0))
+
+
+RED_CELL = 25  # pixels wide, so that a pixel is 0.3 µm wide
+NORMALIZATION = NormalizationConfig(field_of_view=24.0)
+
+
+class TestNormalized:
+    """Cells are stored at one scale and light, with the profile of their laboratory."""
+
+    @pytest.fixture
+    def smears(self, tmp_path):
+        """Builds a data set of drawn smears of 150 px x `zoom`, with annotated masks of their white cells."""
+
+        def build(domain, zoom=1.0, gain=(1.0, 1.0, 1.0), n=3, **save):
+            side, white_cell = round(150 * zoom), 50 * zoom
+            folder = tmp_path / domain
+            folder.mkdir(exist_ok=True)
+            row, column = np.ogrid[:side, :side]
+            mask = np.hypot(row - side / 2, column - side / 2) < white_cell / 2
+            Image.fromarray(mask.astype(np.uint8)).save(folder / "mask.png")
+            files = [f"{i}.tif" for i in range(n)]
+            for i, file in enumerate(files):
+                image = draw_smear(side, RED_CELL * zoom, white_cell=white_cell, gain=gain, seed=i)
+                Image.fromarray(image).save(folder / file, **save)
+            columns = {
+                "image": [str(folder / file) for file in files],
+                "label": [0] * n,
+                "domain": [domain] * n,
+                "mask": [str(folder / "mask.png")] * n,
+                "group": [None] * n,
+                "file": files,
+            }
+            return Dataset.from_dict(columns, features=FEATURES)
+
+        return build
+
+    def test_cells_of_two_cameras_are_stored_alike(self, smears, folder):
+        north, south = smears("north"), smears("south", zoom=1.8, gain=(1, 0.85, 0.7))
+        cells = store_cells([north, south], folder, 64, NORMALIZATION)
+        middle = cells.pixels[:, 28:36, 28:36].mean(axis=(1, 2))  # of the nucleus
+        assert middle[:3].mean(axis=0) == pytest.approx(middle[3:].mean(axis=0), abs=5)
+        widths = np.sqrt(cells.masks[:].astype(float).sum(axis=(1, 2)) * 4 / np.pi) * 24 / 64
+        assert widths == pytest.approx(np.full(6, 15), rel=0.12)
+
+    def test_the_profiles_are_recorded(self, smears, folder):
+        table = store_cells([smears("north"), smears("south", zoom=1.8)], folder, 64, NORMALIZATION).table
+        sizes = [profile.scale.microns_per_pixel for profile in table.profiles]
+        assert sizes == pytest.approx([0.3, 0.3 / 1.8], rel=0.1)
+        assert [profile.n_images for profile in table.profiles] == [3, 3]
+        assert table.field_of_view == 24.0
+        assert table.sizes == [(150, 150)] * 3 + [(270, 270)] * 3
+
+    def test_squares_have_none(self, smears, folder):
+        table = store_cells([smears("north")], folder, 64).table
+        assert (table.profiles, table.field_of_view) == ([], None)
+
+    def test_every_cell_is_prepared_with_its_laboratorys_profile(self, smears, folder):
+        north, south = smears("north"), smears("south", zoom=1.8)
+        cells = store_cells([north, south], folder, 64, NORMALIZATION)
+        for row, dataset in ((1, north), (4, south)):
+            preparation = Preparation(64, NORMALIZATION, cells.table.profiles[row // 3])
+            prepared = preparation.prepare(dataset[1]["image"].convert("RGB"))
+            assert np.array_equal(cells.pixels[row], prepared.pixels)
+            assert np.array_equal(cells.masks[row], prepared.see_mask(np.asarray(dataset[1]["mask"])))
+
+    def test_the_profiles_are_read_again_and_not_estimated(self, smears, folder, decoded, monkeypatch):
+        dataset = smears("north")
+        first = store_cells([dataset], folder, 64, NORMALIZATION)
+        decoded.clear()
+        monkeypatch.setattr(store, "profile_sources", None)
+        again = store_cells([dataset], folder, 64, NORMALIZATION)
+        assert not decoded
+        assert again.table.profiles == first.table.profiles
+
+    def test_other_settings_decode_again(self, smears, folder, decoded):
+        dataset = smears("north")
+        for options in (
+            {},
+            {"normalization": NORMALIZATION},
+            {"normalization": NormalizationConfig(24.0, stain=False)},
+            {"normalization": NormalizationConfig(26.0, stain=False)},
+            {"normalization": NORMALIZATION, "microns_per_pixel": {"north": 0.28}},
+        ):
+            decoded.clear()
+            cells = store_cells([dataset], folder, 64, **options)
+            assert decoded
+        assert cells.table.profiles[0].scale.microns_per_pixel == 0.28
+
+    def test_a_known_pixel_size_holds_for_the_named_data_set(self, smears, folder):
+        sizes = {"south": 0.25}
+        table = store_cells(
+            [smears("north"), smears("south")], folder, 64, NORMALIZATION, microns_per_pixel=sizes
+        ).table
+        assert [profile.scale.ruler for profile in table.profiles] == ["red cells", "given"]
+
+    def test_a_known_pixel_size_of_another_data_set_is_refused(self, smears, folder):
+        with pytest.raises(DataError, match="given for east, but the data sets are north"):
+            store_cells([smears("north")], folder, 64, NORMALIZATION, microns_per_pixel={"east": 0.1})
+
+    def test_an_implausible_pixel_size_is_refused(self, smears, folder):
+        with pytest.raises(ConfigError, match="microns_per_pixel must be between"):
+            store_cells([smears("north")], folder, 64, NORMALIZATION, microns_per_pixel={"north": 10.0})
+        assert not folder.exists()
+
+    def test_images_of_several_magnifications_are_measured_by_themselves(self, smears, folder, caplog):
+        small, large = smears("north"), smears("other", zoom=1.8)
+        columns = {name: [*small[name], *large[name]] for name in small.column_names if name not in ("image", "mask")}
+        paths = [str(folder.parent / name / f"{i}.tif") for name in ("north", "other") for i in range(3)]
+        mixed = Dataset.from_dict(
+            columns | {"image": paths, "mask": [None] * 6, "domain": ["north"] * 6}, features=FEATURES
+        )
+        with caplog.at_level(logging.WARNING, logger="bc_sam"):
+            cells = store_cells([mixed], folder, 64, NORMALIZATION)
+        assert cells.table.profiles[0].scale.ruler == "unknown"
+        assert "north: the scale is unknown. The red cells of single images differ by" in caplog.text
+        darkest = cells.pixels[:, 28:36, 28:36].mean(axis=(1, 2))
+        assert darkest[:3].mean(axis=0) == pytest.approx(darkest[3:].mean(axis=0), abs=8)
+
+    def test_a_single_image_is_its_own_laboratory(self, smears, folder):
+        cells = store_cells([smears("north", n=1)], folder, 64, NORMALIZATION)
+        assert cells.table.profiles[0].scale.ruler == "unknown"
+        width = np.sqrt(cells.masks[0].astype(float).sum() * 4 / np.pi) * 24 / 64
+        assert width == pytest.approx(15, rel=0.12)
+
+    def test_without_a_common_scale_a_files_resolution_tag_counts(self, smears, folder):
+        dataset = smears("north", n=1, resolution_unit=3, x_resolution=1e4 / 0.35)
+        cells = store_cells([dataset], folder, 64, NORMALIZATION)
+        width = np.sqrt(cells.masks[0].astype(float).sum() * 4 / np.pi) * 24 / 64
+        assert width == pytest.approx(50 * 0.35, rel=0.05)
+
+    def test_unreadable_images_are_skipped(self, smears, folder):
+        dataset = smears("north")
+        (folder.parent / "north" / "1.tif").write_bytes(b"no image")
+        cells = store_cells([dataset], folder, 64, NORMALIZATION)
+        assert cells.table.files == ["0.tif", "2.tif"]
+        assert cells.table.profiles[0].n_images == 2
+
+    def test_a_data_set_without_readable_images_is_rejected(self, make, folder):
+        with pytest.raises(DataError, match="No image of 'south' can be read"):
+            store_cells([make("south", {"broken.png": b"no image"})], folder, SIZE, NORMALIZATION)

@@ -33,6 +33,7 @@ def test_a_good_image_gives_no_reason(cell):
         ({"mask": ((np.indices((64, 64)) - 32) ** 2).sum(axis=0) < 5.7**2}, "perhaps a platelet"),
         ({"n_cells": 3}, "3 cells"),
         ({"blurred": True}, "out of focus"),
+        ({"scale_problem": "No white cell was found."}, "No white cell"),
     ],
 )
 def test_a_bad_image_gets_no_name(cell, change, words):
@@ -54,6 +55,12 @@ def test_a_suspicious_outline_is_reported_but_the_name_is_kept(cell):
     decision = decide(SURE, 0.5, image_reasons(replace(cell, mask=cut)))
     assert not decision.abstain
     assert "edge" in decision.reasons[0].text
+
+
+def test_without_masks_an_unknown_scale_counts_too(cell):
+    bare = replace(cell, mask=None, n_cells=None, scale_problem="The scale could not be measured.")
+    (reason,) = decide(SURE, 0.5, image_reasons(bare)).reasons
+    assert (reason.short, reason.text, reason.abstain) == ("scale", bare.scale_problem, True)
 
 
 def test_without_masks_only_the_image_quality_counts(cell):
@@ -82,9 +89,12 @@ def test_by_default_a_name_is_more_probable_than_all_others_together():
 
 
 def test_the_strongest_reason_comes_first(cell):
-    from_image = image_reasons(replace(cell, blurred=True, mask=np.pad(np.ones((64, 30), bool), ((0, 0), (0, 34)))))
+    from_image = image_reasons(
+        replace(cell, blurred=True, scale_problem="Too wide.", mask=np.pad(np.ones((64, 30), bool), ((0, 0), (0, 34))))
+    )
     decision = decide(np.array([0.4, 0.3, 0.3]), 0.999, from_image)
     assert [reason.short for reason in decision.reasons] == [
+        "scale",
         "blurred",
         "out of distribution",
         "unsure",

@@ -2,14 +2,16 @@
 
 import numpy as np
 import pytest
+from drawn_smear import draw_smear
 from small_model import IMAGE_SIZE, small_model
 from small_network import small_comparison
 
 from bc_sam.classifiers.reference_latents import ReferenceLatents
+from bc_sam.config.normalization import NormalizationConfig
 from bc_sam.data.datasets.rendered import LABORATORIES, render_cell
 from bc_sam.errors import ConfigError
 from bc_sam.models.abstention import RejectionThresholds
-from bc_sam.models.observation import Parts
+from bc_sam.models.observation import Observation, Parts
 
 every_model = pytest.mark.parametrize("make", [small_model, small_comparison, lambda: small_comparison("shape-aware")])
 
@@ -159,6 +161,138 @@ class TestRestrictedLabels:
     def test_unknown_labels_are_rejected(self):
         with pytest.raises(ConfigError, match=r"no label 'monocytes'\. Choose from basophil"):
             small_model().restrict_labels(["monocytes"])
+
+
+class TestNormalized:
+    """Images reach the encoder at one scale and light if the model's config says so."""
+
+    NORMALIZATION = NormalizationConfig(field_of_view=30.0)
+
+    @pytest.fixture
+    def smears(self):
+        """Cells of one camera, of which the last has no red cells and is half as wide as the others."""
+        images = [draw_smear(200, 33, white_cell=66, seed=seed) for seed in range(3)]
+        return [*images, draw_smear(200, 33, n_red_cells=0, white_cell=33)]
+
+    @pytest.fixture
+    def model(self):
+        return small_model(normalization=self.NORMALIZATION)
+
+    @staticmethod
+    def seen(model, images, **options):
+        return [image for batch in model.batches(images, 2, **options) for image in batch.prepared]
+
+    def test_images_of_one_call_share_a_profile(self, model, smears):
+        seen = self.seen(model, smears)
+        assert len({image.scale for image in seen}) == 1
+        assert seen[0].scale.ruler == "red cells"
+        alone = self.seen(model, smears[-1:])[0].scale
+        assert alone.ruler == "white cell"
+        assert alone.microns_per_pixel == pytest.approx(2 * seen[0].scale.microns_per_pixel, rel=0.15)
+
+    def test_any_iterable_gives_the_same(self, model, smears):
+        expected = model.embed(smears, batch_size=2)
+        np.testing.assert_array_equal(model.embed(iter(smears), batch_size=2), expected)
+        np.testing.assert_array_equal(model.embed(np.stack(smears), batch_size=2), expected)
+
+    def test_a_given_profile_takes_precedence(self, model, smears):
+        profile = model.profile(smears[:3])
+        assert (profile.scale.ruler, profile.n_images) == ("red cells", 3)
+        (last,) = self.seen(model, smears[-1:], profile=profile)
+        assert last.scale == profile.scale
+
+    def test_another_magnification_and_lamp_gives_the_same_embeddings(self):
+        """Up to resampling; without normalization they differ as much as those of different cells."""
+        near, far = (
+            [draw_smear(round(200 * zoom), 33 * zoom, white_cell=66 * zoom, gain=gain, seed=n) for n in range(3)]
+            for zoom, gain in ((1.0, (1, 1, 1)), (1.8, (1, 0.85, 0.7)))
+        )
+
+        def change(model):
+            one, other = model.embed(near), model.embed(far)
+            return np.linalg.norm(one - other, axis=1).mean() / np.linalg.norm(one, axis=1).mean()
+
+        assert change(small_model(normalization=self.NORMALIZATION)) < 0.5 * change(small_model())
+
+    def test_a_given_pixel_size_holds(self, model, smears):
+        assert {image.scale.ruler for image in self.seen(model, smears, microns_per_pixel=0.2)} == {"given"}
+        (one,) = self.seen(model, smears[:1], microns_per_pixel=0.2)
+        assert (one.scale.microns_per_pixel, one.scale.ruler) == (0.2, "given")
+        measured, given = (
+            [one.probability for one in model.stream(smears, microns_per_pixel=size)] for size in (None, 0.15)
+        )
+        assert measured != given
+        np.testing.assert_array_equal(
+            model.predict_proba(smears, microns_per_pixel=0.15).max(axis=1), np.array(given, np.float32)
+        )
+
+    @pytest.mark.parametrize("images", [1, 3])
+    def test_an_implausible_pixel_size_is_rejected(self, model, smears, images):
+        for call in (model.predict, model.embed, model.segment, lambda *a, **k: list(model.stream(*a, **k))):
+            with pytest.raises(ConfigError, match="microns_per_pixel must be between"):
+                call(smears[:images], microns_per_pixel=7.5)
+
+    def test_a_model_without_normalization_ignores_it(self, smears):
+        model = small_model()
+        assert model.profile(smears) is None
+        np.testing.assert_array_equal(model.embed(smears, microns_per_pixel=0.2), model.embed(smears))
+        assert [image.scale for image in self.seen(model, smears, microns_per_pixel=99.0)] == [None] * 4
+
+    def test_a_single_image_and_no_image_work(self, model, smears):
+        assert len(model.predict(smears[:1])) == 1
+        assert model.predict([]) == []
+        assert model.predict([np.zeros((9, 9, 3), np.uint8)])[0] in model.labels
+
+    def test_masks_have_the_size_and_place_of_the_cell_in_the_original(self, model, monkeypatch):
+        image = draw_smear(300, 50, white_cell=100, white_cells=((0.4, 0.65),))[:, 20:]
+        disc = ((np.indices((IMAGE_SIZE, IMAGE_SIZE)) - IMAGE_SIZE / 2 + 0.5) ** 2).sum(axis=0) < 15**2
+        monkeypatch.setattr(
+            model, "observe", lambda pixels, *_, **__: Observation(pixels, masks=np.stack([disc] * len(pixels)))
+        )
+        (mask,) = model.segment([image])
+        assert mask.shape == (300, 280)
+        centre = np.argwhere(mask).mean(axis=0)
+        assert centre == pytest.approx((0.4 * 300, 0.65 * 300 - 20), abs=4)
+        width = 2 * np.sqrt(mask.sum() / np.pi) * self.seen(model, [image])[0].scale.microns_per_pixel
+        assert width == pytest.approx(30 * 30 / IMAGE_SIZE, rel=0.05)
+
+    def test_unreadable_images_do_not_disturb(self, model, smears):
+        first, broken, *_ = model.stream([smears[0], b"no image", *smears[1:]])
+        assert broken.label is None
+        assert first.probability == next(model.stream(smears)).probability
+
+    def test_images_above_the_limit_are_not_measured(self, model, smears):
+        small = [image[50:150, 50:150] for image in smears]
+        (batch,) = model.batches([*small, np.zeros((999, 999, 3), np.uint8)], 9, max_pixels=100 * 100)
+        assert [error is None for error in batch.errors] == [True] * 4 + [False]
+        assert model.profile([*small, smears[0]], max_pixels=100 * 100).n_images == 4
+
+    def test_a_cell_of_unknown_scale_gets_no_name(self):
+        model = small_comparison("resnet", normalization=self.NORMALIZATION)
+        noise = np.random.default_rng(0).integers(0, 256, (60, 60, 3), np.uint8)  # neither red nor white cells
+        (prediction,) = model.stream([noise], abstain=LENIENT)
+        assert prediction.label is None
+        assert prediction.likeliest in model.labels
+        assert [reason.short for reason in prediction.reasons] == ["scale"]
+        assert "neither red cells nor a white cell" in prediction.reasons[0].text
+
+    def test_attention_can_be_drawn_in_parts(self, smears):
+        model = small_comparison("slca", normalization=self.NORMALIZATION)
+        labels, maps = model.predict_with_attention(smears)
+        parts = [model.predict_with_attention(smears[i : i + 1], profile=model.profile(smears)) for i in range(4)]
+        assert [label for some, _ in parts for label in some] == labels == model.predict(smears)
+        for whole, (_, (part,)) in zip(maps, parts, strict=True):
+            np.testing.assert_allclose(part, whole, atol=1e-5)
+
+    def test_comparison_models_too(self, smears):
+        model = small_comparison("slca", normalization=self.NORMALIZATION)
+        assert [one.shape for one in model.attention(smears)] == [(200, 200)] * 4
+        (image,) = self.seen(model, smears[:1])
+        outside = np.ones((200, 200), bool)
+        outside[image.window.overlap((200, 200))[0]] = False
+        (attention,) = model.attention(smears[:1])
+        assert not attention[outside].any()
+        assert attention[~outside].any()
 
 
 class TestOodScore:

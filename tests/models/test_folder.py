@@ -1,17 +1,23 @@
 """Model folders are verified when loaded and replaced atomically."""
 
+import json
 import re
 from dataclasses import replace
 
 import numpy as np
 import pytest
+from drawn_smear import draw_smear
 from PIL import Image
+from small_model import small_model
 from transformers import AutoImageProcessor
 
 from bc_sam.cli.models import describe
 from bc_sam.config.model import BCSamConfig
+from bc_sam.config.normalization import NormalizationConfig
 from bc_sam.data.images import to_square
+from bc_sam.data.preparation import Preparation
 from bc_sam.errors import BCSamError, ConfigError, WeightsError
+from bc_sam.models.auto import load_model
 from bc_sam.models.folder import check_files, hash_files, load_config, replaced_folder, write_preprocessor
 
 FILES = (
@@ -140,3 +146,33 @@ def test_transformers_preprocesses_images_identically(tmp_path):
     processor = AutoImageProcessor.from_pretrained(tmp_path, backend="pil")
     theirs = processor(image, return_tensors="np")["pixel_values"][0].transpose(1, 2, 0)
     np.testing.assert_allclose(theirs, ours, atol=1e-4)
+
+
+class TestNormalization:
+    CONFIG = BCSamConfig(image_size=96, normalization=NormalizationConfig(field_of_view=24.0, stain=False))
+
+    def test_it_is_recorded_with_the_preprocessing(self, tmp_path):
+        write_preprocessor(self.CONFIG, tmp_path / "preprocessor_config.json")
+        recorded = json.loads((tmp_path / "preprocessor_config.json").read_text())
+        assert recorded["normalization"] == {"field_of_view": 24.0, "stain": False}
+        write_preprocessor(BCSamConfig(), tmp_path / "preprocessor_config.json")
+        assert "normalization" not in json.loads((tmp_path / "preprocessor_config.json").read_text())
+
+    def test_transformers_processes_prepared_images_identically(self, tmp_path):
+        write_preprocessor(self.CONFIG, tmp_path / "preprocessor_config.json")
+        seen = Preparation(96, self.CONFIG.normalization).prepare(Image.fromarray(draw_smear(150, 25, white_cell=50)))
+        ours = (seen.pixels - np.array(self.CONFIG.image_mean)) / np.array(self.CONFIG.image_std)
+        processor = AutoImageProcessor.from_pretrained(tmp_path, backend="pil")
+        theirs = processor(seen.pixels, return_tensors="np")["pixel_values"][0].transpose(1, 2, 0)
+        np.testing.assert_allclose(theirs, ours, atol=1e-4)
+
+    def test_a_saved_model_keeps_it(self, tmp_path):
+        model = small_model(normalization=self.CONFIG.normalization)
+        model.save_pretrained(tmp_path / "model")
+        assert load_model(tmp_path / "model").config.normalization == self.CONFIG.normalization
+
+    def test_a_config_of_an_older_version_has_none(self, tmp_path):
+        model = small_model()
+        model.save_pretrained(tmp_path / "model")
+        assert "normalization" not in json.loads((tmp_path / "model" / "config.json").read_text())
+        assert load_model(tmp_path / "model").config.normalization is None

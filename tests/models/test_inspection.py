@@ -8,7 +8,9 @@ from PIL import Image
 from small_model import small_model
 from small_network import small_comparison
 
+from bc_sam.config.normalization import NormalizationConfig
 from bc_sam.data.datasets.rendered import LABORATORIES, render_cell
+from bc_sam.data.preparation import PROFILE_SAMPLE
 from bc_sam.errors import ImageError
 from bc_sam.models.inspection import inspect_cells
 from bc_sam.models.observation import Parts
@@ -33,9 +35,8 @@ def test_results_equal_those_of_the_models_methods(make, cells):
         np.testing.assert_allclose([one.probabilities[name] for one in seen], expected, atol=1e-6)
     if model.can_segment:
         for cell, mask in zip(inspect_cells(model, cells), model.segment(cells), strict=True):
-            own = Image.fromarray(cell.observed.mask).resize(cell.size[::-1], Image.Resampling.NEAREST)
-            np.testing.assert_array_equal(np.asarray(own), mask)
-    assert [cell.size for cell in inspect_cells(model, cells)] == [(64, 64), (96, 96), (128, 128)]
+            np.testing.assert_array_equal(cell.prepared.restore(cell.observed.mask), mask)
+    assert [cell.prepared.shape for cell in inspect_cells(model, cells)] == [(64, 64), (96, 96), (128, 128)]
 
 
 def test_unreadable_images_are_reported_and_skipped(cells):
@@ -62,3 +63,19 @@ def test_a_stream_is_read_lazily(cells):
     for _ in range(4):
         next(inspected)
     assert next(numbers) <= 8
+
+
+def test_a_normalizing_model_reads_only_the_sample_ahead(cells):
+    numbers = count()
+    stream = (cells[next(numbers) % 3] for _ in iter(int, 1))
+    next(inspect_cells(small_model(normalization=NormalizationConfig()), stream, Parts.EMBEDDINGS, batch_size=2))
+    assert next(numbers) <= PROFILE_SAMPLE
+
+
+def test_cells_carry_what_is_wrong_with_their_scale(cells):
+    model = small_model(normalization=NormalizationConfig())
+    blank = np.full((40, 40, 3), 240, np.uint8)
+    first, empty = inspect_cells(model, [cells[0], blank], microns_per_pixel=0.3)
+    assert first.prepared.scale.ruler == "given"
+    assert first.observed.scale_problem == first.prepared.scale_problem
+    assert empty.observed.scale_problem == "No white cell was found."

@@ -5,6 +5,7 @@ import numpy as np
 from bc_sam.data.batches import Batch
 from bc_sam.data.cell_crop import cell_target, largest_component
 from bc_sam.data.image_quality import measure_quality
+from bc_sam.data.preparation import PreparedImage
 from bc_sam.errors import ImageError
 from bc_sam.models.observation import Observation, match_sources, separate_cells
 
@@ -54,12 +55,19 @@ def test_blur_does_not_depend_on_the_rest_of_the_batch():
 
 def test_an_unreadable_image_keeps_its_position():
     error = ImageError("broken")
-    batch = Batch(["a", "b", "c"], [None, error, None], [(10, 20), (30, 40)], PIXELS)
+    prepared = [PreparedImage(pixels, shape) for pixels, shape in zip(PIXELS, ((10, 20), (30, 40)), strict=True)]
+    batch = Batch(["a", "b", "c"], [None, error, None], prepared, PIXELS)
     first, broken, last = match_sources(batch, Observation(PIXELS))
-    assert (first.source, first.size, first.error) == ("a", (10, 20), None)
-    assert (broken.source, broken.observed, broken.size, broken.error) == ("b", None, None, error)
-    assert (last.source, last.size) == ("c", (30, 40))
+    assert (first.source, first.prepared, first.error) == ("a", prepared[0], None)
+    assert (broken.source, broken.observed, broken.prepared, broken.error) == ("b", None, None, error)
+    assert (last.source, last.prepared) == ("c", prepared[1])
     np.testing.assert_array_equal(last.observed.pixels, PIXELS[1])
+
+
+def test_a_cell_knows_why_its_scale_cannot_be_trusted():
+    prepared = [PreparedImage(PIXELS[0], (9, 9)), PreparedImage(PIXELS[1], (9, 9), scale_problem="No white cell.")]
+    cells = match_sources(Batch(["a", "b"], [None, None], prepared, PIXELS), Observation(PIXELS))
+    assert [cell.observed.scale_problem for cell in cells] == ["", "No white cell."]
 
 
 def test_the_cell_is_the_largest_component_and_specks_are_not_counted():

@@ -80,7 +80,7 @@ def test_the_head_on_embeddings_gives_the_probabilities_of_the_whole_network():
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
 
 
-def test_pixels_are_normalised_with_imagenet_statistics():
+def test_pixels_are_normalized_with_imagenet_statistics():
     pixels = torch.tensor([[[[124, 116, 104]]]], dtype=torch.uint8)
     images, _, _ = network_inputs(pixels, torch.empty(0), torch.empty(0))
     assert images.shape == (1, 3, 1, 1)

@@ -11,6 +11,7 @@ from small_network import small_comparison
 
 from bc_sam import BCSam
 from bc_sam.config.arguments import AdaptationArguments
+from bc_sam.config.normalization import NormalizationConfig
 from bc_sam.errors import BCSamError, DataError
 from bc_sam.training.adaptation import ENOUGH_MASKS, Adaptation, AdaptationConfig, AdaptationResult
 
@@ -59,6 +60,14 @@ def weights(original):
 class TestData:
     def test_cells_are_stored_at_the_size_of_the_model(self, adaptation):
         assert adaptation().cells.image_size == IMAGE_SIZE
+
+    @pytest.mark.parametrize("normalization", [None, NormalizationConfig(field_of_view=24.0)])
+    def test_cells_are_normalized_as_by_the_model(self, adaptation, tmp_path, normalization):
+        """Whatever the settings of the adaptation say."""
+        model = small_model(normalization=normalization).save_pretrained(tmp_path / "model")
+        table = adaptation(model=model).cells.table
+        assert table.field_of_view == (normalization.field_of_view if normalization else None)
+        assert len(table.profiles) == (1 if normalization else 0)
 
     def test_whole_slides_are_held_out(self, adaptation):
         run = adaptation()

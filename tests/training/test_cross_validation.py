@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from bc_sam.config.arguments import ClassifierArguments
 from bc_sam.errors import DataError
 from bc_sam.evaluation.results import ALL
-from bc_sam.training.cross_validation import LabelledLatents, evaluate_fold
+from bc_sam.training.cross_validation import LabelledLatents, ViewLatents, evaluate_fold
 from bc_sam.training.synthetic_cells import SyntheticCells
 
 IDENTITY = {"classifier": "rf", "source": "a", "target": "b", "fold": 0, "n_train": 9}
@@ -124,6 +124,34 @@ class TestEvaluateFold:
         assert classifiers["logistic"].classes.tolist() == [0, 1, 3]
         assert with_them.training_set("north", np.array([2, 3]))[1].tolist() == [0, 1]
         assert with_them.training_set(ALL, np.array([2, 3]))[1].tolist() == [0, 1, 0, 3, 3]
+
+    def test_classifiers_are_trained_on_the_views_of_the_training_cells_alone(self):
+        """The cells themselves have swapped labels, and so do the views of cells held out."""
+        labels = np.tile([0, 1], 12)
+        cells = separable(labels, np.repeat([0, 1], 12), np.tile(np.repeat([0, 1, 2], 2), 4))
+        cells = replace(cells, latents=cells.latents[:, [1, 0, 2, 3]])
+        rows = np.repeat(np.arange(24), 2)
+        place = np.where(cells.folds[rows] == 0, 1 - labels[rows], labels[rows])
+        views = ViewLatents(5 * np.eye(4, dtype=np.float32)[place], rows)
+        results, classifiers = evaluate_fold(replace(cells, views=views), 0, "strict", LOGISTIC)
+        assert {result.accuracy for result in results} == {0.0}  # cells look like the other class
+        assert np.array_equal(classifiers["logistic"].predict(5 * np.eye(4)[:2]), [0, 1])
+
+    def test_the_training_set_has_the_views_of_the_given_cells_only(self):
+        labels = np.array([0, 1, 2, 3])
+        cells = separable(labels, np.array([0, 0, 1, 1]), np.zeros(4, int))
+        views = ViewLatents(np.arange(12, dtype=np.float32).reshape(6, 2), np.array([3, 0, 1, 3, 2, 0]))
+        latents, of_views = replace(cells, views=views).training_set("north", np.array([0, 3]))
+        assert latents[:, 0].tolist() == [0, 2, 6, 10]
+        assert of_views.tolist() == [3, 0, 3, 0]
+
+    def test_synthetic_cells_are_added_to_views(self):
+        cells = separable(np.array([0, 1]), np.array([0, 1]), np.zeros(2, int))
+        views = ViewLatents(np.ones((1, 4), np.float32), np.array([1]))
+        synthetic = SyntheticCells(np.zeros((2, 4), np.float32), np.array([2, 3]))
+        latents, labels = replace(cells, views=views, synthetic=synthetic).training_set(ALL, np.array([0, 1]))
+        assert latents.sum(axis=1).tolist() == [4, 0, 0]
+        assert labels.tolist() == [1, 2, 3]
 
     def test_unlabelled_cells_are_rejected(self):
         cells = LabelledLatents(np.zeros((3, 2)), np.full(3, -1), np.zeros(3), np.arange(3), ("north",), NAMES)

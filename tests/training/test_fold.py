@@ -5,6 +5,7 @@ import pytest
 
 from bc_sam import BCSam
 from bc_sam.config.arguments import ClassifierArguments
+from bc_sam.models.observation import Parts
 from bc_sam.training.fold import FoldResult
 
 
@@ -59,7 +60,18 @@ def test_the_latents_are_those_of_the_saved_model(finished, folder):
     latents = np.load(folder / "latents.npy")
     model = BCSam.from_pretrained(folder / "model", dtype="float32")
     assert len(latents) == len(experiment.cells)
-    np.testing.assert_allclose(model.embed(list(experiment.cells.pixels[:3])), latents[:3], atol=1e-4)
+    of_cells = model.observe(experiment.cells.pixels[:3], Parts.EMBEDDINGS).embeddings
+    np.testing.assert_allclose(of_cells, latents[:3], atol=1e-4)
+
+
+def test_prediction_prepares_images_as_training_does(finished, folder, laboratories):
+    experiment, _ = finished
+    assert experiment.cells.table.profiles
+    model = BCSam.from_pretrained(folder / "model", dtype="float32")
+    assert model.config.normalization == experiment.training.normalization
+    north = np.flatnonzero(experiment.cells.domains == 0)
+    files = [laboratories / "munich" / experiment.cells.table.files[row] for row in north]
+    np.testing.assert_allclose(model.embed(files), np.load(folder / "latents.npy")[north], atol=1e-4)
 
 
 def test_the_model_only_stores_latents_of_training_cells(finished, folder):

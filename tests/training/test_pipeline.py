@@ -91,12 +91,31 @@ def test_stage_2_trains_the_autoencoder_in_place_and_can_be_resumed(pipeline):
     features = run.extract_features(adapter, config)
     start = new_autoencoder(config.feature_channels, LATENT_DIM, DECODER_CHANNELS, seed=0)
     trained, again = copy.deepcopy(start), copy.deepcopy(start)
-    run.train_autoencoder(trained, features)
+    run.train_autoencoder(trained, features, n_labels=len(LABELS))
     assert not any(torch.equal(a, b) for a, b in zip(start.parameters(), trained.parameters(), strict=True))
     assert [timing.stage for timing in run.timings] == ["stage 1: masks", "features", "stage 2: autoencoder"]
     assert {timing.fold for timing in run.timings} == {2}
-    run.train_autoencoder(again, features)
+    run.train_autoencoder(again, features, n_labels=len(LABELS))
     assert all(torch.equal(a, b) for a, b in zip(trained.parameters(), again.parameters(), strict=True))
+
+
+class TestViews:
+    def test_by_default_there_are_none(self, pipeline):
+        run = pipeline()
+        assert run.extract_view_features(*run.fine_tune_base(LABELS)) is None
+
+    def test_they_are_of_training_cells_and_stage_2_is_trained_on_them(self, pipeline):
+        run = pipeline(views=12)
+        adapter, config = run.fine_tune_base(LABELS)
+        features, views = run.extract_features(adapter, config), run.extract_view_features(adapter, config)
+        assert len(views.features.maps) == len(views.cells) == 12
+        assert set(views.rows) <= set(run.rows)
+        assert "features of views" in [timing.stage for timing in run.timings]
+        start = new_autoencoder(config.feature_channels, LATENT_DIM, DECODER_CHANNELS, seed=0)
+        alone, with_views = copy.deepcopy(start), copy.deepcopy(start)
+        run.train_autoencoder(alone, features, n_labels=len(LABELS))
+        run.train_autoencoder(with_views, features, n_labels=len(LABELS), views=views)
+        assert any(not torch.equal(a, b) for a, b in zip(alone.parameters(), with_views.parameters(), strict=True))
 
 
 class TestCheckpoints:

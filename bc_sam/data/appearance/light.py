@@ -1,4 +1,4 @@
-"""White point, optical density and stain strength of smear images, and their normalisation to a reference."""
+"""White point, optical density and stain strength of smear images, and their normalization to a reference."""
 
 from collections.abc import Iterable, Sequence
 
@@ -36,7 +36,7 @@ def white_point(image: NDArray[np.uint8]) -> Rgb:
 
     Every stain of a smear absorbs green, so the brightest green is glass. Averaging over 3 x 3 pixels suppresses
     isolated bright pixels. If cells cover the whole image, the estimate is the brightest part of a cell, which is too
-    dark, and the normalised image becomes too bright.
+    dark, and the normalized image becomes too bright.
 
     Args:
         image: (H, W, 3) uint8, RGB.

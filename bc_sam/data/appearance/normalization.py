@@ -64,8 +64,8 @@ def cell_window(
         The window.
 
     Raises:
-        ConfigError: If `size` is not positive, or a pixel size lies outside `PIXEL_SIZE_LIMITS`. The size in a `Scale`
-            never does.
+        ConfigError: If `size` or `target` is not positive, or the image's pixel size lies outside `PIXEL_SIZE_LIMITS`.
+            The size in a `Scale` never does.
 
     Example:
         >>> found = Measurement((240.0, 240.0, 240.0), centre=(100.0, 120.0))
@@ -75,11 +75,10 @@ def cell_window(
         Window(top=-20, left=0, side=240, size=60)
     """
     low, high = PIXEL_SIZE_LIMITS
-    pixel_sizes = (target,) if microns_per_pixel is None else (target, microns_per_pixel)
-    if size < 1 or not all(low <= value <= high for value in pixel_sizes):
-        raise ConfigError(
-            f"Sizes must be positive and pixel sizes {low} to {high} µm, not {target}, {microns_per_pixel}."
-        )
+    if size < 1 or not target > 0:
+        raise ConfigError(f"The result must have a positive size and pixel size, not {size} px of {target} µm.")
+    if microns_per_pixel is not None and not low <= microns_per_pixel <= high:
+        raise ConfigError(f"The pixel size of an image must be {low} to {high} µm, but is {microns_per_pixel}.")
     height, width = shape[:2]
     if microns_per_pixel is None:
         side = max(height, width)

@@ -36,8 +36,9 @@ class AppearanceProfile:
         scale = self.scale
         if scale.microns_per_pixel is None:
             return f"unknown. {scale.reason}".rstrip()
-        counted = "" if scale.ruler == "given" else f" ({scale.n_images} of {self.n_images} images measured)"
-        return f"{scale.microns_per_pixel:.3g} µm per pixel by {scale.ruler}{counted}. {scale.reason}".rstrip()
+        counted = f"by {scale.ruler} ({scale.n_images} of {self.n_images} images measured)"
+        source = "as given" if scale.ruler == "given" else counted
+        return f"{scale.microns_per_pixel:.3g} µm per pixel {source}. {scale.reason}".rstrip()
 
 
 def estimate_profile(

@@ -4,6 +4,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from bc_sam.data.preparation import sample_evenly
 from bc_sam.errors import ImageError
 from bc_sam.space.server.gpu import device
 from bc_sam.space.server.settings import PageSettings
@@ -35,8 +36,10 @@ def predict_slide(loaded: LoadedModel, files: Sequence[str | Path], settings: Pa
     with opened_uploads(files, settings) as uploads:
         slide = Slide(loaded.name, loaded.model.labels, expected=len(uploads))
         yield slide
+        sample = [uploads[i] for i in sample_evenly(len(uploads))]
+        profile = loaded.model.profile(image_sources(sample, {}), max_pixels=settings.max_pixels)
         images = image_sources(uploads, errors)
-        for batch in loaded.model.batches(images, BATCH_SIZE, max_pixels=settings.max_pixels):
+        for batch in loaded.model.batches(images, BATCH_SIZE, max_pixels=settings.max_pixels, profile=profile):
             indices = range(len(slide.cells), len(slide.cells) + len(batch.sources))
             slide.add(loaded.inspect(batch), [uploads[i].name for i in indices], [errors.get(i) for i in indices])
             yield slide

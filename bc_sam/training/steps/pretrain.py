@@ -39,7 +39,7 @@ class CellClassifier(nn.Module):
         """Returns class logits (B, n_labels) and cell logits (k, S/4, S/4).
 
         Args:
-            images: (B, 3, S, S), normalised.
+            images: (B, 3, S, S), normalized.
             segmented: (k,) indices in the batch of the images to segment.
         """
         features = encode(self.sam, images)

@@ -60,7 +60,7 @@ class Views(NamedTuple):
     """Views of a batch of cells.
 
     Attributes:
-        images: (B, 3, S, S) float32, normalised.
+        images: (B, 3, S, S) float32, normalized.
         masks: (B, S, S) float32, 0 or 1.
         has_mask: (B,) bool, whether the mask is annotated.
         labels: (B,) int64.
@@ -116,7 +116,7 @@ class LabelledViews:
             epochs: Number of epochs.
             learning_rate: Peak learning rate.
             checkpoints: Checkpoints of the training.
-            validate: Returns the network's class logits of normalised images, by which the best epoch is chosen;
+            validate: Returns the network's class logits of normalized images, by which the best epoch is chosen;
                 ``None`` keeps the last epoch.
 
         Returns:
@@ -134,12 +134,12 @@ class LabelledViews:
         return train(step, schedule, self.accelerator, self.seed, checkpoints=checkpoints)
 
     def sample(self, n: int) -> Tensor:
-        """Returns at most `n` unaugmented training cells: (n, 3, S, S) float32, normalised."""
+        """Returns at most `n` unaugmented training cells: (n, 3, S, S) float32, normalized."""
         rows = self.rows[np.linspace(0, len(self.rows) - 1, min(len(self.rows), n)).astype(int)]
         return self.normalised(torch.tensor(self.cells.pixels[rows]))
 
     def normalised(self, pixels: Tensor) -> Tensor:
-        """Returns pixels (B, S, S, 3), 0..255, as normalised images (B, 3, S, S)."""
+        """Returns pixels (B, S, S, 3), 0..255, as normalized images (B, 3, S, S)."""
         return normalise(pixels, self.config.image_mean, self.config.image_std)
 
 

@@ -46,7 +46,7 @@ class CellSegmenter(nn.Module):
         self.sam = sam
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns cell logits (B, S/4, S/4) of normalised images (B, 3, S, S)."""
+        """Returns cell logits (B, S/4, S/4) of normalized images (B, 3, S, S)."""
         return cell_logits(self.sam, encode(self.sam, images))
 
 

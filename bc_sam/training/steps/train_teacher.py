@@ -26,14 +26,14 @@ TEACHER_BACKBONE = BackboneConfig("resnet", _SIZES)
 class Teacher(nn.Module):
     """A plain convolutional network that sees an image at a given size.
 
-    It takes images as a SAM does and converts them to the normalisation of the comparison networks, so that
+    It takes images as a SAM does and converts them to the normalization of the comparison networks, so that
     `network` can be saved and compared as one of them.
 
     Args:
         size: Side of the network's input, pixels.
         n_labels: Number of classes.
-        mean: Mean (3,) by which the images are normalised, 0..255.
-        std: Standard deviation (3,) by which they are normalised, 0..255.
+        mean: Mean (3,) by which the images are normalized, 0..255.
+        std: Standard deviation (3,) by which they are normalized, 0..255.
         seed: Seed of the initial weights.
     """
 
@@ -57,7 +57,7 @@ class Teacher(nn.Module):
         return NetworkConfig("resnet", TEACHER_BACKBONE, classes=tuple(range(n_labels)), input_size=self.size)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns class logits (B, n_labels) of normalised images (B, 3, S, S)."""
+        """Returns class logits (B, n_labels) of normalized images (B, 3, S, S)."""
         images = images * self.gain + self.offset
         images = F.interpolate(images, self.size, mode="bilinear", antialias=True)
         empty = images.new_empty(0)
@@ -97,5 +97,5 @@ def train_teacher(views: LabelledViews, index: int, checkpoints: Checkpoints | N
 
 @torch.no_grad()
 def taught(teachers: list[Teacher], images: Tensor) -> Tensor:
-    """Returns the mean probabilities (B, n_labels) of teachers for normalised images (B, 3, S, S)."""
+    """Returns the mean probabilities (B, n_labels) of teachers for normalized images (B, 3, S, S)."""
     return torch.stack([teacher(images).float().softmax(dim=1) for teacher in teachers]).mean(dim=0)

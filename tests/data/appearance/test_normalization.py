@@ -113,7 +113,14 @@ def test_enlarging_and_restoring_loses_nothing():
     assert np.array_equal(restore_mask(normalize_mask(mask, window), window, mask.shape), mask)
 
 
-@pytest.mark.parametrize(("scale", "target", "size"), [(5.0, 0.2, 64), (0.1, 9.0, 64), (0.1, 0.2, 0), (0.0, 0.2, 9)])
+def test_any_size_of_the_encoder_shows_the_same_field_of_view():
+    """An encoder of 1024 px sees finer pixels than any camera's, and one of 16 px coarser ones."""
+    found = Measurement((240.0,) * 3, (100.0, 100.0))
+    sides = {cell_window(found, (200, 200), 0.1, target=20 / size, size=size).side for size in (16, 112, 1024)}
+    assert sides == {200}
+
+
+@pytest.mark.parametrize(("scale", "target", "size"), [(5.0, 0.2, 64), (0.1, 0.0, 64), (0.1, 0.2, 0), (0.0, 0.2, 9)])
 def test_absurd_requests_are_refused(scale, target, size):
     with pytest.raises(ConfigError, match="µm"):
         cell_window(Measurement((240.0,) * 3, (5.0, 5.0)), (10, 10), scale, target=target, size=size)

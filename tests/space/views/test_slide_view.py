@@ -1,5 +1,6 @@
 """A slide: counts, cells for review, manual corrections and exports."""
 
+import base64
 import csv
 import io
 import pickle
@@ -8,8 +9,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from drawn_smear import draw_smear
 from PIL import Image
+from small_model import small_model
 
+from bc_sam.config.normalization import NormalizationConfig
+from bc_sam.data.preparation import PROFILE_SAMPLE
 from bc_sam.models.abstention import Reason, RejectionThresholds
 from bc_sam.space.server.settings import PageSettings
 from bc_sam.space.views.decision import Choice
@@ -192,3 +197,48 @@ def test_it_grows_by_batches_and_stops_at_the_time_limit(loaded, cell_files):
     slide = look(loaded, cell_files * 5, seconds=0)
     assert len(slide.cells) == BATCH_SIZE
     assert slide.note.startswith("Stopped after 0 minutes")
+
+
+class TestNormalized:
+    """The images of a slide share a scale, measured on a sample of all of them."""
+
+    @pytest.fixture
+    def normalized(self):
+        return small_model(normalization=NormalizationConfig(30.0))
+
+    def test_the_answers_are_those_of_the_model(self, normalized, cell_files):
+        slide = look(LoadedModel("small", normalized), cell_files)
+        names = [judged.name for judged in slide.judged(ALL)]
+        assert names == normalized.predict(cell_files, classifier="rf", abstain=ALL.thresholds)
+
+    def test_the_sample_is_of_the_whole_slide(self, normalized, tmp_path, monkeypatch):
+        """Uploads are often sorted by class."""
+        files = []
+        for i in range(PROFILE_SAMPLE + 10):
+            files.append(tmp_path / f"{i:03}.png")
+            Image.new("RGB", (20, 20), (255 - i, 200, 200)).save(files[-1])
+        samples, profile = [], normalized.profile
+
+        def record(images, *rest, **options):
+            samples.append(list(images))
+            return profile(samples[-1], *rest, **options)
+
+        monkeypatch.setattr(normalized, "profile", record)
+        look(LoadedModel("small", normalized), files)
+        (sample,) = samples
+        assert len(sample) == PROFILE_SAMPLE
+        assert (sample[0]["path"], sample[-1]["path"]) == (files[0].name, files[-1].name)
+
+    def test_an_image_above_the_limit_is_not_measured(self, normalized, cell_files):
+        slide = look(LoadedModel("small", normalized), cell_files, max_pixels=100)
+        assert slide.statuses(ALL) == {"unreadable": len(cell_files)}
+
+    def test_thumbnails_are_what_the_model_saw(self, normalized, tmp_path):
+        image = tmp_path / "wide.png"
+        Image.fromarray(draw_smear(300, 50, white_cell=100)[:150]).save(image)
+        (square,) = look(LoadedModel("small", normalized), [image]).cells
+        (wide,) = look(LoadedModel("small", small_model()), [image]).cells
+        pictures = [base64.b64decode(cell.thumbnail.partition(",")[2]) for cell in (square, wide)]
+        sizes = [Image.open(io.BytesIO(picture)).size for picture in pictures]
+        assert sizes[0][0] == sizes[0][1]
+        assert sizes[1][0] > 1.5 * sizes[1][1]

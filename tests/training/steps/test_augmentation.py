@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bc_sam.config.arguments import ViewArguments
+from bc_sam.data.appearance.light import GLASS_LEVEL, NUCLEUS_DENSITY
 from bc_sam.training.steps import augmentation
 from bc_sam.training.steps.augmentation import MAX_TILT, STRONG_DRAWS, random_views, strong_views, view_draws
 
@@ -131,7 +132,18 @@ def test_jitter_changes_each_channel_within_its_range(seed, strength):
 
 
 class TestStrongViews:
-    STILL = ViewArguments(smallest=1, largest=1, shift=0, stain=0, slide=0, focus=0)
+    STILL = ViewArguments(
+        smallest=1,
+        largest=1,
+        shift=0,
+        stain=0,
+        slide=0,
+        focus=0,
+        gamma=0,
+        pale_prob=0,
+        low_resolution_prob=0,
+        tight_crop_prob=0,
+    )
 
     @staticmethod
     def unturned(n):
@@ -142,7 +154,7 @@ class TestStrongViews:
 
     @staticmethod
     def unmoved(n, seed=0):
-        """Draws that change the stain, the slide and the focus, and move nothing."""
+        """Draws that move nothing and change everything else."""
         drawn = view_draws(seed, 0, range(n), STRONG_DRAWS)
         drawn[:, :5] = torch.tensor([0, 0.5, 0.5, 0.5, 0.5])
         return drawn
@@ -158,7 +170,7 @@ class TestStrongViews:
     def test_the_mask_moves_with_the_cell(self, seed):
         disc = (torch.hypot(*torch.meshgrid(*[torch.arange(64) - 31.5] * 2, indexing="ij")) < 14).float()
         image = 255 * disc.expand(1, 3, 64, 64)
-        arguments = ViewArguments(stain=0, slide=0, focus=0)
+        arguments = replace(self.STILL, smallest=0.7, largest=1.35, shift=0.06)
         views, masks = strong_views(image, disc[None], view_draws(seed, 0, [0], STRONG_DRAWS), 48, arguments)
         assert ((views[:, 0] > 127) == (masks > 0)).float().mean() > 0.97
         grown = (masks.sum() / disc.sum()).sqrt().item()
@@ -201,6 +213,76 @@ class TestStrongViews:
         step = views[:, 0, 16, 7] - views[:, 0, 16, 8]
         assert step.min() < 60
         assert step.max() > 110
+
+    @staticmethod
+    def two_densities(n):
+        """Glass, cytoplasm of half the density of a nucleus, and a nucleus as dark as in the reference."""
+        image = torch.full((n, 3, 64, 64), GLASS_LEVEL)
+        density = torch.tensor(NUCLEUS_DENSITY)[:, None, None]
+        image[:, :, 16:48, 16:48] *= (-density / 2).exp()
+        image[:, :, 24:40, 24:40] = GLASS_LEVEL * (-density).exp()
+        return image
+
+    @staticmethod
+    def density(views, place):
+        return -(views[:, :, place, place] / GLASS_LEVEL).log()
+
+    def test_gamma_changes_how_dark_cytoplasm_is_beside_the_nucleus(self):
+        image = self.two_densities(60)
+        arguments = replace(self.STILL, gamma=0.45)
+        views, _ = strong_views(image, torch.zeros(60, 64, 64), self.unmoved(60), 64, arguments)
+        torch.testing.assert_close(views[:, :, 32, 32], image[:, :, 32, 32], atol=0.5, rtol=0)
+        torch.testing.assert_close(views[:, :, 4, 4], image[:, :, 4, 4], atol=1.5, rtol=0)
+        powers = -(self.density(views, 20) / self.density(views, 32)).log2()  # 1 where nothing changes
+        assert torch.allclose(powers, powers[:, :1].expand(-1, 3), atol=0.02)
+        assert math.exp(-0.45) - 0.02 < powers.min() < 0.8
+        assert 1.25 < powers.max() < math.exp(0.45) + 0.02
+
+    @pytest.mark.parametrize("share", [0, 0.5, 1])
+    def test_the_stain_is_pale_in_some_views(self, share):
+        image = self.two_densities(200)
+        arguments = replace(self.STILL, pale_prob=share)
+        views, _ = strong_views(image, torch.zeros(200, 64, 64), self.unmoved(200), 64, arguments)
+        left = self.density(views, 32) / self.density(image, 32)
+        assert torch.allclose(left, left[:, :1].expand(-1, 3), atol=0.01)
+        torch.testing.assert_close(left, self.density(views, 20) / self.density(image, 20), atol=0.02, rtol=0)
+        torch.testing.assert_close(views[:, :, 4, 4], image[:, :, 4, 4], atol=0.5, rtol=0)
+        assert abs((left[:, 0] < 0.995).float().mean() - share) < 0.1
+        assert left.min() > 0.49
+        assert left.max() < 1.01
+
+    @pytest.mark.parametrize("share", [0, 0.5, 1])
+    def test_the_resolution_is_lower_in_some_views(self, share):
+        """A pattern two pixels wide survives halving, and that is half of them, but not a third of the resolution."""
+        stripes = (100 + 100.0 * (torch.arange(48) // 2 % 2)).expand(200, 3, 48, 48)
+        arguments = replace(self.STILL, low_resolution_prob=share)
+        views, _ = strong_views(stripes, torch.zeros(200, 48, 48), self.unmoved(200), 48, arguments)
+        left = views[:, 0].flatten(1).std(dim=1) / stripes[0, 0].std()
+        halved, third = (left > 0.5) & (left < 0.98), left < 0.5
+        assert abs(halved.float().mean() - share / 2) < 0.1
+        assert abs(third.float().mean() - share / 2) < 0.1
+
+    @pytest.mark.parametrize("share", [0, 0.5, 1])
+    def test_around_a_tight_crop_there_is_glass_and_no_cell(self, share):
+        image, mask = torch.full((200, 3, 64, 64), 100.0), torch.ones(200, 64, 64)
+        arguments = replace(self.STILL, tight_crop_prob=share)
+        views, masks = strong_views(image, mask, self.unmoved(200), 64, arguments)
+        empty = (views == 240).all(dim=1)
+        assert torch.equal(masks == 0, empty)
+        assert (views[:, 0][~empty] - 100).abs().max() < 0.01
+        cropped = empty.flatten(1).any(dim=1)
+        assert abs(cropped.float().mean() - share) < 0.12
+        assert not empty[:, 22:42, 22:42].any()  # where the cell is
+        for inside in ~empty[cropped]:  # a rectangle
+            assert torch.equal(inside, inside.any(dim=1)[:, None] & inside.any(dim=0)[None, :])
+
+    def test_each_kind_of_change_is_off_at_zero(self):
+        images = 20 + 200 * torch.rand(20, 3, 48, 48, generator=generator())
+        views, _ = strong_views(images, images[:, 0], self.unmoved(20), 48, self.STILL)
+        torch.testing.assert_close(views, images, atol=0.05, rtol=0)
+        for change in ({"gamma": 0.4}, {"pale_prob": 1}, {"low_resolution_prob": 1}, {"tight_crop_prob": 1}):
+            changed, _ = strong_views(images, images[:, 0], self.unmoved(20), 48, replace(self.STILL, **change))
+            assert (changed - images).abs().amax(dim=(1, 2, 3)).gt(1).float().mean() > 0.7, change
 
     @settings(max_examples=25)
     @given(seeds)

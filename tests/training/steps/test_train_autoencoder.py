@@ -1,10 +1,12 @@
 """Stage 2 on made-up features: what the latent keeps of them."""
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+import torch
 from sklearn.linear_model import LinearRegression
+from torch.nn import functional
 
 from bc_sam.config.arguments import AutoencoderArguments, TrainingArguments
 from bc_sam.networks.autoencoder import new_autoencoder
@@ -12,7 +14,7 @@ from bc_sam.networks.feature_store import FeatureStore, write_shard
 from bc_sam.networks.features import embed_features
 from bc_sam.training.engine import loop
 from bc_sam.training.engine.accelerator import start_accelerator
-from bc_sam.training.steps.train_autoencoder import Anchor, AutoencoderStep
+from bc_sam.training.steps.train_autoencoder import Anchor, AutoencoderStep, ViewFeatures
 
 CHANNELS, LATENT_DIM, N = 8, 6, 96
 ARGUMENTS = AutoencoderArguments(
@@ -43,11 +45,36 @@ def features(tmp_path_factory):
     return FeatureStore(folder, digests, "encoder")
 
 
-def train(features, tmp_path, arguments, validation_rows=(), anchor=None):
-    accelerator, _ = start_accelerator(TrainingArguments(mixed_precision="no"), tmp_path)
+@dataclass
+class Cells:
+    """What stage 2 needs to know of the cells besides their features."""
+
+    domains: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self):
+        return len(self.labels)
+
+
+def cells_with(labels):
+    """Cells of two alternating laboratories."""
+    return Cells(np.arange(len(labels)) % 2, np.asarray(labels))
+
+
+UNLABELLED = cells_with(np.full(N, -1))
+
+
+def make(features, arguments, *, rows=None, validation_rows=(), cells=UNLABELLED, n_labels=2, **more):
+    """The step, and the autoencoder that it trains."""
     model = new_autoencoder(CHANNELS, LATENT_DIM, arguments.decoder_channels, seed=0)
-    rows, domains, unseen = np.arange(N), np.arange(N) % 2, np.array(validation_rows, dtype=int)
-    step = AutoencoderStep(model, features, rows, unseen, domains, arguments, 1234, anchor)
+    rows, unseen = np.arange(N) if rows is None else rows, np.array(validation_rows, dtype=int)
+    step = AutoencoderStep(model, features, rows, unseen, cells, arguments, n_labels=n_labels, seed=1234, **more)
+    return step, model
+
+
+def train(features, tmp_path, arguments, **more):
+    accelerator, _ = start_accelerator(TrainingArguments(mixed_precision="no"), tmp_path)
+    step, model = make(features, arguments, **more)
     return model, loop.train(step, arguments.schedule(), accelerator)
 
 
@@ -90,3 +117,119 @@ def test_latents_are_aligned_with_an_anchor(features, tmp_path):
         for one in (None, anchor)
     )
     assert np.linalg.norm(anchored - 3) < np.linalg.norm(alone - 3) - 0.5
+
+
+class TestLabels:
+    """The embedding may also be trained to tell the classes apart."""
+
+    @pytest.fixture
+    def labels(self, features):
+        """Two classes that mean features tell apart."""
+        means = features.maps[:].astype(np.float32).mean(axis=(2, 3))
+        strongest = np.linalg.svd(means - means.mean(axis=0), full_matrices=False)[2][0]
+        return (means @ strongest > np.median(means @ strongest)).astype(np.int64)
+
+    def test_their_loss_falls(self, features, labels, tmp_path):
+        arguments = replace(ARGUMENTS, epochs=4, label_weight=1.0)
+        step, _ = make(features, arguments, cells=cells_with(labels))
+
+        @torch.inference_mode()
+        def loss():
+            logits = step.module.eval()(torch.tensor(features.maps[:]).float())[3]
+            return functional.cross_entropy(logits, torch.tensor(labels)).item()
+
+        before = loss()
+        accelerator, _ = start_accelerator(TrainingArguments(mixed_precision="no"), tmp_path)
+        loop.train(step, arguments.schedule(), accelerator)
+        assert loss() < before - 0.1
+
+    def test_it_is_part_of_the_validation_loss(self, features, labels):
+        steps = [
+            make(
+                features,
+                replace(ARGUMENTS, label_weight=weight),
+                cells=cells_with(labels),
+                validation_rows=np.arange(0, N, 5),
+            )[0]
+            for weight in (0.0, 1.0, 2.0)
+        ]
+        with torch.inference_mode():
+            losses = [step.validate(step.module.eval()) for step in steps]
+        assert losses[1] > losses[0] + 0.5
+        assert losses[2] - losses[1] == pytest.approx(losses[1] - losses[0], rel=1e-3)
+
+    def test_the_head_is_absent_at_weight_0_and_never_part_of_the_model(self, features):
+        (plain, without), (step, model) = (
+            make(features, replace(ARGUMENTS, label_weight=weight), n_labels=3) for weight in (0.0, 1.0)
+        )
+        assert plain.module.classify is None
+        assert step.module.classify.out_features == 3
+        assert model.state_dict().keys() == without.state_dict().keys()
+
+    def test_labels_are_not_read_at_weight_0(self, features, labels, tmp_path):
+        one, other = (
+            train(features, tmp_path, replace(ARGUMENTS, epochs=1), cells=cells)[0].state_dict()
+            for cells in (UNLABELLED, cells_with(labels))
+        )
+        assert all(torch.equal(one[name], other[name]) for name in one)
+
+    def test_cells_without_a_label_cost_nothing(self, features, tmp_path):
+        losses = [
+            train(features, tmp_path, replace(ARGUMENTS, epochs=1, label_weight=weight))[1][0]["loss"]
+            for weight in (0.0, 1.0)
+        ]
+        assert losses[1] == pytest.approx(losses[0], abs=1e-6)
+
+    def test_the_loss_is_the_mean_over_labelled_cells(self, features):
+        step, _ = make(features, replace(ARGUMENTS, label_weight=2.0))
+        logits = torch.tensor([[3.0, 0.0], [0.0, 9.0], [1.0, 2.0]])
+        one, other = (
+            step._label_loss(logits[i : i + 1], torch.tensor([label])).item() for i, label in ((0, 0), (2, 0))
+        )
+        assert step._label_loss(logits, torch.tensor([0, -1, 0])).item() == pytest.approx((one + other) / 2)
+        assert one < other
+
+
+class TestViews:
+    """Augmented views of the training cells are trained on in addition to the cells."""
+
+    ROWS = np.arange(0, N, 4)
+
+    @pytest.fixture
+    def views(self, tmp_path):
+        random = np.random.default_rng(9)
+        digests = 1000 + np.arange(40, dtype=np.uint64)
+        shard = {
+            "maps": random.standard_normal((40, CHANNELS, 6, 6)).astype(np.float16),
+            "masks": np.ones((40, 8, 8), bool),
+            "targets": random.integers(0, 256, (40, 128, 128, 3), np.uint8),
+        }
+        write_shard(tmp_path / "views", "encoder", digests, shard)
+        store = FeatureStore(tmp_path / "views", digests, "encoder")
+        return ViewFeatures(store, Cells(np.zeros(40, int), np.arange(40) % 2), np.zeros(40, int))
+
+    def test_they_follow_the_cells_with_domain_and_label(self, features, views):
+        step, _ = make(features, ARGUMENTS, rows=self.ROWS, cells=cells_with(np.arange(N) % 3), views=views)
+        assert len(step.dataset) == len(self.ROWS) + 40
+        maps, target, domain, label = step.dataset[len(self.ROWS) + 5]
+        assert np.array_equal(maps, views.features.maps[5])
+        assert np.array_equal(target.permute(1, 2, 0), views.features.targets[5])
+        assert (domain, label) == (0, 1)
+
+    def test_every_batch_has_the_laboratories_in_equal_parts(self, features, views):
+        rows = np.arange(0, N, 2) + (np.arange(0, N, 2) % 4 > 0)  # of both laboratories
+        step, _ = make(features, ARGUMENTS, rows=rows, views=views)
+        order = step.order()(np.random.default_rng(0))
+        domains = np.array([step.dataset[i][2] for i in order[:16]])
+        assert (domains == 0).sum() == (domains == 1).sum() == 8
+
+    def test_they_are_not_validated_on(self, features, views):
+        step, _ = make(features, ARGUMENTS, validation_rows=[1, 2, 3], views=views)
+        assert len(step.validation) == 3
+
+    def test_they_change_what_is_learned(self, features, views, tmp_path):
+        plain, with_views = (
+            train(features, tmp_path, replace(ARGUMENTS, epochs=1), views=some)[0].state_dict()
+            for some in (None, views)
+        )
+        assert any(not torch.equal(plain[name], with_views[name]) for name in plain)
