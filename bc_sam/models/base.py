@@ -212,7 +212,7 @@ class CellModel(ABC):
             versions=installed_versions(),
             files=model_folder.hash_files(folder),
         )
-        config.save(folder / model_folder.CONFIG)
+        model_folder.write_config(config, folder / model_folder.CONFIG)
         options: dict[str, Any] = {"existing": existing_card, "repo_id": repo_id, "thumbnails": self.n_thumbnails}
         write_card(folder, config, self.evaluation, self.record, **options)
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -12,7 +13,10 @@ from typing import Any
 
 from bc_sam.config.model import FORMAT_VERSION, BCSamConfig
 from bc_sam.errors import BCSamError, WeightsError
+from bc_sam.utils.atomic import written_aside
 from bc_sam.utils.json_config import read_json
+
+logger = logging.getLogger(__name__)
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
@@ -27,6 +31,9 @@ THUMBNAILS = "classifiers/thumbnails.safetensors"
 BASE = "base"
 NETWORK = "network/model.safetensors"
 FIGURES = "figures"
+
+# Key of the digest of the other content of `CONFIG`.
+_DIGEST = "digest"
 
 #: Patterns of the files of a model folder. No other files of a repository are downloaded, or removed by a push.
 MODEL_FILES = (
@@ -67,7 +74,30 @@ def load_config(folder: Path) -> BCSamConfig:
         )
     if version > FORMAT_VERSION:
         raise WeightsError(f"{folder} was written by a newer bc_sam (format {version}). Run: pip install -U bc_sam.")
-    return BCSamConfig.from_dict(data, where=str(path))
+    _check_digest(data, path)
+    return BCSamConfig.from_dict({name: data[name] for name in data if name != _DIGEST}, where=str(path))
+
+
+def write_config(config: BCSamConfig, path: Path) -> None:
+    """Writes the config with a digest of its content, which `load_config` verifies."""
+    data = config.to_dict()
+    with written_aside(path) as unfinished:
+        unfinished.write_text(json.dumps(data | {_DIGEST: _digest(data)}, indent=2) + "\n")
+
+
+def _check_digest(data: dict[str, Any], path: Path) -> None:
+    """Verifies that a config was not changed after it was saved; models of earlier versions have no digest."""
+    if _DIGEST not in data:
+        logger.warning("%s has no digest, so changes of it go unnoticed. Save the model again to add one.", path)
+    elif data[_DIGEST] != _digest({name: data[name] for name in data if name != _DIGEST}):
+        raise WeightsError(
+            f"{path} is not the file that was saved with this model: it was modified or damaged. Copy or download "
+            "the model again; to restrict its labels, use bc-sam save --labels."
+        )
+
+
+def _digest(data: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 def hash_files(folder: Path) -> dict[str, str]:

@@ -365,6 +365,7 @@ class TestOtherVersions:
         model.save_pretrained(folder)
         config = json.loads((folder / "config.json").read_text())
         config["versions"][name] = number
+        del config["digest"]  # as in a model of an earlier version
         (folder / "config.json").write_text(json.dumps(config))
         return folder
 
@@ -381,6 +382,7 @@ class TestOtherVersions:
         wrong = drifted.save_pretrained(tmp_path / "drifted")
         shutil.copy(wrong / "classifiers" / "rf.skops", stale / "classifiers" / "rf.skops")
         config = json.loads((stale / "config.json").read_text())
+        config.pop("digest", None)
         config["files"]["classifiers/rf.skops"] = json.loads((wrong / "config.json").read_text())["files"][
             "classifiers/rf.skops"
         ]

@@ -18,7 +18,14 @@ from bc_sam.data.images import to_square
 from bc_sam.data.preparation import Preparation
 from bc_sam.errors import BCSamError, ConfigError, WeightsError
 from bc_sam.models.auto import load_model
-from bc_sam.models.folder import check_files, hash_files, load_config, replaced_folder, write_preprocessor
+from bc_sam.models.folder import (
+    check_files,
+    hash_files,
+    load_config,
+    replaced_folder,
+    write_config,
+    write_preprocessor,
+)
 
 FILES = (
     "adapter/adapter_config.json",
@@ -83,6 +90,28 @@ class TestConfig:
         replace(BCSamConfig(), format_version=99).save(tmp_path / "config.json")
         with pytest.raises(WeightsError, match="pip install -U bc_sam"):
             load_config(tmp_path)
+
+    def test_it_is_read_as_it_was_written(self, tmp_path, caplog):
+        config = BCSamConfig(latent_dim=7, allowed_labels=("monocyte",))
+        write_config(config, tmp_path / "config.json")
+        assert load_config(tmp_path) == config
+        assert not caplog.records
+
+    def test_no_change_after_saving_goes_unnoticed(self, tmp_path):
+        path = tmp_path / "config.json"
+        write_config(BCSamConfig(), path)
+        saved = path.read_text()
+        for old, new in (("215.0322", "115.0322"), ('"svm_rbf"', '"rf"'), ('"latent_dim": 50', '"latent_dim": 51')):
+            path.write_text(saved.replace(old, new))
+            with pytest.raises(WeightsError, match="modified or damaged"):
+                load_config(tmp_path)
+        path.write_text(json.dumps(json.loads(saved)))  # another layout is no change
+        assert load_config(tmp_path) == BCSamConfig()
+
+    def test_a_config_of_an_earlier_version_has_no_digest_and_is_reported(self, tmp_path, caplog):
+        BCSamConfig().save(tmp_path / "config.json")
+        assert load_config(tmp_path) == BCSamConfig()
+        assert "has no digest" in caplog.text
 
     @pytest.mark.parametrize(
         "content", ["", "[]", "3", '{"format_version": "new"}', "{}", '{"format_version": 1, "labels": 7}', "{"]
