@@ -36,6 +36,8 @@ class PreparedImage:
         window: The part of the original that is seen; ``None`` if the whole image was stretched to a square.
         scale: The pixel size of the original; ``None`` without normalization.
         scale_problem: Why the cell's size cannot be trusted, in a sentence; empty if it can, or without normalization.
+        n_white_cells: Number of white cells in the whole image, of which the encoder sees the most central one; 0
+            without normalization.
     """
 
     pixels: NDArray[np.uint8]
@@ -43,6 +45,7 @@ class PreparedImage:
     window: Window | None = None
     scale: Scale | None = None
     scale_problem: str = ""
+    n_white_cells: int = 0
 
     def see_mask(self, mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Returns a mask (h, w) uint8 of the original, at any size, as the encoder sees it: (S, S) uint8."""
@@ -123,6 +126,7 @@ class Preparation:
             window,
             profile.scale,
             _scale_problem(found, microns),
+            found.n_white_cells,
         )
 
 

@@ -37,7 +37,8 @@ class ObservedCell:
     Attributes:
         pixels: (S, S, 3) uint8, the resized image.
         mask: (S, S) bool, the largest component of the predicted mask; also ``None`` if the model predicts no masks.
-        n_cells: Number of components of the predicted mask that are large enough to be cells.
+        n_cells: Number of components of the predicted mask that are large enough to be cells, or of white cells in the
+            whole image if that is more.
         embedding: (d,) float32.
         probabilities: (n_labels,) float32 for each requested classifier.
         ood: Out-of-distribution score, 0..1, see `bc_sam.classifiers.ood.OodScore`; also ``None`` if the model stores
@@ -133,7 +134,13 @@ def match_sources(batch: Batch, observation: Observation) -> Iterator[InspectedC
             yield InspectedCell(source, error=error)
         else:
             observed, prepared = next(readable)
-            yield InspectedCell(source, replace(observed, scale_problem=prepared.scale_problem), prepared)
+            yield InspectedCell(source, _with_preparation(observed, prepared), prepared)
+
+
+def _with_preparation(observed: ObservedCell, prepared: PreparedImage) -> ObservedCell:
+    """Adds what only the whole image shows: other white cells, and whether the scale is plausible."""
+    n_cells = max(observed.n_cells or 0, prepared.n_white_cells)
+    return replace(observed, scale_problem=prepared.scale_problem, n_cells=n_cells or observed.n_cells)
 
 
 def separate_cells(foreground: np.ndarray) -> tuple[np.ndarray, int]:

@@ -30,7 +30,7 @@ def test_it_loads_offline_by_name(model, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     named = BCSam.from_pretrained(EMBEDDED_MODEL, classifiers=["default"])
     assert named.labels == model.labels
-    assert model.config.domains == ("matek19", "acevedo20")
+    assert model.config.domains == ("matek19", "acevedo20", "bccd")
     assert set(model.classifiers) == {"rf", "svm_poly", "xgboost", "svm_rbf", "ann", "logistic"}
 
 
@@ -56,11 +56,11 @@ def test_it_segments_unseen_rendered_cells(model, tmp_path):
     assert ((shares > 0.02) & (shares < 0.7)).mean() > 0.8
 
 
-def test_half_precision_and_single_images_agree(model, tmp_path):
+def test_batches_of_any_size_agree(model, tmp_path):
     write_rendered(tmp_path / "cells", ("munich",), cells_per_class=1, seed=3)
     files = [file for file in find_images(tmp_path / "cells") if "masks" not in file.parts]
     together = model.predict_proba(files)
-    alone = np.concatenate([model.predict_proba([file]) for file in files])
+    alone = model.predict_proba(files, batch_size=1)
     np.testing.assert_allclose(alone, together, atol=0.05)
     np.testing.assert_allclose(together.sum(axis=1), 1, atol=1e-5)
 
