@@ -11,7 +11,10 @@ from PIL import Image
 from bc_sam import BCSam, BCSamError
 from bc_sam.classifiers.fitting import restrict_probabilities
 from bc_sam.config.labels import LABELS
+from bc_sam.data.preparation import PROFILE_SAMPLE
 from bc_sam.errors import ConfigError, ImageError, WeightsError
+from bc_sam.models.inspection import inspect_cells
+from bc_sam.models.observation import Parts
 
 
 @pytest.fixture(scope="module")
@@ -32,9 +35,14 @@ class TestInCode:
     def test_single_images_and_batches_agree(self, run_folder, cell_files):
         # In float32: matrix units for bfloat16 round differently for other numbers of rows.
         model = BCSam.from_pretrained(run_folder, dtype="float32")
-        together = model.embed(cell_files, batch_size=8)
-        alone = np.concatenate([model.embed([file], batch_size=1) for file in cell_files])
-        np.testing.assert_allclose(together, alone, atol=1e-4)
+        profile = model.profile(cell_files)  # by default, a single image is measured by itself
+
+        def embeddings(batch_size):
+            cells = inspect_cells(model, cell_files, Parts.EMBEDDINGS, batch_size=batch_size, profile=profile)
+            return np.stack([cell.observed.embedding for cell in cells])
+
+        np.testing.assert_allclose(embeddings(8), embeddings(1), atol=1e-4)
+        np.testing.assert_allclose(model.embed(cell_files, batch_size=8), embeddings(8), atol=1e-4)
 
     def test_any_image_format_is_accepted(self, model, cell_files):
         image = Image.open(cell_files[0]).convert("RGB")
@@ -48,9 +56,10 @@ class TestInCode:
         assert len(ranked) == 3
         assert scores == sorted(scores, reverse=True)
         assert ranked[0]["label"] == model.predict([cell_files[0]])[0]
-        of_many = model(cell_files[:2], top_k=3)[0]
-        assert [guess["label"] for guess in of_many] == [guess["label"] for guess in ranked]
-        assert [guess["score"] for guess in of_many] == pytest.approx(scores, abs=1e-5)
+        expected = model.predict_proba(cell_files[:2])
+        for of_many, probabilities in zip(model(cell_files[:2], top_k=3), expected, strict=True):
+            assert [guess["score"] for guess in of_many] == pytest.approx(sorted(probabilities)[:-4:-1], abs=1e-5)
+            assert of_many[0]["label"] == LABELS[probabilities.argmax()]
 
     def test_predictions_can_be_restricted_to_possible_labels(self, run_folder, model, cell_files):
         asked = BCSam.from_pretrained(run_folder)
@@ -106,7 +115,7 @@ class TestInCode:
         stream = model.stream(endless(), batch_size=2)
         for _ in range(4):
             next(stream)
-        assert len(asked) <= 8
+        assert len(asked) <= PROFILE_SAMPLE + 8  # those from which the scale is measured, and two batches
 
     def test_no_images_give_empty_results(self, model):
         assert model.predict([]) == []
