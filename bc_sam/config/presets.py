@@ -99,11 +99,11 @@ def _pretrained(tiny: TrainingArguments) -> TrainingArguments:
         tiny,
         base="bc-sam-tiny",
         image_size=112,
-        views=6000,
+        views=5000,
         segmentation=replace(tiny.segmentation, train_encoder=False, epochs=12, learning_rate=1e-4),
         # Reconstruction alone favours what is large; the features and the labels keep what tells the classes apart.
         autoencoder=replace(
-            tiny.autoencoder, feature_weight=1.0, pixel_weight=10.0, label_weight=1.0, batch_size=32, epochs=3
+            tiny.autoencoder, feature_weight=1.0, pixel_weight=10.0, label_weight=1.0, batch_size=32, epochs=2
         ),
         classifiers=replace(tiny.classifiers, default="logistic"),  # best calibrated
     )
