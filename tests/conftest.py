@@ -69,11 +69,12 @@ def real_data() -> Path:
 
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread_per_worker():
-    """Keeps the workers of pytest-xdist from competing for cores."""
+    """Keeps the workers of pytest-xdist, and the processes that they start, from competing for cores."""
     if "PYTEST_XDIST_WORKER" in os.environ:
         import torch
 
         torch.set_num_threads(1)
+        os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)
