@@ -21,9 +21,9 @@ def demo_config() -> RunConfig:
     pretrained = preset("pretrained")
     arguments = replace(
         pretrained,
-        views=1500,
+        views=800,
         segmentation=replace(pretrained.segmentation, epochs=2, warmup_epochs=0),
-        autoencoder=replace(pretrained.autoencoder, epochs=4),
+        autoencoder=replace(pretrained.autoencoder, epochs=3),
     )
     data = tuple(f"{name}=rendered:{name}:{CELLS_PER_CLASS}" for name in LABORATORIES)
     return RunConfig(data=data, arguments=arguments)
