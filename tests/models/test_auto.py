@@ -42,7 +42,7 @@ def test_options_reach_the_model(tmp_path):
 
 
 def test_the_default_is_the_bundled_model():
-    assert load_model(classifiers=[]).config.domains == ("matek19", "acevedo20")
+    assert load_model(classifiers=[]).config.domains == ("matek19", "acevedo20", "bccd")
 
 
 def test_it_is_exported():
