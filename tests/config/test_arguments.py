@@ -128,7 +128,7 @@ def test_the_tiny_preset_trains_the_whole_encoder_from_scratch():
 
 
 def test_an_unknown_preset_is_rejected_with_the_valid_ones():
-    with pytest.raises(ConfigError, match=r"Unknown preset 'huge'\. Choose one of paper, tiny\."):
+    with pytest.raises(ConfigError, match=r"Unknown preset 'huge'\. Choose one of paper, pretrained, tiny\."):
         preset("huge")
 
 
