@@ -49,7 +49,7 @@ def demo(
     )
     command = shlex.quote(sys.argv[0]) if sys.argv[0].endswith("bc-sam") else "bc-sam"  # maybe not on the PATH
     print(
-        f"\nNext:\n  {command} predict {cells} --model {run}    name cells\n"
+        f"\nNext:\n  {command} predict {cells / LABORATORIES[0]} --model {run}    name the cells of one laboratory\n"
         f"  {command} serve {run}    open the page in a browser\n"
         f"  {command} adapt bc-sam-tiny --data ours=FOLDER --out runs/ours    adapt to your laboratory"
     )

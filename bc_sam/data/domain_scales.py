@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bc_sam.data.appearance.magnification import RED_CELL_UM, Measurement, Scale, domain_scale, measure
+from bc_sam.data.appearance.magnification import RED_CELL_UM, Measurement, Scale, describe_scale, domain_scale, measure
 from bc_sam.data.appearance.resolution_tags import ResolutionTag
 from bc_sam.data.preparation import map_in_threads, measure_source, sample_evenly
 from bc_sam.data.store import CellStore
@@ -47,11 +47,10 @@ class DomainScale:
         return RED_CELL_UM / self.stored_microns_per_pixel if self.stored_microns_per_pixel else None
 
     def __str__(self) -> str:
-        if self.microns_per_pixel is None:
-            return f"unknown. {self.reason}".rstrip()
-        counted = f"by {self.ruler} ({self.n_images} of {self.n_sampled} images measured)"
-        source = "as given" if self.ruler == "given" else counted
-        return f"{self.microns_per_pixel:.3g} µm per pixel {source}. {self.reason}".rstrip()
+        found, measured = self.n_images, self.n_sampled
+        return describe_scale(
+            self.microns_per_pixel, self.ruler, n_found=found, n_measured=measured, reason=self.reason
+        )
 
 
 def stored_scales(cells: CellStore) -> dict[str, DomainScale]:

@@ -185,7 +185,7 @@ def store_cells(
     key = _content_key(datasets, image_size)
     if normalization is not None:
         key = crc32(repr((normalization, sorted(known.items()))).encode(), key)
-    if _holds(folder, key):
+    if holds_cells(folder, key):
         return CellStore(folder)
     folder.mkdir(parents=True, exist_ok=True)
     # The arrays are written in place, so the table, which marks them as complete, is removed first.
@@ -231,8 +231,8 @@ def _undecoded(dataset: "Dataset") -> "Dataset":
     return dataset.cast_column("image", raw).cast_column("mask", raw)
 
 
-def _holds(folder: Path, key: int) -> bool:
-    """Whether a folder contains exactly these cells, in a format that this version reads."""
+def holds_cells(folder: Path, key: int) -> bool:
+    """Whether a folder contains exactly the cells with this key, in a format that this version reads."""
     try:
         return CellTable.load(folder / "table.json").key == key
     except ConfigError:
@@ -329,13 +329,14 @@ def _decode(cell: dict[str, Any], preparation: Preparation) -> _Decoded | ImageE
         return error
     metadata = {
         "fingerprint": fingerprint(pixels),
-        "digest": _digest(pixels),
-        "mask_digest": _digest(mask),
+        "digest": digest_of(pixels),
+        "mask_digest": digest_of(mask),
         "size": (image.height, image.width),
         "resolution_tag": tag.microns_per_pixel if tag else None,
     }
     return _Decoded(pixels, mask, metadata)
 
 
-def _digest(array: np.ndarray) -> int:
+def digest_of(array: np.ndarray) -> int:
+    """Returns a 64-bit hash of the values of an array."""
     return int.from_bytes(hashlib.blake2b(array.tobytes(), digest_size=8).digest())

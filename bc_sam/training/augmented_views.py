@@ -1,6 +1,5 @@
 """Augmented views of the training cells, stored like cells: what other laboratories might have made of them."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from zlib import crc32
@@ -10,8 +9,7 @@ import torch
 from tqdm import tqdm
 
 from bc_sam.config.arguments import TrainingArguments
-from bc_sam.data.store import CellStore, CellTable
-from bc_sam.errors import ConfigError
+from bc_sam.data.store import CellStore, CellTable, digest_of, holds_cells
 from bc_sam.training.engine.sampling import tempered
 from bc_sam.training.steps.augmentation import STRONG_DRAWS, strong_views, view_draws
 from bc_sam.utils.memmap import create_array
@@ -47,7 +45,7 @@ def store_views(cells: CellStore, rows: np.ndarray, training: TrainingArguments,
     rows = rows[cells.labels[rows] >= 0]
     drawn = _draw(cells, rows, training.views, training.seed)
     key = crc32(repr((cells.content_key, training.view, training.seed)).encode(), crc32(drawn.tobytes()))
-    if not _holds(folder, key):
+    if not holds_cells(folder, key):
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "table.json").unlink(missing_ok=True)
         digests = _write_pixels(cells, drawn, training, folder)
@@ -63,13 +61,6 @@ def _draw(cells: CellStore, rows: np.ndarray, n: int, seed: int) -> np.ndarray:
     return rows[np.concatenate(epochs)[:n]]
 
 
-def _holds(folder: Path, key: int) -> bool:
-    try:
-        return CellTable.load(folder / "table.json").key == key
-    except ConfigError:
-        return False
-
-
 def _write_pixels(cells: CellStore, drawn: np.ndarray, training: TrainingArguments, folder: Path) -> list[int]:
     """Writes the views and returns their digests."""
     size = cells.image_size
@@ -83,7 +74,7 @@ def _write_pixels(cells: CellStore, drawn: np.ndarray, training: TrainingArgumen
         views, _ = strong_views(images, torch.zeros_like(images[:, 0]), draws, size, training.view)
         stored = views.round().byte().permute(0, 2, 3, 1).numpy()
         pixels.write(start, stored)
-        digests += [int.from_bytes(hashlib.blake2b(view.tobytes(), digest_size=8).digest()) for view in stored]
+        digests += [digest_of(view) for view in stored]
     return digests
 
 

@@ -117,6 +117,21 @@ class Scale:
     reason: str = ""
 
 
+def describe_scale(
+    microns_per_pixel: float | None, ruler: str, *, n_found: int, n_measured: int, reason: str = ""
+) -> str:
+    """Describes the scale of a laboratory.
+
+    Example:
+        >>> describe_scale(0.1, "red cells", n_found=9, n_measured=12)
+        '0.1 µm per pixel by red cells (9 of 12 images measured).'
+    """
+    if microns_per_pixel is None:
+        return f"unknown. {reason}".rstrip()
+    source = "as given" if ruler == "given" else f"by {ruler} ({n_found} of {n_measured} images measured)"
+    return f"{microns_per_pixel:.3g} µm per pixel {source}. {reason}".rstrip()
+
+
 def measure(image: NDArray[np.uint8]) -> Measurement:
     """Measures the white point, red cells and white cell of an image, in about 0.07 s on one core.
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bc_sam.data.appearance.light import Rgb, stain_strength
-from bc_sam.data.appearance.magnification import Measurement, Scale, domain_scale
+from bc_sam.data.appearance.magnification import Measurement, Scale, describe_scale, domain_scale
 from bc_sam.data.appearance.resolution_tags import ResolutionTag
 
 # Largest standard deviation of the logarithm of the red cells' diameters, over the images of one microscope. It is
@@ -33,12 +33,10 @@ class AppearanceProfile:
     n_images: int = 0
 
     def __str__(self) -> str:
-        scale = self.scale
-        if scale.microns_per_pixel is None:
-            return f"unknown. {scale.reason}".rstrip()
-        counted = f"by {scale.ruler} ({scale.n_images} of {self.n_images} images measured)"
-        source = "as given" if scale.ruler == "given" else counted
-        return f"{scale.microns_per_pixel:.3g} µm per pixel {source}. {scale.reason}".rstrip()
+        scale, measured = self.scale, self.n_images
+        return describe_scale(
+            scale.microns_per_pixel, scale.ruler, n_found=scale.n_images, n_measured=measured, reason=scale.reason
+        )
 
 
 def estimate_profile(
