@@ -10,6 +10,7 @@ import numpy as np
 from bc_sam.data.batches import Batch
 from bc_sam.data.cell_crop import cell_target, label_components
 from bc_sam.data.image_quality import Quality
+from bc_sam.data.mask_quality import WHOLE_IMAGE, MaskLimits, mask_limits
 from bc_sam.data.preparation import PreparedImage
 from bc_sam.errors import ImageError
 
@@ -46,6 +47,7 @@ class ObservedCell:
         blank: Whether the image is blank.
         blurred: Whether it is out of focus.
         scale_problem: Why the cell's size cannot be trusted; empty if it can, or if images are not normalized.
+        mask_limits: Which masks are plausible, given what the encoder sees of an image.
     """
 
     pixels: np.ndarray
@@ -57,6 +59,7 @@ class ObservedCell:
     blank: bool = False
     blurred: bool = False
     scale_problem: str = ""
+    mask_limits: MaskLimits = WHOLE_IMAGE
 
     @property
     def crop(self) -> np.ndarray | None:
@@ -140,7 +143,12 @@ def match_sources(batch: Batch, observation: Observation) -> Iterator[InspectedC
 def _with_preparation(observed: ObservedCell, prepared: PreparedImage) -> ObservedCell:
     """Adds what only the whole image shows: other white cells, and whether the scale is plausible."""
     n_cells = max(observed.n_cells or 0, prepared.n_white_cells)
-    return replace(observed, scale_problem=prepared.scale_problem, n_cells=n_cells or observed.n_cells)
+    return replace(
+        observed,
+        scale_problem=prepared.scale_problem,
+        mask_limits=mask_limits(normalized=prepared.window is not None),
+        n_cells=n_cells or observed.n_cells,
+    )
 
 
 def separate_cells(foreground: np.ndarray) -> tuple[np.ndarray, int]:

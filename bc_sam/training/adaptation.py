@@ -18,7 +18,7 @@ from bc_sam.classifiers.reference_latents import ReferenceLatents
 from bc_sam.config.arguments import AdaptationArguments
 from bc_sam.config.normalization import NormalizationConfig
 from bc_sam.data.cells import require_labels
-from bc_sam.data.mask_quality import mask_problem
+from bc_sam.data.mask_quality import mask_limits, mask_problem
 from bc_sam.data.splits import assign_folds
 from bc_sam.errors import BCSamError, DataError
 from bc_sam.evaluation.bootstrap import Comparison
@@ -288,7 +288,8 @@ class Adaptation(Run):
 
     def _list_mask_problems(self, features: FeatureStore) -> np.ndarray:
         """Returns whether the predicted mask of each cell looks wrong, (n,) bool, and writes the list of them."""
-        problems = [mask_problem(features.masks[row]) for row in range(len(self.cells))]
+        limits = mask_limits(normalized=self.normalization is not None)
+        problems = [mask_problem(features.masks[row], limits) for row in range(len(self.cells))]
         if self.is_main_process:
             with (self.folder / _MASK_PROBLEMS).open("w", newline="") as file:
                 table = csv.writer(file)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from bc_sam.data import load_rendered
 from bc_sam.data.images import read_mask
-from bc_sam.data.mask_quality import mask_problem
+from bc_sam.data.mask_quality import COMMON_SCALE, WHOLE_IMAGE, mask_limits, mask_problem
 
 SIDE = 96
 
@@ -52,3 +52,17 @@ def test_annotated_masks_of_real_white_cells_have_no_problem(real_data):
     problems = [mask_problem(read_mask(real_data / mask, 224) > 0) for mask in masks]
     assert len(problems) > 200
     assert set(problems) == {None}
+
+
+def test_at_a_common_scale_a_cell_may_fill_most_of_the_square():
+    large = _disc(112, 54)
+    assert mask_problem(large, WHOLE_IMAGE) == "the cell fills the image"
+    assert mask_problem(large, COMMON_SCALE) is None
+    assert mask_problem(np.ones((112, 112), bool), COMMON_SCALE) == "the cell fills the image"
+    assert mask_limits(normalized=True) == COMMON_SCALE
+    assert mask_limits(normalized=False) == WHOLE_IMAGE
+
+
+def _disc(size, radius):
+    row, column = np.ogrid[:size, :size]
+    return np.hypot(row - size / 2, column - size / 2) < radius

@@ -5,17 +5,24 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from bc_sam.data.mask_quality import COMMON_SCALE
 from bc_sam.models.abstention import RejectionThresholds, decide, image_reasons, shows_cell
 from bc_sam.models.observation import ObservedCell
 
 SURE = np.array([0.05, 0.9, 0.05])
 DISC = ((np.indices((64, 64)) - 32) ** 2).sum(axis=0) < 15**2
 
+SMALL_DISC = ((np.indices((64, 64)) - 32) ** 2).sum(axis=0) < 9**2  # a cell in a whole image, a platelet in 20 µm
+
 
 @pytest.fixture
 def cell():
     """A cell with nothing against a name."""
     return ObservedCell(np.zeros((64, 64, 3), np.uint8), DISC, n_cells=1)
+
+
+def test_a_small_cell_in_a_whole_image_is_no_platelet(cell):
+    assert image_reasons(replace(cell, mask=SMALL_DISC)) == ()
 
 
 def test_a_good_image_gives_no_reason(cell):
@@ -31,6 +38,7 @@ def test_a_good_image_gives_no_reason(cell):
         ({"mask": np.zeros((64, 64), bool)}, "No cell was found"),
         ({"mask": np.pad(np.ones((4, 4), bool), 30)}, "No cell was found"),
         ({"mask": ((np.indices((64, 64)) - 32) ** 2).sum(axis=0) < 5.7**2}, "perhaps a platelet"),
+        ({"mask": SMALL_DISC, "mask_limits": COMMON_SCALE}, "perhaps a platelet"),
         ({"n_cells": 3}, "3 cells"),
         ({"blurred": True}, "out of focus"),
         ({"scale_problem": "No white cell was found."}, "No white cell"),
