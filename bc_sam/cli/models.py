@@ -111,8 +111,9 @@ def bench(
     from bc_sam.models.bc_sam import BCSam
     from bc_sam.networks.sam.lora import merge
     from bc_sam.networks.throughput import measure_rates, render_advice, vit_b
+    from bc_sam.utils.torch_utils import usable_device
 
-    target = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    target = usable_device(device)
     if model:
         sam = merge(BCSam.from_pretrained(model, revision=revision, device="cpu", classifiers=[]).adapter)
     else:

@@ -75,6 +75,11 @@ class BCSamConfig(JsonConfig):
         """Classification method: ``"bc-sam"``, or the method of the network."""
         return "bc-sam" if self.network is None else self.network.method
 
+    @property
+    def id2label(self) -> dict[int, str]:
+        """Class name of each probability column, as in a config of transformers."""
+        return dict(enumerate(self.labels))
+
     def to_dict(self) -> dict[str, Any]:
         """Returns plain data. Unset fields are omitted so that older versions can still read the config."""
         data = super().to_dict()

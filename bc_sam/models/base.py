@@ -15,7 +15,6 @@ from typing import Any, ClassVar, Literal, NamedTuple, Self, Unpack, overload
 import numpy as np
 import torch
 from huggingface_hub import CommitInfo
-from PIL import Image
 from tqdm import tqdm
 from transformers import SamModel
 
@@ -26,6 +25,7 @@ from bc_sam.config.model import BCSamConfig
 from bc_sam.config.network import Method
 from bc_sam.data.appearance.profile import AppearanceProfile
 from bc_sam.data.batches import Batch, decoded_batches
+from bc_sam.data.image_arguments import image_argument, image_sequence
 from bc_sam.data.image_quality import measure_quality
 from bc_sam.data.images import MAX_PIXELS
 from bc_sam.data.preparation import Preparation, profile_sources, require_pixel_size, sample_of
@@ -232,8 +232,29 @@ class CellModel(ABC):
         """The device of the model."""
 
     @abstractmethod
-    def to(self, device: str | torch.device) -> None:
-        """Moves the model to a device, in place."""
+    def to(self, device: str | torch.device) -> Self:
+        """Moves the model to a device, in place, and returns it.
+
+        Raises:
+            ConfigError: If there is no such device.
+        """
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Data type that SAM's encoder computes in; float32 without a SAM."""
+        return torch.float32 if self.sam is None else next(self.sam.vision_encoder.parameters()).dtype
+
+    def eval(self) -> Self:
+        """Returns the model, which is always in evaluation mode; for code that treats it as a module."""
+        return self
+
+    def __repr__(self) -> str:
+        laboratories = ", ".join(self.config.domains) or "no laboratory"
+        classifiers = ", ".join(self.classifiers) or "no classifier"
+        return (
+            f"{type(self).__name__}({len(self.labels)} labels, trained on {laboratories}; {classifiers}; "
+            f"{self.config.image_size} px, {self.device})"
+        )
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -262,7 +283,7 @@ class CellModel(ABC):
                 return None
         return self._ood_score
 
-    def restrict_labels(self, labels: Collection[str]) -> None:
+    def restrict_labels(self, labels: str | Collection[str]) -> Self:
         """Restricts predictions to the labels that can occur, such as the five of a differential count.
 
         In a new laboratory, most errors are predictions of classes that do not occur there. The probability of all
@@ -270,19 +291,26 @@ class CellModel(ABC):
         exclude only what cannot occur. The restriction is saved with the model; restricting to all `labels` lifts it.
 
         Args:
-            labels: The allowed labels, a subset of `labels`.
+            labels: The allowed labels, a subset of `labels`, or a single one.
+
+        Returns:
+            The model itself.
 
         Raises:
-            ConfigError: If a label is unknown, or a classifier was trained on none of them.
+            ConfigError: If there are no labels, one is unknown, or a classifier was trained on none of them.
 
         Example:
             >>> model.restrict_labels(["neutrophil_segmented", "lymphocyte_typical", "monocyte"])  # doctest: +SKIP
         """
+        labels = [labels] if isinstance(labels, str) else labels
+        if not labels:
+            raise ConfigError(f"At least one label must be possible. Choose from {', '.join(self.labels)}.")
         if unknown := [label for label in labels if label not in self.labels]:
             raise ConfigError(f"The model has no label {unknown[0]!r}. Choose from {', '.join(self.labels)}.")
         allowed = tuple(label for label in self.labels if label in labels)
         restrict_classifiers(self.classifiers, self.labels, allowed)
         self.config = replace(self.config, allowed_labels=() if allowed == self.labels else allowed)
+        return self
 
     def compile(self, batch_size: int | None = None) -> bool:
         """Compiles SAM's encoder, which takes up to half a minute and then saves a little time per image.
@@ -394,7 +422,8 @@ class CellModel(ABC):
         """Classifies each cell.
 
         Args:
-            images: Paths, bytes, PIL images or arrays, one cell each.
+            images: A list or another iterable of paths, bytes, binary files, PIL images, arrays (H, W, C) or tensors
+                (C, H, W), one cell each; or one array (n, H, W, C) or tensor (n, C, H, W).
             classifier: Name of a loaded classifier; by default the config's.
             batch_size: Images per batch; by default chosen for the device.
             show_progress_bar: Whether to show a progress bar.
@@ -437,22 +466,25 @@ class CellModel(ABC):
         return chosen.predict_proba(embeddings)
 
     def __call__(
-        self, images: Any, *, top_k: int = 5, classifier: str | None = None
+        self, images: Any, *, top_k: int = 5, classifier: str | None = None, batch_size: int | None = None
     ) -> list[dict[str, Any]] | list[list[dict[str, Any]]]:
         """Classifies cells in the format of transformers' image classification pipeline.
 
         Args:
-            images: One image, or a list of them.
+            images: One image, or a list or batch of them; see `predict`.
             top_k: Number of labels to return per image.
             classifier: Name of a loaded classifier; by default the config's.
+            batch_size: Images per batch; by default chosen for the device.
 
         Returns:
             ``[{"label": ..., "score": ...}, ...]``, most probable first; a list of such lists for a list of images.
         """
-        is_batch = isinstance(images, list | tuple)
+        is_batch = isinstance(images, list | tuple) or getattr(images, "ndim", 0) == 4
         ranked = [
             [{"label": self.labels[i], "score": float(row[i])} for i in np.argsort(-row, kind="stable")[:top_k]]
-            for row in self.predict_proba(images if is_batch else [images], classifier=classifier)
+            for row in self.predict_proba(
+                images if is_batch else [image_argument(images)], classifier=classifier, batch_size=batch_size
+            )
         ]
         return ranked if is_batch else ranked[0]
 
@@ -551,8 +583,7 @@ class CellModel(ABC):
         profile: AppearanceProfile | None = None,
     ) -> Iterator[Batch]:
         """Yields batches of images, all of which must be readable."""
-        if isinstance(images, str | bytes | Path | Image.Image):
-            raise ConfigError("Pass a list of images, even for one: model.predict([image]).")
+        images = image_sequence(images)
         total = len(images) if isinstance(images, Sized) else None
         with tqdm(total=total, unit="image", disable=not show_progress_bar) as bar:
             for batch in self.batches(images, batch_size, microns_per_pixel=microns_per_pixel, profile=profile):
@@ -597,6 +628,7 @@ class CellModel(ABC):
             profile: Scale and stain of the laboratory; by default those of a sample of a sequence of images, or of the
                 first images of an iterator.
         """
+        images = image_sequence(images)
         size = default_batch_size(self.device) if batch_size is None else batch_size
         normalization = self.config.normalization
         if normalization is not None and profile is None:

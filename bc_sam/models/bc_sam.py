@@ -24,7 +24,7 @@ from bc_sam.models.training_record import TrainingRecord
 from bc_sam.networks.autoencoder import CrossDomainAutoencoder, load_autoencoder, save_autoencoder
 from bc_sam.networks.features import encode_pixels, inference_sam, predict_foreground
 from bc_sam.networks.sam.lora import base_model, load_adapter, save_adapter
-from bc_sam.utils.torch_utils import quiet
+from bc_sam.utils.torch_utils import quiet, usable_device
 
 
 class BCSam(CellModel):
@@ -119,10 +119,12 @@ class BCSam(CellModel):
         """The device of the model."""
         return self.sam.device
 
-    def to(self, device: str | torch.device) -> None:
+    def to(self, device: str | torch.device) -> Self:
         """Moves SAM and the autoencoder to a device, in place."""
+        device = usable_device(device)
         self.sam.to(device)  # type: ignore[arg-type]  # typed by the library as taking no argument
         self.autoencoder.to(device)
+        return self
 
     @property
     def can_segment(self) -> bool:

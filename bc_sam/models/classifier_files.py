@@ -16,7 +16,7 @@ from bc_sam.classifiers.reference_latents import ReferenceLatents
 from bc_sam.classifiers.skops_files import load_estimator, save_estimator
 from bc_sam.classifiers.thumbnails import load_thumbnails, save_thumbnails
 from bc_sam.config.model import BCSamConfig
-from bc_sam.errors import WeightsError
+from bc_sam.errors import ConfigError, WeightsError
 from bc_sam.models.folder import CLASSIFIERS, REFERENCE, THUMBNAILS
 
 logger = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ def save_classifiers(
 
 
 def load_classifiers(
-    folder: Path, config: BCSamConfig, *, only: Collection[str] | None = None, refit: bool = False
+    folder: Path, config: BCSamConfig, *, only: str | Collection[str] | None = None, refit: bool = False
 ) -> tuple[dict[str, LatentClassifier], ReferenceLatents | None]:
     """Loads the classifiers of a model folder.
 
@@ -66,14 +66,14 @@ def load_classifiers(
     Args:
         folder: A model folder whose files have been checked.
         config: Its config.
-        only: Names of the classifiers to load, where ``"default"`` is the config's; ``None`` loads all. Unknown names
-            are reported when the classifier is used.
+        only: Names of the classifiers to load, or one name, where ``"default"`` is the config's; ``None`` loads all.
         refit: Fit the classifiers on the reference embeddings instead of opening any skops file.
 
     Returns:
         The classifiers by name, and the reference embeddings if the folder has any.
 
     Raises:
+        ConfigError: If the model has no classifier of a name.
         UntrustedFileError: If a file contains a type that its kind of classifier does not need.
         WeightsError: If a file is damaged, or gives other probabilities than when it was saved; or if the classifiers
             are to be refitted, and the folder has no reference embeddings.
@@ -101,11 +101,15 @@ def installed_versions() -> dict[str, str]:
     return found
 
 
-def _selected(config: BCSamConfig, only: Collection[str] | None) -> tuple[str, ...]:
+def _selected(config: BCSamConfig, only: str | Collection[str] | None) -> tuple[str, ...]:
     """Returns the names of the classifiers to load."""
     if only is None:
         return tuple(config.classifiers)
-    selected = {config.default_classifier if name == "default" else name for name in only}
+    wanted = [only] if isinstance(only, str) else only
+    selected = {config.default_classifier if name == "default" else name for name in wanted}
+    if unknown := sorted(selected - set(config.classifiers)):
+        known = ", ".join(config.classifiers) or "none"
+        raise ConfigError(f"This model has no classifier {unknown[0]!r}. Its classifiers: {known}.")
     return tuple(name for name in config.classifiers if name in selected)
 
 

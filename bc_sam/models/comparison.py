@@ -23,7 +23,7 @@ from bc_sam.models.stored_model import StoredModel
 from bc_sam.models.training_record import TrainingRecord
 from bc_sam.networks.cell_network import CellNetwork, head_weights, load_network, network_inputs, save_network, shrunk
 from bc_sam.networks.features import encode_pixels, inference_sam, largest_components, predict_foreground
-from bc_sam.utils.torch_utils import quiet
+from bc_sam.utils.torch_utils import quiet, usable_device
 
 #: Images, feature maps and masks; see `network_inputs`.
 NetworkTensors = tuple[Tensor, Tensor, Tensor]
@@ -116,11 +116,13 @@ class ComparisonModel(CellModel):
         """The device of the model."""
         return next(self.network.parameters()).device
 
-    def to(self, device: str | torch.device) -> None:
+    def to(self, device: str | torch.device) -> Self:
         """Moves the network, and SAM if there is one, to a device, in place."""
+        device = usable_device(device)
         self.network.to(device)
         if self.sam is not None:
             self.sam.to(device)  # type: ignore[arg-type]  # typed by the library as taking no argument
+        return self
 
     @property
     def can_segment(self) -> bool:

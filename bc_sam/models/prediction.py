@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,11 @@ from bc_sam.errors import ImageError
 from bc_sam.models.abstention import Decision, Reason
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Prediction:
     """The prediction for one image. An unreadable image only has an error.
+
+    Predictions are equal if they say the same of the same source.
 
     Attributes:
         source: The image as passed.
@@ -58,6 +61,38 @@ class Prediction:
         likeliest = labels[decision.label]
         label = None if decision.abstain else likeliest
         return cls(source, label, probabilities, latent, None, likeliest, decision.reasons, ood)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Returns plain data for JSON or a table; a source in memory, such as an array, is described by its type."""
+        named = isinstance(self.source, str | PathLike)
+        return {
+            "source": str(self.source) if named else type(self.source).__name__,
+            "label": self.label,
+            "likeliest": self.likeliest,
+            "probability": self.probability,
+            "probabilities": None if self.probabilities is None else self.probabilities.tolist(),
+            "embedding": None if self.latent is None else self.latent.tolist(),
+            "ood": self.ood,
+            "reasons": [reason.short for reason in self.reasons],
+            "error": None if self.error is None else str(self.error),
+        }
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Prediction):
+            return NotImplemented
+        same_source = self.source is other.source or np.array_equal(self.source, other.source)
+        return same_source and self.to_dict() == other.to_dict()
+
+    __hash__ = None  # type: ignore[assignment]  # arrays cannot be hashed
+
+    def __repr__(self) -> str:
+        facts = self.to_dict()
+        if self.error is not None:
+            return f"Prediction({facts['source']}: {self.error})"
+        name = self.label or f"no name, likeliest {self.likeliest}"
+        reasons = "".join(f"; {reason}" for reason in facts["reasons"])
+        probability = "" if self.probability is None else f" {self.probability:.2f}"
+        return f"Prediction({facts['source']}: {name}{probability}{reasons})"
 
     @property
     def probability(self) -> float | None:

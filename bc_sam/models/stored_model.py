@@ -18,6 +18,7 @@ from bc_sam.networks.sam.loading import load_hub_sam, load_sam
 from bc_sam.networks.sam.resizing import keep_mask_tokens
 from bc_sam.utils.hub import SnapshotOptions, resolve_folder
 from bc_sam.utils.json_config import JsonConfig
+from bc_sam.utils.torch_utils import usable_device
 
 T = TypeVar("T", bound=JsonConfig)
 
@@ -38,7 +39,7 @@ class LoadOptions(SnapshotOptions, total=False):
     subfolder: str | None
     device: str | torch.device | None
     dtype: str | torch.dtype
-    classifiers: Collection[str] | None
+    classifiers: str | Collection[str] | None
     refit: bool
 
 
@@ -55,7 +56,7 @@ class StoredModel:
         config: Its config.
         device: Device of the model.
         precision: Data type of SAM's encoder.
-        classifiers: Names of the classifiers to load; ``None`` for all.
+        classifiers: Names of the classifiers to load, or one name; ``None`` for all.
         refit: Whether to refit the classifiers.
         hub: Options for fetching a base SAM from the Hub.
     """
@@ -63,9 +64,9 @@ class StoredModel:
     source: str
     folder: Path
     config: BCSamConfig
-    device: str | torch.device
+    device: torch.device
     precision: Precision
-    classifiers: Collection[str] | None
+    classifiers: str | Collection[str] | None
     refit: bool
     hub: Mapping[str, Any]
 
@@ -80,7 +81,7 @@ class StoredModel:
         Raises:
             HubError: If the Hub has no such repository or revision, or cannot be reached.
             WeightsError: If a file is missing or changed, or was written by a newer version.
-            ConfigError: If the config is invalid.
+            ConfigError: If the config is invalid, or there is no such device.
         """
         hub = {name: options[name] for name in _HUB_OPTIONS if name in options}  # type: ignore[literal-required]
         where: dict[str, Any] = {"revision": options.get("revision"), "subfolder": options.get("subfolder")}
@@ -91,7 +92,7 @@ class StoredModel:
             source=str(source),
             folder=folder,
             config=config,
-            device=options.get("device") or ("cuda" if torch.cuda.is_available() else "cpu"),
+            device=usable_device(options.get("device")),
             precision=precision_of(options.get("dtype", "auto")),
             classifiers=options.get("classifiers"),
             refit=options.get("refit", False),

@@ -12,11 +12,35 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
-from bc_sam.errors import WeightsError
+from bc_sam.errors import ConfigError, WeightsError
 
 _Model = TypeVar("_Model", bound=nn.Module)
 
 _MAX_LISTED = 8  # names of each kind in an error message
+
+
+def usable_device(device: str | torch.device | None) -> torch.device:
+    """Returns a device of this machine; by default the first CUDA device, else the CPU.
+
+    Args:
+        device: Its name, such as ``"cpu"``, ``"cuda:1"`` or ``"mps"``.
+
+    Raises:
+        ConfigError: If there is no such device here.
+
+    Example:
+        >>> usable_device("cpu")
+        device(type='cpu')
+    """
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:  # each backend has its own
+        available = "cpu and cuda" if torch.cuda.is_available() else "cpu"
+        raise ConfigError(f"There is no device {device} on this machine. Choose {available}.") from error
+    return chosen
 
 
 def require_match(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], source: str) -> None:

@@ -1,14 +1,20 @@
 """Shared behaviour of all models: only requested parts are computed, each once, and models can abstain."""
 
+import io
+from pathlib import Path
+
 import numpy as np
 import pytest
+import torch
 from drawn_smear import draw_smear
+from PIL import Image
 from small_model import IMAGE_SIZE, small_model
 from small_network import small_comparison
 
 from bc_sam.classifiers.reference_latents import ReferenceLatents
 from bc_sam.config.normalization import NormalizationConfig
 from bc_sam.data.datasets.rendered import LABORATORIES, render_cell
+from bc_sam.data.images import encode_png
 from bc_sam.errors import ConfigError
 from bc_sam.models.abstention import RejectionThresholds
 from bc_sam.models.observation import Observation, Parts
@@ -162,6 +168,13 @@ class TestRestrictedLabels:
         with pytest.raises(ConfigError, match=r"no label 'monocytes'\. Choose from basophil"):
             small_model().restrict_labels(["monocytes"])
 
+    def test_none_at_all_is_rejected(self):
+        with pytest.raises(ConfigError, match="At least one label must be possible"):
+            small_model().restrict_labels([])
+
+    def test_one_label_may_stand_alone_and_the_model_comes_back(self, pixels):
+        assert set(small_model().restrict_labels("basophil").predict(list(pixels))) == {"basophil"}
+
 
 class TestNormalized:
     """Images reach the encoder at one scale and light if the model's config says so."""
@@ -311,6 +324,56 @@ class TestOodScore:
         assert model.ood_score is None
 
 
-def test_a_single_image_is_rejected():
-    with pytest.raises(ConfigError, match="list"):
-        small_model().predict("cell.png", abstain=True)
+class TestForms:
+    """In which containers and types images may come."""
+
+    @pytest.mark.parametrize(
+        "as_batch",
+        [
+            np.asarray,
+            list,
+            iter,
+            lambda pixels: [Image.fromarray(cell) for cell in pixels],
+            lambda pixels: torch.tensor(pixels).permute(0, 3, 1, 2),
+            lambda pixels: [torch.tensor(cell).permute(2, 0, 1) for cell in pixels],
+            lambda pixels: [io.BytesIO(encode_png(Image.fromarray(cell))) for cell in pixels],
+        ],
+        ids=["array", "list", "iterator", "pillow", "tensor", "tensors", "files"],
+    )
+    def test_all_forms_of_a_batch_give_the_same(self, as_batch, pixels):
+        model = small_model()
+        np.testing.assert_array_equal(model.embed(as_batch(pixels)), model.embed(list(pixels)))
+
+    def test_a_call_takes_one_image_or_a_batch(self, pixels):
+        model = small_model()
+        assert model(pixels[0]) == model(pixels)[0] == model(torch.tensor(pixels[0]).permute(2, 0, 1))
+
+    @pytest.mark.parametrize("method", ["predict", "predict_proba", "embed", "segment", "stream"])
+    @pytest.mark.parametrize(
+        "form", ["cell.png", Path("cell.png"), b"png", Image.new("RGB", (9, 9)), np.zeros((9, 9, 3))]
+    )
+    def test_a_single_image_is_rejected_where_a_list_is_due(self, method, form):
+        with pytest.raises(ConfigError, match="Pass a list of images"):
+            list(getattr(small_model(), method)(form))
+
+
+class TestAsAModuleOfTorch:
+    def test_moving_and_eval_return_the_model(self):
+        model = small_model()
+        assert model.to("cpu") is model.eval() is model
+
+    def test_a_device_that_is_not_there_is_named(self):
+        with pytest.raises(ConfigError, match=r"There is no device mps:9 on this machine\. Choose"):
+            small_model().to("mps:9")
+
+    def test_the_data_type_is_that_of_the_encoder(self):
+        assert small_model().dtype == torch.float32
+
+    def test_the_name_of_each_column_is_known(self):
+        model = small_model()
+        assert [model.config.id2label[i] for i in range(len(model.labels))] == list(model.labels)
+
+    def test_it_prints_in_one_line(self):
+        model = small_model()
+        assert str(model).count("\n") == 0
+        assert all(name in str(model) for name in (type(model).__name__, *model.classifiers))

@@ -12,7 +12,7 @@ from bc_sam.classifiers.kinds import KINDS
 from bc_sam.classifiers.reference_latents import ReferenceLatents
 from bc_sam.config.labels import LABELS
 from bc_sam.config.model import BCSamConfig
-from bc_sam.errors import DataError, UntrustedFileError, WeightsError
+from bc_sam.errors import ConfigError, DataError, UntrustedFileError, WeightsError
 from bc_sam.models.classifier_files import LIBRARIES, installed_versions, load_classifiers, save_classifiers
 from bc_sam.models.folder import REFERENCE, THUMBNAILS, hash_files
 
@@ -111,12 +111,17 @@ class TestSelection:
             (["rf"], ["rf"]),
             (["rf", "logistic"], ["logistic", "rf"]),
             (["default"], ["logistic"]),
+            ("default", ["logistic"]),
+            ("rf", ["rf"]),
             ([], []),
-            (["knn"], []),
         ],
     )
     def test_requested_classifiers_are_loaded_in_config_order(self, folder, only, expected):
         assert list(load_classifiers(folder, config_of(folder), only=only)[0]) == expected
+
+    def test_an_unknown_name_is_rejected_with_the_known_ones(self, folder):
+        with pytest.raises(ConfigError, match=r"no classifier 'knn'. Its classifiers: logistic, rf"):
+            load_classifiers(folder, config_of(folder), only=["rf", "knn"])
 
     def test_other_files_are_not_opened(self, folder):
         (folder / "classifiers" / "rf.skops").write_bytes(b"not a classifier")

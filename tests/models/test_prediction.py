@@ -1,5 +1,7 @@
 """A prediction has a label, or the reasons against one."""
 
+import json
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -32,6 +34,43 @@ def test_an_unreadable_image_is_not_an_abstention():
     assert not prediction.abstained
     assert not prediction.check
     assert prediction.probability is None
+
+
+def test_predictions_are_equal_if_they_say_the_same_of_the_same_source():
+    cell = np.zeros((3, 3, 3))
+    named = Prediction.of(cell, Decision(1), SHARES, LABELS)
+    assert named == Prediction.of(cell, Decision(1), SHARES, LABELS)
+    assert named != Prediction.of(cell, Decision(1), SHARES[::-1], LABELS)
+    assert named != Prediction.of("a.png", Decision(1), SHARES, LABELS)
+    assert named != "monocyte"
+
+
+@pytest.mark.parametrize(
+    ("prediction", "printed"),
+    [
+        (Prediction.of("a.png", Decision(1), SHARES, LABELS), "Prediction(a.png: monocyte 0.70)"),
+        (
+            Prediction.of("a.png", Decision(1, (CHECK,)), SHARES, LABELS),
+            "Prediction(a.png: monocyte 0.70; check outline)",
+        ),
+        (
+            Prediction.of("a.png", Decision(1, (BLANK,)), SHARES, LABELS),
+            "Prediction(a.png: no name, likeliest monocyte 0.70; blank)",
+        ),
+        (Prediction("a.png", None, None, None, ImageError("broken")), "Prediction(a.png: broken)"),
+        (Prediction.of(np.zeros(3), Decision(1), SHARES, LABELS), "Prediction(ndarray: monocyte 0.70)"),
+    ],
+)
+def test_it_prints_in_one_line(prediction, printed):
+    assert repr(prediction) == printed
+
+
+def test_plain_data_survive_json():
+    facts = Prediction.of("a.png", Decision(1, (CHECK,)), SHARES, LABELS, latent=np.ones(2, np.float32)).to_dict()
+    assert json.loads(json.dumps(facts)) == facts
+    assert facts["label"] == "monocyte"
+    assert facts["reasons"] == ["check outline"]
+    assert facts["embedding"] == [1.0, 1.0]
 
 
 @given(st.lists(st.floats(0, 1, width=32), min_size=3, max_size=3), st.integers(1, 3))
