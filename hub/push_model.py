@@ -32,7 +32,7 @@ def main() -> None:
     cells = [cell["image"] for cell in load_rendered("munich", cells_per_class=1)]
     with tempfile.TemporaryDirectory() as cache:
         revision = commit.pr_revision or commit.oid
-        pushed = BCSam.from_pretrained(options.repo_id, revision=revision, cache_dir=cache)
+        pushed = BCSam.from_pretrained(commit.repo_url.repo_id, revision=revision, cache_dir=cache)
         difference = np.abs(pushed.predict_proba(cells) - model.predict_proba(cells)).max()
     print(f"Downloaded and compared: probabilities differ by at most {difference:.1g}.")
     if difference > 1e-4:

@@ -167,7 +167,7 @@ class CellModel(ABC):
         Obsolete files of an older model are removed. Other files and manual edits of the card are kept.
 
         Args:
-            repo_id: ``owner/name``; created if it does not exist.
+            repo_id: ``owner/name``, or only a name for your own; created if it does not exist.
             private: Whether a new repository is private; by default the owner's setting.
             revision: Branch; created if it does not exist.
             create_pr: Propose the commit as a pull request.
@@ -184,7 +184,7 @@ class CellModel(ABC):
         repository = Repository.open(repo_id, private=private, revision=revision, create_pr=create_pr, token=token)
         with tempfile.TemporaryDirectory() as folder:
             card = repository.read_text(model_folder.CARD)
-            self._write(Path(folder), include_base=include_base, existing_card=card, repo_id=repo_id)
+            self._write(Path(folder), include_base=include_base, existing_card=card, repo_id=repository.repo_id)
             return repository.commit(Path(folder), model_folder.MODEL_FILES, commit_message)
 
     def _write(

@@ -61,7 +61,7 @@ class Repository:
         """Opens a repository; it and its branch are created if they do not exist.
 
         Args:
-            repo_id: ``owner/name``.
+            repo_id: ``owner/name``, or a name of the token's own user.
             repo_type: Model, data set or Space.
             private: Whether a new repository is private; ``None`` is the owner's default.
             revision: Branch; ``main`` by default.
@@ -77,6 +77,8 @@ class Repository:
             return with_retries(lambda: api.repo_info(repo_id, repo_type=repo_type, revision=revision))
 
         try:
+            if "/" not in repo_id:
+                repo_id = f"{with_retries(api.whoami)['name']}/{repo_id}"
             try:
                 info = look_up()
             except RepositoryNotFoundError:

@@ -64,6 +64,10 @@ class TestRoundTrip:
         assert commit.oid == HfApi().model_info(repo_id).sha
         assert len(HfApi().list_repo_commits(repo_id)) == 2  # the one that made the repository, and ours
 
+    def test_a_name_alone_is_ones_own_repository(self, hub, repo_id, model):
+        model.push_to_hub(repo_id.removeprefix("alice/"))
+        assert f'from_pretrained("{repo_id}")' in ModelCard.load(repo_id).text
+
     def test_the_repository_says_what_it_is(self, hub, repo_id, model):
         model.push_to_hub(repo_id)
         card = ModelCard.load(repo_id)
