@@ -4,35 +4,22 @@ import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import reduce
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any, TypeVar
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageChops
 
+from bc_sam.data.decoding import decode
+from bc_sam.data.decoding.decode import pixels_of
+from bc_sam.data.decoding.depth import to_bytes
+from bc_sam.data.decoding.formats import IMAGE_FORMATS, PILLOW_FORMATS
+from bc_sam.data.decoding.limits import MAX_PIXELS, check_size
 from bc_sam.errors import DataError, ImageError
-
-#: Supported formats: Pillow's decoder and its lower-case file-name suffixes. No other decoder may run, so that a
-#: crafted file cannot reach one of Pillow's forty others. This is the only place to add a format.
-IMAGE_FORMATS: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "BMP": (".bmp",),
-        "GIF": (".gif",),
-        "JPEG": (".jpeg", ".jpg"),
-        "PNG": (".png",),
-        "TIFF": (".tif", ".tiff"),
-        "WEBP": (".webp",),
-    }
-)
 
 #: Lower-case file-name suffixes of images, for `find_images`.
 IMAGE_SUFFIXES = tuple(suffix for suffixes in IMAGE_FORMATS.values() for suffix in suffixes)
-
-#: Maximum number of pixels that a file may declare. Images of single cells have fewer than one million.
-MAX_PIXELS = 50_000_000
-
-_NUMERIC_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N", "F")
 
 _T = TypeVar("_T")
 
@@ -42,12 +29,15 @@ _REMEDY = f"Convert it to one of {', '.join(IMAGE_FORMATS)}."
 def read_image(source: Any, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     """Reads an image of any supported format, mode and bit depth as 8-bit RGB.
 
-    The EXIF orientation is applied, colour profiles are not. Only the first page or frame is read.
+    The EXIF orientation is applied, colour profiles are not. Of several pages or frames, the first is read, except
+    that red, green and blue on pages of their own (OME-TIFF, ImageJ) are joined. Stacks of focal planes are refused.
 
     - *Alpha* is dropped, as in the original, since Matek-19 has valid pixels under it. Only fully transparent black
       pixels carry no measurement; they become white, the background of a smear.
     - *16-bit* values are reduced to their high byte, that is by the full range instead of the image's maximum, so that
-      equal exposures stay equal. Scale 12-bit camera values to 16 bits first.
+      equal exposures stay equal. Values that fill less than a quarter of it, such as those of a 12-bit camera, are
+      refused: scale them first.
+    - *DICOM* and *HEIC* need the extra ``formats``, and so do rarer kinds of compressed TIFF; the error says so.
 
     Args:
         source: A path; the bytes of a file; the ``{"bytes", "path"}`` of ``datasets.Image(decode=False)``; a Pillow
@@ -58,7 +48,8 @@ def read_image(source: Any, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
         The image in mode ``"RGB"``.
 
     Raises:
-        ImageError: If the source is missing, unreadable, not an image, damaged, empty or too large.
+        ImageError: If the source is missing, unreadable, not an image, damaged, empty, too large, or of a kind that is
+            not read; the message says what to do.
 
     Example:
         >>> read_image(np.zeros((2, 3), dtype=np.uint16)).size
@@ -112,11 +103,17 @@ def read_tiff_tags(source: Any, numbers: Sequence[int]) -> dict[int, Any]:
         {256: 3, 257: 2}
     """
     try:
-        with _open(source) as image:
-            tags = getattr(image, "tag_v2", {})
-            return {number: tags[number] for number in numbers if number in tags}
+        if isinstance(source, Image.Image):
+            return _tags(source, numbers)
+        with _open(source) as file, Image.open(file, formats=tuple(PILLOW_FORMATS)) as image:
+            return _tags(image, numbers)
     except Exception:  # Pillow's decoders raise nearly every built-in type on damaged input.
         return {}
+
+
+def _tags(image: Image.Image, numbers: Sequence[int]) -> dict[int, Any]:
+    tags = getattr(image, "tag_v2", {})
+    return {number: tags[number] for number in numbers if number in tags}
 
 
 def to_square(image: Image.Image, size: int) -> np.ndarray:
@@ -173,11 +170,12 @@ def _read(source: Any, max_pixels: int, convert: Callable[[Image.Image | np.ndar
     name = _describe(source)
     try:
         if isinstance(source, np.ndarray):
-            _check_size(source.shape[1::-1], max_pixels)
+            check_size(source.shape[1::-1], max_pixels)
             return convert(source)
-        with _open(source) as image:
-            _check_size(image.size, max_pixels)
-            return convert(_pixels(image))
+        if isinstance(source, Image.Image):
+            return convert(pixels_of(source, max_pixels))
+        with _open(source) as file:
+            return convert(decode(file, max_pixels))
     except ImageError as error:
         raise ImageError(f"{name} {error}") from None
     except FileNotFoundError:
@@ -188,7 +186,7 @@ def _read(source: Any, max_pixels: int, convert: Callable[[Image.Image | np.ndar
         raise ImageError(f"{name} has too many pixels. Crop it to one cell.") from None
     except Image.UnidentifiedImageError:
         raise ImageError(f"{name} is not an image of a known format. {_REMEDY}") from None
-    except Exception as error:  # Pillow's decoders raise almost any built-in exception on damaged input.
+    except Exception as error:  # decoders raise almost any built-in exception on damaged input
         raise ImageError(f"{name} is damaged or incomplete ({error}). Export or download it again.") from error
 
 
@@ -205,46 +203,33 @@ def _describe(source: Any) -> str:
 
 
 @contextmanager
-def _open(source: Any) -> Iterator[Image.Image]:
-    """Opens a source lazily, reading only the header. An image passed by the caller is not closed."""
+def _open(source: Any) -> Iterator[BinaryIO]:
+    """Opens a path, bytes, or the mapping of either."""
     if isinstance(source, Mapping):
         source = source["path"] if source.get("bytes") is None else source["bytes"]
-    if isinstance(source, Image.Image):
-        yield source
-    elif isinstance(source, bytes):
-        with Image.open(io.BytesIO(source), formats=tuple(IMAGE_FORMATS)) as image:
-            yield image
+    if isinstance(source, bytes):
+        yield io.BytesIO(source)
     elif isinstance(source, str | os.PathLike):
         path = Path(source)
         if path.exists() and not path.is_file():
             raise ImageError("is a folder or a device, not a file. Give the path of one image.")
-        with Image.open(path, formats=tuple(IMAGE_FORMATS)) as image:
-            yield image
+        with path.open("rb") as file:
+            yield file
     else:
         raise ImageError("is not an image. Give a path, bytes, a Pillow image or a NumPy array.")
-
-
-def _check_size(size: tuple[int, ...], max_pixels: int) -> None:
-    if len(size) != 2 or min(size) <= 0:
-        raise ImageError("has no pixels. Give an image that is not empty.")
-    width, height = size
-    if width * height > max_pixels:
-        raise ImageError(f"has {width} x {height} pixels, more than {max_pixels}. Crop it to one cell.")
-
-
-def _pixels(image: Image.Image) -> Image.Image | np.ndarray:
-    """Decodes an open image with its EXIF orientation applied; returns an array for more than 8 bits per channel."""
-    upright = ImageOps.exif_transpose(image)
-    return np.asarray(upright) if upright.mode in _NUMERIC_MODES else upright
 
 
 def _to_rgb(pixels: Image.Image | np.ndarray) -> Image.Image:
     image = _array_to_image(pixels) if isinstance(pixels, np.ndarray) else pixels
     if not image.has_transparency_data:
         return image.convert("RGB")
-    rgba = np.array(image.convert("RGBA"))
-    rgba[~rgba.any(axis=2)] = 255
-    return Image.fromarray(rgba[..., :3])
+    rgba = image.convert("RGBA")
+    rgb = rgba.convert("RGB")
+    # One channel at a time, as arrays would take several times the memory of the image.
+    brightest = reduce(ImageChops.lighter, (rgba.getchannel(band) for band in "RGBA"))
+    if brightest.getextrema()[0] == 0:
+        rgb.paste((255, 255, 255), mask=brightest.point(lambda value: 255 * (value == 0)))
+    return rgb
 
 
 def _array_to_image(array: np.ndarray) -> Image.Image:
@@ -252,18 +237,7 @@ def _array_to_image(array: np.ndarray) -> Image.Image:
         array = array[..., 0]
     if array.ndim != 2 and not (array.ndim == 3 and array.shape[2] in (3, 4)):
         raise ImageError("is not an image. The shape must be (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).")
-    return Image.fromarray(_to_bytes(array))
-
-
-def _to_bytes(values: np.ndarray) -> np.ndarray:
-    """Converts uint8, 16-bit (in any integer type that Pillow uses for it) and float 0..1 values to uint8."""
-    if values.dtype == np.uint8:
-        return np.ascontiguousarray(values)
-    if values.dtype in (np.uint16, np.int32) and values.min() >= 0 and values.max() < 2**16:
-        return (values >> 8).astype(np.uint8)
-    if np.issubdtype(values.dtype, np.floating) and values.min() >= 0 and values.max() <= 1:
-        return np.rint(values * 255).astype(np.uint8)
-    raise ImageError("has an invalid type or range. Convert it to uint8, uint16, or floats in 0..1 without NaN.")
+    return Image.fromarray(to_bytes(array))
 
 
 def _to_labels(pixels: Image.Image | np.ndarray) -> np.ndarray:

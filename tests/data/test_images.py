@@ -307,7 +307,7 @@ def test_invalid_masks_are_rejected(mask):
 
 
 def test_find_images_sorts_and_skips_hidden_files(tmp_path):
-    kept = [tmp_path / "a" / f"cell_{i}{suffix.upper()}" for i, suffix in enumerate(IMAGE_SUFFIXES)]
+    kept = [tmp_path / "a" / f"cell_{i:02d}{suffix.upper()}" for i, suffix in enumerate(IMAGE_SUFFIXES)]
     ignored = [tmp_path / ".x.png", tmp_path / ".git" / "x.png", tmp_path / "__MACOSX" / "x.png", tmp_path / "x.csv"]
     for path in [*reversed(kept), *ignored]:
         path.parent.mkdir(exist_ok=True)
