@@ -1,6 +1,7 @@
 """The command line application: logging, error handling and exit status of every command."""
 
 import gc
+import io
 import logging
 import os
 import sys
@@ -10,6 +11,7 @@ import typer
 
 from bc_sam.cli.former import rewrite_former_spellings
 from bc_sam.errors import BCSamError
+from bc_sam.utils.display import printable
 
 app = typer.Typer(
     help="Names single blood cells across laboratories. Research software, not a medical device.",
@@ -24,7 +26,10 @@ def run() -> None:
     # Imports allocate about a million long-lived objects. Keeping the garbage collector from scanning them, now and at
     # exit, saves two of seven seconds of CPU time; benchmarks/first_answer.py measures it.
     gc.set_threshold(100_000, 50, 50)
-    logging.basicConfig(format="%(message)s")
+    _never_fail_to_print()
+    handler = logging.StreamHandler()
+    handler.setFormatter(_PrintableFormatter())
+    logging.basicConfig(handlers=[handler])
     # Only the main process logs.
     is_worker = os.environ.get("RANK", "0") != "0"
     logging.getLogger("bc_sam").setLevel(os.environ.get("BC_SAM_LOG", "WARNING" if is_worker else "INFO"))
@@ -34,7 +39,21 @@ def run() -> None:
         sys.argv[1:] = rewrite_former_spellings(sys.argv[1:])
         app()
     except (BCSamError, OSError) as error:  # OSErrors such as a full disk explain themselves
-        print(f"error: {error}", file=sys.stderr)
+        print(printable(f"error: {' '.join(str(error).splitlines())}"), file=sys.stderr)
         sys.exit(1)
     finally:
         gc.freeze()
+
+
+class _PrintableFormatter(logging.Formatter):
+    """Messages whose file names and labels cannot control the terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return "\n".join(map(printable, super().format(record).split("\n")))
+
+
+def _never_fail_to_print() -> None:
+    """Writes out characters that the terminal's encoding lacks, instead of ending the run."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")

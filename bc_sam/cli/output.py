@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from textwrap import indent
 
+from bc_sam.errors import ImageError
 from bc_sam.evaluation.tables import align
 from bc_sam.models.differential import differential_count
 from bc_sam.models.prediction import Prediction, top_labels
+from bc_sam.utils.display import printable
 
 
 def describe(name: str, prediction: Prediction, labels: Sequence[str]) -> str:
@@ -17,13 +19,18 @@ def describe(name: str, prediction: Prediction, labels: Sequence[str]) -> str:
         labels: Label names, in the order of the probabilities.
     """
     if prediction.probabilities is None:
-        return f"{name}: cannot be read"
+        return printable(f"{name}: cannot be read")
     reasons = " ".join(reason.text for reason in prediction.reasons)
     (first, p), *others = top_labels(prediction.probabilities, labels, 2)
     if prediction.abstained:
-        return f"{name}: no name. {reasons}"
+        return printable(f"{name}: no name. {reasons}")
     guess = "".join(f" (else {second} {q:.2f})" for second, q in others)
-    return f"{name}: {first} {p:.2f}{guess}" + (f" {reasons}" if reasons else "")
+    return printable(f"{name}: {first} {p:.2f}{guess}" + (f" {reasons}" if reasons else ""))
+
+
+def unreadable(name: str, error: ImageError | None) -> str:
+    """Returns one line that says why an image has no result."""
+    return printable(f"not read: {name}: {error}")
 
 
 def render_differential(counts: Mapping[str, int]) -> str:

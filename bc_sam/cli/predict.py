@@ -64,9 +64,10 @@ def predict(
 
     from tqdm import tqdm
 
-    from bc_sam.cli.output import describe, render_differential
+    from bc_sam.cli.output import describe, render_differential, unreadable
     from bc_sam.models.auto import load_model
     from bc_sam.models.prediction_table import PredictionTable
+    from bc_sam.utils.guarded_csv import open_csv
 
     allowed = read_labels(labels)
     loaded = load_model(model, revision=revision, dtype=dtype, classifiers=[classifier or "default"])
@@ -85,7 +86,7 @@ def predict(
     given_by = classifier or loaded.config.default_classifier
     counts: Counter[str] = Counter()
     errors = []
-    with csv.open("w", newline="") if csv else nullcontext() as file:
+    with open_csv(csv) if csv else nullcontext() as file:
         table = PredictionTable(file, loaded.labels) if file else None
         progress = tqdm(predictions, total=len(found), unit="cell", disable=len(found) == 1)
         for name, prediction in zip(found.names, progress, strict=True):
@@ -93,7 +94,7 @@ def predict(
             if table:
                 table.add(name, prediction, given_by=given_by)
             if prediction.error is not None:
-                errors.append(f"{name}: {prediction.error}")
+                errors.append(unreadable(name, prediction.error))
             elif prediction.label is not None:
                 counts[prediction.label] += 1
     if counts.total() > 1:
@@ -101,7 +102,7 @@ def predict(
     if unnamed := len(found) - counts.total() - len(errors):
         print(f"\n{unnamed} without a name; please review {'them' if unnamed > 1 else 'it'}.")
     for error in errors:
-        print(f"not read: {error}", file=sys.stderr)
+        print(error, file=sys.stderr)
     if len(errors) == len(found):
         raise typer.Exit(1)
 
@@ -124,9 +125,11 @@ def embed(
     import numpy as np
     from tqdm import tqdm
 
+    from bc_sam.cli.output import unreadable
     from bc_sam.models.auto import load_model
     from bc_sam.models.inspection import inspect_cells
     from bc_sam.models.observation import Parts
+    from bc_sam.utils.display import as_utf8
 
     loaded = load_model(model, revision=revision, dtype=dtype, classifiers=[])
     _compile_if_worthwhile(loaded, found, batch_size)
@@ -142,9 +145,9 @@ def embed(
     )
     for name, cell in zip(found.names, tqdm(inspected, total=len(found), unit="cell"), strict=True):
         if cell.observed is None:
-            print(f"not read: {name}: {cell.error}", file=sys.stderr)
+            print(unreadable(name, cell.error), file=sys.stderr)
         else:
-            files.append(name)
+            files.append(as_utf8(name))
             embeddings.append(cell.observed.embedding)
     if not files:
         raise typer.Exit(1)
@@ -197,6 +200,7 @@ def attention(
     import numpy as np
     from tqdm import tqdm
 
+    from bc_sam.cli.output import unreadable
     from bc_sam.data.images import read_image
     from bc_sam.errors import ImageError
     from bc_sam.evaluation.plots import attention_maps
@@ -213,7 +217,7 @@ def attention(
             try:
                 images[name] = read_image(source)
             except ImageError as error:
-                print(f"not read: {name}: {error}", file=sys.stderr)
+                print(unreadable(name, error), file=sys.stderr)
         if images:
             labels, maps = loaded.predict_with_attention(list(images.values()), profile=profile)
             titles = [f"{Path(name).name}\n{label}" for name, label in zip(images, labels, strict=True)]

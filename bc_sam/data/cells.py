@@ -12,6 +12,7 @@ from bc_sam.config.labels import LABELS
 from bc_sam.data.annotated_masks import match_masks
 from bc_sam.data.images import find_images
 from bc_sam.errors import DataError
+from bc_sam.utils.display import as_utf8
 
 logger = logging.getLogger(__name__)
 
@@ -144,9 +145,9 @@ def build_dataset(
         "image": [_image(root, cell) for cell in cells],
         "label": [cell.label for cell in cells],
         "domain": [domain] * len(cells),
-        "mask": [str(path) if path else None for path in mask_paths],
-        "group": [cell.group for cell in cells],
-        "file": [cell.file for cell in cells],
+        "mask": [_reference(path) if path else None for path in mask_paths],
+        "group": [cell.group and as_utf8(cell.group) for cell in cells],
+        "file": [as_utf8(cell.file) for cell in cells],
     }
     dataset = Dataset.from_dict(columns, features=FEATURES if info is None else info.features, info=info)
     dataset.info.description = _describe(domain, len(cells), Counter(left_out))
@@ -157,8 +158,15 @@ def build_dataset(
 def _image(root: Path, cell: Cell) -> dict[str, bytes | str | None]:
     """Returns the value of the column `image`. Bytes have no path, since `datasets` prefers a file that exists."""
     if cell.image is None:
-        return {"bytes": None, "path": str((root / cell.file).resolve())}
+        return _reference((root / cell.file).resolve())
     return {"bytes": cell.image, "path": None}
+
+
+def _reference(path: Path) -> dict[str, bytes | str | None]:
+    """Refers to a file; one whose name is not UTF-8, which no data set can hold, is read instead."""
+    if as_utf8(str(path)) == str(path):
+        return {"bytes": None, "path": str(path)}
+    return {"bytes": path.read_bytes(), "path": None}
 
 
 def _describe(domain: str, n_cells: int, left_out: Counter[str]) -> str:

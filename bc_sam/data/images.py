@@ -17,6 +17,7 @@ from bc_sam.data.decoding.depth import to_bytes
 from bc_sam.data.decoding.formats import IMAGE_FORMATS, PILLOW_FORMATS
 from bc_sam.data.decoding.limits import MAX_PIXELS, check_size
 from bc_sam.errors import DataError, ImageError
+from bc_sam.utils.display import printable
 
 #: Lower-case file-name suffixes of images, for `find_images`.
 IMAGE_SUFFIXES = tuple(suffix for suffixes in IMAGE_FORMATS.values() for suffix in suffixes)
@@ -194,7 +195,7 @@ def _describe(source: Any) -> str:
     if isinstance(source, Mapping) and source.get("path"):
         source = source["path"]
     if isinstance(source, str | os.PathLike):
-        return os.fspath(source) if str(source) else "An empty path"
+        return printable(os.fspath(source)) if str(source) else "An empty path"
     if isinstance(source, Image.Image):
         return getattr(source, "filename", "") or f"The {source.mode} image"
     if isinstance(source, np.ndarray):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bc_sam.data.images import IMAGE_SUFFIXES, find_images
 from bc_sam.errors import DataError
+from bc_sam.utils.display import as_utf8
 from bc_sam.utils.hub import is_hub_id
 
 if TYPE_CHECKING:
@@ -20,7 +21,7 @@ class NamedCells:
     """Cells to predict, with their names.
 
     Attributes:
-        names: Name of each cell: its path, or its file name in a data set.
+        names: Name of each cell: its path, or its file name in a data set, or ``SOURCE[ROW]`` if that has none.
         images: The images in the same order, as accepted by `bc_sam.data.images.read_image`.
     """
 
@@ -42,13 +43,17 @@ def find_cells(sources: Iterable[str]) -> NamedCells:
     names: list[str] = []
     images: list[Iterable[Any]] = []
     for source in sources:
+        if not source:
+            raise DataError(
+                "An empty path was given as a source of cells. Give image files, folders, or . for this one."
+            )
         path = Path(source)
         if any((path / name).exists() for name in ("run.json", "adaptation.json", "adapter/adapter_config.json")):
             raise DataError(f"{source} is a model, not a source of cells. Run: bc-sam predict CELLS --model {source}")
         on_hub = is_hub_id(source) and path.suffix.lower() not in IMAGE_SUFFIXES
         if on_hub or path.suffix == ".parquet" or (path.is_dir() and any(path.rglob("*.parquet"))):
             dataset = _load_undecoded(source)
-            names += dataset["file"]
+            names += [as_utf8(name) if name else f"{source}[{row}]" for row, name in enumerate(dataset["file"])]
             images.append(dataset["image"])
         else:
             listed = set(names)

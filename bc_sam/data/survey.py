@@ -10,6 +10,7 @@ from bc_sam.data.image_quality import find_near_duplicates, measure_quality
 from bc_sam.data.splits import find_copies, independent_units
 from bc_sam.data.store import CellStore
 from bc_sam.errors import DataError
+from bc_sam.utils.display import printable
 from bc_sam.utils.json_config import JsonConfig
 
 _FEW = 10
@@ -160,4 +161,4 @@ def _class_warnings(laboratory: str, counts: dict[str, int]) -> list[str]:
 
 def _listed(files: Sequence[str]) -> str:
     more = f" and {len(files) - _MAX_LISTED} more" if len(files) > _MAX_LISTED else ""
-    return ", ".join(files[:_MAX_LISTED]) + more
+    return ", ".join(map(printable, files[:_MAX_LISTED])) + more

@@ -14,6 +14,7 @@ from rich.text import Text
 from bc_sam.errors import ConfigError, DataError
 from bc_sam.evaluation.bootstrap import Comparison
 from bc_sam.evaluation.results import ALL, DomainPair, Evaluation
+from bc_sam.utils.display import printable
 from bc_sam.utils.markdown import markdown_cell
 
 #: The metrics of `bc_sam.evaluation.results.PairResult` and their headings.
@@ -232,7 +233,7 @@ def align(lines: Sequence[Sequence[str]]) -> str:
     for index in range(len(lines[0])):
         table.add_column(justify="right" if index else "left", no_wrap=True)
     for line in lines:
-        table.add_row(*map(Text, line))
+        table.add_row(*(Text(printable(cell)) for cell in line))
     console = Console(file=io.StringIO(), width=_ANY_WIDTH, color_system=None)
     with console.capture() as captured:
         console.print(table)

@@ -1,19 +1,16 @@
 """Predictions as a CSV file, written by the command line and by the page."""
 
-import csv
 from collections.abc import Sequence
 from typing import TextIO
 
 from bc_sam.models.prediction import Prediction, top_labels
+from bc_sam.utils.guarded_csv import GuardedCsv
 
 #: The columns before those of the labels.
 COLUMNS = (
     *("file", "name", "likeliest", "probability", "reasons", "ood"),
     *("second", "second_probability", "given_by", "error"),
 )
-
-# Some spreadsheets take a cell that starts with one of these for a formula or a separator.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", ";")
 
 
 class PredictionTable:
@@ -37,8 +34,8 @@ class PredictionTable:
 
     def __init__(self, file: TextIO, labels: Sequence[str]) -> None:
         self.labels = labels
-        self._writer = csv.writer(file)
-        self._write([*COLUMNS, *labels])
+        self._table = GuardedCsv(file)
+        self._table.write([*COLUMNS, *labels])
 
     def add(self, file: str, prediction: Prediction, *, given_by: str = "", name: str | None = None) -> None:
         """Writes the row of one image.
@@ -50,7 +47,9 @@ class PredictionTable:
             name: A name that overrides the model's, such as a manual label.
         """
         if prediction.probabilities is None:
-            self._write([file, *[""] * (len(COLUMNS) - 2), str(prediction.error or ""), *[""] * len(self.labels)])
+            self._table.write(
+                [file, *[""] * (len(COLUMNS) - 2), str(prediction.error or ""), *[""] * len(self.labels)]
+            )
             return
         (first, p), *others = top_labels(prediction.probabilities, self.labels, 2)
         second, q = others[0] if others else ("", 0.0)
@@ -58,12 +57,4 @@ class PredictionTable:
         ood = "" if prediction.ood is None else f"{prediction.ood:.4f}"
         reasons = " ".join(reason.text for reason in prediction.reasons)
         row = [file, name, first, f"{p:.4f}", reasons, ood, second, f"{q:.4f}", given_by if name else "", ""]
-        self._write([*row, *(f"{share:.4f}" for share in prediction.probabilities)])
-
-    def _write(self, row: Sequence[str]) -> None:
-        self._writer.writerow([_escape_formula(text) for text in row])
-
-
-def _escape_formula(text: str) -> str:
-    """Escapes a text that a spreadsheet could take for a formula."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+        self._table.write([*row, *(f"{share:.4f}" for share in prediction.probabilities)])

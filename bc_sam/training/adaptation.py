@@ -1,7 +1,6 @@
 """Adaptation of a trained model to a new laboratory, with or without labels and annotated masks."""
 
 import copy
-import csv
 import logging
 import shutil
 from collections.abc import Iterable
@@ -35,6 +34,7 @@ from bc_sam.training.pipeline import TrainingPipeline
 from bc_sam.training.run import DataSources, Run, lock_run_folder
 from bc_sam.training.steps.train_autoencoder import Anchor
 from bc_sam.utils.atomic import save_array
+from bc_sam.utils.guarded_csv import GuardedCsv, open_csv
 from bc_sam.utils.hub import display_name
 from bc_sam.utils.json_config import JsonConfig
 
@@ -291,10 +291,12 @@ class Adaptation(Run):
         limits = mask_limits(normalized=self.normalization is not None)
         problems = [mask_problem(features.masks[row], limits) for row in range(len(self.cells))]
         if self.is_main_process:
-            with (self.folder / _MASK_PROBLEMS).open("w", newline="") as file:
-                table = csv.writer(file)
-                table.writerow(["file", "problem"])
-                table.writerows(row for row in zip(self.cells.table.files, problems, strict=True) if row[1])
+            with open_csv(self.folder / _MASK_PROBLEMS) as file:
+                table = GuardedCsv(file)
+                table.write(["file", "problem"])
+                for name, problem in zip(self.cells.table.files, problems, strict=True):
+                    if problem:
+                        table.write([name, problem])
         return np.array([problem is not None for problem in problems])
 
     # ---- outcome ----

@@ -38,6 +38,11 @@ class TestOneCell:
         unreadable = Prediction("b.png", None, None, None, error=ImageError("b.png does not exist."))
         assert describe("b.png", unreadable, LABELS) == "b.png: cannot be read"
 
+    def test_names_and_labels_cannot_control_the_terminal(self):
+        labels = ("basophil", "mono\x1b[2Jcyte", "smudge_cell")
+        line = describe("a\n\x1b[31m\udcff.png", prediction(), labels)
+        assert line == "a\\n\\x1b[31m\\udcff.png: mono\\x1b[2Jcyte 0.70 (else basophil 0.20)"
+
 
 @given(st.dictionaries(st.sampled_from(LABELS), st.integers(1, 500), min_size=1))
 def test_the_differential_lists_every_class_most_common_first(counts):

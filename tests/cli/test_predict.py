@@ -1,5 +1,12 @@
 """`predict` and `embed` print the scale that the images share, and take it from the command line."""
 
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import datasets
 import numpy as np
 import pytest
 from drawn_smear import draw_smear
@@ -71,3 +78,35 @@ def test_embeddings_are_those_of_the_given_scale(cells, models, tmp_path):
         assert run("embed", *inputs, *options).exit_code == 0
         written = np.load(tmp_path / "e.npz")["latents"]
         np.testing.assert_allclose(written, model.embed(files, microns_per_pixel=size), atol=1e-4)
+
+
+def test_file_names_that_cannot_be_shown_end_neither_a_run_nor_its_csv(cells, models, tmp_path):
+    folder = tmp_path / "cells"
+    folder.mkdir()
+    content = (cells / "0.png").read_bytes()
+    for name in (b"\xff\xfe.png", "画.png".encode(), b"a\n\x1b[31m.png"):
+        Path(os.fsdecode(os.fsencode(folder) + b"/" + name)).write_bytes(content)
+    (folder / "=1+2.png").write_bytes(b"no image")
+    command = [sys.executable, "-m", "bc_sam", "predict", folder, "--model", models / "square"]
+    finished = subprocess.run(
+        [*command, "--csv", tmp_path / "table.csv"],
+        capture_output=True,
+        check=False,
+        env=os.environ | {"PYTHONIOENCODING": "ascii:strict"},
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert b"\x1b[31m" not in finished.stdout + finished.stderr
+    assert sum(line.startswith(os.fsencode(folder)) for line in finished.stdout.splitlines()) == 4
+    rows = list(csv.DictReader((tmp_path / "table.csv").open(newline="", encoding="utf-8")))
+    names = {Path(row["file"]).name for row in rows}
+    assert names == {"\\udcff\\udcfe.png", "画.png", "a\n\x1b[31m.png", "=1+2.png"}
+
+
+def test_rows_of_embeddings_have_a_name_each_and_need_no_pickle(models, cells, tmp_path, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    images = [{"bytes": file.read_bytes(), "path": None} for file in sorted(cells.iterdir())]
+    path = tmp_path / "cells.parquet"
+    datasets.Dataset.from_dict({"image": images}, features=datasets.Features(image=datasets.Image())).to_parquet(path)
+    assert run("embed", path, "--out", tmp_path / "e.npz", "--model", models / "square").exit_code == 0
+    with np.load(tmp_path / "e.npz") as stored:
+        assert stored["files"].tolist() == [f"{path}[{row}]" for row in range(3)]

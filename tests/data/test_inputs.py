@@ -72,6 +72,26 @@ def test_a_source_without_images_is_rejected_by_name(given):
     assert given in str(error.value)
 
 
+def test_an_empty_path_is_not_the_current_folder():
+    with pytest.raises(DataError, match="An empty path was given as a source of cells"):
+        find_cells([""])
+
+
+@pytest.mark.parametrize("files", [None, ["a.png", None, ""]])
+def test_rows_without_a_file_name_are_named_by_their_place(tmp_path, monkeypatch, files):
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    columns = {"image": [Image.new("RGB", (4, 4), (i, 0, 0)) for i in range(3)]} | ({"file": files} if files else {})
+    path = str(tmp_path / "cells.parquet")
+    datasets.Dataset.from_dict(columns, features=_features(columns)).to_parquet(path)
+    first = "a.png" if files else f"{path}[0]"
+    assert find_cells([path]).names == [first, f"{path}[1]", f"{path}[2]"]
+
+
+def _features(columns):
+    kinds = {"image": datasets.Image(), "file": datasets.Value("string")}
+    return datasets.Features({name: kinds[name] for name in columns})
+
+
 def test_an_existing_file_with_pattern_characters_is_not_a_pattern(tmp_path):
     path = tmp_path / "cell[1].png"
     Image.new("RGB", (4, 4)).save(path)

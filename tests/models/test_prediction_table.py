@@ -76,7 +76,7 @@ def test_names_with_separators_are_quoted():
     assert row["file"] == "ü,\n.png"
 
 
-@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", ";"])
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n", ";", "\uff1d"])
 def test_formulas_are_escaped(start):
     labels = (f"{start}HYPERLINK(1)", "monocyte", "smudge_cell")
     error = Prediction("", None, None, None, ImageError(f"{start}1.png is no image."))

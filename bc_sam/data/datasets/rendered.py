@@ -165,7 +165,7 @@ def write_rendered(
                 (folder / path).write_bytes(pixels["bytes"])
             pairs.append((image.as_posix(), mask.as_posix()))
     path = folder / "masks" / "pairs.csv"
-    with path.open("w", newline="") as stream:
+    with path.open("w", newline="", encoding="utf-8") as stream:
         csv.writer(stream).writerows([("image", "mask"), *pairs])
     return path
 
