@@ -84,7 +84,11 @@ class LatentClassifier:
         self.allowed_labels = allowed
 
     def predict_proba(self, latents: np.ndarray) -> np.ndarray:
-        """Returns probabilities (n, n_labels), float32, for embeddings (n, d); rows sum to 1."""
+        """Returns probabilities (n, n_labels), float32, for embeddings (n, d); rows sum to 1.
+
+        Raises:
+            DataError: If an embedding is not finite.
+        """
         probabilities = self.learned_proba(latents)
         if len(self.allowed_labels) == len(self.classes):
             return probabilities
@@ -93,6 +97,12 @@ class LatentClassifier:
     def learned_proba(self, latents: np.ndarray) -> np.ndarray:
         """Returns probabilities (n, n_labels), float32, ignoring any restriction of the labels."""
         latents = np.asarray(latents, dtype=np.float32)
+        # Some classifiers take NaN for a missing value, and would name the cell all the same.
+        if n_bad := int((~np.isfinite(latents).all(axis=1)).sum()):
+            raise DataError(
+                f"{n_bad} of {len(latents)} embeddings are not finite, so these cells get no name. Compute them in "
+                'float32 (dtype="float32" or --dtype float32); if that does not help, the model is damaged.'
+            )
         probabilities = np.zeros((len(latents), self.n_labels), dtype=np.float32)
         if len(latents):
             probabilities[:, self.classes] = self.estimator.predict_proba(latents)

@@ -96,7 +96,8 @@ def _build_xgboost(seed: int, counts: np.ndarray) -> ClassifierMixin:
 
 
 def _build_neural_network(seed: int, counts: np.ndarray) -> ClassifierMixin:
-    # Early stopping holds out a stratified tenth of the cells, which must include every class.
+    # Early stopping holds out a stratified tenth of the cells, which must have room for a cell of every class. It need
+    # not include one: a class that is rare among many may be held out nowhere, and is then only learned.
     early_stopping = counts.sum() >= 10 * len(counts)
     network = MLPClassifier(max_iter=1000, early_stopping=bool(early_stopping), random_state=seed)
     return make_pipeline(StandardScaler(), network)

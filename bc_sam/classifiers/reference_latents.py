@@ -149,7 +149,9 @@ class ReferenceLatents:
     def save(self, path: Path) -> None:
         """Writes the sample without its thumbnails as safetensors."""
         probabilities = {_PROBABILITIES + name: values for name, values in self.probabilities.items()}
-        save_file({"latents": self.latents, "labels": self.labels, "domains": self.domains, **probabilities}, path)
+        arrays = {"latents": self.latents, "labels": self.labels, "domains": self.domains, **probabilities}
+        # The writer stores the memory as it lies, whatever the strides say.
+        save_file({name: np.ascontiguousarray(values) for name, values in arrays.items()}, path)
 
     @classmethod
     def load(cls, path: Path, *, latent_dim: int, n_labels: int, n_domains: int) -> Self:

@@ -24,6 +24,8 @@ def read_csv(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
     Example:
         ``read_csv(Path("pairs.csv"), ("image", "mask"))[0]["mask"]``
     """
+    if path.exists() and not path.is_file():  # a pipe would be waited for without end
+        raise DataError(f"{path} is a folder or a device, not a CSV file. Check the path.")
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream, restval="")

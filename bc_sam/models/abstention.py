@@ -122,7 +122,9 @@ def decide(
     reasons = [reason for reason in from_image if reason.abstain]
     if ood is not None and ood > thresholds.ood:
         reasons.append(Reason(_ood_text(ood), True, "out of distribution"))
-    if probability < thresholds.probability:
+    if not np.isfinite(probability):
+        reasons.append(Reason("The model computes no finite values for this image.", True, "not finite"))
+    elif probability < thresholds.probability:
         best, required = _percent(probability), _percent(thresholds.probability)
         text = f"No class is probable enough: the best has {best}, and {required} are required."
         reasons.append(Reason(text, True, "unsure"))

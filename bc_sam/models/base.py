@@ -7,7 +7,7 @@ import skops.io  # noqa: F401
 # isort: split
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sized
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Self, Unpack, overload
@@ -29,7 +29,7 @@ from bc_sam.data.image_arguments import image_argument, image_sequence
 from bc_sam.data.image_quality import measure_quality
 from bc_sam.data.images import MAX_PIXELS
 from bc_sam.data.preparation import Preparation, profile_sources, require_pixel_size, sample_of
-from bc_sam.errors import ConfigError, DataError
+from bc_sam.errors import ConfigError, DataError, ImageError
 from bc_sam.evaluation.results import Evaluation
 from bc_sam.models import folder as model_folder
 from bc_sam.models.abstention import Decision, RejectionThresholds, decide, image_reasons
@@ -363,11 +363,11 @@ class CellModel(ABC):
             n_cells=None if separated is None else np.array([n_cells for _, n_cells in separated]),
             embeddings=embeddings,
             probabilities={
-                name: classifier.predict_proba(embeddings)
+                name: _where_finite(classifier.predict_proba, embeddings)
                 for name, classifier in applied.items()
                 if embeddings is not None
             },
-            ood=None if score is None or embeddings is None else score.score(embeddings),
+            ood=None if score is None or embeddings is None else _where_finite(score.score, embeddings),
             quality=measure_quality(pixels, quiet=True) if Parts.QUALITY in parts else None,
         )
 
@@ -565,6 +565,12 @@ class CellModel(ABC):
         if observed is None:
             return Prediction(cell.source, None, None, None, cell.error)
         probabilities = observed.probabilities[classifier]
+        if not np.isfinite(probabilities).all():
+            error = ImageError(
+                'The model computes no finite embedding for this image. Use dtype="float32" or --dtype float32; if '
+                "that does not help, the model is damaged."
+            )
+            return Prediction(cell.source, None, None, None, error)
         if abstain is False:
             decision = Decision(int(probabilities.argmax()))
         else:
@@ -643,3 +649,12 @@ class CellModel(ABC):
         if name not in self.classifiers:
             raise ConfigError(f"This model has no classifier {name!r}. Choose from {', '.join(self.classifiers)}.")
         return self.classifiers[name]
+
+
+def _where_finite(function: Callable[[np.ndarray], np.ndarray], embeddings: np.ndarray) -> np.ndarray:
+    """Applies a function to embeddings (n, d), with NaN for those that are not finite, which get no name."""
+    finite = np.isfinite(embeddings).all(axis=1)
+    values = function(embeddings[finite] if finite.any() else np.zeros_like(embeddings[:1]))
+    results = np.full((len(embeddings), *values.shape[1:]), np.nan, values.dtype)
+    results[finite] = values[: finite.sum()]
+    return results

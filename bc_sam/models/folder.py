@@ -161,8 +161,9 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
 def write_preprocessor(config: BCSamConfig, path: Path) -> None:
     """Writes the preprocessing in the format of transformers.
 
-    ``AutoImageProcessor`` reproduces it, except for the normalization of scale and light: give it images that
-    `bc_sam.data.preparation.Preparation` has prepared.
+    ``AutoImageProcessor`` reproduces it for 8-bit RGB images only: it lays transparent images on white and clips or
+    refuses 16 bits. Give it what `bc_sam.data.images.read_image` returns or, for a model that normalizes scale and
+    light, what `bc_sam.data.preparation.Preparation` has prepared.
     """
     settings: dict[str, Any] = {
         "image_processor_type": "ViTImageProcessor",

@@ -149,8 +149,10 @@ def read_json(path: Path | str) -> Any:
     Raises:
         ConfigError: If the file is missing, not JSON, too large or too deeply nested.
     """
+    if (path := Path(path)).exists() and not path.is_file():  # a pipe would be waited for without end
+        raise ConfigError(f"{path} is a folder or a device, not a file. Give a JSON file.")
     try:
-        with Path(path).open("rb") as file:
+        with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)  # the reported file size is not reliable for devices
         if len(content) > _MAX_BYTES:
             raise ConfigError(f"{path} has more than {_MAX_BYTES} bytes, the limit for JSON files. Do not use it.")

@@ -102,6 +102,16 @@ def test_empty_input_gives_empty_predictions(fitted_classifiers, name):
 
 
 @kinds
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_embeddings_that_are_not_finite_get_no_name(fitted_classifiers, labelled_latents, name, bad):
+    latents = labelled_latents[0][:3].copy()
+    latents[1, 2] = bad
+    for ask in (fitted_classifiers[name].predict_proba, fitted_classifiers[name].predict):
+        with pytest.raises(DataError, match="1 of 3 embeddings are not finite, so these cells get no name"):
+            ask(latents)
+
+
+@kinds
 def test_a_single_class_is_an_error(name):
     with pytest.raises(DataError, match=f"{name} needs labelled cells of at least two classes, but got 1"):
         LatentClassifier.fit(name, np.zeros((5, 3)), np.full(5, 4), N)

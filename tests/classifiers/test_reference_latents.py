@@ -49,6 +49,23 @@ def test_saving_and_loading_round_trips(reference, tmp_path):
     assert loaded.probabilities.keys() == reference.probabilities.keys()
 
 
+@pytest.mark.parametrize("layout", [np.asfortranarray, lambda a: np.repeat(a, 2, axis=0)[::2], lambda a: a[::-1]])
+def test_arrays_of_any_memory_layout_are_saved_as_they_are(reference, tmp_path, layout):
+    changed = replace(
+        reference,
+        latents=layout(reference.latents),
+        labels=layout(reference.labels),
+        domains=layout(reference.domains),
+        probabilities={name: layout(values) for name, values in reference.probabilities.items()},
+    )
+    changed.save(tmp_path / "reference.safetensors")
+    loaded = ReferenceLatents.load(tmp_path / "reference.safetensors", **SIZES)
+    for name in ("latents", "labels", "domains"):
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(changed, name))
+    for name, values in changed.probabilities.items():
+        np.testing.assert_array_equal(loaded.probabilities[name], values)
+
+
 def grey(row):
     """The image of a cell, whose grey value encodes its row."""
     return np.full((32, 32, 3), 40 * row, np.uint8)

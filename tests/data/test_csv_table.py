@@ -1,5 +1,7 @@
 """`read_csv` reads named columns."""
 
+import os
+
 import pytest
 
 from bc_sam.data.csv_table import read_csv
@@ -44,3 +46,9 @@ def test_an_unreadable_file_is_rejected(write, content):
 def test_a_missing_file_is_rejected(tmp_path):
     with pytest.raises(DataError, match=r"gone\.csv cannot be read as CSV"):
         read_csv(tmp_path / "gone.csv", ("a",))
+
+
+def test_a_pipe_is_rejected_instead_of_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe.csv")
+    with pytest.raises(DataError, match=r"pipe\.csv is a folder or a device, not a CSV file"):
+        read_csv(tmp_path / "pipe.csv", ("a",))

@@ -109,3 +109,9 @@ def test_the_strongest_reason_comes_first(cell):
         "check outline",
     ]
     assert decision.abstain
+
+
+def test_probabilities_that_are_not_finite_give_no_name():
+    decision = decide(np.full(3, np.nan), np.nan)
+    assert decision.abstain
+    assert "no finite values" in decision.reasons[0].text

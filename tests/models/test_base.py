@@ -15,7 +15,7 @@ from bc_sam.classifiers.reference_latents import ReferenceLatents
 from bc_sam.config.normalization import NormalizationConfig
 from bc_sam.data.datasets.rendered import LABORATORIES, render_cell
 from bc_sam.data.images import encode_png
-from bc_sam.errors import ConfigError
+from bc_sam.errors import ConfigError, DataError
 from bc_sam.models.abstention import RejectionThresholds
 from bc_sam.models.observation import Observation, Parts
 
@@ -377,3 +377,23 @@ class TestAsAModuleOfTorch:
         model = small_model()
         assert str(model).count("\n") == 0
         assert all(name in str(model) for name in (type(model).__name__, *model.classifiers))
+
+
+@every_model
+def test_a_cell_whose_embedding_is_not_finite_gets_no_name_and_stops_no_other(make, pixels):
+    model = make()
+    encode = model._encode
+
+    def with_overflow(pixels, **options):
+        encoded = encode(pixels, **options)
+        encoded.embeddings[1] = np.inf
+        return encoded
+
+    model._encode = with_overflow
+    for abstain in (False, LENIENT):
+        first, bad, last = model.stream(list(pixels), abstain=abstain)
+        assert bad.label is bad.likeliest is bad.probabilities is None
+        assert "computes no finite embedding" in str(bad.error)
+        assert first.error is last.error is None
+    with pytest.raises(DataError, match="1 of 3 embeddings are not finite"):
+        model.predict(list(pixels))

@@ -1,6 +1,7 @@
 """JSON files may be untrusted: invalid ones are rejected with the name of the file."""
 
 import json
+import os
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -49,7 +50,7 @@ def test_a_file_above_the_size_limit_is_rejected(tmp_path, monkeypatch):
 
 def test_an_endless_device_is_rejected(monkeypatch):
     monkeypatch.setattr(json_config, "_MAX_BYTES", 1000)
-    with pytest.raises(ConfigError, match=r"/dev/zero has more"):
+    with pytest.raises(ConfigError, match=r"/dev/zero is a folder or a device"):
         read_json("/dev/zero")
 
 
@@ -118,3 +119,9 @@ class TestUpdated:
     def test_values_are_validated(self):
         with pytest.raises(ConfigError, match=r"lens\.brightness"):
             Microscope().updated({"lens": {"brightness": "dim"}})
+
+
+def test_a_pipe_is_rejected_instead_of_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "config.json")
+    with pytest.raises(ConfigError, match=r"config\.json is a folder or a device, not a file"):
+        read_json(tmp_path / "config.json")

@@ -35,7 +35,7 @@ def as_folder(source: str | os.PathLike[str]) -> Path:
         return path
     if not path.exists():
         raise DataError(f"{path} does not exist. Give a folder of images or a zip archive.")
-    if not zipfile.is_zipfile(path):
+    if not (path.is_file() and zipfile.is_zipfile(path)):  # a pipe would be waited for without end
         raise DataError(f"{path} is neither a folder nor a zip archive. Unpack it, or convert it to zip.")
     folder = _cache_folder(path)
     if not folder.is_dir():

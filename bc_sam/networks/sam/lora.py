@@ -68,11 +68,12 @@ def add_lora(
         >>> model.peft_config["default"].r  # 4 for q and 4 for v
         8
     """
+    training = sam.training
     # PEFT scales by alpha / r; the paper does not scale.
     model = _wrap(sam, qkv_lora(2 * rank, 2 * rank, base, base_revision), seed)
     constrain_to_q_and_v(model)
     freeze_unused(model, mask_tokens=mask_tokens)
-    return model
+    return model.train(training)  # the wrapper and the new layers start in train mode
 
 
 def constrain_to_q_and_v(model: PeftModel) -> None:

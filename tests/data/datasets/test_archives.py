@@ -1,6 +1,7 @@
 """Zip archives are unpacked once, completely, and never outside their folder."""
 
 import io
+import os
 import zipfile
 
 import datasets
@@ -94,3 +95,9 @@ def test_other_files_and_missing_paths_are_rejected(tmp_path):
         as_folder(tmp_path / "cells.rar")
     with pytest.raises(DataError, match=r"gone\.zip does not exist"):
         as_folder(tmp_path / "gone.zip")
+
+
+def test_a_pipe_is_rejected_instead_of_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "cells.zip")
+    with pytest.raises(DataError, match=r"cells\.zip is neither a folder nor a zip"):
+        as_folder(tmp_path / "cells.zip")

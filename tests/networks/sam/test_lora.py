@@ -5,6 +5,7 @@ import pytest
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from safetensors.torch import load_file, save_file
+from small_model import small_sam
 from transformers import SamModel
 
 from bc_sam.errors import ConfigError, UntrustedFileError, WeightsError
@@ -320,3 +321,9 @@ class TestBaseModel:
         base_model(trained).save_pretrained(tmp_path)
         model = load_adapter(SamModel.from_pretrained(tmp_path), folder)
         assert agree(outputs(model, images), outputs(trained, images), tolerance=1e-4)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_a_new_lora_keeps_the_mode(training):
+    model = add_lora(small_sam().train(training))
+    assert {module.training for module in model.modules()} == {training}
