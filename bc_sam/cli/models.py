@@ -6,22 +6,37 @@ from typing import Annotated
 import typer
 
 from bc_sam.cli.app import app
-from bc_sam.cli.options import IncludeBase, Labels, Model, Refit, Revision, Subfolder, read_labels
+from bc_sam.cli.options import (
+    ForceDownload,
+    IncludeBase,
+    Labels,
+    Model,
+    Refit,
+    Revision,
+    Subfolder,
+    read_labels,
+)
 from bc_sam.config.model import BCSamConfig
 from bc_sam.models.folder import THUMBNAILS
 from bc_sam.utils.hub import EMBEDDED_MODEL
 
 
 @app.command(rich_help_panel="Models")
-def info(model: Model = EMBEDDED_MODEL, revision: Revision = None, subfolder: Subfolder = None) -> None:
+def info(
+    model: Model = EMBEDDED_MODEL,
+    revision: Revision = None,
+    subfolder: Subfolder = None,
+    force_download: ForceDownload = False,
+) -> None:
     """Describes a model (classes, laboratories, classifiers, base, size) and verifies its files."""
     from bc_sam.models.folder import MODEL_FILES, check_files, load_config
-    from bc_sam.utils.hub import resolve_folder
+    from bc_sam.utils.hub import damage_explained, resolve_folder
 
-    folder = resolve_folder(model, MODEL_FILES, revision=revision, subfolder=subfolder)
-    config = load_config(folder)
-    print(describe(folder, config))
-    check_files(folder, config)
+    folder = resolve_folder(model, MODEL_FILES, revision=revision, subfolder=subfolder, force_download=force_download)
+    with damage_explained(model, f"bc-sam info {model}"):
+        config = load_config(folder)
+        print(describe(folder, config))
+        check_files(folder, config)
     print("\nAll files match their saved checksums.")
 
 
@@ -35,6 +50,7 @@ def save(
     half: Annotated[bool, typer.Option("--half", help="Store the weights in float16, at half the size.")] = False,
     revision: Revision = None,
     subfolder: Subfolder = None,
+    force_download: ForceDownload = False,
 ) -> None:
     """Writes a copy of a model to a folder.
 
@@ -44,7 +60,7 @@ def save(
     from bc_sam.models.auto import load_model
 
     allowed = read_labels(labels)
-    loaded = load_model(model, revision=revision, subfolder=subfolder, refit=refit)
+    loaded = load_model(model, revision=revision, subfolder=subfolder, refit=refit, force_download=force_download)
     if allowed:
         loaded.restrict_labels(allowed)
     print(f"Written: {loaded.save_pretrained(out, include_base=include_base, half=half)}")

@@ -86,6 +86,9 @@ Normalize = Annotated[
     ),
 ]
 Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of the model on the Hub.")]
+ForceDownload = Annotated[
+    bool, typer.Option("--force-download", help="Download the model again, such as if its cached files are damaged.")
+]
 BatchSize = Annotated[int | None, typer.Option(min=1, help="Images per batch; by default chosen for the device.")]
 Dtype = Annotated[str, typer.Option(help="Data type of SAM's encoder: auto, float32, bfloat16 or float16.")]
 Subfolder = Annotated[str | None, typer.Option(help="Folder of the model in the repository.")]

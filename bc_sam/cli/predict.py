@@ -18,6 +18,7 @@ from bc_sam.cli.options import (
     Cells,
     Classifier,
     Dtype,
+    ForceDownload,
     Labels,
     MicronsPerPixel,
     ModelOption,
@@ -51,6 +52,7 @@ def predict(
     ] = None,
     microns_per_pixel: MicronsPerPixel = None,
     revision: Revision = None,
+    force_download: ForceDownload = False,
     batch_size: BatchSize = None,
     dtype: Dtype = "auto",
 ) -> None:
@@ -70,7 +72,13 @@ def predict(
     from bc_sam.utils.guarded_csv import open_csv
 
     allowed = read_labels(labels)
-    loaded = load_model(model, revision=revision, dtype=dtype, classifiers=[classifier or "default"])
+    loaded = load_model(
+        model,
+        revision=revision,
+        dtype=dtype,
+        classifiers=[classifier or "default"],
+        force_download=force_download,
+    )
     if allowed:
         loaded.restrict_labels(allowed)
     _compile_if_worthwhile(loaded, found, batch_size)
@@ -114,6 +122,7 @@ def embed(
     model: ModelOption = EMBEDDED_MODEL,
     microns_per_pixel: MicronsPerPixel = None,
     revision: Revision = None,
+    force_download: ForceDownload = False,
     batch_size: BatchSize = None,
     dtype: Dtype = "auto",
 ) -> None:
@@ -131,7 +140,7 @@ def embed(
     from bc_sam.models.observation import Parts
     from bc_sam.utils.display import as_utf8
 
-    loaded = load_model(model, revision=revision, dtype=dtype, classifiers=[])
+    loaded = load_model(model, revision=revision, dtype=dtype, classifiers=[], force_download=force_download)
     _compile_if_worthwhile(loaded, found, batch_size)
     files, embeddings = [], []
     images, profile = _measured(loaded, found.images, microns_per_pixel)
@@ -186,6 +195,7 @@ def attention(
     ],
     out: Annotated[Path, typer.Option(help="Folder for the figures, twelve cells each.")],
     revision: Revision = None,
+    force_download: ForceDownload = False,
 ) -> None:
     """Draws the attention map of an SLCA or shape-aware model over each cell.
 
@@ -207,7 +217,7 @@ def attention(
     from bc_sam.models.auto import load_model
     from bc_sam.models.comparison import with_attention
 
-    loaded = with_attention(load_model(model, revision=revision))
+    loaded = with_attention(load_model(model, revision=revision, force_download=force_download))
     out.mkdir(parents=True, exist_ok=True)
     sources, profile = _measured(loaded, found.images, None)  # of all figures
     pairs = iter(tqdm(zip(found.names, sources, strict=True), total=len(found), unit="cell"))

@@ -43,6 +43,7 @@ from bc_sam.models.training_record import TrainingRecord
 from bc_sam.models.upload import Repository
 from bc_sam.networks.features import default_batch_size
 from bc_sam.networks.sam.compiling import compile_blocks
+from bc_sam.utils.forked import note_threads, require_threads
 from bc_sam.utils.hub import EMBEDDED_MODEL
 from bc_sam.utils.torch_utils import halve_weights
 
@@ -94,6 +95,7 @@ class CellModel(ABC):
         self.evaluation = evaluation
         self.record = record
         self._ood_score: OodScore | None = None
+        note_threads()  # the weights were merged with them
         restrict_classifiers(self.classifiers, self.labels, self.config.allowed_labels)
 
     # ---- loading, saving, sharing ----
@@ -340,12 +342,15 @@ class CellModel(ABC):
 
         Raises:
             ConfigError: If a classifier is unknown.
+            BCSamError: If the process was forked after the model was loaded; see `bc_sam.utils.forked`.
 
         Example:
             >>> model = load_model()  # doctest: +SKIP
             >>> model.observe(np.zeros((2, 224, 224, 3), np.uint8), Parts.MASKS).masks.shape  # doctest: +SKIP
             (2, 224, 224)
         """
+        if self.device.type == "cpu":
+            require_threads()
         names = self.classifiers if classifiers is None else classifiers
         applied = {name: self._classifier(name) for name in names} if Parts.PROBABILITIES in parts else {}
         if not len(pixels):

@@ -1,6 +1,6 @@
 """BC-SAM: Segment Anything with LoRA, a cross-domain autoencoder, and classical classifiers on its embeddings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -10,6 +10,7 @@ from peft import PeftModel
 from transformers import SamModel
 
 from bc_sam.classifiers.fitting import LatentClassifier, restrict_classifiers
+from bc_sam.classifiers.kinds import KINDS
 from bc_sam.classifiers.reference_latents import ReferenceLatents
 from bc_sam.config.base import Precision
 from bc_sam.config.model import BCSamConfig
@@ -95,8 +96,8 @@ class BCSam(CellModel):
         save_autoencoder(self.autoencoder, folder / AUTOENCODER)
 
     def _write_classifiers(self, folder: Path) -> dict[str, tuple[int, ...]]:
-        if lost := self.config.classifiers.keys() - self.classifiers.keys():
-            raise BCSamError(f"The classifiers {', '.join(lost)} were not loaded and would be lost. Load them all.")
+        if lost := [name for name in self.config.classifiers if name not in self.classifiers]:
+            raise BCSamError(f"The classifiers {', '.join(lost)} were not loaded and would be lost. {_remedy(lost)}")
         save_classifiers(self.classifiers, self.reference, folder)
         return {name: tuple(fitted.classes.tolist()) for name, fitted in self.classifiers.items()}
 
@@ -143,3 +144,11 @@ class BCSam(CellModel):
         """Decodes an embedding (d,) to an image of its cell, (128, 128, 3) uint8."""
         (image,) = self.autoencoder.decode(torch.tensor(embedding, device=self.device)[None])
         return (image * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+
+
+def _remedy(lost: Sequence[str]) -> str:
+    """Returns how to load classifiers that were not loaded, which may need an optional package."""
+    to_install = dict.fromkeys(
+        KINDS[name].how_to_install for name in lost if name in KINDS and not KINDS[name].is_installed
+    )
+    return f"Run {' and '.join(to_install)}, then load the model again." if to_install else "Load them all."

@@ -16,7 +16,8 @@ from bc_sam.models.training_record import TrainingRecord
 from bc_sam.networks.precision import precision_of
 from bc_sam.networks.sam.loading import load_hub_sam, load_sam
 from bc_sam.networks.sam.resizing import keep_mask_tokens
-from bc_sam.utils.hub import SnapshotOptions, resolve_folder
+from bc_sam.utils.forked import require_threads
+from bc_sam.utils.hub import SnapshotOptions, damage_explained, resolve_folder
 from bc_sam.utils.json_config import JsonConfig
 from bc_sam.utils.torch_utils import usable_device
 
@@ -82,12 +83,16 @@ class StoredModel:
             HubError: If the Hub has no such repository or revision, or cannot be reached.
             WeightsError: If a file is missing or changed, or was written by a newer version.
             ConfigError: If the config is invalid, or there is no such device.
+            BCSamError: If the process was forked after another model was loaded; see `bc_sam.utils.forked`.
         """
+        if not torch.cuda.is_available():
+            require_threads()  # merging the adapter would hang
         hub = {name: options[name] for name in _HUB_OPTIONS if name in options}  # type: ignore[literal-required]
         where: dict[str, Any] = {"revision": options.get("revision"), "subfolder": options.get("subfolder")}
         folder = resolve_folder(source, MODEL_FILES, **where, **hub)
-        config = load_config(folder)
-        check_files(folder, config)
+        with damage_explained(source, f"bc-sam info {source}"):
+            config = load_config(folder)
+            check_files(folder, config)
         return cls(
             source=str(source),
             folder=folder,

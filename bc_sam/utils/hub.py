@@ -1,11 +1,12 @@
 """Downloads from the Hub: local folders, snapshots, retries and error messages."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TypedDict, TypeVar, Unpack
 
-from huggingface_hub import snapshot_download
+from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
     HfHubHTTPError,
@@ -16,14 +17,18 @@ from huggingface_hub.errors import (
 )
 
 from bc_sam.errors import ConfigError, HubError, WeightsError
+from bc_sam.utils.hub_client import HubWaitError, bound_waiting, is_timeout
 from bc_sam.utils.hub_id import reads_as_hub_id
 
 #: Name and folder of the trained model that ships with the package.
 EMBEDDED_MODEL = "bc-sam-tiny"
 EMBEDDED_FOLDER = Path(__file__).parents[1] / "models" / "embedded"
 
+# What the client raises on an answer without the fields it expects, such as a login page of a proxy.
+_GARBLED_ANSWER = (LookupError, TypeError, AttributeError, AssertionError)
+
 #: Exceptions of the network, the Hub client and its transfer library.
-HUB_ERRORS = (HTTPError, OSError, ValueError, RuntimeError)
+HUB_ERRORS = (HTTPError, OSError, ValueError, RuntimeError, *_GARBLED_ANSWER)
 
 # Seconds between attempts. The client itself retries content uploads for 23 seconds, but not commits or look-ups.
 _WAITS = (1, 2, 4)
@@ -126,6 +131,7 @@ def with_retries(call: Callable[[], T]) -> T:
     """Retries a call on transient Hub errors, up to three times within ten seconds."""
     start = time.monotonic()
     for wait in _WAITS:
+        bound_waiting()
         try:
             return call()
         except HUB_ERRORS as error:
@@ -138,6 +144,8 @@ def with_retries(call: Callable[[], T]) -> T:
 def is_transient(error: BaseException | None) -> bool:
     """Whether an error, or any of its causes, is transient; the client wraps some Hub responses in other errors."""
     while error is not None:
+        if isinstance(error, HubWaitError):
+            return False
         if isinstance(error, HfHubHTTPError) and error.response.status_code in _TRANSIENT_STATUS:
             return True
         if isinstance(error, HTTPError) and type(error).__name__ in _DROPPED_CONNECTION:
@@ -157,10 +165,17 @@ def explain(error: BaseException, repo_id: str, revision: str | None = None) -> 
         )
     if isinstance(error, RevisionNotFoundError):
         return f"{repo_id} has no revision {revision!r}. Check its branches and tags on the Hub."
+    if waited := _why_waiting_ended(error):
+        return f"{waited} {repo_id} is not cached in full; a local copy can be given by its path."
     if isinstance(error, LocalEntryNotFoundError):
         return (
             f"There is no folder {repo_id}, and the repository is not cached in full "
             f"({error.__cause__ or 'local files only'}). Check the connection, or give the path of a local copy."
+        )
+    if isinstance(error, _GARBLED_ANSWER):
+        return (
+            f"The Hub's answer about {repo_id} is not one of the Hub ({type(error).__name__}: {error}). Check that no "
+            "proxy or login page answers in its place, then try again."
         )
     status = error.response.status_code if isinstance(error, HfHubHTTPError) else None
     if status == 401:
@@ -168,3 +183,37 @@ def explain(error: BaseException, repo_id: str, revision: str | None = None) -> 
     if status == 403:
         return f"Your token has no write access to {repo_id}. Use another token, or ask the owner for access."
     return f"The Hub request for {repo_id} failed: {error} Check the id and the connection, then try again."
+
+
+def _why_waiting_ended(error: BaseException | None) -> str:
+    """Returns why a call was given up, if an error or one of its causes is that the Hub let it wait; else nothing."""
+    while error is not None:
+        if isinstance(error, HubWaitError):
+            return f"{error} Try again then, or log in with 'hf auth login', which raises the limit."
+        if is_timeout(error):
+            seconds = constants.HF_HUB_DOWNLOAD_TIMEOUT
+            return (
+                f"The Hub did not answer within {seconds} seconds. Check the connection and any proxy; "
+                "HF_HUB_DOWNLOAD_TIMEOUT sets another limit in seconds."
+            )
+        error = error.__cause__
+    return ""
+
+
+@contextmanager
+def damage_explained(source: str | Path, command: str) -> Iterator[None]:
+    """Adds to an error about the files of a Hub repository how to fetch them again, since broken ones stay cached.
+
+    Args:
+        source: Hub id; errors about anything else are passed on.
+        command: A command that fetches the files again.
+    """
+    try:
+        yield
+    except (WeightsError, ConfigError) as error:
+        if not is_hub_id(source):
+            raise
+        raise type(error)(
+            f"{error} A file that was damaged on its way from the Hub stays in the cache until it is fetched again: "
+            f"{command} --force-download, or in Python force_download=True."
+        ) from error

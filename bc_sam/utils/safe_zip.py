@@ -1,7 +1,7 @@
 """Checks of untrusted zip archives by their table of contents, before anything is unpacked."""
 
 import zipfile
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from bc_sam.errors import BCSamError
 
@@ -48,7 +48,8 @@ def check_paths(archive: zipfile.ZipFile, error: type[BCSamError]) -> None:
     """
     for member in archive.infolist():
         name = PurePosixPath(member.filename.replace("\\", "/"))
-        if name.is_absolute() or ".." in name.parts or ":" in "".join(name.parts[:1]):
+        # A colon elsewhere, as in "slide 12:30.png", is part of a name; `zipfile` replaces it on Windows.
+        if name.is_absolute() or ".." in name.parts or PureWindowsPath(member.filename).is_absolute():
             raise error(
                 f"{archive.filename} contains {member.filename!r}, a path outside its folder. Do not trust it."
             )

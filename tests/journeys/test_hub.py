@@ -25,7 +25,7 @@ from bc_sam.classifiers.kinds import KINDS
 from bc_sam.classifiers.skops_files import trusted_types
 from bc_sam.classifiers.thumbnails import draw_thumbnail
 from bc_sam.errors import BCSamError, HubError, WeightsError
-from bc_sam.utils.hub import display_name
+from bc_sam.utils.hub import display_name, resolve_folder
 
 CELLS = list(np.random.default_rng(0).integers(0, 256, (3, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8))
 
@@ -319,6 +319,52 @@ class TestWhenTheHubFails:
             BCSam.from_pretrained(repo_id, cache_dir=elsewhere, local_files_only=True)
         hub.fault()
         same(model, BCSam.from_pretrained(repo_id, cache_dir=elsewhere))
+
+    def test_a_hub_that_never_answers_is_reported(self, hub, repo_id, model, monkeypatch, elsewhere):
+        model.push_to_hub(repo_id)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 0.5)
+        hub.fault({"match": "GET /api/models", "delay": 3600, "times": 100})
+        with pytest.raises(HubError, match=r"did not answer within 0\.5 seconds\..*HF_HUB_DOWNLOAD_TIMEOUT"):
+            BCSam.from_pretrained(repo_id, cache_dir=elsewhere)
+
+    def test_a_hub_that_never_answers_does_not_keep_a_cached_model_from_loading(
+        self, hub, repo_id, model, monkeypatch
+    ):
+        model.push_to_hub(repo_id)
+        BCSam.from_pretrained(repo_id)
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 0.5)
+        hub.fault({"match": "GET /api/models", "delay": 3600, "times": 100})
+        same(model, BCSam.from_pretrained(repo_id))
+
+    @pytest.mark.parametrize(
+        "headers", [{"Retry-After": "86400"}, {"ratelimit": '"api";r=0;t=86400'}], ids=["retry-after", "ratelimit"]
+    )
+    @pytest.mark.parametrize("call", ["GET /api/models", "GET /api/models/.*/tree", "GET /.*resolve"])
+    def test_a_hub_that_says_to_wait_for_a_day_is_reported(
+        self, hub, without_xet, repo_id, model, elsewhere, call, headers
+    ):
+        model.push_to_hub(repo_id)
+        hub.fault({"match": call, "status": 429, "headers": headers, "times": 100})
+        with pytest.raises(HubError, match="asks to wait for 24 hours"):
+            BCSam.from_pretrained(repo_id, cache_dir=elsewhere)
+
+    def test_an_answer_that_is_not_of_the_hub_is_reported(self, hub, repo_id, model, elsewhere):
+        model.push_to_hub(repo_id)
+        hub.fault({"match": "GET /api/models", "status": 200, "times": 100})
+        with pytest.raises(HubError, match=f"answer about {repo_id} is not one of the Hub"):
+            BCSam.from_pretrained(repo_id, cache_dir=elsewhere)
+
+    @pytest.mark.parametrize("name", ["config.json", "autoencoder/model.safetensors"])
+    def test_a_file_damaged_on_its_way_is_fetched_again(self, hub, repo_id, model, run_bc_sam, capsys, name):
+        model.push_to_hub(repo_id)
+        path = BCSam.from_pretrained(repo_id) and resolve_folder(repo_id, [name]) / name
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+        assert run_bc_sam("info", repo_id) == 1
+        assert f"bc-sam info {repo_id} --force-download" in capsys.readouterr().err
+        assert run_bc_sam("info", repo_id, "--force-download") == 0
+        same(model, BCSam.from_pretrained(repo_id))
 
 
 class TestOffline:

@@ -1,5 +1,7 @@
 """BC-SAM models are saved, loaded, moved and refitted."""
 
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -57,8 +59,15 @@ def test_masks_have_the_size_of_each_image():
 def test_saving_fails_if_not_all_classifiers_were_loaded(tmp_path):
     folder = small_model().save_pretrained(tmp_path / "model")
     partial = BCSam.from_pretrained(folder, classifiers=["default"])
-    with pytest.raises(BCSamError, match="rf were not loaded and would be lost"):
+    with pytest.raises(BCSamError, match=r"rf were not loaded and would be lost\. Load them all"):
         partial.save_pretrained(tmp_path / "copy")
+
+
+def test_saving_names_the_package_that_a_classifier_needs(tmp_path, monkeypatch):
+    folder = small_model(classifiers=("logistic", "xgboost")).save_pretrained(tmp_path / "model")
+    monkeypatch.setitem(sys.modules, "xgboost", None)
+    with pytest.raises(BCSamError, match=r"Run pip install 'bc_sam\[xgboost\]', then load the model again\."):
+        BCSam.from_pretrained(folder).save_pretrained(tmp_path / "copy")
 
 
 class TestRefit:

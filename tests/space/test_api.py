@@ -59,7 +59,7 @@ def test_predictions_may_be_restricted_to_some_labels(client, model, cell_files)
 
 
 def test_below_the_minimum_probability_no_name_is_given(client, cell_files):
-    answer = client.predict(handle_file(cell_files[0]), "rf", 1.01, 1, api_name="/name_cell")
+    answer = client.predict(handle_file(cell_files[0]), "logistic", 1, 1, api_name="/name_cell")
     assert answer["name"] is None
     assert "probable enough" in answer["reasons"][0]
 
@@ -81,6 +81,11 @@ def test_invalid_requests_are_explained(client, cell_files):
     for labels in (["monocytes"], "monocyte", {"monocyte": 1}, 3):
         with pytest.raises(AppError, match="Give a list of labels out of basophil,"):
             client.predict(handle_file(cell_files[0]), labels=labels, api_name="/name_cell")
+    for number in (None, "many", 50, -1, True, [0.5]):
+        with pytest.raises(AppError, match="least_probability must be a number from 0 to 1"):
+            client.predict(handle_file(cell_files[0]), least_probability=number, api_name="/name_cell")
+        with pytest.raises(AppError, match="most_ood must be a number from 0 to 1"):
+            client.predict([handle_file(cell_files[0])], most_ood=number, api_name="/name_slide")
     with pytest.raises(AppError, match="No file was given"):
         client.predict(None, api_name="/name_cell")
 

@@ -5,7 +5,7 @@ import zipfile
 import pytest
 
 from bc_sam.errors import DataError, UntrustedFileError
-from bc_sam.utils.safe_zip import unpacked_size
+from bc_sam.utils.safe_zip import check_paths, unpacked_size
 
 
 @pytest.fixture
@@ -46,3 +46,14 @@ def test_duplicate_names_are_rejected(archive):
 def test_too_many_members_are_rejected(archive):
     with pytest.raises(DataError, match="3 files, more than 2"):
         unpacked_size(archive([("a", b""), ("b", b""), ("c", b"")]), DataError, max_members=2)
+
+
+@pytest.mark.parametrize("name", ["../cell.png", "/cell.png", "a/../../cell.png", "C:\\cell.png", "c:/cell.png"])
+def test_a_path_outside_the_folder_is_rejected(archive, name):
+    with pytest.raises(DataError, match="a path outside its folder"):
+        check_paths(archive([(name, b"")]), DataError)
+
+
+@pytest.mark.parametrize("name", ["slide 12:30.png", "patient: 1/cell.png", "a:1.png", "cell.png:stream"])
+def test_a_colon_in_a_name_is_no_attack(archive, name):
+    check_paths(archive([(name, b"")]), DataError)

@@ -10,10 +10,11 @@ from bc_sam.networks.sam.attention import use_fused_bias_attention
 from bc_sam.networks.sam.resizing import patch_grid, resize_sam
 from bc_sam.networks.sam.safe_folder import load_sam_folder
 from bc_sam.networks.sam.segment_anything import read_torch_file, sam_from_original
-from bc_sam.utils.hub import SnapshotOptions, download_snapshot, is_hub_id
+from bc_sam.utils.hub import SnapshotOptions, damage_explained, download_snapshot, is_hub_id
 from bc_sam.utils.torch_utils import seeded
 
-_FILES = ("config.json", "model*.safetensors", "model.safetensors.index.json")
+#: Patterns of the files of a SAM on the Hub.
+SAM_FILES = ("config.json", "model*.safetensors", "model.safetensors.index.json")
 
 
 def load_sam(
@@ -73,8 +74,9 @@ def load_hub_sam(repo_id: str, *, image_size: int = 224, **options: Unpack[Snaps
         HubError: If the repository or revision does not exist, or the Hub cannot be reached.
         WeightsError: If its tensors do not match the model.
     """
-    folder = download_snapshot(repo_id, _FILES, **options)
-    sam = load_sam_folder(folder, repo_id)
+    folder = download_snapshot(repo_id, SAM_FILES, **options)
+    with damage_explained(repo_id, f"hf download {repo_id}"):
+        sam = load_sam_folder(folder, repo_id)
     sam.config._commit_hash = folder.name  # where transformers stores it, so that callers can pin the base
     return resize_sam(sam, image_size)
 

@@ -3,6 +3,7 @@
 import functools
 import inspect
 import logging
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, NoReturn
@@ -111,7 +112,7 @@ def checked_choice(loaded: LoadedModel, classifier: str, probability: float, ood
     """Validates a choice made through the API; an empty classifier is the model's default.
 
     Raises:
-        gr.Error: If the classifier or a label is unknown.
+        gr.Error: If the classifier or a label is unknown, or a threshold is not a number from 0 to 1.
     """
     names = list(loaded.model.classifiers)
     if classifier and classifier not in names:
@@ -120,7 +121,16 @@ def checked_choice(loaded: LoadedModel, classifier: str, probability: float, ood
     if not isinstance(labels, list) or any(label not in possible for label in labels):
         raise gr.Error(f"Unknown labels. Give a list of labels out of {', '.join(possible)}.", print_exception=False)
     name = classifier or loaded.model.config.default_classifier
-    return Choice(name, RejectionThresholds(probability, ood), tuple(labels))
+    thresholds = RejectionThresholds(_share("least_probability", probability), _share("most_ood", ood))
+    return Choice(name, thresholds, tuple(labels))
+
+
+def _share(name: str, value: Any) -> float:
+    """Validates a threshold given through the API."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    if not is_number or not 0 <= value <= 1:
+        raise gr.Error(f"{name} must be a number from 0 to 1, such as 0.5 for 50 %.", print_exception=False)
+    return float(value)
 
 
 def plain_errors(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -161,11 +171,14 @@ def visitor_message(error: Exception) -> str:
 
 
 def api_options() -> list[gr.components.Component]:
-    """Returns the options of both API endpoints, with their defaults."""
+    """Returns the options of both API endpoints, with their defaults.
+
+    The thresholds are no `gr.Number`, whose error about a text tells visitors nothing; `checked_choice` checks them.
+    """
     thresholds = RejectionThresholds()
     return [
         gr.Textbox("", label="classifier", visible=False),
-        gr.Number(thresholds.probability, label="least_probability", visible=False),
-        gr.Number(thresholds.ood, label="most_ood", visible=False),
+        gr.JSON(thresholds.probability, label="least_probability", visible=False),
+        gr.JSON(thresholds.ood, label="most_ood", visible=False),
         gr.JSON([], label="labels", visible=False),
     ]

@@ -88,6 +88,12 @@ def test_an_unsafe_zip_is_rejected_without_revealing_its_path(tmp_path, members,
     assert str(tmp_path) not in str(caught.value)
 
 
+def test_a_colon_in_a_name_inside_a_zip_is_no_attack(tmp_path):
+    sources, errors = read([zipped(tmp_path / "cells.zip", {"slide 12:30.png": b"x", "notes: old/a.png": b"y"})])
+    assert [source["path"] for source in sources] == ["slide 12:30.png", "notes: old/a.png"]
+    assert errors == {}
+
+
 def test_a_fake_zip_is_rejected(tmp_path):
     (tmp_path / "bad.zip").write_bytes(b"no zip")
     with pytest.raises(DataError, match=r"^bad\.zip is not a readable zip"):
