@@ -11,15 +11,16 @@ from bc_sam.models.auto import load_model
 from bc_sam.models.base import CellModel
 from bc_sam.space.server.settings import PageSettings, page_settings
 from bc_sam.space.server.upload_requests import SeparateUploads, UploadedFilesOnly, UploadLimit
-from bc_sam.space.server.uploads import UploadFolder
+from bc_sam.space.server.uploads import UPLOADS_PREFIX, UploadFolder
 from bc_sam.space.tabs.cell_tab import cell_tab
 from bc_sam.space.tabs.controls import Controls
 from bc_sam.space.tabs.laboratories_tab import laboratories_tab
 from bc_sam.space.tabs.model_tab import model_tab
 from bc_sam.space.tabs.slide_tab import slide_tab
-from bc_sam.space.views.loaded_models import LoadedModel, Models
+from bc_sam.space.views.loaded_models import DOWNLOAD_PREFIX, LoadedModel, Models
 from bc_sam.space.views.markup import asset
 from bc_sam.utils.hub import display_name
+from bc_sam.utils.private_folder import remove_abandoned
 
 _HEAD = """# Which blood cell is it?
 
@@ -94,6 +95,8 @@ def serve(source: str, **options: Any) -> None:
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that uploads are removed on exit
     settings = page_settings()
+    for prefix in (UPLOADS_PREFIX, DOWNLOAD_PREFIX):
+        remove_abandoned(prefix)  # by servers that were killed
     model = load_model(source, device="cpu")
     with UploadFolder(settings.keep_seconds):
         build(model, settings, display_name(source)).launch(**launch_options(settings) | options)

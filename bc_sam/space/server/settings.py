@@ -16,13 +16,15 @@ class PageSettings:
             folders, and the owner's token is not used.
         max_file_bytes: Largest size of a file, bytes.
         max_upload_bytes: Largest total size of one upload, bytes.
+        max_stored_bytes: Largest total size of the uploads of all visitors that are on disk or on their way, bytes.
         max_image_bytes: Largest size of an image, alone or in a zip, bytes.
         max_pixels: Largest size of an image, pixels. Single cells have fewer than one million.
         max_cells: Largest number of images per slide.
-        max_model_bytes: Largest size of a model's weights on the Hub if the page is public, bytes.
+        max_model_bytes: Largest size of a model's files on the Hub, with its base, if the page is public, bytes.
         seconds: Time limit of a slide.
         keep_seconds: Lifetime of an unprocessed upload on disk; longer than `seconds` plus the time in the queue.
-        models: Number of models kept in memory.
+        models: Number of models kept in memory, and of models that may be loaded at the same time.
+        load_seconds: Time a visitor waits for a model; loading goes on.
         results_seconds: Lifetime of a visitor's results in memory.
         sessions: Number of visitors whose results are kept; the least recently active are evicted first.
     """
@@ -30,6 +32,7 @@ class PageSettings:
     public: bool = False
     max_file_bytes: int = 100 * 2**20
     max_upload_bytes: int = 500 * 2**20
+    max_stored_bytes: int = 4 * 2**30
     max_image_bytes: int = 20 * 2**20
     max_pixels: int = 25_000_000
     max_cells: int = 2000
@@ -37,6 +40,7 @@ class PageSettings:
     seconds: int = 600
     keep_seconds: int = 1200
     models: int = 3
+    load_seconds: int = 120
     results_seconds: int = 3600
     sessions: int = 256
 

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from bc_sam.space.server.settings import PageSettings
-from bc_sam.space.server.uploads import UPLOAD_PREFIX
+from bc_sam.space.server.uploads import UPLOAD_PREFIX, stored_bytes
 
 
 class UploadLimit:
-    """Rejects uploads whose total size is too large, or that take too long; Gradio only limits each file.
+    """Rejects uploads that are too large, alone or with those of other visitors, or that take too long.
+
+    Gradio only limits each file.
 
     Args:
         app: The wrapped ASGI application.
@@ -23,6 +25,7 @@ class UploadLimit:
     def __init__(self, app: Any, settings: PageSettings) -> None:
         self.app = app
         self.settings = settings
+        self._n_arriving = 0  # bytes
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """Handles a request."""
@@ -38,12 +41,27 @@ class UploadLimit:
                 413,
                 f"The upload is too large. Drop at most {self.settings.max_upload_bytes // 2**20} MB at once.",
             )
+        elif not await self._has_room(int(length)):
+            await _reject(
+                send, 503, "The page is holding too many uploads of others at the moment. Try again in a few minutes."
+            )
         else:
             try:
                 async with asyncio.timeout(self.settings.seconds):
                     await self.app(scope, receive, send)
             except TimeoutError:
                 await _reject(send, 408, "The upload took too long. Drop fewer files.")
+            finally:
+                self._n_arriving -= int(length)
+
+    async def _has_room(self, n_bytes: int) -> bool:
+        """Whether an upload fits beside those of other visitors; if so, its size is reserved until it has arrived."""
+        self._n_arriving += n_bytes
+        # What has arrived of unfinished uploads counts twice, so that the sum is never too small.
+        if self._n_arriving + await asyncio.to_thread(stored_bytes) <= self.settings.max_stored_bytes:
+            return True
+        self._n_arriving -= n_bytes
+        return False
 
 
 class SeparateUploads:

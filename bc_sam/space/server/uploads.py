@@ -2,12 +2,11 @@
 
 import os
 import shutil
-import tempfile
 import threading
 import time
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -16,7 +15,11 @@ from typing import Any
 from bc_sam.data.images import IMAGE_SUFFIXES
 from bc_sam.errors import DataError, ImageError
 from bc_sam.space.server.settings import PageSettings
+from bc_sam.utils.private_folder import PrivateFolder
 from bc_sam.utils.safe_zip import check_paths, unpacked_size
+
+#: Prefix of the temporary folders of uploads.
+UPLOADS_PREFIX = "bc_sam_page_"
 
 #: Prefix of folders that belong to a single upload; see `bc_sam.space.server.upload_requests`.
 UPLOAD_PREFIX = "own_"
@@ -128,6 +131,17 @@ def remove(files: Iterable[str | Path]) -> None:
             shutil.rmtree(path.parent, ignore_errors=True)
 
 
+def stored_bytes() -> int:
+    """Returns the size of the uploads on disk, bytes; a file with two names counts once."""
+    sizes: dict[int, int] = {}
+    for parent, _, names in os.walk(os.environ.get("GRADIO_TEMP_DIR", "")):
+        for name in names:
+            with suppress(OSError):  # removed meanwhile
+                found = Path(parent, name).stat()
+                sizes[found.st_ino] = found.st_size
+    return sum(sizes.values())
+
+
 class UploadFolder:
     """A private folder for uploads, from which files expire.
 
@@ -140,7 +154,8 @@ class UploadFolder:
     """
 
     def __init__(self, keep_seconds: int) -> None:
-        self.path = Path(tempfile.mkdtemp(prefix="bc_sam_page_"))
+        self._folder = PrivateFolder(UPLOADS_PREFIX)
+        self.path = self._folder.path
         self.keep_seconds = keep_seconds
         self._closed = threading.Event()
         self._sweeper = threading.Thread(target=self._sweep_regularly, daemon=True)
@@ -157,7 +172,7 @@ class UploadFolder:
             del os.environ["GRADIO_TEMP_DIR"]
         else:
             os.environ["GRADIO_TEMP_DIR"] = self._previous
-        shutil.rmtree(self.path, ignore_errors=True)
+        self._folder.close()
 
     def _sweep_regularly(self) -> None:
         while not self._closed.wait(min(30, self.keep_seconds)):

@@ -178,7 +178,7 @@ def api_options() -> list[gr.components.Component]:
     thresholds = RejectionThresholds()
     return [
         gr.Textbox("", label="classifier", visible=False),
-        gr.JSON(thresholds.probability, label="least_probability", visible=False),
-        gr.JSON(thresholds.ood, label="most_ood", visible=False),
+        gr.JSON(str(thresholds.probability), label="least_probability", visible=False),
+        gr.JSON(str(thresholds.ood), label="most_ood", visible=False),
         gr.JSON([], label="labels", visible=False),
     ]

@@ -13,7 +13,7 @@ import pytest
 from files_left import files_left
 from PIL import Image
 
-from bc_sam.space.server.uploads import UPLOAD_PREFIX
+from bc_sam.space.server.uploads import UPLOAD_PREFIX, stored_bytes
 
 
 @pytest.fixture
@@ -114,3 +114,15 @@ def test_nothing_is_stored_beside_the_uploads(http, serve, cell_files):
     beside = [file for file in files_left(serve.uploads, "alone.png") if file != Path(path)]
     assert all(map(vanishes, beside))
     assert files_left(serve.uploads, "alone.png") == [Path(path)]
+
+
+def test_the_uploads_of_all_visitors_share_one_limit(serve):
+    address = serve(public=True, max_stored_bytes=stored_bytes() + 30_000)
+    with httpx.Client(base_url=f"{address}/gradio_api", timeout=60) as http:
+        (first,) = upload(http, ("large.png", os.urandom(20_000)))
+        refused = http.post("/upload", files={"files": ("other.png", os.urandom(20_000))})
+        assert refused.status_code == 503
+        assert "too many uploads of others" in refused.text
+        ask(http, [first])
+        assert vanishes(first)
+        assert http.post("/upload", files={"files": ("other.png", os.urandom(20_000))}).status_code == 200

@@ -4,7 +4,6 @@ import gc
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from types import SimpleNamespace
 
 import gradio as gr
@@ -12,7 +11,7 @@ import pytest
 from huggingface_hub import HfApi
 from small_model import small_model
 
-from bc_sam.errors import BCSamError, ConfigError
+from bc_sam.errors import BCSamError, ConfigError, HubError
 from bc_sam.space.server import gpu
 from bc_sam.space.server.settings import PageSettings
 from bc_sam.space.tabs.controls import Controls, checked_choice
@@ -106,7 +105,7 @@ def test_a_public_page_loads_public_models_and_removes_the_download(hub, repo_id
     small_model(1).push_to_hub(repo_id)
     cache = models(model, public=True, models=2)
     loaded = cache.get(repo_id)
-    files = loaded.files.name
+    files = loaded.files.path
     assert loaded.name == repo_id
     assert loaded.model.labels == model.labels
     other = repo_id + "-2"
@@ -114,7 +113,7 @@ def test_a_public_page_loads_public_models_and_removes_the_download(hub, repo_id
     cache.get(other)
     del loaded
     gc.collect()
-    assert not Path(files).exists()
+    assert not files.exists()
 
 
 def test_the_owners_private_models_are_hidden_from_visitors(hub, repo_id, model):
@@ -124,13 +123,72 @@ def test_the_owners_private_models_are_hidden_from_visitors(hub, repo_id, model)
         models(model, public=True).get(repo_id)
 
 
-def test_an_oversized_model_is_rejected_before_downloading(hub, repo_id, model, monkeypatch):
+def test_an_oversized_model_is_rejected_before_downloading(hub, repo_id, model):
     small_model(1).push_to_hub(repo_id)
-    asked = []
-    monkeypatch.setattr(models_module, "load_model", lambda *_, **__: asked.append(1))
+    hub.log()
     with pytest.raises(ConfigError, match="loads up to"):
         models(model, public=True, max_model_bytes=1000).get(repo_id)
-    assert asked == []
+    assert not downloads(hub)
+
+
+def test_the_limit_of_a_model_counts_every_file_that_would_be_downloaded(hub, repo_id, model):
+    small_model(1).push_to_hub(repo_id)
+    HfApi().upload_file(path_or_fileobj=bytes(9 * 2**20), path_in_repo="figures/large.txt", repo_id=repo_id)
+    HfApi().upload_file(path_or_fileobj=bytes(9 * 2**20), path_in_repo="of_others.txt", repo_id=repo_id)
+    hub.log()
+    with pytest.raises(ConfigError, match="loads up to"):
+        models(model, public=True, max_model_bytes=9 * 2**20).get(repo_id)
+    assert not downloads(hub)
+    assert models(model, public=True, max_model_bytes=18 * 2**20).get(repo_id).name == repo_id
+
+
+def downloads(hub):
+    return [call["line"] for call in hub.log() if "/resolve/" in call["line"]]
+
+
+@pytest.fixture
+def stuck(hub, repo_id, model, monkeypatch):
+    """Asks for a model of a Hub that does not answer, and returns the cache and the request."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_DOWNLOAD_TIMEOUT", 5)
+    hub.fault({"match": "GET /api/models", "delay": 3600, "times": 100})
+    with ThreadPoolExecutor() as pool:
+
+        def ask(**changes):
+            cache = models(model, **changes)
+            asked = pool.submit(cache.get, repo_id)
+            while not any(call["line"].startswith("GET /api/models") for call in hub.log(clear=False)):
+                pass
+            return cache, asked
+
+        yield ask
+
+
+def test_a_model_that_does_not_arrive_keeps_nobody_else_waiting(stuck, folders):
+    cache, asked = stuck()
+    assert cache.get(str(folders[0])).name == "model_0"
+    assert not asked.done()
+    with pytest.raises(HubError, match="did not answer"):
+        asked.result()
+
+
+def test_a_visitor_does_not_wait_for_ever(stuck):
+    _, asked = stuck(load_seconds=0.1)
+    with pytest.raises(HubError, match=r"is not loaded after 0\.1 seconds"):
+        asked.result()
+
+
+def test_only_a_few_models_are_loaded_at_once(stuck, folders):
+    cache, _ = stuck(models=1)
+    with pytest.raises(HubError, match="Other models are being loaded"):
+        cache.get(str(folders[0]))
+
+
+def test_a_model_that_could_not_be_loaded_can_be_asked_for_again(model, tmp_path):
+    cache = models(model)
+    with pytest.raises(BCSamError, match="There is no folder"):
+        cache.get(str(tmp_path / "late"))
+    small_model(1).save_pretrained(tmp_path / "late")
+    assert cache.get(str(tmp_path / "late")).name == "late"
 
 
 def test_a_repository_without_a_model_is_rejected(hub, repo_id, model):

@@ -1,0 +1,85 @@
+"""Private temporary folders, which the next process removes if this one is killed."""
+
+import os
+import shutil
+import tempfile
+import weakref
+from contextlib import suppress
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+# A folder gets its final name once it is locked, so that no other process takes it for an abandoned one.
+_UNLOCKED_PREFIX = ".unlocked_"
+
+
+class PrivateFolder:
+    """A temporary folder that only this user can read; removed when closed, or with the last reference.
+
+    Its lock ends with the process, however that ends; see `remove_abandoned`.
+
+    Args:
+        prefix: Prefix of its name.
+
+    Example:
+        >>> folder = PrivateFolder("example_")
+        >>> folder.path.is_dir(), folder.close(), folder.path.exists()
+        (True, None, False)
+    """
+
+    def __init__(self, prefix: str) -> None:
+        made = Path(tempfile.mkdtemp(prefix=_UNLOCKED_PREFIX))
+        lock = _lock(made)
+        self.path = made.rename(made.with_name(prefix + made.name.removeprefix(_UNLOCKED_PREFIX)))
+        self._remove = weakref.finalize(self, _remove, self.path, lock)
+
+    def close(self) -> None:
+        """Removes the folder and its files."""
+        self._remove()
+
+
+def remove_abandoned(prefix: str) -> list[Path]:
+    """Removes the private folders that processes of this user left behind when they were killed.
+
+    On Windows, which cannot lock a folder, nothing is removed.
+
+    Args:
+        prefix: Prefix of their names.
+
+    Returns:
+        The removed folders.
+    """
+    removed = []
+    for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
+        if fcntl is None or folder.is_symlink() or not folder.is_dir() or folder.stat().st_uid != os.getuid():
+            continue
+        if (lock := _lock(folder)) is not None:
+            _remove(folder, lock)
+            removed.append(folder)
+    return removed
+
+
+def _lock(folder: Path) -> int | None:
+    """Returns the locked descriptor of a folder; ``None`` if another process has locked it."""
+    if fcntl is None:
+        return None
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+def _remove(folder: Path, lock: int | None) -> None:
+    shutil.rmtree(folder, ignore_errors=True)
+    if lock is not None:
+        with suppress(OSError):
+            os.close(lock)
