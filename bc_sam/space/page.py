@@ -9,6 +9,7 @@ from starlette.middleware import Middleware
 
 from bc_sam.models.auto import load_model
 from bc_sam.models.base import CellModel
+from bc_sam.space.server.sessions import KeepWork
 from bc_sam.space.server.settings import PageSettings, page_settings
 from bc_sam.space.server.upload_requests import SeparateUploads, UploadedFilesOnly, UploadLimit
 from bc_sam.space.server.uploads import UPLOADS_PREFIX, UploadFolder
@@ -59,6 +60,7 @@ def build(model: CellModel, settings: PageSettings | None = None, name: str = "t
 def launch_options(settings: PageSettings) -> dict[str, Any]:
     """Returns the options of Gradio's ``launch``: theme, and the limits that Gradio enforces."""
     middleware = [
+        Middleware(KeepWork),
         Middleware(UploadLimit, settings=settings),
         Middleware(SeparateUploads),
         Middleware(UploadedFilesOnly),

@@ -26,7 +26,8 @@ class PageSettings:
         models: Number of models kept in memory, and of models that may be loaded at the same time.
         load_seconds: Time a visitor waits for a model; loading goes on.
         results_seconds: Lifetime of a visitor's results in memory.
-        sessions: Number of visitors whose results are kept; the least recently active are evicted first.
+        sessions: Number of visitors whose results are kept; the least recently active are evicted first, those
+            with names given by hand last.
     """
 
     public: bool = False

@@ -1,0 +1,56 @@
+"""Which visitors' results are dropped first when there are too many: empty ones, and those that hold work last."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from gradio.state_holder import StateHolder
+
+
+class KeepWork:
+    """Middleware that lets Gradio drop empty sessions first; by itself it drops the least recently active.
+
+    Args:
+        app: The wrapped ASGI application.
+    """
+
+    def __init__(self, app: Any) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """Handles a request; the first one sets up the store of sessions."""
+        gradio = scope.get("app")
+        if gradio is not None and type(getattr(gradio, "state_holder", None)) is StateHolder:
+            holder = WorkLast()
+            holder.set_blocks(gradio.get_blocks())
+            gradio.state_holder = holder
+        await self.app(scope, receive, send)
+
+
+class WorkLast(StateHolder):
+    """Gradio's store of sessions, from which those that hold the least work are dropped first."""
+
+    def update(self, session_id: str) -> None:
+        """Marks a session as active, and drops another if there are too many."""
+        with self.lock:
+            if session_id in self.session_data:
+                self.session_data.move_to_end(session_id)
+            if len(self.session_data) > self.capacity:
+                # The active one is last; of equals, `min` takes the first, which has been inactive for longest.
+                others = list(self.session_data)[:-1]
+                dropped = min(others, key=lambda session: work(self.session_data[session].state_data))
+                del self.session_data[dropped]
+                self.time_last_used.pop(dropped, None)
+
+
+def work(values: Mapping[int, Any]) -> int:
+    """Returns how much work is in a session: 0 none, 1 results, 2 names given by hand.
+
+    Args:
+        values: The values of its `gr.State` components, by id.
+
+    Example:
+        >>> [work(values) for values in ({}, {1: "", 2: None}, {1: "owner/model", 2: object()})]
+        [0, 0, 1]
+    """
+    held = [value for value in values.values() if value is not None and not isinstance(value, str)]
+    return 2 if any(getattr(value, "hand", None) for value in held) else int(bool(held))

@@ -1,0 +1,45 @@
+"""Empty visits do not push out a slide, and least of all one with names that were given by hand."""
+
+import httpx
+import pytest
+
+from bc_sam.space.page import build, launch_options
+from bc_sam.space.server.settings import PageSettings
+from bc_sam.space.server.sessions import WorkLast
+from bc_sam.space.views.slide_view import Slide
+
+CAPACITY = 4
+
+
+@pytest.fixture
+def served(model):
+    """A page that keeps the results of four visitors."""
+    settings = PageSettings(sessions=CAPACITY)
+    page = build(model, settings, "small-model")
+    _, address, _ = page.launch(prevent_thread_lock=True, quiet=True, **launch_options(settings))
+    httpx.get(address)
+    yield page
+    page.close()
+
+
+def slide(**hand):
+    return Slide("small-model", ("monocyte",), hand={int(index[1:]): label for index, label in hand.items()})
+
+
+def test_what_holds_work_is_dropped_last(served):
+    sessions = served.app.state_holder
+    assert isinstance(sessions, WorkLast)
+    (state,) = [key for key, block in served.blocks.items() if block.stateful][1:2]
+    for visitor, value in (("by hand", slide(_0="monocyte")), ("slide", slide()), ("empty", None)):
+        sessions[visitor][state] = value
+    for number in range(270):
+        sessions[f"visit {number}"][state] = None
+    assert {"by hand", "slide", "visit 269"} <= set(sessions.session_data)
+    for number in range(CAPACITY):
+        sessions[f"slide {number}"][state] = slide()
+    assert "by hand" in sessions
+    assert "slide" not in sessions
+    for number in range(CAPACITY):
+        sessions[f"by hand {number}"][state] = slide(_0="monocyte")
+    assert set(sessions.session_data) == {f"by hand {number}" for number in range(CAPACITY)}
+    assert set(sessions.time_last_used) == set(sessions.session_data)
