@@ -16,6 +16,7 @@ from bc_sam.data.appearance.magnification import PIXEL_SIZE_LIMITS, WHITE_CELL_L
 from bc_sam.data.appearance.normalization import Window, cell_window, normalize_image, normalize_mask, restore_mask
 from bc_sam.data.appearance.profile import AppearanceProfile, estimate_profile, own_profile, with_own_scale
 from bc_sam.data.appearance.resolution_tags import ResolutionTag, read_resolution_tag
+from bc_sam.data.decoding_budget import memory_for
 from bc_sam.data.images import MAX_PIXELS, read_image, to_square
 from bc_sam.errors import ConfigError, ImageError
 
@@ -174,7 +175,8 @@ def profile_sources(
 def measure_source(source: Any, *, max_pixels: int = MAX_PIXELS) -> tuple[Measurement, ResolutionTag | None] | None:
     """Measures an image and reads its resolution tag; returns ``None`` if it cannot be read."""
     try:
-        return measure(np.asarray(read_image(source, max_pixels=max_pixels))), read_resolution_tag(source)
+        with memory_for(source, max_pixels=max_pixels):
+            return measure(np.asarray(read_image(source, max_pixels=max_pixels))), read_resolution_tag(source)
     except ImageError:
         return None
 

@@ -9,6 +9,7 @@ from PIL import Image
 
 from bc_sam.classifiers.ood import Neighbour
 from bc_sam.data.appearance.magnification import Scale
+from bc_sam.data.decoding_budget import memory_for
 from bc_sam.data.images import read_image
 from bc_sam.data.preparation import PreparedImage
 from bc_sam.models.abstention import Reason, image_reasons, shows_cell
@@ -75,14 +76,15 @@ def view_cell(loaded: LoadedModel, source: Any, name: str, settings: PageSetting
     Raises:
         ImageError: If it cannot be read.
     """
-    image = read_image(source, max_pixels=settings.max_pixels)
+    with memory_for(source, max_pixels=settings.max_pixels):
+        picture = fit(read_image(source, max_pixels=settings.max_pixels), LARGE)
     (batch,) = loaded.model.batches([source], 1, max_pixels=settings.max_pixels)
     (cell,) = loaded.inspect(batch)
     if cell.error is not None:
         raise cell.error
     assert cell.observed is not None
     assert cell.prepared is not None
-    return _view(loaded, cell.observed, cell.prepared, image, name)
+    return _view(loaded, cell.observed, cell.prepared, picture, name)
 
 
 def view_upload(loaded: LoadedModel, file: Path, settings: PageSettings) -> CellView:
@@ -92,10 +94,9 @@ def view_upload(loaded: LoadedModel, file: Path, settings: PageSettings) -> Cell
 
 
 def _view(
-    loaded: LoadedModel, observed: ObservedCell, prepared: PreparedImage, image: Image.Image, name: str
+    loaded: LoadedModel, observed: ObservedCell, prepared: PreparedImage, picture: Image.Image, name: str
 ) -> CellView:
     assert observed.embedding is not None
-    picture = fit(image, LARGE)
     mask = None if observed.mask is None else prepared.restore(observed.mask)
     score = loaded.model.ood_score
     return CellView(

@@ -40,7 +40,7 @@ def outlined(image: Image.Image, mask: np.ndarray) -> Image.Image:
         >>> outlined(Image.new("RGB", (80, 80)), mask).getpixel((20, 40))
         (255, 212, 0)
     """
-    smooth = Image.fromarray((mask * 255).astype(np.uint8)).resize(image.size, Image.Resampling.BICUBIC)
+    smooth = Image.fromarray(mask.astype(np.uint8) * 255).resize(image.size, Image.Resampling.BICUBIC)
     inside = np.asarray(smooth) > 127
     pixels = np.array(image.convert("RGB"))
     width = max(1, round(max(image.size) / 240))
