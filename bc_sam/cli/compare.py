@@ -77,6 +77,7 @@ def compare(
     from bc_sam.training.comparison_runs import join, planned_runs, render_all_markdown, render_all_text, run_all
     from bc_sam.training.engine.accelerator import processes
     from bc_sam.training.experiment import RunConfig
+    from bc_sam.utils.atomic import written_aside
 
     given = {"base": base, "protocol": protocol, "folds": folds, "seed": seed, "mixed_precision": precision}
     runs = planned_runs(
@@ -95,6 +96,7 @@ def compare(
     evaluations = run_all(out, config, runs, all_folds=all_folds)
     if processes().is_main_process:
         join(evaluations).save(out / "evaluation.json")
-        (out / "comparison.md").write_text(render_all_markdown(evaluations))
+        with written_aside(out / "comparison.md") as part:
+            part.write_text(render_all_markdown(evaluations), encoding="utf-8")
         print(render_all_text(evaluations))
         print(f"Runs and table: {out}")

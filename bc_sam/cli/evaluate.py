@@ -86,11 +86,11 @@ def _evaluate_folds(run: str) -> "Evaluation | None":
     """Runs the remaining folds of a run and reports after each; returns ``None`` outside the main process."""
     from bc_sam.training.experiment import Experiment
 
-    experiment = Experiment.open(run)
     evaluation = None
-    pending = [fold for fold in range(experiment.n_folds) if not experiment.is_measured(fold)]
-    for fold in pending or [0]:
-        experiment.run_fold(fold)
-        if experiment.is_main_process:
-            evaluation = report_experiment(experiment)
+    with Experiment.open(run) as experiment:
+        pending = [fold for fold in range(experiment.n_folds) if not experiment.is_measured(fold)]
+        for fold in pending or [0]:
+            experiment.run_fold(fold)
+            if experiment.is_main_process:
+                evaluation = report_experiment(experiment)
     return evaluation

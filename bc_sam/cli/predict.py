@@ -25,6 +25,7 @@ from bc_sam.cli.options import (
     Revision,
     read_labels,
 )
+from bc_sam.utils.atomic import written_aside
 from bc_sam.utils.hub import EMBEDDED_MODEL
 
 if TYPE_CHECKING:
@@ -160,7 +161,9 @@ def embed(
             embeddings.append(cell.observed.embedding)
     if not files:
         raise typer.Exit(1)
-    np.savez(out, files=files, latents=np.stack(embeddings))
+    out = out if out.suffix == ".npz" else out.with_name(f"{out.name}.npz")  # as np.savez names it
+    with written_aside(out) as part, part.open("wb") as file:
+        np.savez(file, files=files, latents=np.stack(embeddings))
 
 
 def _measured(
@@ -232,5 +235,6 @@ def attention(
             labels, maps = loaded.predict_with_attention(list(images.values()), profile=profile)
             titles = [f"{Path(name).name}\n{label}" for name, label in zip(images, labels, strict=True)]
             figure = attention_maps([np.asarray(image) for image in images.values()], maps, titles)
-            figure.savefig(out / f"attention_{number:03d}.png")
+            with written_aside(out / f"attention_{number:03d}.png") as part:
+                figure.savefig(part, format="png")
     print(f"Written: {out}")

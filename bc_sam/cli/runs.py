@@ -14,13 +14,13 @@ def run_experiment(out: Path, config: "RunConfig") -> None:
     """Surveys the data, runs the first fold, exports its model and reports the results."""
     from bc_sam.training.experiment import Experiment
 
-    experiment = Experiment.create(out, config)
-    if experiment.is_main_process:
-        print(f"{experiment.survey}\n")
-    experiment.run_fold(0)
-    if experiment.is_main_process:
-        report_experiment(experiment)
-    experiment.accelerator.end_training()
+    with Experiment.create(out, config) as experiment:
+        if experiment.is_main_process:
+            print(f"{experiment.survey}\n")
+        experiment.run_fold(0)
+        if experiment.is_main_process:
+            report_experiment(experiment)
+        experiment.accelerator.end_training()
 
 
 def report_experiment(experiment: "Experiment") -> "Evaluation":
@@ -39,13 +39,13 @@ def run_adaptation(out: Path, config: "AdaptationConfig") -> None:
     """Surveys the data, adapts the model and reports the results."""
     from bc_sam.training.adaptation import Adaptation
 
-    adaptation = Adaptation.create(out, config)
-    if adaptation.is_main_process:
-        print(f"{adaptation.survey}\n")
-    result = adaptation.run()
-    adaptation.accelerator.end_training()
-    if adaptation.is_main_process:
-        _report_adaptation(adaptation, result)
+    with Adaptation.create(out, config) as adaptation:
+        if adaptation.is_main_process:
+            print(f"{adaptation.survey}\n")
+        result = adaptation.run()
+        adaptation.accelerator.end_training()
+        if adaptation.is_main_process:
+            _report_adaptation(adaptation, result)
 
 
 def _report_adaptation(adaptation: "Adaptation", result: "AdaptationResult") -> None:

@@ -1,8 +1,6 @@
 """Loads cells from any source, given as ``NAME=SOURCE``, and saves them as parquet."""
 
 import re
-import shutil
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +23,7 @@ from bc_sam.data.datasets.matek import MATEK19, load_matek19, looks_like_matek19
 from bc_sam.data.datasets.rendered import RENDERED, load_rendered
 from bc_sam.data.provenance import Provenance
 from bc_sam.errors import DataError
+from bc_sam.utils.atomic import folder_written_aside
 from bc_sam.utils.hub_id import reads_as_hub_id
 
 
@@ -143,15 +142,11 @@ def save_parquet(dataset: Dataset, folder: str | Path) -> None:
     if not len(dataset):
         raise DataError(f"The data set is empty; nothing was written to {folder}. Give a data set with images.")
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=folder.parent))
     try:
-        write_shards(dataset, partial, "train")
-        partial.chmod(0o755)
-        partial.replace(folder)
+        with folder_written_aside(folder) as partial:
+            write_shards(dataset, partial, "train")
     except FileNotFoundError as error:
         raise DataError(f"A file of the data set no longer exists: {error}. Load the data set again.") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def write_shards(dataset: Dataset, folder: Path, split: str) -> None:

@@ -234,9 +234,15 @@ def _undecoded(dataset: "Dataset") -> "Dataset":
 def holds_cells(folder: Path, key: int) -> bool:
     """Whether a folder contains exactly the cells with this key, in a format that this version reads."""
     try:
-        return CellTable.load(folder / "table.json").key == key
+        if CellTable.load(folder / "table.json").key != key:
+            return False
+        CellStore(folder)
     except ConfigError:
         return False
+    except (OSError, EOFError, ValueError) as error:
+        logger.warning("The decoded cells in %s are damaged (%s). They are decoded again.", folder, error)
+        return False
+    return True
 
 
 def _content_key(datasets: Sequence["Dataset"], image_size: int) -> int:
@@ -285,6 +291,8 @@ def _decode_all(
                     pixels.write(start, np.stack([cell.pixels for cell in readable]))
                     masks.write(start, np.stack([cell.mask for cell in readable]))
                 progress.update(len(sources))
+    for array in (pixels, masks):
+        array.sync()  # before the table marks them as complete
     return CellTable(
         key=key,
         domain_names=names,

@@ -29,7 +29,7 @@ from bc_sam.data.image_arguments import image_argument, image_sequence
 from bc_sam.data.image_quality import measure_quality
 from bc_sam.data.images import MAX_PIXELS
 from bc_sam.data.preparation import Preparation, profile_sources, require_pixel_size, sample_of
-from bc_sam.errors import ConfigError, DataError, ImageError
+from bc_sam.errors import BCSamError, ConfigError, DataError, ImageError
 from bc_sam.evaluation.results import Evaluation
 from bc_sam.models import folder as model_folder
 from bc_sam.models.abstention import Decision, RejectionThresholds, decide, image_reasons
@@ -43,6 +43,7 @@ from bc_sam.models.training_record import TrainingRecord
 from bc_sam.models.upload import Repository
 from bc_sam.networks.features import default_batch_size
 from bc_sam.networks.sam.compiling import compile_blocks
+from bc_sam.utils.atomic import WRITE_ERRORS
 from bc_sam.utils.forked import note_threads, require_threads
 from bc_sam.utils.hub import EMBEDDED_MODEL
 from bc_sam.utils.torch_utils import halve_weights
@@ -186,7 +187,12 @@ class CellModel(ABC):
         repository = Repository.open(repo_id, private=private, revision=revision, create_pr=create_pr, token=token)
         with tempfile.TemporaryDirectory() as folder:
             card = repository.read_text(model_folder.CARD)
-            self._write(Path(folder), include_base=include_base, existing_card=card, repo_id=repository.repo_id)
+            try:
+                self._write(Path(folder), include_base=include_base, existing_card=card, repo_id=repository.repo_id)
+            except WRITE_ERRORS as error:
+                raise BCSamError(
+                    f"The model could not be written to {folder} to be pushed: {error}. Nothing was pushed."
+                ) from error
             return repository.commit(Path(folder), model_folder.MODEL_FILES, commit_message)
 
     def _write(

@@ -3,9 +3,6 @@
 import hashlib
 import json
 import logging
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +10,7 @@ from typing import Any
 
 from bc_sam.config.model import FORMAT_VERSION, BCSamConfig
 from bc_sam.errors import BCSamError, WeightsError
-from bc_sam.utils.atomic import written_aside
+from bc_sam.utils.atomic import WRITE_ERRORS, folder_written_aside, written_aside
 from bc_sam.utils.json_config import read_json
 
 logger = logging.getLogger(__name__)
@@ -145,17 +142,13 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
         raise BCSamError(f"{folder} exists and is not a model folder. Choose another folder.")
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        part = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     except OSError as error:
         raise BCSamError(f"{folder} cannot be created: {error}. Choose another folder.") from error
     try:
-        yield part
-        _set_default_permissions(part)
-        _swap(part, folder)
-    except OSError as error:
+        with folder_written_aside(folder) as part:
+            yield part
+    except WRITE_ERRORS as error:
         raise BCSamError(f"The model could not be saved to {folder}: {error}. Nothing was changed.") from error
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
 
 
 def write_preprocessor(config: BCSamConfig, path: Path) -> None:
@@ -195,25 +188,3 @@ def _required(config: BCSamConfig) -> list[str]:
 def _sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _set_default_permissions(folder: Path) -> None:
-    """Sets ordinary permissions on a temporary folder and its files, some of which only the owner could read."""
-    folder.chmod(0o755)
-    for path in folder.rglob("*"):
-        path.chmod(0o755 if path.is_dir() else 0o644)
-
-
-def _swap(new: Path, folder: Path) -> None:
-    """Replaces a folder by another; the old one is moved aside first, and restored on failure."""
-    if not folder.exists():
-        os.rename(new, folder)
-        return
-    backup = new.with_name(new.name + ".old")
-    os.rename(folder, backup)
-    try:
-        os.rename(new, folder)
-    except OSError:
-        os.rename(backup, folder)
-        raise
-    shutil.rmtree(backup, ignore_errors=True)

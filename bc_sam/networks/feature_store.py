@@ -1,7 +1,6 @@
 """Features on disk: shards written in parallel by several processes, looked up by pixel digest and encoder."""
 
 import logging
-import os
 import shutil
 import zlib
 from collections.abc import Iterator, Mapping
@@ -13,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import load_file, save_file
 
 from bc_sam.errors import BCSamError
+from bc_sam.utils.atomic import WRITE_ERRORS, written_aside
 
 logger = logging.getLogger(__name__)
 
@@ -115,12 +115,10 @@ def write_shard(folder: Path, encoder: str, digests: np.ndarray, features: Mappi
     # safetensors writes an array's raw buffer and ignores its strides.
     tensors = {name: np.ascontiguousarray(values) for name, values in {_DIGESTS: digests, **features}.items()}
     path = folder / f"{encoder[:8]}-{zlib.crc32(digests.tobytes()):08x}.safetensors"
-    part = path.with_suffix(".part")
     try:
-        save_file(tensors, part, {_ENCODER: encoder, _CHECKSUM: _checksum(tensors)})
-        os.replace(part, path)
-    except (OSError, SafetensorError) as error:
-        part.unlink(missing_ok=True)
+        with written_aside(path) as part:
+            save_file(tensors, part, {_ENCODER: encoder, _CHECKSUM: _checksum(tensors)})
+    except WRITE_ERRORS as error:
         free = shutil.disk_usage(folder).free / 2**30
         raise BCSamError(
             f"Cannot write features to {folder}, which has {free:.1f} GiB free ({error}). Free disk space or choose "

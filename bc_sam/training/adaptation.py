@@ -2,8 +2,8 @@
 
 import copy
 import logging
-import shutil
 from collections.abc import Iterable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -29,11 +29,12 @@ from bc_sam.networks.features import embed_features
 from bc_sam.networks.precision import dtype_of
 from bc_sam.networks.sam.lora import make_trainable
 from bc_sam.training.adapted_classifiers import AdaptedClassifiers, NewLatents
+from bc_sam.training.engine.checkpoints import remove_checkpoints
 from bc_sam.training.environment import environment
 from bc_sam.training.pipeline import TrainingPipeline
 from bc_sam.training.run import DataSources, Run, lock_run_folder
 from bc_sam.training.steps.train_autoencoder import Anchor
-from bc_sam.utils.atomic import save_array
+from bc_sam.utils.atomic import load_array, save_array
 from bc_sam.utils.guarded_csv import GuardedCsv, open_csv
 from bc_sam.utils.hub import display_name
 from bc_sam.utils.json_config import JsonConfig
@@ -145,11 +146,11 @@ class Adaptation(Run):
         """Starts an adaptation, or resumes one with the same config.
 
         Raises:
-            BCSamError: If the folder holds another run, or is not a run folder.
+            BCSamError: If the folder holds another run, is not a run folder, or is in use by another process.
         """
         folder = Path(folder)
-        lock_run_folder(folder, _CONFIG, config)
-        return cls(folder, config)
+        with lock_run_folder(folder, _CONFIG, config) or nullcontext():
+            return cls(folder, config)
 
     # ---- data ----
 
@@ -228,6 +229,8 @@ class Adaptation(Run):
                 save_array(after, self._latents_path("after"))
                 self._finish(adapter, autoencoder, self._new_latents(before, after), int(problems.sum()))
             self.accelerator.wait_for_everyone()
+        if self.is_main_process:
+            self._remove_checkpoints()
         return AdaptationResult.load(self.folder / _RESULT)
 
     def compare(self, arguments: AdaptationArguments) -> list[Comparison]:
@@ -236,15 +239,16 @@ class Adaptation(Run):
         Args:
             arguments: New settings of the classifiers; the torch stages are not rerun.
         """
-        before, after = (np.load(self._latents_path(name)) for name in ("before", "after"))
+        remedy = f"Delete {self.folder / _RESULT} and run the adaptation again."
+        before, after = (load_array(self._latents_path(name), remedy) for name in ("before", "after"))
         return self._classifiers(self._new_latents(before, after), arguments).comparisons()
 
     def _is_finished(self) -> bool:
         """Whether there is a result of the cells as they are now; one of other cells is reported."""
-        path = self.folder / _RESULT
-        if not path.exists():
+        result = AdaptationResult.load_intact(self.folder / _RESULT)
+        if result is None:
             return False
-        current = AdaptationResult.load(path).cells in (0, self.cells.content_key)
+        current = result.cells in (0, self.cells.content_key)
         if not current:
             logger.warning("The cells have changed since this adaptation was finished. It is run again.")
         return current
@@ -260,12 +264,17 @@ class Adaptation(Run):
     def _latents_before(self, pipeline: TrainingPipeline) -> np.ndarray:
         """Returns the latents of the new cells by the original model."""
         path = self._latents_path("before")
-        if not path.exists():
-            features = pipeline.extract_features(self.model.adapter, self.model.config)
-            if self.is_main_process:
-                save_array(embed_features(self.model.autoencoder, features.maps), path)
-            self.accelerator.wait_for_everyone()
-        return np.load(path)
+        try:
+            if path.exists():
+                return load_array(path, "It is computed again.")
+        except BCSamError as error:
+            logger.warning("%s", error)
+        self.accelerator.wait_for_everyone()  # no process may write before every process has tried to read
+        features = pipeline.extract_features(self.model.adapter, self.model.config)
+        if self.is_main_process:
+            save_array(embed_features(self.model.autoencoder, features.maps), path)
+        self.accelerator.wait_for_everyone()
+        return load_array(path, "Run the adaptation again.")
 
     def _fine_tune_sam(self, pipeline: TrainingPipeline) -> PeftModel:
         """Runs stage 1 on a copy of the adapter if there are enough annotated masks."""
@@ -310,7 +319,7 @@ class Adaptation(Run):
     def _finish(
         self, adapter: PeftModel, autoencoder: CrossDomainAutoencoder, latents: NewLatents, n_problems: int
     ) -> None:
-        """Runs stage 3, saves the adapted model and the comparison, and removes obsolete checkpoints."""
+        """Runs stage 3, saves the adapted model, and last the comparison, which marks the end."""
         classifiers = self._classifiers(latents, self.config.arguments)
         image = (lambda row: self.cells.pixels[row]) if self.training.keep_pictures else None
         origin = {"base": display_name(self.config.model)}
@@ -336,5 +345,8 @@ class Adaptation(Run):
             comparisons=classifiers.comparisons(),
             cells=self.cells.content_key,
         ).save(self.folder / _RESULT)
+
+    def _remove_checkpoints(self) -> None:
+        """Removes the checkpoints of the finished adaptation."""
         for stage in self.work.glob("stage-*"):
-            shutil.rmtree(stage, ignore_errors=True)
+            remove_checkpoints(stage)

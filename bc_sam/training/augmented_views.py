@@ -65,7 +65,7 @@ def _write_pixels(cells: CellStore, drawn: np.ndarray, training: TrainingArgumen
     """Writes the views and returns their digests."""
     size = cells.image_size
     pixels = create_array(folder / "pixels.npy", np.uint8, (len(drawn), size, size, 3))
-    create_array(folder / "masks.npy", np.uint8, (len(drawn), size, size))
+    create_array(folder / "masks.npy", np.uint8, (len(drawn), size, size)).sync()
     digests: list[int] = []
     for start in tqdm(range(0, len(drawn), _BLOCK), desc="Augmented views", unit="batch"):
         block = drawn[start : start + _BLOCK]
@@ -75,6 +75,7 @@ def _write_pixels(cells: CellStore, drawn: np.ndarray, training: TrainingArgumen
         stored = views.round().byte().permute(0, 2, 3, 1).numpy()
         pixels.write(start, stored)
         digests += [digest_of(view) for view in stored]
+    pixels.sync()  # before the table marks them as complete
     return digests
 
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,10 @@ from bc_sam.config.network import SAM, Method
 from bc_sam.evaluation.costs import total_cost
 from bc_sam.evaluation.results import Evaluation
 from bc_sam.evaluation.tables import align, render_markdown, render_text
+from bc_sam.training.engine.accelerator import processes
 from bc_sam.training.experiment import Experiment, RunConfig
+from bc_sam.training.run import IN_USE
+from bc_sam.utils.folder_lock import FolderLock
 from bc_sam.utils.markdown import markdown_cell
 
 #: Keys of the environment that differ between methods.
@@ -79,21 +83,30 @@ def run_all(
 
     Returns:
         The evaluation of each run.
+
+    Raises:
+        BCSamError: If another process writes to the folder.
     """
-    evaluations = {}
-    for name, arguments in runs.items():
-        run_folder = folder / re.sub(r"\W+", "-", name)
-        shared = str(folder / "work")
-        experiment = Experiment.create(run_folder, replace(config, shared=shared, arguments=arguments))
-        run_all_folds = all_folds or arguments.protocol == "leave-one-out"
+    with FolderLock(folder, remedy=IN_USE) if processes().is_main_process else nullcontext():
+        return {
+            name: _run(folder, name, replace(config, arguments=arguments), all_folds=all_folds)
+            for name, arguments in runs.items()
+        }
+
+
+def _run(folder: Path, name: str, config: RunConfig, *, all_folds: bool) -> Evaluation:
+    """Finishes one of the runs of a comparison."""
+    run_folder = folder / re.sub(r"\W+", "-", name)
+    with Experiment.create(run_folder, replace(config, shared=str(folder / "work"))) as experiment:
+        run_all_folds = all_folds or config.arguments.protocol == "leave-one-out"
         for fold in range(experiment.n_folds if run_all_folds else 1):
             experiment.run_fold(fold)
-        evaluations[name] = experiment.evaluation()
+        evaluation = experiment.evaluation()
         if experiment.accelerator.is_main_process:
             experiment.publish_model()
-            evaluations[name].save(run_folder / "evaluation.json")
+            evaluation.save(run_folder / "evaluation.json")
         experiment.accelerator.end_training()
-    return evaluations
+    return evaluation
 
 
 def join(evaluations: Mapping[str, Evaluation]) -> Evaluation:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +19,7 @@ from bc_sam.models.auto import load_model
 from bc_sam.models.training_record import TrainingRecord
 from bc_sam.training.comparison_fold import run_comparison_fold
 from bc_sam.training.cross_validation import assign_cell_folds
+from bc_sam.training.engine.checkpoints import remove_checkpoints
 from bc_sam.training.environment import environment
 from bc_sam.training.fold import Fold, FoldResult, run_bc_sam_fold
 from bc_sam.training.pipeline import TrainingPipeline
@@ -119,11 +121,11 @@ class Experiment(Run):
         """Starts a run, or resumes one with the same config.
 
         Raises:
-            BCSamError: If the folder holds another run, or is not a run folder.
+            BCSamError: If the folder holds another run, is not a run folder, or is in use by another process.
         """
         folder = Path(folder)
-        lock_run_folder(folder, _CONFIG, config)
-        return cls(folder, config)
+        with lock_run_folder(folder, _CONFIG, config) or nullcontext():
+            return cls(folder, config)
 
     @classmethod
     def open(cls, folder: str | Path) -> Self:
@@ -187,14 +189,16 @@ class Experiment(Run):
             folder.mkdir(parents=True, exist_ok=True)
             self.runner.run(self._fold(number))
             self.accelerator.wait_for_everyone()
+        elif self.is_main_process:
+            self._remove_checkpoints(folder)
         return FoldResult.load(folder / "result.json")
 
     def is_measured(self, number: int) -> bool:
         """Whether a fold has been evaluated on the cells as they are now; a result of other cells is reported."""
-        path = self._fold_folder(number) / "result.json"
-        if not path.exists():
+        result = FoldResult.load_intact(self._fold_folder(number) / "result.json")
+        if result is None:
             return False
-        current = FoldResult.load(path).is_of(self.cells)
+        current = result.is_of(self.cells)
         if not current:
             logger.warning("The cells have changed since fold %d was evaluated. It is evaluated again.", number)
         return current
@@ -202,8 +206,19 @@ class Experiment(Run):
     def finished_passes(self) -> list[Path]:
         """Lists the folders of the passes that were finished on the cells as they are now."""
         folders = dict.fromkeys(self._fold_folder(number) for number in range(self.n_folds))
-        finished = (folder for folder in folders if (folder / "result.json").exists())
-        return [folder for folder in finished if FoldResult.load(folder / "result.json").is_of(self.cells)]
+        results = {folder: FoldResult.load_intact(folder / "result.json") for folder in folders}
+        return [folder for folder, result in results.items() if result is not None and result.is_of(self.cells)]
+
+    def _remove_checkpoints(self, folder: Path) -> None:
+        """Removes the checkpoints that a pass leaves in its folder if it is killed while removing them."""
+        for stage in folder.glob("stage-*"):
+            if not (self._shares_stage_1 and stage.name == "stage-1"):
+                remove_checkpoints(stage)
+
+    @property
+    def _shares_stage_1(self) -> bool:
+        """Whether stage 1 is the same for several passes: of runs that share their work, or the protocol "paper"."""
+        return self.training.protocol == "paper" or self.config.shared is not None
 
     def _fold(self, number: int) -> Fold:
         training = self.training
@@ -216,9 +231,8 @@ class Experiment(Run):
         pipeline = TrainingPipeline(
             self.cells, rows, validation, work, training, self.accelerator, self.precision, fold=number
         )
-        # Stage 1 is the same for runs that share their work, and for all folds under the protocol "paper".
-        shared = paper or self.config.shared is not None
-        return Fold(self, number, self.folds, self._fold_folder(number), pipeline, keep_stage_1=shared)
+        folder, shared = self._fold_folder(number), self._shares_stage_1
+        return Fold(self, number, self.folds, folder, pipeline, keep_stage_1=shared)
 
     def _describe_held_out(self, number: int) -> str:
         if self.training.protocol == "leave-one-out":

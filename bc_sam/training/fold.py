@@ -1,7 +1,6 @@
 """One fold of an experiment: trains without its cells and evaluates on them; here for BC-SAM itself."""
 
 import logging
-import shutil
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from bc_sam.networks.autoencoder import new_autoencoder
 from bc_sam.networks.feature_store import FeatureStore
 from bc_sam.networks.features import embed_features
 from bc_sam.training.cross_validation import LabelledLatents, ViewLatents, dice_of_rows, evaluate_fold
+from bc_sam.training.engine.checkpoints import remove_checkpoints
 from bc_sam.training.pipeline import History, TrainingPipeline
 from bc_sam.training.run import Run
 from bc_sam.training.steps.train_autoencoder import ViewFeatures
@@ -114,7 +114,7 @@ class Fold:
         result.save(self.folder / "result.json")
         for stage in [*self.folder.glob("stage-*"), *pipeline.folder.glob("stage-*")]:
             if not (self.keep_stage_1 and stage.name == "stage-1"):
-                shutil.rmtree(stage, ignore_errors=True)
+                remove_checkpoints(stage)
 
 
 def run_bc_sam_fold(fold: Fold) -> None:

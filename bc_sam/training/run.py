@@ -1,9 +1,12 @@
 """What experiments and adaptations share: a locked run folder, its data, and the accelerator it runs on."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from datasets import Dataset
 
@@ -12,16 +15,23 @@ from bc_sam.config.normalization import NormalizationConfig
 from bc_sam.data.sources import load_cells, provenance_of
 from bc_sam.data.store import CellStore, store_cells
 from bc_sam.data.survey import Survey, survey_cells
-from bc_sam.errors import BCSamError, DataError
+from bc_sam.errors import BCSamError, ConfigError, DataError
 from bc_sam.models.training_record import DataRecord
 from bc_sam.training.engine.accelerator import processes, start_accelerator
 from bc_sam.utils.atomic import is_unfinished
+from bc_sam.utils.folder_lock import LOCK, FolderLock
 from bc_sam.utils.hub import is_hub_id
-from bc_sam.utils.json_config import JsonConfig
+from bc_sam.utils.json_config import JsonConfig, read_json
+
+logger = logging.getLogger(__name__)
 
 
-def lock_run_folder(folder: Path, name: str, config: JsonConfig) -> None:
-    """Binds a run folder to a config.
+#: What to do about a run folder that another process writes to.
+IN_USE = "Wait until it has finished, or choose another --out."
+
+
+def lock_run_folder(folder: Path, name: str, config: JsonConfig) -> FolderLock | None:
+    """Binds a run folder to a config and keeps other processes out of it.
 
     A run folder is bound to the config it was created with, unless that run produced no files, for example because
     its data was unreadable.
@@ -31,30 +41,51 @@ def lock_run_folder(folder: Path, name: str, config: JsonConfig) -> None:
         name: Name of the config's file in the folder.
         config: The config of the run.
 
+    Returns:
+        The lock, which is released at the latest when it is collected; ``None`` outside the main process.
+
     Raises:
-        BCSamError: If the folder holds a run with another config, or is not a run folder.
+        BCSamError: If the folder holds a run with another config, is not a run folder, or is in use by another run.
 
     Example:
         >>> from tempfile import mkdtemp
         >>> folder = Path(mkdtemp()) / "run"
-        >>> lock_run_folder(folder, "run.json", TrainingArguments(seed=1))
-        >>> lock_run_folder(folder, "run.json", TrainingArguments(seed=2))
+        >>> with lock_run_folder(folder, "run.json", TrainingArguments(seed=1)):
+        ...     pass
+        >>> with lock_run_folder(folder, "run.json", TrainingArguments(seed=2)):
+        ...     pass
         >>> TrainingArguments.load(folder / "run.json").seed
         2
     """
-    path = folder / name
-    names = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
-    inside = {file_name for file_name in names if not is_unfinished(file_name)}
-    if (folder.exists() and not folder.is_dir()) or (inside and name not in inside):
-        raise BCSamError(f"{folder} exists and is not a run folder of this kind. Choose another --out.")
-    if inside - {name} and type(config).load(path) != config:
-        raise BCSamError(f"{folder} holds a run with other options. Choose another --out, or delete it.")
-    state = processes()
+    _require_own_folder(folder, name, config)
+    state, lock = processes(), None
     state.wait_for_everyone()  # all processes check before one writes
     if state.is_main_process:
-        folder.mkdir(parents=True, exist_ok=True)
-        config.save(path)
+        lock = FolderLock(folder, remedy=IN_USE)
+        _require_own_folder(folder, name, config)  # another run may have begun since
+        config.save(folder / name)
     state.wait_for_everyone()
+    return lock
+
+
+def _require_own_folder(folder: Path, name: str, config: JsonConfig) -> None:
+    """Checks that a folder can hold, or already holds, the run with a config."""
+    names = {file.name for file in folder.iterdir()} if folder.is_dir() else set()
+    inside = {file_name for file_name in names if file_name != LOCK and not is_unfinished(file_name)}
+    if (folder.exists() and not folder.is_dir()) or (inside and name not in inside):
+        raise BCSamError(f"{folder} exists and is not a run folder of this kind. Choose another --out.")
+    if inside - {name} and _read_config(folder / name, type(config)) not in (None, config):
+        raise BCSamError(f"{folder} holds a run with other options. Choose another --out, or delete it.")
+
+
+def _read_config(path: Path, kind: type[JsonConfig]) -> JsonConfig | None:
+    """Reads the config of a run; returns ``None`` if nothing of it can be read, which is logged."""
+    try:
+        read_json(path)
+    except ConfigError as error:
+        logger.warning("%s It is written again: make sure that these are the options the run was started with.", error)
+        return None
+    return kind.load(path)
 
 
 @dataclass(frozen=True)
@@ -93,14 +124,18 @@ class DataSources:
 
 
 class Run:
-    """A run folder with its data and accelerator.
+    """A run folder with its data and accelerator, locked against other processes until it is closed or collected.
 
     Args:
         folder: The run folder.
         training: Settings of the training.
         sources: The data sets.
         log_with: Trackers for Accelerate to log to.
-        work: Folder for intermediate files; by default ``work`` in the run folder.
+        work: Folder for intermediate files, which runs may share one after another; by default ``work`` in the run
+            folder.
+
+    Raises:
+        BCSamError: If the folder is in use by another run.
     """
 
     def __init__(
@@ -116,7 +151,25 @@ class Run:
         self.training = training
         self.sources = sources
         self.work = work or folder / "work"
+        self._locks: list[FolderLock] = []
+        if processes().is_main_process:
+            self._locks.append(FolderLock(folder, remedy=IN_USE))
+            if work is not None:
+                self._locks.append(FolderLock(work, wait=True))
         self.accelerator, self.precision = start_accelerator(training, folder, log_with)
+
+    def close(self) -> None:
+        """Releases the folders for other processes."""
+        for lock in self._locks:
+            lock.release()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
 
     @property
     def is_main_process(self) -> bool:

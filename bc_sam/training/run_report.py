@@ -22,6 +22,7 @@ from bc_sam.networks.feature_store import FeatureStore
 from bc_sam.training.cross_validation import dice_of_rows
 from bc_sam.training.experiment import Experiment
 from bc_sam.training.fold import FoldResult
+from bc_sam.utils.atomic import load_array, written_aside
 
 #: Cells per figure.
 _SHOWN = 12
@@ -71,7 +72,8 @@ def _pictures_of_cells(experiment: Experiment, classifier: str) -> dict[str, Fig
     """Draws held-out cells of the first finished pass."""
     folder = experiment.finished_passes()[0]
     model = load_model(folder / "model")
-    rows, latents = np.flatnonzero(experiment.folds == 0), np.load(folder / "latents.npy")
+    remedy = f"Delete {folder / 'result.json'} and run the command again."
+    rows, latents = np.flatnonzero(experiment.folds == 0), load_array(folder / "latents.npy", remedy)
     shown = _HeldOut(experiment.cells, rows, latents, model)
     figures = {
         "latents": shown.latent_map(),
@@ -168,4 +170,7 @@ def _save_figures(figures: dict[str, Figure | list[Figure]], folder: Path) -> No
     folder.mkdir(exist_ok=True)
     for name, drawn in figures.items():
         for number, figure in enumerate(drawn if isinstance(drawn, list) else [drawn]):
-            figure.savefig(folder / (f"{name}_{number + 1}.png" if isinstance(drawn, list) else f"{name}.png"))
+            with written_aside(
+                folder / (f"{name}_{number + 1}.png" if isinstance(drawn, list) else f"{name}.png")
+            ) as part:
+                figure.savefig(part, format="png")

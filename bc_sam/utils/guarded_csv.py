@@ -2,10 +2,12 @@
 
 import csv
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from bc_sam.utils.atomic import written_aside
 from bc_sam.utils.display import as_utf8
 
 # Some spreadsheets take a cell that starts with one of these for a formula. A semicolon separates cells where a comma
@@ -35,6 +37,8 @@ class GuardedCsv:
         self._writer.writerow([_FORMULA.sub(r"\1'", as_utf8(text)) for text in row])
 
 
-def open_csv(path: Path) -> TextIO:
-    """Opens a CSV file for writing, in UTF-8 whatever the locale."""
-    return path.open("w", newline="", encoding="utf-8")
+@contextmanager
+def open_csv(path: Path) -> Iterator[TextIO]:
+    """Opens a CSV file for writing, in UTF-8 whatever the locale; see `bc_sam.utils.atomic.written_aside`."""
+    with written_aside(path) as unfinished, unfinished.open("w", newline="", encoding="utf-8") as file:
+        yield file

@@ -17,6 +17,7 @@ from huggingface_hub.errors import (
 )
 
 from bc_sam.errors import ConfigError, HubError, WeightsError
+from bc_sam.utils.atomic import recover_folder
 from bc_sam.utils.hub_client import HubWaitError, bound_waiting, is_timeout
 from bc_sam.utils.hub_id import reads_as_hub_id
 
@@ -92,6 +93,8 @@ def resolve_folder(
     if inner.is_absolute() or ".." in inner.parts:
         raise ConfigError(f"The subfolder {subfolder!r} leads out of the repository. Give a path inside it.")
     folder = Path(source).expanduser()
+    for replaced in (folder, folder / "model"):
+        recover_folder(replaced)
     if source == EMBEDDED_MODEL and not folder.exists():
         folder = EMBEDDED_FOLDER
     elif folder.is_dir():

@@ -1,6 +1,7 @@
 """Dataclasses that round-trip through JSON, with validation and support for renamed keys."""
 
 import json
+import logging
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +13,8 @@ from bc_sam.utils.atomic import written_aside
 if TYPE_CHECKING:
     from pydantic import GetCoreSchemaHandler
     from pydantic_core import CoreSchema
+
+logger = logging.getLogger(__name__)
 
 _MAX_BYTES = 64 * 2**20
 
@@ -141,6 +144,17 @@ class JsonConfig:
             ConfigError: If the file is missing, is not JSON, or fails validation.
         """
         return cls.from_dict(read_json(path), where=str(path))
+
+    @classmethod
+    def load_intact(cls, path: Path | str) -> Self | None:
+        """Reads a file that can be made again; returns ``None`` if it is missing or damaged, which is logged."""
+        if not Path(path).exists():
+            return None
+        try:
+            return cls.load(path)
+        except ConfigError as error:
+            logger.warning("%s It is made again.", error)
+            return None
 
 
 def read_json(path: Path | str) -> Any:

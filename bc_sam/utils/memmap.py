@@ -27,13 +27,13 @@ def create_array(path: Path, dtype: DTypeLike, shape: tuple[int, ...]) -> "DiskA
     Raises:
         BCSamError: If the disk is full. The file is removed.
     """
-    np.lib.format.open_memmap(path, "w+", np.dtype(dtype), shape)
     try:
+        np.lib.format.open_memmap(path, "w+", np.dtype(dtype), shape)
         if hasattr(os, "posix_fallocate"):  # unavailable on macOS and Windows
             with path.open("r+b") as file:
                 os.posix_fallocate(file.fileno(), 0, max(path.stat().st_size, 1))
     except OSError as error:
-        path.unlink()
+        path.unlink(missing_ok=True)
         free = shutil.disk_usage(path.parent).free
         needed = np.dtype(dtype).itemsize * int(np.prod(shape))
         raise BCSamError(
@@ -76,6 +76,11 @@ class DiskArray:
     def write(self, start: int, values: np.ndarray) -> None:
         """Writes rows beginning at index `start`."""
         self._map("r+")[start : start + len(values)] = values
+
+    def sync(self) -> None:
+        """Flushes what was written to the disk."""
+        with self.path.open("rb+") as file:
+            os.fsync(file.fileno())
 
     def _map(self, mode: Literal["r", "r+"] = "r") -> np.ndarray:
         return np.load(self.path, mmap_mode=mode)[: self.n]

@@ -356,3 +356,12 @@ class TestNormalized:
     def test_a_data_set_without_readable_images_is_rejected(self, make, folder):
         with pytest.raises(DataError, match="No image of 'south' can be read"):
             store_cells([make("south", {"broken.png": b"no image"})], folder, SIZE, NORMALIZATION)
+
+
+@pytest.mark.parametrize("content", [b"", b"\x93NUMPY"])
+def test_damaged_pixels_are_decoded_again_and_reported(make, folder, content, caplog):
+    dataset = make("north", {"a.png": 10})
+    store_cells([dataset], folder, SIZE)
+    (folder / "pixels.npy").write_bytes(content)
+    assert store_cells([dataset], folder, SIZE).pixels[0, 0, 0, 0] == 10
+    assert "damaged" in caplog.text

@@ -1,10 +1,14 @@
 """A run locks its folder and loads its data once for all processes."""
 
+import os
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 from datasets import ClassLabel
+from other_process import locked_elsewhere
 
 from bc_sam.config.labels import LABELS
 from bc_sam.data import load_rendered
@@ -59,6 +63,38 @@ class TestLock:
         (tmp_path / "work").mkdir()
         lock_run_folder(tmp_path, "asked.json", Renamed(1))
         assert Renamed.load(tmp_path / "asked.json") == Renamed(1)
+
+
+class TestTwoRuns:
+    def test_the_second_run_into_a_folder_is_refused_before_it_changes_anything(self, tmp_path):
+        lock(tmp_path, 1)
+        with locked_elsewhere(tmp_path), pytest.raises(BCSamError, match=r"in use by another run.*another --out"):
+            lock(tmp_path, 2)
+        assert Asked.load(tmp_path / "asked.json").seed == 1
+
+    def test_a_run_holds_its_folder_and_its_shared_folder_until_it_is_closed(self, run, tmp_path):
+        with run(work=tmp_path / "shared"):
+            for folder in (tmp_path / "run", tmp_path / "shared"):
+                assert "in use" in refused(folder)
+        for folder in (tmp_path / "run", tmp_path / "shared"):
+            assert refused(folder) == ""
+
+
+def refused(folder):
+    """What another process is told that locks a folder; empty if it gets the lock."""
+    program = "import sys; from bc_sam.utils.folder_lock import FolderLock; FolderLock(sys.argv[1])"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    command = [sys.executable, "-c", program, str(folder)]
+    return subprocess.run(command, env=environment, capture_output=True, text=True).stderr
+
+
+class TestDamagedConfig:
+    def test_a_truncated_config_is_written_again_and_reported(self, tmp_path, caplog):
+        lock(tmp_path, 1)
+        (tmp_path / "work").mkdir()
+        (tmp_path / "asked.json").write_text("")
+        assert lock(tmp_path, 1) == 1
+        assert "asked.json cannot be read as JSON" in caplog.text
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ import hashlib
 import logging
 import os
 import shutil
-import tempfile
 import zipfile
 from pathlib import Path
 
@@ -12,6 +11,7 @@ import datasets
 from tqdm import tqdm
 
 from bc_sam.errors import DataError
+from bc_sam.utils.atomic import folder_written_aside
 from bc_sam.utils.safe_zip import check_paths, unpacked_size
 
 logger = logging.getLogger(__name__)
@@ -54,19 +54,15 @@ def _unpack(path: Path, folder: Path) -> None:
     """Unpacks to a temporary folder and renames it at the end, so that a failure leaves no partial folder."""
     logger.info("Unpacking %s to %s.", path, folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=folder.parent))
     try:
-        with zipfile.ZipFile(path) as archive:
+        with folder_written_aside(folder, keep_existing=True) as partial, zipfile.ZipFile(path) as archive:
             _check(archive, partial)
             for member in tqdm(archive.infolist(), desc=f"Unpacking {path.name}", unit="file"):
                 archive.extract(member, partial)
-        partial.rename(folder)
     except DataError:
         raise
     except (OSError, RuntimeError, ValueError, NotImplementedError, zipfile.BadZipFile, EOFError) as error:
         raise DataError(f"{path} cannot be unpacked: {error}. Download it again, or unpack it yourself.") from error
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _check(archive: zipfile.ZipFile, folder: Path) -> None:

@@ -2,9 +2,9 @@
 
 import json
 import logging
-import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from bc_sam.errors import BCSamError, ConfigError
+from bc_sam.utils.atomic import WRITE_ERRORS, sync_folder
 from bc_sam.utils.json_config import JsonConfig
 
 logger = logging.getLogger(__name__)
@@ -76,21 +77,18 @@ class Checkpoints:
         Raises:
             BCSamError: If the checkpoint cannot be read.
         """
-        latest = self._latest()
+        latest = self.latest()
         if latest is None:
+            if self._steps():
+                logger.info("%s belongs to another training; starting from scratch.", self._steps()[-1])
             return Progress(self.key), None
         try:
             progress = Progress.load(latest / _STATE)
-            if progress.key != self.key:
-                logger.info("%s belongs to another training; starting from scratch.", latest)
-                return Progress(self.key), None
             restore_weights(model, load_file(latest / _WEIGHTS))
             _restore_optimizer(optimizer, load_file(latest / _OPTIMIZER))
             best = load_file(latest / _BEST) if progress.best_epoch else None
         except (OSError, SafetensorError, ConfigError, KeyError, ValueError, RuntimeError) as error:
-            raise BCSamError(
-                f"The checkpoint {latest} cannot be read: {error} Delete it to start from scratch."
-            ) from error
+            raise _unreadable(latest, error) from error
         logger.info("Resuming from %s, after %d steps.", latest, progress.step)
         return progress, best
 
@@ -117,22 +115,61 @@ class Checkpoints:
             if best is not None:
                 save_file(dict(best), part / _BEST)
             (part / _STATE).write_text(json.dumps(progress.to_dict()))
-            _flush(part)
+            sync_folder(part)
+            if final.exists():  # of another training: with the same key, it would have been resumed
+                remove_checkpoints(final)
             part.rename(final)
-        except (OSError, SafetensorError) as error:
+        except WRITE_ERRORS as error:
             shutil.rmtree(part, ignore_errors=True)
-            previous = self._latest()
+            previous = self._latest_intact()
             raise BCSamError(
                 f"A checkpoint could not be written to {self.folder}: {error}. "
                 + (f"{previous} is intact. " if previous else "")
                 + "Free some space, then continue with bc-sam resume."
             ) from error
-        for older in self.folder.glob("step-*"):
-            if older != final:
-                shutil.rmtree(older, ignore_errors=True)
+        with suppress(OSError):  # what cannot be removed now is removed by the next checkpoint
+            for other in self.folder.glob("step-*"):
+                if other != final:
+                    remove_checkpoints(other)
 
-    def _latest(self) -> Path | None:
-        return max(self.folder.glob("step-*"), default=None)
+    def latest(self) -> Path | None:
+        """Returns the folder of the latest checkpoint of this training; ``None`` if there is none.
+
+        Raises:
+            BCSamError: If a checkpoint cannot be read.
+        """
+        for folder in reversed(self._steps()):
+            try:
+                if Progress.load(folder / _STATE).key == self.key:
+                    return folder
+            except ConfigError as error:
+                raise _unreadable(folder, error) from error
+        return None
+
+    def _latest_intact(self) -> Path | None:
+        with suppress(BCSamError):
+            return self.latest()
+        return None
+
+    def _steps(self) -> list[Path]:
+        return sorted(folder for folder in self.folder.glob("step-*") if (folder / _STATE).exists())
+
+
+def remove_checkpoints(folder: Path) -> None:
+    """Removes a checkpoint, or the folder of all checkpoints of a training.
+
+    The state goes first: without it a checkpoint is not read, so that a kill leaves no half of one to resume from.
+
+    Raises:
+        OSError: If a file cannot be removed.
+    """
+    for state in folder.rglob(_STATE):
+        state.unlink()
+    shutil.rmtree(folder)
+
+
+def _unreadable(checkpoint: Path, error: Exception) -> BCSamError:
+    return BCSamError(f"The checkpoint {checkpoint} cannot be read: {error} Delete it to start from scratch.")
 
 
 def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
@@ -172,10 +209,3 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, saved: Mapping[str, Ten
         index, _, name = key.partition(".")
         state.setdefault(int(index), {})[name] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
-
-
-def _flush(folder: Path) -> None:
-    """Flushes the files of a folder to disk, so that a checkpoint survives a power failure."""
-    for path in folder.iterdir():
-        with path.open("rb") as file:
-            os.fsync(file.fileno())

@@ -108,3 +108,21 @@ def test_checkpoints_of_another_training_are_not_resumed(model, optimizer, check
 def test_a_process_that_only_reads_writes_nothing(model, optimizer, tmp_path):
     Checkpoints(tmp_path / "stage", "key", writes=False).save(Progress("key", step=1), model, optimizer)
     assert not (tmp_path / "stage").exists()
+
+
+def test_a_checkpoint_of_another_training_at_the_same_step_is_replaced(model, optimizer, checkpoints):
+    checkpoints.save(Progress("key", step=5), model, optimizer)
+    other = Checkpoints(checkpoints.folder, "another key")
+    other.load(model, optimizer)
+    other.save(Progress("another key", step=5), model, optimizer)
+    assert other.load(model, optimizer)[0].step == 5
+    assert checkpoints.load(model, optimizer)[0].step == 0
+
+
+def test_a_later_checkpoint_of_another_training_does_not_hide_ones_own(model, optimizer, checkpoints, tmp_path):
+    """As after a kill between writing a checkpoint and removing the others."""
+    checkpoints.save(Progress("key", step=5), model, optimizer)
+    other = Checkpoints(tmp_path / "other", "another key")
+    other.save(Progress("another key", step=9), model, optimizer)
+    (tmp_path / "other" / "step-00000009").rename(checkpoints.folder / "step-00000009")
+    assert checkpoints.load(model, optimizer)[0].step == 5
