@@ -15,6 +15,7 @@ def run_experiment(out: Path, config: "RunConfig") -> None:
     from bc_sam.training.experiment import Experiment
 
     with Experiment.create(out, config) as experiment:
+        experiment.check()
         if experiment.is_main_process:
             print(f"{experiment.survey}\n")
         experiment.run_fold(0)

@@ -4,10 +4,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
-from bc_sam.config.base import MAX_SIZE, PAPER_DECODER_CHANNELS, Precision, Protocol, Schedule, require
+from bc_sam.config.base import (
+    MAX_SIZE,
+    PAPER_DECODER_CHANNELS,
+    SCHEDULE_RANGES,
+    SEEDS,
+    Precision,
+    Protocol,
+    Schedule,
+    require,
+    require_ranges,
+)
 from bc_sam.config.network import Method, NetworkArguments
 from bc_sam.config.normalization import NormalizationConfig
 from bc_sam.utils.json_config import JsonConfig
+
+# Side of SAM's patches, and the smallest image of which the autoencoder's convolutions leave anything, pixels.
+_PATCH, _SMALLEST_IMAGE = 16, 48
 
 
 @dataclass(frozen=True)
@@ -41,10 +54,8 @@ class SegmentationArguments(JsonConfig):
     patience: int | None = None
 
     def __post_init__(self) -> None:
-        require(self.lora_rank > 0, f"lora_rank must be positive, but is {self.lora_rank}.")
-        require(self.epochs >= 0, f"segmentation.epochs must not be negative, but is {self.epochs}.")
-        require(self.batch_size > 0, f"batch_size must be positive, but is {self.batch_size}.")
-        require(0 <= self.dice_weight <= 1, f"dice_weight must be between 0 and 1, but is {self.dice_weight}.")
+        ranges = {"lora_rank": (1, MAX_SIZE), "dice_weight": (0, 1), "colour_jitter": (0, 1)}
+        require_ranges(self, {**SCHEDULE_RANGES, **ranges}, "segmentation")
 
     def schedule(self) -> Schedule:
         """Returns the optimization settings for the training loop."""
@@ -96,13 +107,13 @@ class ViewArguments(JsonConfig):
     tight_crop_prob: float = 0.25
 
     def __post_init__(self) -> None:
+        parts = ("background_stain_prob", "pale_prob", "low_resolution_prob", "tight_crop_prob", "shift", "focus")
+        strengths = ("stain", "slide", "gamma", "largest")
+        require_ranges(self, dict.fromkeys(parts, (0, 1)) | dict.fromkeys(strengths, (0, 10)))
         require(
             0 < self.smallest <= self.largest,
             f"smallest must be positive and at most largest, but is {self.smallest}.",
         )
-        for name in ("background_stain_prob", "pale_prob", "low_resolution_prob", "tight_crop_prob"):
-            value = getattr(self, name)
-            require(0 <= value <= 1, f"{name} must be between 0 and 1, but is {value}.")
 
 
 @dataclass(frozen=True)
@@ -150,14 +161,13 @@ class PretrainingArguments(JsonConfig):
             len(set(sizes)) == len(sizes) and all(32 <= size <= MAX_SIZE for size in sizes),
             f"teacher_sizes must be different sizes between 32 and {MAX_SIZE}, but are {sizes}.",
         )
-        require(
-            0 <= self.sampling_temperature <= 1,
-            f"sampling_temperature must be between 0 and 1, but is {self.sampling_temperature}.",
-        )
-        require(
-            0 <= self.distillation_weight <= 1,
-            f"distillation_weight must be between 0 and 1, but is {self.distillation_weight}.",
-        )
+        ranges = {
+            "teacher_epochs": SCHEDULE_RANGES["epochs"],
+            "teacher_rate": SCHEDULE_RANGES["learning_rate"],
+            "mask_weight": (0, 1e6),
+        }
+        shares = ("sampling_temperature", "distillation_weight", "label_smoothing")
+        require_ranges(self, {**SCHEDULE_RANGES, **ranges, **dict.fromkeys(shares, (0, 1))})
 
 
 @dataclass(frozen=True)
@@ -201,13 +211,14 @@ class AutoencoderArguments(JsonConfig):
     patience: int | None = None
 
     def __post_init__(self) -> None:
-        require(self.latent_dim > 0, f"latent_dim must be positive, but is {self.latent_dim}.")
+        weights = ("mmd_weight", "feature_weight", "pixel_weight", "label_weight")
+        ranges = {"latent_dim": (1, MAX_SIZE), "decoder_channels": (1, MAX_SIZE), **dict.fromkeys(weights, (0, 1e6))}
+        require_ranges(self, {**SCHEDULE_RANGES, **ranges}, "autoencoder")
         require(
             len(self.decoder_channels) == 7,
             f"decoder_channels must have 7 entries, but has {len(self.decoder_channels)}.",
         )
         require(self.target_size == 128, f"target_size must be 128, but is {self.target_size}.")
-        require(self.batch_size > 0, f"batch_size must be positive, but is {self.batch_size}.")
 
     def schedule(self) -> Schedule:
         """Returns the optimization settings for the training loop."""
@@ -238,7 +249,7 @@ class ClassifierArguments(JsonConfig):
     rendered: int = 0
 
     def __post_init__(self) -> None:
-        require(self.rendered >= 0, f"rendered must not be negative, but is {self.rendered}.")
+        require_ranges(self, {"rendered": (0, 100_000)}, "classifiers")
         require(bool(self.names), "names must contain at least one classifier.")
         require(
             self.default in self.names,
@@ -313,16 +324,20 @@ class TrainingArguments(JsonConfig):
             "With an autoencoder.label_weight, stage 2 would learn labels that the protocol paper tests, or that "
             "label_fraction withholds. Set it to 0, or use another protocol and a label_fraction of 1.",
         )
-        require(self.views >= 0, f"views must not be negative, but is {self.views}.")
-        require(self.folds >= 2, f"folds must be at least 2, but is {self.folds}.")
-        require(0 <= self.validation <= 0.5, f"validation must be between 0 and 0.5, but is {self.validation}.")
+        ranges: dict[str, tuple[float, float]] = {
+            "seed": SEEDS,
+            "folds": (2, 1000),
+            "validation": (0, 0.5),
+            "views": (0, 10**7),
+            "gradient_accumulation_steps": (1, 65_536),
+            "checkpoint_steps": (1, 10**9),
+        }
+        require_ranges(self, ranges)
+        smallest = _SMALLEST_IMAGE if self.method == "bc-sam" else 2 * _PATCH
         require(
-            self.gradient_accumulation_steps > 0 and self.checkpoint_steps > 0,
-            "gradient_accumulation_steps and checkpoint_steps must be positive.",
-        )
-        require(
-            self.image_size > 0 and self.image_size % 16 == 0,
-            f"image_size must be a multiple of SAM's patch size of 16, but is {self.image_size}.",
+            smallest <= self.image_size <= MAX_SIZE and self.image_size % _PATCH == 0,
+            f"image_size must be a multiple of SAM's patch size of {_PATCH} from {smallest} to {MAX_SIZE}, but is "
+            f"{self.image_size}.",
         )
 
 
@@ -353,5 +368,4 @@ class AdaptationArguments(JsonConfig):
     training: TrainingArguments = field(default_factory=_adaptation_training)
 
     def __post_init__(self) -> None:
-        negative = self.labels_per_class is not None and self.labels_per_class < 0
-        require(not negative, f"labels_per_class must not be negative, but is {self.labels_per_class}.")
+        require_ranges(self, {"labels_per_class": (0, 10**9)})

@@ -1,7 +1,8 @@
 """Types, limits and checks shared by the configuration dataclasses."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from bc_sam.errors import ConfigError
 
@@ -44,6 +45,47 @@ class Schedule:
     max_grad_norm: float | None = None
     patience: int | None = None
     optimizer: Optimizer = "adamw"
+
+
+#: Ranges of the optimization settings of every stage, for `require_ranges`.
+SCHEDULE_RANGES: Mapping[str, tuple[float, float]] = {
+    "epochs": (0, 100_000),
+    "warmup_epochs": (0, 100_000),
+    "warmup_steps": (0, 10**9),
+    "batch_size": (1, 65_536),
+    "learning_rate": (0, 10),
+    "weight_decay": (0, 10),
+    "max_grad_norm": (1e-6, 1e6),
+    "patience": (1, 100_000),
+}
+
+#: Range of seeds: NumPy and scikit-learn take 32 bits, and some splits use the next seed.
+SEEDS = (0, 2**32 - 2)
+
+
+def require_ranges(config: Any, ranges: Mapping[str, tuple[float, float]], section: str = "") -> None:
+    """Checks that fields of a config lie in ranges, bounds included; NaN lies in none.
+
+    Args:
+        config: The config. Fields that it lacks, or that are ``None``, are not checked.
+        ranges: Lowest and highest value of each field, or of each of its items.
+        section: Name of the config in that of a run, for error messages.
+
+    Raises:
+        ConfigError: If a value is out of its range.
+
+    Example:
+        >>> require_ranges(Schedule(1, 8, float("nan"), 0.0), SCHEDULE_RANGES, "segmentation")
+        Traceback (most recent call last):
+        bc_sam.errors.ConfigError: segmentation.learning_rate must be between 0 and 10, but is nan.
+    """
+    for name, (low, high) in ranges.items():
+        value = getattr(config, name, None)
+        items = value if isinstance(value, tuple) else () if value is None else (value,)
+        where = f"{section}.{name}" if section else name
+        require(
+            all(low <= item <= high for item in items), f"{where} must be between {low} and {high}, but is {value}."
+        )
 
 
 def require(condition: bool, message: str) -> None:

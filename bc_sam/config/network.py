@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, Self
 
-from bc_sam.config.base import MAX_SIZE, Optimizer, Schedule, require
+from bc_sam.config.base import MAX_SIZE, SCHEDULE_RANGES, Optimizer, Schedule, require, require_ranges
 from bc_sam.errors import ConfigError
 from bc_sam.utils.json_config import JsonConfig
 
@@ -199,10 +199,8 @@ class NetworkConfig(JsonConfig):
     sam_channels: int = 0
 
     def __post_init__(self) -> None:
-        self._check_between("input_size", 32, MAX_SIZE)
-        self._check_between("grid", 1, 64)
-        self._check_between("reduction", 1, MAX_SIZE)
-        self._check_between("sam_channels", 0, MAX_SIZE)
+        ranges = {"input_size": (32, MAX_SIZE), "grid": (1, 64), "reduction": (1, MAX_SIZE)}
+        require_ranges(self, {**ranges, "sam_channels": (0, MAX_SIZE)})
         ascending = all(a < b for a, b in zip((-1, *self.classes), (*self.classes, MAX_SIZE), strict=True))
         require(len(self.classes) > 1 and ascending, "classes must be two or more label indices in ascending order.")
         for backbone in filter(None, (self.image_backbone, self.mask_backbone)):
@@ -214,10 +212,6 @@ class NetworkConfig(JsonConfig):
         require(self.ablation != "mask" or shape_aware, "Only the shape-aware network has a mask to ablate.")
         sam = "needs" if self.needs_sam else "does not use"
         require(bool(self.sam_channels) == self.needs_sam, f"This network {sam} sam_channels.")
-
-    def _check_between(self, name: str, low: int, high: int) -> None:
-        value = getattr(self, name)
-        require(low <= value <= high, f"{name} must be between {low} and {high}, but is {value}.")
 
     @property
     def inputs(self) -> NetworkInputs:
@@ -287,8 +281,8 @@ class NetworkArguments(JsonConfig):
     patience: int | None = None
 
     def __post_init__(self) -> None:
-        require(self.epochs >= 0, f"network.epochs must not be negative, but is {self.epochs}.")
-        require(self.batch_size > 0, f"batch_size must be positive, but is {self.batch_size}.")
+        ranges = {"grid": (1, 64), "reduction": (1, MAX_SIZE), "input_size": (32, MAX_SIZE), "colour_jitter": (0, 1)}
+        require_ranges(self, {**SCHEDULE_RANGES, **ranges}, "network")
         require(
             0 <= self.label_smoothing < 1,
             f"label_smoothing must be at least 0 and below 1, but is {self.label_smoothing}.",

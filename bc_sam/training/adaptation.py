@@ -217,6 +217,7 @@ class Adaptation(Run):
         """
         if not self._is_finished():
             pipeline = self._pipeline()
+            self._require_classes()
             pipeline.check_resources(self.model.sam, self.model.config)
             before = self._latents_before(pipeline)
             adapter = self._fine_tune_sam(pipeline)
@@ -232,6 +233,16 @@ class Adaptation(Run):
         if self.is_main_process:
             self._remove_checkpoints()
         return AdaptationResult.load(self.folder / _RESULT)
+
+    def _require_classes(self) -> None:
+        """Checks before stage 1 that classifiers can be fitted on the new cells alone, if they are to be."""
+        labels = self.cells.labels[~self.held_out]
+        found = [self.labels[label] for label in np.unique(labels[labels >= 0])]
+        if self.config.arguments.learn_from == "new" and len(found) == 1:
+            raise DataError(
+                f"--learn-from new fits the classifiers on the new cells alone, but all labelled ones are {found[0]}. "
+                "Label cells of another class, or use --learn-from both."
+            )
 
     def compare(self, arguments: AdaptationArguments) -> list[Comparison]:
         """Refits the classifiers of a finished adaptation with other settings and compares them with the original.

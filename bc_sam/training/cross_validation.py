@@ -163,6 +163,23 @@ def assign_cell_folds(cells: CellStore, n_labels: int, rows: np.ndarray, parts: 
     )
 
 
+def require_classes(cells: LabelledLatents, fold: int, protocol: EvaluationProtocol) -> None:
+    """Checks before the hours of stages 1 and 2 that classifiers can be fitted on every source.
+
+    Raises:
+        DataError: If the training cells of a source have fewer than two classes.
+    """
+    for source in cells.sources(protocol):
+        rows = cells.train_rows(source, fold)
+        found = [cells.label_names[label] for label in np.unique(cells.labels[rows])]
+        if len(found) < 2:
+            raise DataError(
+                f"{source} has {len(rows)} labelled training cells, {' and '.join(found) or 'none'} only, with fold "
+                f"{fold} held out, but classifiers are also fitted on each data set alone and need two classes. Label "
+                "more of its cells, pass them as part of another data set, or omit their labels."
+            )
+
+
 def evaluate_fold(
     cells: LabelledLatents, fold: int, protocol: EvaluationProtocol, arguments: ClassifierArguments, seed: int = 1234
 ) -> tuple[list[PairResult], dict[str, LatentClassifier]]:

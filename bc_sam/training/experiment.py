@@ -18,11 +18,12 @@ from bc_sam.evaluation.results import Evaluation
 from bc_sam.models.auto import load_model
 from bc_sam.models.training_record import TrainingRecord
 from bc_sam.training.comparison_fold import run_comparison_fold
-from bc_sam.training.cross_validation import assign_cell_folds
+from bc_sam.training.cross_validation import assign_cell_folds, require_classes
 from bc_sam.training.engine.checkpoints import remove_checkpoints
 from bc_sam.training.environment import environment
 from bc_sam.training.fold import Fold, FoldResult, run_bc_sam_fold
 from bc_sam.training.pipeline import TrainingPipeline
+from bc_sam.training.preflight import check_labels, check_training
 from bc_sam.training.run import DataSources, Run, lock_run_folder
 from bc_sam.utils.hub import display_name
 from bc_sam.utils.json_config import JsonConfig
@@ -114,6 +115,7 @@ class Experiment(Run):
         work = Path(config.shared) if config.shared else None
         super().__init__(folder, config.arguments, sources, log_with=config.log_with, work=work)
         self.config = config
+        self._is_checked = False
         self.runner = FOLD_RUNNERS[config.arguments.method]
 
     @classmethod
@@ -185,13 +187,28 @@ class Experiment(Run):
         if not self.is_measured(number):
             if number >= self.n_folds:
                 raise ConfigError(f"There is no fold {number}. Choose a fold from 0 to {self.n_folds - 1}.")
+            self.check()
             require_two_classes(self.survey)
             folder.mkdir(parents=True, exist_ok=True)
-            self.runner.run(self._fold(number))
+            fold = self._fold(number)
+            for tested in range(self.training.folds) if self.training.protocol == "paper" else [number]:
+                require_classes(fold.labelled(np.arange(len(self.cells))), tested, self.training.protocol)
+            self.runner.run(fold)
             self.accelerator.wait_for_everyone()
         elif self.is_main_process:
             self._remove_checkpoints(folder)
         return FoldResult.load(folder / "result.json")
+
+    def check(self) -> None:
+        """Checks the settings and the labels before an image is read, unless a pass is finished already.
+
+        Raises:
+            BCSamError: If training would fail: see `bc_sam.training.preflight.check_training`.
+        """
+        if not (self._fold_folder(0) / "result.json").exists() and not self._is_checked:
+            check_training(self.training, self.accelerator)
+            check_labels(self.datasets, self.training.protocol)
+            self._is_checked = True
 
     def is_measured(self, number: int) -> bool:
         """Whether a fold has been evaluated on the cells as they are now; a result of other cells is reported."""

@@ -1,5 +1,6 @@
 """Measures run time and peak memory."""
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ except ImportError:  # Windows
 # Linux: writing "5" to the first resets the peak that the second reports as VmHWM (man 5 proc_pid_clear_refs,
 # proc_pid_status). `ru_maxrss` would not do: it also counts what the process was before it called exec.
 _CLEAR_REFS = Path("/proc/self/clear_refs")
+_CGROUP_LIMIT = Path("/sys/fs/cgroup/memory.max")
 _STATUS = Path("/proc/self/status")
 
 _UNIT = 1 if sys.platform == "darwin" else 1024  # unit of `ru_maxrss`, bytes
@@ -52,6 +54,16 @@ def measure() -> Iterator[Cost]:
     finally:
         cost.seconds = time.perf_counter() - start
         cost.peak_memory_mib = _peak_mib()
+
+
+def total_memory() -> int | None:
+    """Returns the memory that this process can use at most, bytes: of the machine or its container, if known."""
+    sizes = []
+    with suppress(OSError, ValueError, AttributeError):
+        sizes.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    with suppress(OSError, ValueError):  # "max" without a limit
+        sizes.append(int(_CGROUP_LIMIT.read_text()))
+    return min(sizes, default=None)
 
 
 def _peak_mib() -> float:

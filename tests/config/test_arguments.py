@@ -60,24 +60,24 @@ def test_configs_are_immutable(config):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"folds": 1}, "folds must be at least 2, but is 1"),
-        ({"image_size": 100}, "multiple of SAM's patch size of 16, but is 100"),
-        ({"image_size": 0}, "patch size of 16, but is 0"),
+        ({"folds": 1}, "folds must be between 2 and 1000, but is 1"),
+        ({"image_size": 100}, "multiple of SAM's patch size of 16 from 48 to 4096, but is 100"),
+        ({"image_size": 0}, "from 48 to 4096, but is 0"),
         ({"protocol": "lenient"}, "protocol: Input should be 'strict', 'paper' or 'leave-one-out'"),
         ({"mixed_precision": "fp8"}, "mixed_precision: Input should be 'auto'"),
         ({"seed": "today"}, "seed: Input should be a valid integer"),
-        ({"segmentation": {"epochs": -1}}, r"segmentation\.epochs must not be negative, but is -1"),
-        ({"segmentation": {"lora_rank": 0}}, "lora_rank must be positive, but is 0"),
+        ({"segmentation": {"epochs": -1}}, r"segmentation\.epochs must be between 0 and 100000, but is -1"),
+        ({"segmentation": {"lora_rank": 0}}, "lora_rank must be between 1 and 4096, but is 0"),
         ({"segmentation": {"dice_weight": 1.5}}, r"dice_weight must be between 0 and 1, but is 1\.5"),
-        ({"segmentation": {"batch_size": 0}}, "batch_size must be positive"),
+        ({"segmentation": {"batch_size": 0}}, r"segmentation\.batch_size must be between 1 and 65536, but is 0"),
         ({"segmentation": {"epoch": 3}}, r"segmentation\.epoch: Unexpected"),
-        ({"autoencoder": {"latent_dim": 0}}, "latent_dim must be positive"),
+        ({"autoencoder": {"latent_dim": 0}}, "latent_dim must be between 1 and 4096"),
         ({"autoencoder": {"decoder_channels": [1, 2]}}, "must have 7 entries, but has 2"),
         ({"autoencoder": {"target_size": 64}}, "target_size must be 128"),
-        ({"autoencoder": {"batch_size": -3}}, "batch_size must be positive, but is -3"),
+        ({"autoencoder": {"batch_size": -3}}, r"autoencoder\.batch_size must be between 1 and 65536, but is -3"),
         ({"autoencoder": {"label_weight": 1.0}, "protocol": "paper"}, "would learn labels that the protocol paper"),
         ({"autoencoder": {"label_weight": 1.0}, "label_fraction": 0.5}, "or that label_fraction withholds"),
-        ({"views": -1}, "views must not be negative, but is -1"),
+        ({"views": -1}, "views must be between 0 and 10000000, but is -1"),
         ({"view": {"pale_prob": 1.5}}, r"pale_prob must be between 0 and 1, but is 1\.5"),
         ({"view": {"tight_crop_prob": -0.1}}, "tight_crop_prob must be between 0 and 1"),
         ({"view": {"low_resolution_prob": 2}}, "low_resolution_prob must be between 0 and 1"),
@@ -89,6 +89,57 @@ def test_configs_are_immutable(config):
 def test_an_invalid_value_is_reported_with_its_file(options, message):
     with pytest.raises(ConfigError, match=rf"^run\.json.*{message}"):
         TrainingArguments.from_dict(options, where="run.json")
+
+
+_NAN, _INFINITE = float("nan"), float("inf")
+_OUT_OF_RANGE = {
+    "seed": (-1, 2**32),
+    "folds": (0, 1001),
+    "image_size": (16, 32, 4_096_000),
+    "views": (-1, 10**9),
+    "validation": (-0.1, 0.6, _NAN),
+    "label_fraction": (0.0, 1.1, _NAN),
+    "gradient_accumulation_steps": (0, -1),
+    "checkpoint_steps": (0, -1),
+    "segmentation.lora_rank": (0, 100_000),
+    "segmentation.colour_jitter": (-0.1, 2.0, _NAN),
+    "segmentation.dice_weight": (_NAN,),
+    "autoencoder.latent_dim": (10**6,),
+    "autoencoder.mmd_weight": (-1.0, _NAN, _INFINITE),
+    "autoencoder.label_weight": (-1.0, _NAN),
+    "autoencoder.warmup_steps": (-1,),
+    "classifiers.rendered": (-1, 10**9),
+    "network.input_size": (16, 4_096_000),
+    "network.grid": (0,),
+    "network.reduction": (0,),
+    "network.label_smoothing": (-0.1, 1.0, _NAN),
+    "view.stain": (-1.0, _NAN, _INFINITE),
+    "view.shift": (-1.0, _NAN),
+    "view.focus": (2.0, _NAN),
+    "view.smallest": (0.0, 2.0, _NAN),
+    "view.largest": (_NAN, _INFINITE),
+} | {
+    f"{stage}.{name}": values
+    for stage in ("segmentation", "autoencoder", "network")
+    for name, values in {
+        "epochs": (-1, 10**9),
+        "batch_size": (0, -1, 10**9),
+        "learning_rate": (-1e-3, 11.0, _NAN, _INFINITE),
+        "weight_decay": (-0.1, _NAN, _INFINITE),
+        "max_grad_norm": (0.0, -1.0, _NAN),
+        "patience": (0, -1),
+    }.items()
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name, values in _OUT_OF_RANGE.items() for value in values]
+)
+def test_a_number_out_of_range_is_reported_with_its_name(name, value):
+    section, _, key = name.rpartition(".")
+    options = {section: {key: value}} if section else {key: value}
+    with pytest.raises(ConfigError, match=rf"^The command line: .*{key} must be .*"):
+        TrainingArguments().updated(options, where="The command line")
 
 
 @pytest.mark.parametrize(

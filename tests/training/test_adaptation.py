@@ -134,7 +134,7 @@ class TestRun:
         written = {file: file.stat().st_mtime_ns for file in run.folder.rglob("*") if file.is_file()}
         assert start(run.folder).run() == result
         changed = {name for name, time in written.items() if name.stat().st_mtime_ns != time}
-        assert {file.name for file in changed} <= {"adaptation.json"}
+        assert {file.name for file in changed} <= {"adaptation.json", ".lock"}
 
     def test_a_result_of_other_cells_is_not_reused(self, finished, start, caplog):
         run, result = finished

@@ -156,16 +156,16 @@ class Checkpoints:
 
 
 def remove_checkpoints(folder: Path) -> None:
-    """Removes a checkpoint, or the folder of all checkpoints of a training.
+    """Removes a checkpoint, or the folder of all checkpoints of a training, if it exists.
 
     The state goes first: without it a checkpoint is not read, so that a kill leaves no half of one to resume from.
 
     Raises:
-        OSError: If a file cannot be removed.
+        OSError: If a state cannot be removed.
     """
     for state in folder.rglob(_STATE):
         state.unlink()
-    shutil.rmtree(folder)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _unreadable(checkpoint: Path, error: Exception) -> BCSamError:

@@ -85,7 +85,8 @@ def train(
 
     Raises:
         ConfigError: If the batch is not divisible by the numbers of processes and accumulation steps.
-        BCSamError: If the loss is not finite, or a checkpoint cannot be read or written.
+        BCSamError: If the loss or the weights are not finite, or a checkpoint cannot be read or written. The last
+            good checkpoint is kept.
     """
     run = _Run(step, schedule, accelerator, seed, checkpoints)
     with tqdm(
@@ -190,6 +191,8 @@ class _Run:
             self._fetch_losses()
         self.progress.step += 1
         if self.checkpoints is not None and self._is_due(self.checkpoints.every):
+            self._fetch_losses()
+            self._require_finite(self.batches.epoch + 1)
             self._save(self.checkpoints)
 
     def _is_due(self, every: int) -> bool:
@@ -202,9 +205,8 @@ class _Run:
         self._fetch_losses()
         progress = self.progress
         epoch = progress.step // len(self.batches)
+        self._require_finite(epoch)
         mean = sum(progress.losses) / len(progress.losses)
-        if not math.isfinite(mean):
-            raise BCSamError(f"{self.step.name}: the loss is not finite in epoch {epoch}. Lower learning_rate.")
         record = {"epoch": epoch, "loss": mean, "learning_rate": self.scheduler.get_last_lr()[0]}
         validation_loss = self._validate(epoch)
         if validation_loss is not None:
@@ -225,10 +227,32 @@ class _Run:
         model = self.accelerator.unwrap_model(self.wrapped).eval()
         with torch.inference_mode():
             loss = self.step.validate(model)
+        if loss is not None and not math.isfinite(loss):
+            raise self._diverged("validation loss is", epoch)
         if loss is not None and (self.progress.best is None or loss < self.progress.best):
             self.progress.best, self.progress.best_epoch = loss, epoch
             self.best = trained_tensors(model)
         return loss
+
+    def _require_finite(self, epoch: int) -> None:
+        """Checks the losses and the weights, also those of the last step, which no loss has seen yet.
+
+        Raises:
+            BCSamError: If one is not finite.
+        """
+        if not all(map(math.isfinite, self.progress.losses)):
+            raise self._diverged("loss is", epoch)
+        trained = (parameter for parameter in self.step.module.parameters() if parameter.requires_grad)
+        if not all(tensor.isfinite().all() for tensor in (*trained, *self.step.module.buffers())):
+            raise self._diverged("weights are", epoch)
+
+    def _diverged(self, what: str, epoch: int) -> BCSamError:
+        latest = self.checkpoints.latest() if self.checkpoints is not None else None
+        kept = f" The last good checkpoint is kept: {latest}." if latest else ""
+        return BCSamError(
+            f"{self.step.name}: the training diverged: the {what} not finite in epoch {epoch}. Lower this stage's "
+            f"learning_rate, now {self.schedule.learning_rate:g}, in another --out.{kept}"
+        )
 
     def _fetch_losses(self) -> None:
         """Fetches the pending losses from the device, averaged over processes."""

@@ -109,6 +109,29 @@ def tempered(domains: np.ndarray, temperature: float) -> Order:
     return order
 
 
+def require_divisible(batch_size: int, accelerator: Accelerator, name: str) -> None:
+    """Checks that a batch can be accumulated in equal parts, each split equally among the processes.
+
+    Args:
+        batch_size: Cells in a batch.
+        accelerator: The accumulation steps and processes.
+        name: Name of the setting, for the error message.
+
+    Raises:
+        ConfigError: If the batch size is not divisible.
+    """
+    steps, n_processes = accelerator.gradient_accumulation_steps, accelerator.num_processes
+    if batch_size % steps:
+        raise ConfigError(
+            f"{name}: a batch of {batch_size} cells cannot be accumulated in {steps} equal parts. Choose a multiple."
+        )
+    if batch_size // steps % n_processes:
+        raise ConfigError(
+            f"{name}: {batch_size // steps} cells at a time cannot be split equally among {n_processes} processes. "
+            "Choose a multiple."
+        )
+
+
 def stage_batches(order: Order, n: int, batch_size: int, accelerator: Accelerator, seed: int) -> EpochBatches:
     """Returns the batches of a training, divided by the number of gradient accumulation steps.
 
@@ -116,8 +139,5 @@ def stage_batches(order: Order, n: int, batch_size: int, accelerator: Accelerato
         ConfigError: If the batch size is not divisible.
     """
     steps = accelerator.gradient_accumulation_steps
-    if batch_size % steps:
-        raise ConfigError(
-            f"A batch of {batch_size} cells cannot be accumulated in {steps} equal parts. Choose a multiple."
-        )
+    require_divisible(batch_size, accelerator, "batch_size")
     return EpochBatches(order, n, batch_size // steps, n_processes=accelerator.num_processes, seed=seed)

@@ -144,8 +144,40 @@ def test_no_epochs_change_nothing(model, data):
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_loss_that_is_not_finite_ends_the_training(model, data, value):
     one_batch = TensorDataset(*data[:8])
-    with pytest.raises(BCSamError, match=r"Test: the loss is not finite in epoch 1\. Lower learning_rate"):
+    with pytest.raises(BCSamError, match=r"Test: .*the loss is not finite in epoch 1\. Lower .*learning_rate"):
         train(model, one_batch, loss=lambda model, batch: value * squared_error(model, batch))
+
+
+def test_weights_that_the_last_step_makes_infinite_end_the_training_too(model, data):
+    """No loss is computed after the last step."""
+    one_batch, steps = TensorDataset(*data[:8]), []
+
+    def loss(model, batch):
+        steps.append(None)
+        return squared_error(model, batch) * (1e30 if len(steps) == 3 else 1.0)
+
+    steep = replace(SCHEDULE, epochs=3, warmup_steps=0, optimizer="sgd", learning_rate=1e30)
+    with pytest.raises(BCSamError, match=r"Test: .*the (weights are|loss is) not finite in epoch [123]\."):
+        train(model, one_batch, steep, loss=loss)
+
+
+def test_a_validation_loss_that_is_not_finite_is_no_best_one(model, data):
+    with pytest.raises(BCSamError, match=r"the validation loss is not finite in epoch 1\."):
+        train(model, data, validate=lambda model: math.nan)
+
+
+def test_a_diverged_training_keeps_its_last_good_checkpoint_and_names_it(model, data, tmp_path):
+    checkpoints, steps = Checkpoints(tmp_path, "key", every=2), []
+
+    def loss(model, batch):
+        steps.append(None)
+        return squared_error(model, batch) * (math.nan if len(steps) == 8 else 1.0)
+
+    with pytest.raises(BCSamError, match=r"not finite in epoch 2\..*kept: .*step-00000007"):
+        train(model, data, loss=loss, checkpoints=checkpoints)
+    assert [folder.name for folder in tmp_path.iterdir()] == ["step-00000007"]
+    checkpoints.load(model, torch.optim.AdamW(model.parameters()))
+    assert all(parameter.isfinite().all() for parameter in model.parameters())
 
 
 class TestMixedPrecision:
