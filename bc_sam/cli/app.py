@@ -4,8 +4,13 @@ import gc
 import io
 import logging
 import os
+import signal
 import sys
+import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 
 import typer
 
@@ -19,6 +24,29 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+@contextmanager
+def _stopped_in_order() -> Iterator[None]:
+    """Lets SIGTERM and SIGHUP end the program like Ctrl+C, so that temporary files are removed."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        print(f"Stopped by {signal.Signals(number).name}.", file=sys.stderr)
+        sys.exit(128 + number)
+
+    numbers = [
+        signal.Signals[name] for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)
+    ]  # Windows has no SIGHUP
+    # Only what is not handled yet, as nohup lets SIGHUP be ignored; and only the main thread may handle signals.
+    in_main_thread = threading.current_thread() is threading.main_thread()
+    handled = [number for number in numbers if in_main_thread and signal.getsignal(number) == signal.SIG_DFL]
+    for number in handled:
+        signal.signal(number, stop)
+    try:
+        yield
+    finally:
+        for number in handled:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def run() -> None:
@@ -37,7 +65,8 @@ def run() -> None:
     try:
         # In place, because typer expands wildcards on Windows only if it reads sys.argv itself.
         sys.argv[1:] = rewrite_former_spellings(sys.argv[1:])
-        app()
+        with _stopped_in_order():
+            app()
     except (BCSamError, OSError) as error:  # OSErrors such as a full disk explain themselves
         print(printable(f"error: {' '.join(str(error).splitlines())}"), file=sys.stderr)
         sys.exit(1)

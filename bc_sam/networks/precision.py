@@ -1,5 +1,7 @@
 """Chooses the precision that a device computes fast in."""
 
+from typing import Any
+
 import torch
 
 from bc_sam.config.base import Precision
@@ -40,8 +42,12 @@ def resolve_precision(precision: Precision, device: torch.device) -> Precision:
         return "bf16" if torch.cuda.is_bf16_supported() else "fp16"
     # A CPU without bf16 instructions emulates them, which is slower than float32.
     fast = ("avx512_bf16", "amx_bf16")
-    capabilities: dict[str, bool] = getattr(torch.cpu, "get_capabilities", dict)()  # since torch 2.11
-    return "bf16" if device.type == "cpu" and any(map(capabilities.get, fast)) else "no"
+    return "bf16" if device.type == "cpu" and any(map(cpu_capabilities().get, fast)) else "no"
+
+
+def cpu_capabilities() -> dict[str, Any]:
+    """Returns what PyTorch knows of the processor; nothing before torch 2.11, which then computes in float32."""
+    return dict(getattr(torch.cpu, "get_capabilities", dict)())
 
 
 def dtype_of(precision: Precision, device: torch.device) -> torch.dtype:

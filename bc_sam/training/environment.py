@@ -7,6 +7,7 @@ from importlib.metadata import version
 import torch
 
 from bc_sam.config.arguments import TrainingArguments
+from bc_sam.networks.precision import cpu_capabilities
 from bc_sam.utils.hub import display_name
 
 
@@ -27,7 +28,7 @@ def environment(arguments: TrainingArguments, precision: str) -> dict[str, str]:
     """Returns what the results of a run depend on besides its data: base, precision, machine, versions."""
     libraries = ("bc_sam", "torch", "transformers", "peft", "accelerate", "scikit-learn", "xgboost")
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    processor = torch.cpu.get_capabilities().get("cpu_name") or platform.machine()
+    processor = cpu_capabilities().get("cpu_name") or platform.machine()
     return {
         "method": arguments.method,
         **_pretrained_models(arguments),

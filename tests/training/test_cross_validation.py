@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as hnp
 from bc_sam.config.arguments import ClassifierArguments
 from bc_sam.errors import DataError
 from bc_sam.evaluation.results import ALL
-from bc_sam.training.cross_validation import LabelledLatents, ViewLatents, evaluate_fold
+from bc_sam.training.cross_validation import LabelledLatents, ViewLatents, evaluate_fold, require_classes
 from bc_sam.training.synthetic_cells import SyntheticCells
 
 IDENTITY = {"classifier": "rf", "source": "a", "target": "b", "fold": 0, "n_train": 9}
@@ -157,3 +157,18 @@ class TestEvaluateFold:
         cells = LabelledLatents(np.zeros((3, 2)), np.full(3, -1), np.zeros(3), np.arange(3), ("north",), NAMES)
         with pytest.raises(DataError, match="No image has a label"):
             evaluate_fold(cells, 0, "strict", LOGISTIC)
+
+
+def test_a_source_whose_training_cells_are_of_one_class_is_named_before_training():
+    cells = LabelledLatents(
+        np.zeros((6, 2), np.float32),
+        labels=np.array([0, 1, 0, 1, 2, 3]),
+        domains=np.array([0, 0, 0, 0, 1, 1]),
+        folds=np.array([0, 0, 1, 1, 0, 1]),
+        domain_names=("north", "south"),
+        label_names=NAMES,
+    )
+    with pytest.raises(DataError, match=r"south has 1 labelled training cells, z only, with fold 0 held out"):
+        require_classes(cells, 0, "strict")
+    require_classes(replace(cells, folds=np.array([0, 0, 1, 1, 2, 2])), 0, "strict")
+    require_classes(cells, 0, "leave-one-out")
