@@ -1,16 +1,31 @@
 # make demo   creates a virtual environment and runs the whole pipeline on rendered cells of two laboratories
 # make test   creates a virtual environment and runs all tests
+# make test-oldest   runs the main journeys with the oldest versions that pyproject.toml allows, in an environment of its
+#             own; PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu" spares the CUDA libraries
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test clean
+OLDEST := .venv-oldest
+
+.PHONY: demo test test-oldest clean
 
 demo: $(VENV)/.ready
 	$(BIN)/bc-sam demo --out demo
 
 test: $(VENV)/.ready-dev
 	$(BIN)/python -m pytest -n auto --dist worksteal --durations 10
+
+test-oldest: $(OLDEST)/.ready
+	$(OLDEST)/bin/python -m pytest tests/journeys/test_predict.py tests/journeys/test_train.py \
+		tests/journeys/test_adapt.py tests/journeys/test_compare.py tests/models/test_embedded_model.py
+
+$(OLDEST)/.ready: pyproject.toml tests/oldest.py
+	$(PYTHON) -m venv $(OLDEST)
+	$(PYTHON) tests/oldest.py > $(OLDEST)/oldest.txt
+	$(OLDEST)/bin/python -m pip install --quiet $(PIP_ARGS) -c $(OLDEST)/oldest.txt -e ".[all]" "pytest>=9.0" \
+		"pytest-xdist>=3.6" "hypothesis>=6.150" "fastapi>=0.160" "uvicorn>=0.50"
+	touch $@
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -22,4 +37,4 @@ $(VENV)/.ready-dev: $(VENV)/.ready
 	touch $@
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) $(OLDEST) demo

@@ -2,20 +2,24 @@
 
 import os
 import signal
+from contextlib import ExitStack
 
 import pytest
 
 from bc_sam.cli.app import _stopped_in_order
 
 
+def stop_within(number, clean_up):
+    with _stopped_in_order(), ExitStack() as stack:
+        stack.callback(clean_up)
+        os.kill(os.getpid(), number)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_the_command_like_an_interruption_so_that_it_cleans_up(number, capsys):
     cleaned = []
-    with pytest.raises(SystemExit) as end, _stopped_in_order():
-        try:
-            os.kill(os.getpid(), number)
-        finally:
-            cleaned.append(True)
+    with pytest.raises(SystemExit) as end:
+        stop_within(number, lambda: cleaned.append(True))
     assert cleaned
     assert end.value.code == 128 + number
     assert capsys.readouterr().err == f"Stopped by {signal.Signals(number).name}.\n"

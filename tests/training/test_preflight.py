@@ -40,7 +40,7 @@ def test_a_rank_above_the_width_of_the_base_is_reported_with_its_range(check, sm
 
 
 def test_a_base_that_does_not_exist_is_reported(check):
-    with pytest.raises(BCSamError, match="no file or folder ./nowhere"):
+    with pytest.raises(BCSamError, match=r"no file or folder \./nowhere"):
         check(base="./nowhere")
 
 
@@ -49,15 +49,19 @@ def test_a_stage_that_no_memory_can_hold_is_rejected_with_an_estimate(check, sma
         check(image_size=2048, segmentation=replace(small_training.segmentation, batch_size=65_536))
 
 
+@pytest.fixture(scope="module")
+def two():
+    """Cells of two classes."""
+    return load_rendered("munich", cells_per_class=1, size=32, labels=("basophil", "monocyte"))
+
+
+@pytest.fixture(scope="module")
+def one(two):
+    """Cells of one class."""
+    return two.filter(lambda label: label == two[0]["label"], input_columns="label")
+
+
 class TestLabels:
-    @pytest.fixture(scope="class")
-    def two(self):
-        return load_rendered("munich", cells_per_class=1, size=32, labels=("basophil", "monocyte"))
-
-    @pytest.fixture(scope="class")
-    def one(self, two):
-        return two.filter(lambda label: label == two[0]["label"], input_columns="label")
-
     def test_a_data_set_of_one_class_is_rejected_where_it_is_trained_on_alone(self, one, two):
         with pytest.raises(DataError, match=r"All labelled cells of 'munich' are \w+, but .* need two classes"):
             check_labels([two, one], "strict")
