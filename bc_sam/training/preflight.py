@@ -1,6 +1,7 @@
 """Checks before an image is read: what would otherwise end a training after hours."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from accelerate import Accelerator
 from datasets import Dataset
@@ -28,16 +29,17 @@ def check_training(training: TrainingArguments, accelerator: Accelerator) -> Non
         DataError: If the memory is too small.
     """
     is_bc_sam = training.method == "bc-sam"
-    stages = {"segmentation": training.segmentation, "autoencoder": training.autoencoder}
-    for stage, arguments in (stages if is_bc_sam else {"network": training.network}).items():
-        require_divisible(arguments.batch_size, accelerator, f"{stage}.batch_size")
+    batches = {"segmentation": training.segmentation.batch_size, "autoencoder": training.autoencoder.batch_size}
+    for stage, batch_size in (batches if is_bc_sam else {"network": training.network.batch_size}).items():
+        require_divisible(batch_size, accelerator, f"{stage}.batch_size")
     if is_bc_sam:
         for name in training.classifiers.names:
             kind_of(name).require_installed()
     if not (is_bc_sam or training.network.inputs(training.method).sam):
         return
     sam = load_base(training)
-    width, rank = sam.config.vision_config.hidden_size, training.segmentation.lora_rank
+    vision: Any = sam.config.vision_config
+    width, rank = vision.hidden_size, training.segmentation.lora_rank
     if rank > width:
         raise ConfigError(
             f"segmentation.lora_rank must be between 1 and {width}, the width of the base's encoder, but is {rank}."
