@@ -1,6 +1,6 @@
 """Does the memory of the page grow with visitors? Serves it, sends good and bad uploads, and samples its memory.
 
-``python benchmarks/soak.py [SECONDS [CLIENTS [CSV]]]``: by default 2,400 seconds and 32 clients, written to ``soak.csv``.
+``python benchmarks/soak.py [SECONDS [CLIENTS [CSV]]]``: by default 2,400 s and 32 clients, written to ``soak.csv``.
 """
 
 import csv

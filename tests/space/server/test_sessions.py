@@ -4,8 +4,8 @@ import httpx
 import pytest
 
 from bc_sam.space.page import build, launch_options
-from bc_sam.space.server.settings import PageSettings
 from bc_sam.space.server.sessions import WorkLast
+from bc_sam.space.server.settings import PageSettings
 from bc_sam.space.views.slide_view import Slide
 
 CAPACITY = 4
