@@ -16,11 +16,10 @@ from bc_sam.data.decoding.decode import pixels_of
 from bc_sam.data.decoding.depth import to_bytes
 from bc_sam.data.decoding.formats import IMAGE_FORMATS, PILLOW_FORMATS
 from bc_sam.data.decoding.limits import MAX_PIXELS, check_size
-from bc_sam.errors import DataError, ImageError
+from bc_sam.data.file_search import IMAGE_SUFFIXES as IMAGE_SUFFIXES
+from bc_sam.data.file_search import find_images as find_images
+from bc_sam.errors import ImageError
 from bc_sam.utils.display import printable
-
-#: Lower-case file-name suffixes of images, for `find_images`.
-IMAGE_SUFFIXES = tuple(suffix for suffixes in IMAGE_FORMATS.values() for suffix in suffixes)
 
 _T = TypeVar("_T")
 
@@ -144,26 +143,6 @@ def encode_png(image: Image.Image) -> bytes:
     file = io.BytesIO()
     image.save(file, format="PNG", compress_level=1)  # higher levels barely shrink noise
     return file.getvalue()
-
-
-def find_images(folder: str | os.PathLike[str]) -> list[Path]:
-    """Returns the sorted image files of a folder and its subfolders, except hidden ones and ``__MACOSX``.
-
-    Raises:
-        DataError: If the folder does not exist.
-    """
-    root = Path(folder)
-    if not root.is_dir():
-        raise DataError(f"{root} is not a folder. Give a folder of images.")
-    found = []
-    for parent, subfolders, names in os.walk(root):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".") and name != "__MACOSX"]
-        found += [Path(parent, name) for name in names if _is_image_name(name)]
-    return sorted(found)
-
-
-def _is_image_name(name: str) -> bool:
-    return not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
 
 
 def _read(source: Any, max_pixels: int, convert: Callable[[Image.Image | np.ndarray], _T]) -> _T:

@@ -12,8 +12,9 @@ from tqdm import tqdm
 from bc_sam.data.cells import FEATURES, Cell, build_dataset
 from bc_sam.data.csv_table import read_csv
 from bc_sam.data.datasets.archives import as_folder
-from bc_sam.data.datasets.image_folder import PROPOSED_LABELS, resolve_labels
 from bc_sam.data.images import encode_png, read_image
+from bc_sam.data.names.label_map import LabelMap, resolve_labels
+from bc_sam.data.names.recognition import propose_label
 from bc_sam.data.provenance import Provenance
 from bc_sam.errors import DataError, ImageError
 
@@ -43,7 +44,7 @@ Box = tuple[int, int, int, int]
 _WhiteCell = tuple[Box, str]
 
 # BCCD does not distinguish kinds of neutrophils and lymphocytes; nearly all of its cells are of the proposed ones.
-_COARSE_CLASSES = MappingProxyType({name: PROPOSED_LABELS[name] for name in ("neutrophil", "lymphocyte")})
+_COARSE_CLASSES = MappingProxyType({name: propose_label(name) for name in ("neutrophil", "lymphocyte")})
 
 _TABLE = "boxes.csv"
 _FIELDS = "fields"
@@ -92,7 +93,11 @@ def load_bccd(
     fields = _read_fields(root / _TABLE)
     single, left_out = _single_cells(fields)
     classes = sorted({name for _, name in single.values()})
-    labels = resolve_labels(classes, {**_COARSE_CLASSES, **(label_map or {})}, where=str(root / _TABLE))
+    given = LabelMap.of(label_map)
+    coarse = {name: _COARSE_CLASSES[name] for name in classes if name in _COARSE_CLASSES and name not in given}
+    labels = coarse | resolve_labels([name for name in classes if name not in coarse], given, where=str(root / _TABLE))
+    if given is not label_map:
+        given.require_used()
     left_out += [name for _, name in single.values() if labels[name] is None]
     used = {file: (box, labels[name]) for file, (box, name) in single.items() if labels[name] is not None}
     cells = [
