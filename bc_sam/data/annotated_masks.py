@@ -55,9 +55,10 @@ class MaskList:
 def match_masks(pairs: str | Path, root: Path, files: Sequence[str]) -> list[Path | None]:
     """Finds the mask of each image.
 
-    Paths in the CSV, with slashes or the backslashes of Windows, are relative to its folder or to the parent of that folder. If at least one image path resolves to
-    a file of the data set, all images are matched by resolved path. Otherwise, for a data set that was moved, an image
-    is matched by path suffix: ``lab/PBC/basophil/BA_1.jpg`` matches ``basophil/BA_1.jpg``.
+    Paths in the CSV, with slashes or backslashes, are relative to its folder or to the parent of that folder. If at
+    least one image path resolves to a file of the data set, all images are matched by resolved path. Otherwise, for a
+    data set that was moved, an image is matched by path suffix: ``lab/PBC/basophil/BA_1.jpg`` matches
+    ``basophil/BA_1.jpg``.
 
     Args:
         pairs: Path of the CSV file. Rows whose image is not in the data set are ignored.

@@ -181,9 +181,10 @@ def _label_names(dataset: Dataset, domain: str, given: LabelMap) -> list[str | N
                 "column of names with --column label=NAME."
             )
         return numbers
-    if getattr(feature, "dtype", None) not in ("string", "large_string"):
+    dtype = getattr(feature, "dtype", feature)
+    if dtype not in ("string", "large_string"):
         raise DataError(
-            f"The labels of {domain} are {getattr(feature, 'dtype', feature)}, not class names. Store names or a ClassLabel, or name another "
+            f"The labels of {domain} are {dtype}, not class names. Store names or a ClassLabel, or name another "
             "column with --column label=NAME."
         )
     return [value or None for value in values]

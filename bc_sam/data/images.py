@@ -80,10 +80,22 @@ def read_mask(source: Any, size: int | None = None, *, max_pixels: int = MAX_PIX
         >>> read_mask(np.array([[0, 255]])).tolist()
         [[0, 1]]
     """
-    mask = _read(source, max_pixels, _to_labels)
+    mask = _labels_of(_read(source, max_pixels, _to_values))
     if size is None:
         return mask
     return np.array(Image.fromarray(mask).resize((size, size), Image.Resampling.NEAREST))
+
+
+def read_mask_and_values(source: Any, *, max_pixels: int = MAX_PIXELS) -> tuple[np.ndarray, list[float]]:
+    """Reads a cell mask as `read_mask` does, and the values in the file that are none of 0, 1 and 2.
+
+    Example:
+        >>> mask, others = read_mask_and_values(np.array([[0, 128, 255]]))
+        >>> mask.tolist(), others
+        ([[0, 1, 1]], [128, 255])
+    """
+    values = _read(source, max_pixels, _to_values)
+    return _labels_of(values), np.setdiff1d(values, (0, 1, 2)).tolist()
 
 
 def read_tiff_tags(source: Any, numbers: Sequence[int]) -> dict[int, Any]:
@@ -220,7 +232,7 @@ def _array_to_image(array: np.ndarray) -> Image.Image:
     return Image.fromarray(to_bytes(array))
 
 
-def _to_labels(pixels: Image.Image | np.ndarray) -> np.ndarray:
+def _to_values(pixels: Image.Image | np.ndarray) -> np.ndarray:
     values = np.asarray(pixels)
     if isinstance(pixels, Image.Image) and pixels.mode in ("LA", "La", "PA"):
         values = values[..., 0]
@@ -228,6 +240,10 @@ def _to_labels(pixels: Image.Image | np.ndarray) -> np.ndarray:
         values = values[..., :3].max(axis=2)
     if values.ndim != 2 or values.dtype.kind not in "biuf" or np.isnan(values).any():
         raise ImageError("is not a mask. Give an image, or a numeric array of shape (H, W) without NaN.")
+    return values
+
+
+def _labels_of(values: np.ndarray) -> np.ndarray:
     if np.isin(values, (0, 1, 2)).all():
         return values.astype(np.uint8)
     return (values != 0).astype(np.uint8)

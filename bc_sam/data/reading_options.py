@@ -6,9 +6,27 @@ from pathlib import Path
 
 from bc_sam.data.annotated_masks import MaskList
 from bc_sam.errors import DataError
+from bc_sam.utils.json_config import JsonConfig
 
 #: Roles that a column of a table or data set can have.
 COLUMN_ROLES = ("image", "file", "label", "group", "mask")
+
+
+@dataclass(frozen=True)
+class Layout(JsonConfig):
+    """Where slides, splits and columns of the sources are, as saved in the config of a run; see `ReadingOptions`.
+
+    Attributes:
+        group_by: ``"folder"`` if folders are slides or patients.
+        config: Config of a data set on the Hub.
+        split: The only split to read.
+        columns: Name of the column for each of `COLUMN_ROLES`.
+    """
+
+    group_by: str | None = None
+    config: str | None = None
+    split: str | None = None
+    columns: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

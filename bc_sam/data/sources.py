@@ -23,6 +23,7 @@ from bc_sam.data.datasets.acevedo import ACEVEDO20, load_acevedo20, looks_like_a
 from bc_sam.data.datasets.archives import as_folder
 from bc_sam.data.datasets.bccd import BCCD, load_bccd, looks_like_bccd
 from bc_sam.data.datasets.bmec import BMEC, load_bmec, looks_like_bmec
+from bc_sam.data.datasets.box_fields import find_box_annotations, load_boxes
 from bc_sam.data.datasets.folder_layout import is_split_name
 from bc_sam.data.datasets.image_folder import load_folder
 from bc_sam.data.datasets.matek import MATEK19, load_matek19, looks_like_matek19
@@ -129,7 +130,7 @@ def load_cells(
     return load_domains([spec], options)[0]
 
 
-def load_domains(specs: Sequence[str], options: ReadingOptions = ReadingOptions()) -> list[Dataset]:
+def load_domains(specs: Sequence[str], options: ReadingOptions) -> list[Dataset]:
     """Loads the cells of several domains with the same options; see `load_cells`.
 
     Raises:
@@ -207,8 +208,8 @@ def _conform(dataset: Dataset, name: str, options: ReadingOptions) -> Dataset:
 def _source_types() -> str:
     public = ", ".join(f"{name}:FOLDER" for name in PUBLIC_DATASETS)
     return (
-        "a folder of images, a zip of one, a table of files and labels (.csv), a parquet file, a folder of parquet files, the id of a data set on the Hub "
-        f"(org/name), {public}, or rendered:LABORATORY[:CELLS_PER_CLASS[:SEED]]"
+        "a folder of images, a zip of one, a table of files and labels (.csv), a parquet file, a folder of parquet "
+        f"files, the id of a data set on the Hub (org/name), {public}, or rendered:LABORATORY[:CELLS_PER_CLASS[:SEED]]"
     )
 
 
@@ -270,6 +271,12 @@ def _load_images(folder: Path, name: str, options: ReadingOptions) -> Dataset:
         if dataset.matches(folder):
             logger.info("%s: the images are named as those of %s, and are read as such.", name, title)
             return _load_public(dataset, folder, name, options)
+    if annotated := find_box_annotations(folder):
+        for option in ("group_by", "masks"):
+            if getattr(options, option):
+                logger.warning("%s: %s has no effect on boxes.", name, option)
+        taken = {option: getattr(options, option) for option in ("label_map", "group_pattern", "split")}
+        return load_boxes(folder, *annotated, domain=name, **taken)
     return load_folder(folder, domain=name, **_folder_options(options))
 
 

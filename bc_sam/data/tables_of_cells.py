@@ -95,7 +95,7 @@ def read_tables(
     Raises:
         DataError: If a table cannot be read, has no column of files, matches no image, or gives one image two labels.
     """
-    index = _FileIndex(files)
+    index = FileIndex(files)
     table = TableOfCells(list(paths))
     has_labels = False
     for path in paths:
@@ -121,7 +121,7 @@ def read_tables(
     if not table.labels:
         example = f", such as {table.missing[0]!r}" if table.missing else ""
         raise DataError(
-            f"{', '.join(map(str, paths))} names none of the images below {root}{example}. Correct its column of files."
+            f"{', '.join(map(str, paths))} names none of the images below {root}{example}. Correct its file names."
         )
     if table.missing:
         logger.warning(
@@ -161,8 +161,12 @@ def find_columns(names: Sequence[str], given: Mapping[str, str] | None, *, where
     return chosen
 
 
-class _FileIndex:
-    """Finds files by path, and by name or stem where that is unambiguous."""
+class FileIndex:
+    """Finds files by path, and by name or stem where that is unambiguous.
+
+    Args:
+        files: Paths with forward slashes, relative to a common folder.
+    """
 
     def __init__(self, files: Sequence[str]) -> None:
         self._files = set(files)
@@ -176,6 +180,7 @@ class _FileIndex:
         self._by_name = {key: file for key, file in self._by_name.items() if counts[key] == 1}
 
     def find(self, name: str, prefix: str) -> str | None:
+        """Returns the file of a name that is relative to `prefix`, or to the common folder, or ``None``."""
         parts = [part for part in PurePosixPath(name).parts if part not in (".", "/")]
         for candidate in (PurePosixPath(prefix, *parts), PurePosixPath(*parts)):
             if candidate.as_posix() in self._files:

@@ -52,8 +52,8 @@ def load_acevedo20(
 ) -> Dataset:
     """Loads Acevedo-20 from its archive layout, ``PBC_dataset_normal_DIB/<folder>/<PREFIX>_100102.jpg``.
 
-    The prefix gives the class. Folders are coarser: ``ig`` contains metamyelocytes, myelocytes and promyelocytes. Files
-    in the folder of another class are reported.
+    The prefix gives the class. Folders are coarser: ``ig`` contains metamyelocytes, myelocytes and promyelocytes.
+    Files in the folder of another class are reported.
 
     Args:
         source: Folder of the images, any parent folder, or the downloaded zip.

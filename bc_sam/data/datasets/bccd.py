@@ -1,6 +1,5 @@
 """BCCD (github.com/Shenggan/BCCD_Dataset): smear fields with boxes, from which the white cells are cropped."""
 
-import logging
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,13 +11,11 @@ from tqdm import tqdm
 from bc_sam.data.cells import FEATURES, Cell, build_dataset
 from bc_sam.data.csv_table import read_csv
 from bc_sam.data.datasets.archives import as_folder
-from bc_sam.data.images import encode_png, read_image
+from bc_sam.data.datasets.box_crops import CROP_SIDE, Box, crop_cells
 from bc_sam.data.names.label_map import LabelMap, resolve_labels
 from bc_sam.data.names.recognition import propose_label
 from bc_sam.data.provenance import Provenance
-from bc_sam.errors import DataError, ImageError
-
-logger = logging.getLogger(__name__)
+from bc_sam.errors import DataError
 
 BCCD = Provenance(
     title="BCCD (Blood Cell Count and Detection)",
@@ -33,12 +30,6 @@ BCCD = Provenance(
   url = {https://github.com/Shenggan/BCCD_Dataset}
 }""",
 )
-
-#: Side of a crop, pixels, unless the box is larger: half the width of a field.
-CROP_SIDE = 320
-
-#: Left, top, right and bottom edge, pixels.
-Box = tuple[int, int, int, int]
 
 # A white cell: its box, and its class, which is empty if unknown.
 _WhiteCell = tuple[Box, str]
@@ -113,25 +104,6 @@ def looks_like_bccd(folder: Path) -> bool:
     return _archive_folder(folder) is not None
 
 
-def crop_box(box: Box, width: int, height: int) -> Box:
-    """Returns the square around a box that is cropped from a field.
-
-    Args:
-        box: Box inside the field.
-        width: Width of the field, pixels.
-        height: Height of the field, pixels.
-
-    Example:
-        >>> crop_box((10, 200, 110, 300), 640, 480), crop_box((100, 100, 440, 400), 640, 480)
-        ((0, 90, 320, 410), (100, 80, 440, 420))
-    """
-    left, top, right, bottom = box
-    side = min(max(CROP_SIDE, right - left, bottom - top), width, height)
-    x = min(max((left + right - side) // 2, 0), width - side)
-    y = min(max((top + bottom - side) // 2, 0), height - side)
-    return x, y, x + side, y + side
-
-
 def _archive_folder(folder: Path) -> Path | None:
     """Returns the folder that has the layout: `folder` itself or, as in zips, the only subfolder in it."""
     if not folder.is_dir():
@@ -182,14 +154,4 @@ def _single_cells(fields: Mapping[str, set[_WhiteCell]]) -> tuple[dict[str, _Whi
 
 def _crop(path: Path, box: Box) -> bytes | None:
     """Returns the PNG of the cell, or ``None`` if its field cannot be read."""
-    try:
-        image = read_image(path)
-    except ImageError as error:
-        logger.warning("Not cropped: %s", error)
-        return None
-    if box[2] > image.width or box[3] > image.height:
-        raise DataError(
-            f"The box {box} of {path.name} is not inside the field of {image.width} x {image.height} pixels. Correct "
-            f"{_TABLE}."
-        )
-    return encode_png(image.crop(crop_box(box, *image.size)))
+    return crop_cells(path, [(box, CROP_SIDE)], clip=False)[0]

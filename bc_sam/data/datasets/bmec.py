@@ -63,7 +63,7 @@ def load_bmec(
         label_map: Maps folder names to labels in `bc_sam.config.labels.ERYTHROID_LABELS`, or to ``None`` to exclude
             them.
         masks: CSV that assigns masks to images; see `bc_sam.data.annotated_masks.match_masks`.
-        group_pattern: Regular expression whose first group is the slide or patient; see `bc_sam.data.groups.read_groups`.
+        group_pattern: Regular expression that extracts the slide or patient; see `bc_sam.data.groups.read_groups`.
 
     Returns:
         Dataset with the columns `bc_sam.data.cells.FEATURES`; its labels are `bc_sam.config.labels.ERYTHROID_LABELS`.

@@ -172,7 +172,7 @@ def mention_other_folders(files: Sequence[PurePath], layout: FolderLayout, *, wh
     if len(names) > 1:
         shown = ", ".join(sorted(names)[:3])
         logger.warning(
-            "%s: %d folders are neither classes nor splits: %s. If they are patients or slides, add --group-by folder.",
+            "%s: %d folders are no classes or splits: %s. If they are patients or slides, add --group-by folder.",
             where,
             len(names),
             shown,

@@ -46,8 +46,8 @@ def load_folder(
 ) -> Dataset:
     r"""Loads images from one subfolder per class, with a table of labels, or unlabelled images from a flat folder.
 
-    Folders of splits (``TRAIN``, ``test``) above or below the classes are joined, or one is chosen. Other folders above
-    or below the classes may be patients. A table, ``metadata.csv`` or the only CSV with files and labels in the
+    Folders of splits (``TRAIN``, ``test``) above or below the classes are joined, or one is chosen. Other folders
+    above or below the classes may be patients. A table, ``metadata.csv`` or the only CSV with files and labels in the
     folder, counts more than folders; one that is not named metadata is used only if the folders give no classes.
 
     Args:

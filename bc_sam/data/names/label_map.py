@@ -55,7 +55,8 @@ class LabelMap(Mapping[str, str | None]):
         """
         for key, label in self._labels.items():
             if label is not None and label not in labels:
-                raise DataError(f"label_map maps {self._names[key]!r} to {label!r}. Choose one of {', '.join(labels)}.")
+                name = self._names[key]
+                raise DataError(f"label_map maps {name!r} to {label!r}. Choose one of {', '.join(labels)}.")
 
     def unused(self) -> set[str]:
         """Returns the names that no source has."""
@@ -75,7 +76,7 @@ class LabelMap(Mapping[str, str | None]):
             occurring = sorted(self._occurring)
             found = f"the classes are {_listed(occurring)}" if occurring else "there are no class names to map"
             raise DataError(
-                f"The label map (--map) names {_listed(unused)}, but {found}. Correct or remove it; case does not count."
+                f"The label map (--map) names {_listed(unused)}, but {found}. Correct or remove that; case is ignored."
             )
 
 
