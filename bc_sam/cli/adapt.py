@@ -7,8 +7,11 @@ import typer
 
 from bc_sam.cli.app import app
 from bc_sam.cli.options import (
+    Columns,
+    ConfigName,
     Data,
     Folds,
+    GroupBy,
     GroupPattern,
     KeepPictures,
     LabelMap,
@@ -21,8 +24,10 @@ from bc_sam.cli.options import (
     Revision,
     Seed,
     Settings,
+    Split,
     TrainingPrecision,
     read_labels,
+    read_layout,
     read_pairs,
     read_pixel_sizes,
     read_settings,
@@ -40,6 +45,10 @@ def adapt(
     label_map: LabelMap = None,
     pixel_sizes: PixelSizes = None,
     group_pattern: GroupPattern = None,
+    group_by: GroupBy = None,
+    config_name: ConfigName = None,
+    split: Split = None,
+    columns: Columns = None,
     labels: Annotated[
         str | None,
         typer.Option(
@@ -89,6 +98,7 @@ def adapt(
         label_map=read_pairs(label_map),
         microns_per_pixel=read_pixel_sizes(pixel_sizes),
         group_pattern=group_pattern,
+        layout=read_layout(group_by, config_name, split, columns),
         log_with=tuple(log_with or ()),
         arguments=AdaptationArguments().updated(read_settings(given, settings), where="The command line"),
     )

@@ -8,7 +8,17 @@ from typing import Annotated
 import typer
 
 from bc_sam.cli.app import app
-from bc_sam.cli.options import GroupPattern, LabelMap, Masks, read_pairs
+from bc_sam.cli.options import (
+    Columns,
+    ConfigName,
+    GroupBy,
+    GroupPattern,
+    LabelMap,
+    Masks,
+    Split,
+    read_layout,
+    read_pairs,
+)
 
 
 @app.command("data", rich_help_panel="Data sets")
@@ -20,6 +30,10 @@ def data_command(
     masks: Masks = None,
     label_map: LabelMap = None,
     group_pattern: GroupPattern = None,
+    group_by: GroupBy = None,
+    config_name: ConfigName = None,
+    split: Split = None,
+    columns: Columns = None,
 ) -> None:
     """Summarizes a data set and, with --out, converts it to parquet.
 
@@ -35,11 +49,16 @@ def data_command(
     from bc_sam.data.domain_scales import dataset_scale
     from bc_sam.evaluation.tables import align
 
-    dataset = load_cells(source, masks=masks, label_map=read_pairs(label_map) or None, group_pattern=group_pattern)
+    layout = read_layout(group_by, config_name, split, columns)
+    dataset = load_cells(
+        source, masks=masks, label_map=read_pairs(label_map), group_pattern=group_pattern, **vars(layout)
+    )
     names = dataset.features["label"].names
     counts = Counter("unlabelled" if label is None else names[label] for label in dataset["label"])
     print(f"{len(dataset)} images")
     print(indent(align([[name, f"{count}"] for name, count in sorted(counts.items())]), "  "))
+    groups = {group for group in dataset["group"] if group is not None}
+    print(f"slides or patients: {len(groups) or 'unknown'}")
     print(f"scale: {dataset_scale(dataset)}")
     if out:
         save_parquet(dataset, out)

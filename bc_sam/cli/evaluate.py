@@ -8,19 +8,25 @@ import typer
 from bc_sam.cli.app import app
 from bc_sam.cli.options import (
     BatchSize,
+    Columns,
+    ConfigName,
     Data,
+    GroupBy,
     GroupPattern,
     LabelMap,
     Labels,
     Model,
     Revision,
+    Split,
     read_labels,
+    read_layout,
     read_pairs,
 )
 from bc_sam.cli.runs import report_experiment
 from bc_sam.errors import ConfigError
 
 if TYPE_CHECKING:
+    from bc_sam.data.reading_options import ReadingOptions
     from bc_sam.evaluation.results import Evaluation
 
 
@@ -30,6 +36,10 @@ def evaluate(
     data: Annotated[list[str] | None, Data.__metadata__[0]] = None,
     label_map: LabelMap = None,
     group_pattern: GroupPattern = None,
+    group_by: GroupBy = None,
+    config_name: ConfigName = None,
+    split: Split = None,
+    columns: Columns = None,
     labels: Labels = None,
     revision: Revision = None,
     batch_size: BatchSize = None,
@@ -45,10 +55,14 @@ def evaluate(
 
     bc-sam evaluate runs/mine --data ours=cells/
     """
+    from bc_sam.data.reading_options import ReadingOptions
+
     allowed = read_labels(labels)
     evaluation: Evaluation | None
     if data:
-        evaluation = _evaluate_on(model, revision, data, label_map, group_pattern, allowed, batch_size)
+        layout = read_layout(group_by, config_name, split, columns)
+        options = ReadingOptions(None, read_pairs(label_map), group_pattern, **vars(layout))
+        evaluation = _evaluate_on(model, revision, data, options, allowed, batch_size)
     else:
         if allowed:
             raise ConfigError("--labels applies to a trained model on labelled cells. Add --data NAME=SOURCE.")
@@ -61,13 +75,12 @@ def _evaluate_on(
     source: str,
     revision: str | None,
     data: list[str],
-    label_map: list[str] | None,
-    group_pattern: str | None,
+    options: "ReadingOptions",
     allowed: list[str] | None,
     batch_size: int | None,
 ) -> "Evaluation":
     """Evaluates a trained model on labelled cells and prints the table."""
-    from bc_sam.data import load_cells
+    from bc_sam.data.sources import load_domains
     from bc_sam.evaluation.tables import render_text
     from bc_sam.models.auto import load_model
     from bc_sam.models.evaluate import evaluate_model
@@ -75,9 +88,7 @@ def _evaluate_on(
     model = load_model(source, revision=revision)
     if allowed:
         model.restrict_labels(allowed)
-    class_of_folder = read_pairs(label_map) or None
-    datasets = [load_cells(spec, label_map=class_of_folder, group_pattern=group_pattern) for spec in data]
-    evaluation = evaluate_model(model, datasets, batch_size=batch_size)
+    evaluation = evaluate_model(model, load_domains(data, options), batch_size=batch_size)
     print(render_text(evaluation))
     return evaluation
 

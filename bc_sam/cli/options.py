@@ -13,6 +13,7 @@ from bc_sam.utils.hub import EMBEDDED_MODEL
 if TYPE_CHECKING:
     from bc_sam.config.arguments import TrainingArguments
     from bc_sam.config.network import Method
+    from bc_sam.data.reading_options import Layout
 
 #: Panels that group the data and training options in ``--help``.
 DATA_PANEL, TRAINING_PANEL = "Data", "Training"
@@ -24,7 +25,7 @@ ModelOption = Annotated[
     str, typer.Option("--model", "-m", help="Model folder, run folder, or Hub id; by default the bundled one.")
 ]
 Cells = Annotated[
-    list[str], typer.Argument(help="Image files, folders, quoted glob patterns, parquet, or a Hub data set id.")
+    list[str], typer.Argument(help="Image files, folders, zips, quoted glob patterns, parquet, or a Hub data set id.")
 ]
 Data = Annotated[
     list[str],
@@ -32,7 +33,7 @@ Data = Annotated[
         "--data",
         metavar="NAME=SOURCE",
         help="Data set of one laboratory. Repeatable. SOURCE is a folder or zip (Matek-19, Acevedo-20, BCCD, or a "
-        "subfolder per class), parquet, a Hub data set id, or rendered:LAB[:CELLS[:SEED]].",
+        "subfolder per class), a CSV of files and labels, parquet, a Hub data set id, or rendered:LAB[:CELLS[:SEED]].",
         rich_help_panel=DATA_PANEL,
     ),
 ]
@@ -48,7 +49,7 @@ LabelMap = Annotated[
     typer.Option(
         "--map",
         metavar="FOLDER=CLASS",
-        help="Class of the images in FOLDER; FOLDER= skips the folder. Repeatable.",
+        help="Class of the images in FOLDER, or with the label FOLDER; FOLDER= skips them. Repeatable.",
         rich_help_panel=DATA_PANEL,
     ),
 ]
@@ -56,7 +57,33 @@ GroupPattern = Annotated[
     str | None,
     typer.Option(
         metavar="REGEX",
-        help="Regular expression whose first group extracts the slide or patient from a file name: '^([^_]+)_'.",
+        help="Regular expression whose first group extracts the slide or patient from a file name: '^([^_]+)_'; with "
+        "a slash in it, from the path below the source.",
+        rich_help_panel=DATA_PANEL,
+    ),
+]
+GroupBy = Annotated[
+    str | None,
+    typer.Option(
+        metavar="folder",
+        help="folder: the folders above the classes, or else below them, are slides or patients.",
+        rich_help_panel=DATA_PANEL,
+    ),
+]
+ConfigName = Annotated[
+    str | None, typer.Option("--config", help="Config of a data set on the Hub.", rich_help_panel=DATA_PANEL)
+]
+Split = Annotated[
+    str | None,
+    typer.Option(help="Read this split only, of folders or the Hub; by default all.", rich_help_panel=DATA_PANEL),
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--column",
+        metavar="ROLE=NAME",
+        help="Column of a CSV, parquet or Hub data set for image, file, label, group or mask; by default found by "
+        "name. Repeatable.",
         rich_help_panel=DATA_PANEL,
     ),
 ]
@@ -178,6 +205,19 @@ def read_pairs(values: list[str] | None) -> dict[str, str | None]:
             raise ConfigError(f"--map {pair} has no '='. Write it as --map neutrophil=neutrophil_segmented.")
         pairs[folder] = label or None
     return pairs
+
+
+def read_layout(group_by: str | None, config: str | None, split: str | None, columns: list[str] | None) -> "Layout":
+    """Combines ``--group-by``, ``--config``, ``--split`` and the ``ROLE=NAME`` pairs of ``--column``."""
+    from bc_sam.data.reading_options import Layout
+
+    roles: dict[str, str] = {}
+    for pair in columns or []:
+        role, separator, name = pair.partition("=")
+        if not (role and separator and name):
+            raise ConfigError(f"--column {pair} is not ROLE=NAME. Write it as --column label=cell_type.")
+        roles[role] = name
+    return Layout(group_by, config, split, roles)
 
 
 def read_pixel_sizes(values: list[str] | None) -> dict[str, float]:

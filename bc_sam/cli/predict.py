@@ -17,13 +17,17 @@ from bc_sam.cli.options import (
     BatchSize,
     Cells,
     Classifier,
+    Columns,
+    ConfigName,
     Dtype,
     ForceDownload,
     Labels,
     MicronsPerPixel,
     ModelOption,
     Revision,
+    Split,
     read_labels,
+    read_layout,
 )
 from bc_sam.utils.atomic import written_aside
 from bc_sam.utils.hub import EMBEDDED_MODEL
@@ -52,6 +56,9 @@ def predict(
         Path | None, typer.Option(help="Also write labels, reasons and all probabilities to this CSV file.")
     ] = None,
     microns_per_pixel: MicronsPerPixel = None,
+    config_name: ConfigName = None,
+    split: Split = None,
+    columns: Columns = None,
     revision: Revision = None,
     force_download: ForceDownload = False,
     batch_size: BatchSize = None,
@@ -63,7 +70,7 @@ def predict(
     """
     from bc_sam.data.inputs import find_cells
 
-    found = find_cells(cells)
+    found = find_cells(cells, read_layout(None, config_name, split, columns))
 
     from tqdm import tqdm
 
@@ -122,6 +129,9 @@ def embed(
     out: Annotated[Path, typer.Option(help="NumPy archive (.npz) to write: files (n,) and latents (n, d).")],
     model: ModelOption = EMBEDDED_MODEL,
     microns_per_pixel: MicronsPerPixel = None,
+    config_name: ConfigName = None,
+    split: Split = None,
+    columns: Columns = None,
     revision: Revision = None,
     force_download: ForceDownload = False,
     batch_size: BatchSize = None,
@@ -130,7 +140,7 @@ def embed(
     """Writes the embedding of each cell, the classifiers' input. Unreadable images are reported and skipped."""
     from bc_sam.data.inputs import find_cells
 
-    found = find_cells(cells)
+    found = find_cells(cells, read_layout(None, config_name, split, columns))
 
     import numpy as np
     from tqdm import tqdm

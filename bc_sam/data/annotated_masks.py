@@ -11,12 +11,54 @@ from bc_sam.errors import DataError
 logger = logging.getLogger(__name__)
 
 
+class MaskList:
+    """A CSV file that assigns masks to images, which remembers whether it matched any image.
+
+    Args:
+        path: The CSV file.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.n_matched = 0
+
+    @classmethod
+    def of(cls, masks: "MaskList | str | Path") -> "MaskList":
+        """Returns the list itself if it is one already, as several data sets share it."""
+        return masks if isinstance(masks, MaskList) else cls(masks)
+
+    def match(self, root: Path, files: Sequence[str]) -> list[Path | None]:
+        """Finds the mask of each image; see `match_masks`."""
+        masks = match_masks(self.path, root, files)
+        self.n_matched += sum(mask is not None for mask in masks)
+        return masks
+
+    def files(self) -> set[Path]:
+        """Returns the resolved paths of all masks, which may lie among the images."""
+        return {_resolve(self.path, mask) for _, mask in _read_pairs(self.path)}
+
+    def require_used(self) -> None:
+        """Checks that at least one image has a mask.
+
+        Raises:
+            DataError: If none has, so that training would go on without any mask.
+        """
+        if not self.n_matched:
+            rows = _read_pairs(self.path)
+            example = f", such as {rows[0][0]!r}" if rows else ""
+            raise DataError(
+                f"The mask list {self.path} matches none of the images: none has a path of its column image{example}. "
+                "Paths are relative to the list or to its parent folder. Correct or omit it (--masks)."
+            )
+
+
 def match_masks(pairs: str | Path, root: Path, files: Sequence[str]) -> list[Path | None]:
     """Finds the mask of each image.
 
-    Paths in the CSV are relative to its folder or to the parent of that folder. If at least one image path resolves to
-    a file of the data set, all images are matched by resolved path. Otherwise, for a data set that was moved, an image
-    is matched by path suffix: ``lab/PBC/basophil/BA_1.jpg`` matches ``basophil/BA_1.jpg``.
+    Paths in the CSV, with slashes or backslashes, are relative to its folder or to the parent of that folder. If at
+    least one image path resolves to a file of the data set, all images are matched by resolved path. Otherwise, for a
+    data set that was moved, an image is matched by path suffix: ``lab/PBC/basophil/BA_1.jpg`` matches
+    ``basophil/BA_1.jpg``.
 
     Args:
         pairs: Path of the CSV file. Rows whose image is not in the data set are ignored.
@@ -47,11 +89,15 @@ def match_masks(pairs: str | Path, root: Path, files: Sequence[str]) -> list[Pat
 
 
 def _read_pairs(pairs: Path) -> list[tuple[str, str]]:
-    rows = [(row["image"], row["mask"]) for row in read_csv(pairs, ("image", "mask"))]
+    rows = [(_slashes(row["image"]), _slashes(row["mask"])) for row in read_csv(pairs, ("image", "mask"))]
     for line, row in enumerate(rows, start=2):
         if not all(row):
             raise DataError(f"{pairs} has no image or no mask in line {line}. Complete or remove it.")
     return rows
+
+
+def _slashes(name: str) -> str:
+    return name.replace("\\", "/")
 
 
 def _resolve(pairs: Path, name: str) -> Path:

@@ -3,14 +3,16 @@
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from datasets import ClassLabel, Dataset, DatasetInfo, Features, Image, Value
 
 from bc_sam.config.labels import LABELS
-from bc_sam.data.annotated_masks import match_masks
-from bc_sam.data.images import find_images
+from bc_sam.data.annotated_masks import MaskList
+from bc_sam.data.file_search import count_other_files, find_images
+from bc_sam.data.groups import archive_groups
+from bc_sam.data.names.label_map import LabelMap
 from bc_sam.errors import DataError
 from bc_sam.utils.display import as_utf8
 
@@ -71,7 +73,12 @@ class Cell:
 
 
 def find_coded_cells(
-    root: Path, code_of: Callable[[Path], str], codes: Mapping[str, str | None]
+    root: Path,
+    code_of: Callable[[Path], str],
+    codes: Mapping[str, str | None],
+    *,
+    label_map: Mapping[str, str | None] | None = None,
+    group_pattern: str | None = None,
 ) -> tuple[list[Cell], list[str]]:
     """Finds the images of an archive that encodes the class in file or folder names.
 
@@ -79,38 +86,34 @@ def find_coded_cells(
         root: Folder of the archive.
         code_of: Returns the class code of an image from its path relative to `root`.
         codes: Canonical class of each code; ``None`` excludes its images.
+        label_map: Changes the class of codes, or adds some.
+        group_pattern: See `bc_sam.data.groups.archive_groups`.
 
     Returns:
         The cells, sorted by path, and the code of each excluded image.
 
     Raises:
-        DataError: If an image has an unknown code.
+        DataError: If an image has an unknown code, or `label_map` names one that no image has.
     """
     cells, left_out = [], []
+    given = LabelMap.of(label_map)
+    given.require_labels(LABELS)
     for path in find_images(root):
         file = path.relative_to(root)
         code = code_of(file).upper()
-        if code not in codes:
+        if code not in given and code not in codes:
             valid = ", ".join(codes)
             raise DataError(f"{file} in {root} has none of the codes {valid}. Remove it, or use load_folder.")
-        label = codes[code]
+        given.note([code])
+        label = given[code] if code in given else codes[code]
         if label is None:
             left_out.append(code)
         else:
             cells.append(Cell(file.as_posix(), label))
-    return cells, left_out
-
-
-def most_have_code(folder: Path, code_of: Callable[[Path], str], codes: Mapping[str, str | None]) -> bool:
-    """Whether most images of a folder have one of an archive's codes. Its loader then reports the others.
-
-    Args:
-        folder: Folder of images.
-        code_of: See `find_coded_cells`.
-        codes: See `find_coded_cells`.
-    """
-    files = [path.relative_to(folder) for path in find_images(folder)]
-    return sum(code_of(file).upper() in codes for file in files) > len(files) / 2
+    if given is not label_map:
+        given.require_used()
+    groups = archive_groups([cell.file for cell in cells], group_pattern, where=root.name)
+    return [replace(cell, group=group) for cell, group in zip(cells, groups, strict=True)], left_out
 
 
 def build_dataset(
@@ -118,9 +121,10 @@ def build_dataset(
     cells: Sequence[Cell],
     *,
     domain: str,
-    masks: str | Path | None = None,
+    masks: "MaskList | str | Path | None" = None,
     left_out: Iterable[str] = (),
     info: DatasetInfo | None = None,
+    used: Iterable[Path] = (),
 ) -> Dataset:
     """Builds the table of a data set. Images without encoded bytes are referenced by path and not opened.
 
@@ -131,16 +135,22 @@ def build_dataset(
         masks: CSV that assigns masks to images; see `bc_sam.data.annotated_masks`.
         left_out: Code of each excluded image. The counts are logged and stored in ``dataset.info.description``.
         info: Licence, source and features of the data; the features default to `FEATURES`.
+        used: Files below `root` that were read and are not images; the others are counted in the description.
 
     Returns:
         Dataset with the columns `FEATURES`.
 
     Raises:
-        DataError: If there are no cells, or the masks cannot be used.
+        DataError: If there are no cells, or the masks cannot be used or match no image.
     """
+    others = count_other_files(root, used)
     if not cells:
-        raise DataError(f"No cell images found in {root}. Give a folder of single-cell images.")
-    mask_paths = match_masks(masks, root, [cell.file for cell in cells]) if masks else [None] * len(cells)
+        found = f" It has other files: {_counts(others)}." if others else ""
+        raise DataError(f"No cell images found in {root}. Give a folder of single-cell images.{found}")
+    mask_list = MaskList.of(masks) if masks else None
+    mask_paths = mask_list.match(root, [cell.file for cell in cells]) if mask_list else [None] * len(cells)
+    if mask_list and mask_list is not masks:
+        mask_list.require_used()
     columns = {
         "image": [_image(root, cell) for cell in cells],
         "label": [cell.label for cell in cells],
@@ -150,7 +160,7 @@ def build_dataset(
         "file": [as_utf8(cell.file) for cell in cells],
     }
     dataset = Dataset.from_dict(columns, features=FEATURES if info is None else info.features, info=info)
-    dataset.info.description = _describe(domain, len(cells), Counter(left_out))
+    dataset.info.description = _describe(domain, len(cells), Counter(left_out), others)
     logger.info(dataset.info.description)
     return dataset
 
@@ -169,6 +179,10 @@ def _reference(path: Path) -> dict[str, bytes | str | None]:
     return {"bytes": path.read_bytes(), "path": None}
 
 
-def _describe(domain: str, n_cells: int, left_out: Counter[str]) -> str:
-    counts = ", ".join(f"{code} {count}" for code, count in sorted(left_out.items()))
-    return f"{domain}: {n_cells} cells; left out: {counts or 'none'}."
+def _describe(domain: str, n_cells: int, left_out: Counter[str], others: Counter[str]) -> str:
+    files = f" Files that are not images: {_counts(others)}." if others else ""
+    return f"{domain}: {n_cells} cells; left out: {_counts(left_out) or 'none'}.{files}"
+
+
+def _counts(counter: Counter[str]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counter.items()))

@@ -16,11 +16,10 @@ from bc_sam.data.decoding.decode import pixels_of
 from bc_sam.data.decoding.depth import to_bytes
 from bc_sam.data.decoding.formats import IMAGE_FORMATS, PILLOW_FORMATS
 from bc_sam.data.decoding.limits import MAX_PIXELS, check_size
-from bc_sam.errors import DataError, ImageError
+from bc_sam.data.file_search import IMAGE_SUFFIXES as IMAGE_SUFFIXES
+from bc_sam.data.file_search import find_images as find_images
+from bc_sam.errors import ImageError
 from bc_sam.utils.display import printable
-
-#: Lower-case file-name suffixes of images, for `find_images`.
-IMAGE_SUFFIXES = tuple(suffix for suffixes in IMAGE_FORMATS.values() for suffix in suffixes)
 
 _T = TypeVar("_T")
 
@@ -81,10 +80,22 @@ def read_mask(source: Any, size: int | None = None, *, max_pixels: int = MAX_PIX
         >>> read_mask(np.array([[0, 255]])).tolist()
         [[0, 1]]
     """
-    mask = _read(source, max_pixels, _to_labels)
+    mask = _labels_of(_read(source, max_pixels, _to_values))
     if size is None:
         return mask
     return np.array(Image.fromarray(mask).resize((size, size), Image.Resampling.NEAREST))
+
+
+def read_mask_and_values(source: Any, *, max_pixels: int = MAX_PIXELS) -> tuple[np.ndarray, list[float]]:
+    """Reads a cell mask as `read_mask` does, and the values in the file that are none of 0, 1 and 2.
+
+    Example:
+        >>> mask, others = read_mask_and_values(np.array([[0, 128, 255]]))
+        >>> mask.tolist(), others
+        ([[0, 1, 1]], [128, 255])
+    """
+    values = _read(source, max_pixels, _to_values)
+    return _labels_of(values), np.setdiff1d(values, (0, 1, 2)).tolist()
 
 
 def read_tiff_tags(source: Any, numbers: Sequence[int]) -> dict[int, Any]:
@@ -144,26 +155,6 @@ def encode_png(image: Image.Image) -> bytes:
     file = io.BytesIO()
     image.save(file, format="PNG", compress_level=1)  # higher levels barely shrink noise
     return file.getvalue()
-
-
-def find_images(folder: str | os.PathLike[str]) -> list[Path]:
-    """Returns the sorted image files of a folder and its subfolders, except hidden ones and ``__MACOSX``.
-
-    Raises:
-        DataError: If the folder does not exist.
-    """
-    root = Path(folder)
-    if not root.is_dir():
-        raise DataError(f"{root} is not a folder. Give a folder of images.")
-    found = []
-    for parent, subfolders, names in os.walk(root):
-        subfolders[:] = [name for name in subfolders if not name.startswith(".") and name != "__MACOSX"]
-        found += [Path(parent, name) for name in names if _is_image_name(name)]
-    return sorted(found)
-
-
-def _is_image_name(name: str) -> bool:
-    return not name.startswith(".") and name.lower().endswith(IMAGE_SUFFIXES)
 
 
 def _read(source: Any, max_pixels: int, convert: Callable[[Image.Image | np.ndarray], _T]) -> _T:
@@ -241,7 +232,7 @@ def _array_to_image(array: np.ndarray) -> Image.Image:
     return Image.fromarray(to_bytes(array))
 
 
-def _to_labels(pixels: Image.Image | np.ndarray) -> np.ndarray:
+def _to_values(pixels: Image.Image | np.ndarray) -> np.ndarray:
     values = np.asarray(pixels)
     if isinstance(pixels, Image.Image) and pixels.mode in ("LA", "La", "PA"):
         values = values[..., 0]
@@ -249,6 +240,10 @@ def _to_labels(pixels: Image.Image | np.ndarray) -> np.ndarray:
         values = values[..., :3].max(axis=2)
     if values.ndim != 2 or values.dtype.kind not in "biuf" or np.isnan(values).any():
         raise ImageError("is not a mask. Give an image, or a numeric array of shape (H, W) without NaN.")
+    return values
+
+
+def _labels_of(values: np.ndarray) -> np.ndarray:
     if np.isin(values, (0, 1, 2)).all():
         return values.astype(np.uint8)
     return (values != 0).astype(np.uint8)

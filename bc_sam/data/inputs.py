@@ -1,4 +1,4 @@
-"""Resolves the inputs of a prediction: image files, folders, glob patterns, parquet files and Hub data sets."""
+"""Resolves the inputs of a prediction: image files, folders, zips, glob patterns, parquet files and Hub data sets."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -7,7 +7,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bc_sam.data.images import IMAGE_SUFFIXES, find_images
+from bc_sam.data.file_search import IMAGE_SUFFIXES, find_images
+from bc_sam.data.reading_options import Layout
 from bc_sam.errors import DataError
 from bc_sam.utils.display import as_utf8
 from bc_sam.utils.hub import is_hub_id
@@ -32,10 +33,14 @@ class NamedCells:
         return len(self.names)
 
 
-def find_cells(sources: Iterable[str]) -> NamedCells:
-    """Finds the cells of files, folders, glob patterns, parquet files and Hub data set ids.
+def find_cells(sources: Iterable[str], layout: Layout | None = None) -> NamedCells:
+    """Finds the cells of files, folders, zips, glob patterns, parquet files and Hub data set ids. Labels are not read.
 
     A file that several sources match is listed once.
+
+    Args:
+        sources: The sources.
+        layout: Config, split and columns of parquet files and data sets on the Hub.
 
     Raises:
         DataError: If a source matches nothing, or is a model.
@@ -51,10 +56,17 @@ def find_cells(sources: Iterable[str]) -> NamedCells:
         if any((path / name).exists() for name in ("run.json", "adaptation.json", "adapter/adapter_config.json")):
             raise DataError(f"{source} is a model, not a source of cells. Run: bc-sam predict CELLS --model {source}")
         on_hub = is_hub_id(source) and path.suffix.lower() not in IMAGE_SUFFIXES
-        if on_hub or path.suffix == ".parquet" or (path.is_dir() and any(path.rglob("*.parquet"))):
-            dataset = _load_undecoded(source)
+        if on_hub or path.suffix.lower() == ".parquet" or (path.is_dir() and any(path.rglob("*.parquet"))):
+            dataset = _load_undecoded(source, layout or Layout())
             names += [as_utf8(name) if name else f"{source}[{row}]" for row, name in enumerate(dataset["file"])]
             images.append(dataset["image"])
+        elif path.suffix.lower() == ".zip" and path.is_file():
+            folder = _unpacked(path)
+            inside = find_images(folder)
+            if not inside:
+                raise DataError(f"No images found in {source}. Give an archive of images.")
+            names += [f"{source}/{file.relative_to(folder).as_posix()}" for file in inside]
+            images.append(inside)
         else:
             listed = set(names)
             files = [file for file in _find_files(source) if str(file) not in listed]
@@ -68,12 +80,18 @@ def find_cells(sources: Iterable[str]) -> NamedCells:
     return NamedCells(names, chain.from_iterable(images))
 
 
-def _load_undecoded(source: str) -> "Dataset":
+def _load_undecoded(source: str, layout: Layout) -> "Dataset":
     from datasets import Image
 
     from bc_sam.data import load_cells
 
-    return load_cells(f"cells={source}").cast_column("image", Image(decode=False))
+    return load_cells(f"cells={source}", labelled=False, **vars(layout)).cast_column("image", Image(decode=False))
+
+
+def _unpacked(archive: Path) -> Path:
+    from bc_sam.data.datasets.archives import as_folder
+
+    return as_folder(archive)
 
 
 def _find_files(source: str) -> list[Path]:

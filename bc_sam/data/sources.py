@@ -1,8 +1,10 @@
 """Loads cells from any source, given as ``NAME=SOURCE``, and saves them as parquet."""
 
+import logging
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +14,30 @@ from datasets.table import embed_table_storage
 from pyarrow import parquet
 from tqdm import tqdm
 
-from bc_sam.data.cells import FEATURES
+from bc_sam.data.annotated_masks import MaskList
+from bc_sam.data.cells import FEATURES, Cell, build_dataset
 from bc_sam.data.columns import conform
 from bc_sam.data.datasets.acevedo import ACEVEDO20, load_acevedo20, looks_like_acevedo20
 from bc_sam.data.datasets.archives import as_folder
 from bc_sam.data.datasets.bccd import BCCD, load_bccd, looks_like_bccd
 from bc_sam.data.datasets.bmec import BMEC, load_bmec, looks_like_bmec
+from bc_sam.data.datasets.box_fields import find_box_annotations, load_boxes
+from bc_sam.data.datasets.folder_layout import is_split_name
 from bc_sam.data.datasets.image_folder import load_folder
 from bc_sam.data.datasets.matek import MATEK19, load_matek19, looks_like_matek19
 from bc_sam.data.datasets.rendered import RENDERED, load_rendered
+from bc_sam.data.file_search import find_images, walk_files
+from bc_sam.data.hub_images import download_images
+from bc_sam.data.names.label_map import LabelMap
 from bc_sam.data.provenance import Provenance
+from bc_sam.data.reading_options import ReadingOptions
+from bc_sam.data.tables_of_cells import TABLE_SUFFIXES
 from bc_sam.errors import DataError
 from bc_sam.utils.atomic import folder_written_aside
+from bc_sam.utils.hub import HUB_ERRORS
 from bc_sam.utils.hub_id import reads_as_hub_id
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -44,12 +57,14 @@ class PublicDataset:
     takes: tuple[str, ...] = ("masks",)
 
 
+_ALL = ("masks", "label_map", "group_pattern")
+
 #: Public data sets by name, in the order in which their layouts are tried. To add one, write a loader in
 #: `bc_sam.data.datasets` and register it here, which also enables ``NAME:FOLDER``.
 PUBLIC_DATASETS: dict[str, PublicDataset] = {
-    "matek19": PublicDataset(MATEK19, looks_like_matek19, load_matek19),
-    "acevedo20": PublicDataset(ACEVEDO20, looks_like_acevedo20, load_acevedo20),
-    "bmec": PublicDataset(BMEC, looks_like_bmec, load_bmec, takes=("masks", "label_map", "group_pattern")),
+    "matek19": PublicDataset(MATEK19, looks_like_matek19, load_matek19, takes=_ALL),
+    "acevedo20": PublicDataset(ACEVEDO20, looks_like_acevedo20, load_acevedo20, takes=_ALL),
+    "bmec": PublicDataset(BMEC, looks_like_bmec, load_bmec, takes=_ALL),
     "bccd": PublicDataset(BCCD, looks_like_bccd, load_bccd, takes=("label_map",)),
 }
 
@@ -65,62 +80,135 @@ def load_cells(
     masks: str | Path | None = None,
     label_map: Mapping[str, str | None] | None = None,
     group_pattern: str | None = None,
+    group_by: str | None = None,
+    config: str | None = None,
+    split: str | None = None,
+    columns: Mapping[str, str] | None = None,
     revision: str | None = None,
     token: str | None = None,
+    labelled: bool = True,
 ) -> Dataset:
-    """Loads the cells of one domain from a folder, zip, parquet file, the Hub, or the renderer.
+    """Loads the cells of one domain from a folder, zip, table, parquet file, the Hub, or the renderer.
 
-    A folder or zip with the layout of one of `PUBLIC_DATASETS` is read by its loader: folders named by codes are
-    Matek-19, files prefixed by codes Acevedo-20, folders named by erythroid stages BMEC, and a folder ``fields``
-    beside ``boxes.csv`` BCCD. All others are read by `load_folder`. ``bmec:FOLDER`` selects the BMEC loader regardless
-    of the layout.
+    A folder or zip named as one of `PUBLIC_DATASETS` is read by its loader: files such as ``BAS/BAS_0001.tiff`` are
+    Matek-19, files such as ``BA_100102.jpg`` Acevedo-20, folders named by erythroid stages BMEC, and a folder
+    ``fields`` beside ``boxes.csv`` BCCD. All others are read by `load_folder`, which knows folders of splits, classes
+    and patients, and tables of labels. ``bmec:FOLDER`` selects the BMEC loader regardless of the layout.
 
     Args:
-        spec: ``NAME=SOURCE``. NAME is the domain. SOURCE is a folder of images, a zip of one, a parquet file, a folder
-            of parquet files, a data set id on the Hub, or ``rendered:LABORATORY[:CELLS_PER_CLASS[:SEED]]``.
+        spec: ``NAME=SOURCE``. NAME is the domain. SOURCE is a folder of images, a zip of one, a table of files and
+            labels (``.csv``), a parquet file, a folder of parquet files, a data set id on the Hub, or
+            ``rendered:LABORATORY[:CELLS_PER_CLASS[:SEED]]``.
         masks: CSV that assigns masks to images, for folders; see `bc_sam.data.annotated_masks.match_masks`.
-        label_map: Maps unknown class names to canonical ones, or to ``None`` to exclude them; for folders, parquet and
-            the Hub.
-        group_pattern: Regular expression that extracts the slide from a file name, for folders.
+        label_map: Maps unknown class names to canonical ones, or to ``None`` to exclude them.
+        group_pattern: Regular expression that extracts the slide or patient from the name or path of a file; see
+            `bc_sam.data.groups.read_groups`.
+        group_by: ``"folder"`` if folders beside those of the classes are slides or patients.
+        config: Config of a data set on the Hub.
+        split: The only split to read, of a folder or the Hub; by default all are joined, which is logged.
+        columns: Column for ``image``, ``file``, ``label`` or ``group`` of a table, parquet or the Hub; by default
+            found by name.
         revision: Branch, tag or commit of a data set on the Hub.
         token: Hub access token; by default the stored one.
+        labelled: Whether labels are read. Without, class names need not be known.
 
     Returns:
-        Dataset with the columns `bc_sam.data.cells.FEATURES`. All splits of a Hub data set are concatenated.
+        Dataset with the columns `bc_sam.data.cells.FEATURES`.
 
     Raises:
-        DataError: If the specification is invalid, or the source does not exist or contains no cells.
+        DataError: If the specification is invalid, the source does not exist or contains no cells, or an option
+            matches nothing.
 
     Example:
         >>> load_cells("site_7=rendered:munich:1").column_names
         ['image', 'label', 'domain', 'mask', 'group', 'file']
     """
+    options = ReadingOptions(
+        masks, label_map, group_pattern, group_by, config, split, dict(columns or {}), revision, token, labelled
+    )
+    return load_domains([spec], options)[0]
+
+
+def load_domains(specs: Sequence[str], options: ReadingOptions) -> list[Dataset]:
+    """Loads the cells of several domains with the same options; see `load_cells`.
+
+    Raises:
+        DataError: As `load_cells`. An option has to match something in at least one of the data sets.
+    """
+    label_map = LabelMap.of(options.label_map)
+    masks = MaskList.of(options.masks) if options.masks else None
+    shared = replace(options, label_map=label_map, masks=masks)
+    loaded = [_load(spec, shared) for spec in specs]
+    label_map.require_used()
+    if masks:
+        masks.require_used()
+    if (options.group_pattern or options.group_by) and not any(any(dataset["group"]) for dataset in loaded):
+        option = f"The group pattern {options.group_pattern!r}" if options.group_pattern else "--group-by"
+        raise DataError(f"{option} gives no cell a slide or patient. Correct or omit it.")
+    return loaded
+
+
+def _load(spec: str, options: ReadingOptions) -> Dataset:
     name, separator, source = spec.partition("=")
     if not (name and separator and source):
         raise DataError(f"{spec!r} is not NAME=SOURCE, such as site_7=path/to/folder. SOURCE is {_source_types()}.")
     if source.startswith("rendered:"):
         return _load_rendered(name, source)
-    options = {"masks": masks, "label_map": label_map, "group_pattern": group_pattern}
     dataset, _, folder = source.partition(":")
     if dataset in PUBLIC_DATASETS and folder:
         return _load_public(PUBLIC_DATASETS[dataset], Path(folder).expanduser(), name, options)
     path = Path(source).expanduser()
-    if path.is_dir() and any(path.rglob("*.parquet")):
-        return conform(_load_parquet(sorted(path.rglob("*.parquet"))), name, label_map)
-    if path.suffix == ".parquet" and path.is_file():
-        return conform(_load_parquet([path]), name, label_map)
+    if path.suffix.lower() == ".parquet" and path.is_file():
+        return _conform(_load_parquet([path]), name, options)
+    if path.suffix.lower() in TABLE_SUFFIXES and path.is_file():
+        return load_folder(path, domain=name, **_folder_options(options))
     if path.exists():
-        return _load_images(as_folder(path), name, options)
+        return _load_path(as_folder(path), name, options)
     if reads_as_hub_id(source):
-        return conform(_load_hub(source, revision, token), name, label_map)
+        return _load_hub(name, source, options)
     raise DataError(f"The source {source!r} of {name} does not exist. Give {_source_types()}.")
+
+
+def _load_path(folder: Path, name: str, options: ReadingOptions) -> Dataset:
+    """Loads a folder of parquet files or images."""
+    tables = [path for path in walk_files(folder) if path.suffix.lower() == ".parquet"]
+    if not tables:
+        return _load_images(folder, name, options)
+    if images := find_images(folder):
+        logger.warning("%s: the parquet files are read, and %d image files are left out.", name, len(images))
+    if options.config:
+        return _conform(_load_splits(str(folder), name, options), name, options)
+    splits = Counter(_split_of(path, folder) for path in tables)
+    chosen = tables
+    if options.split is not None:
+        chosen = [path for path in tables if _split_of(path, folder) == options.split]
+        if not chosen:
+            raise DataError(
+                f"{name} has no split {options.split!r}, but {', '.join(sorted(splits))}. Correct or omit --split."
+            )
+    elif len(splits) > 1:
+        logger.warning("%s: the splits %s are joined. Choose one with --split.", name, ", ".join(sorted(splits)))
+    return _conform(_load_parquet(chosen), name, options)
+
+
+def _split_of(path: Path, folder: Path) -> str:
+    """Returns the split of a parquet file: its folder's name, or its own up to the number of the shard."""
+    stem = re.sub(r"-\d+(-of-\d+)?$", "", path.stem)
+    parts = [part for part in (*path.relative_to(folder).parts[:-1], stem) if is_split_name(part)]
+    return parts[-1] if parts else stem
+
+
+def _conform(dataset: Dataset, name: str, options: ReadingOptions) -> Dataset:
+    if options.group_by:
+        logger.warning("%s: --group-by applies to folders of images, and has no effect here.", name)
+    return conform(dataset, name, options.label_map, options)
 
 
 def _source_types() -> str:
     public = ", ".join(f"{name}:FOLDER" for name in PUBLIC_DATASETS)
     return (
-        "a folder of images, a zip of one, a parquet file, a folder of parquet files, the id of a data set on the Hub "
-        f"(org/name), {public}, or rendered:LABORATORY[:CELLS_PER_CLASS[:SEED]]"
+        "a folder of images, a zip of one, a table of files and labels (.csv), a parquet file, a folder of parquet "
+        f"files, the id of a data set on the Hub (org/name), {public}, or rendered:LABORATORY[:CELLS_PER_CLASS[:SEED]]"
     )
 
 
@@ -170,15 +258,33 @@ def _load_rendered(name: str, source: str) -> Dataset:
     return dataset.select_columns(list(FEATURES))
 
 
-def _load_images(folder: Path, name: str, options: Mapping[str, Any]) -> Dataset:
-    for dataset in PUBLIC_DATASETS.values():
+def _load_images(folder: Path, name: str, options: ReadingOptions) -> Dataset:
+    if not options.labelled:
+        files = [path.relative_to(folder).as_posix() for path in find_images(folder)]
+        return build_dataset(folder, [Cell(file) for file in files], domain=name)
+    for title, dataset in PUBLIC_DATASETS.items():
         if dataset.matches(folder):
+            logger.info("%s: the images are named as those of %s, and are read as such.", name, title)
             return _load_public(dataset, folder, name, options)
-    return load_folder(folder, domain=name, **options)
+    if annotated := find_box_annotations(folder):
+        for option in ("group_by", "masks"):
+            if getattr(options, option):
+                logger.warning("%s: %s has no effect on boxes.", name, option)
+        taken = {option: getattr(options, option) for option in ("label_map", "group_pattern", "split")}
+        return load_boxes(folder, *annotated, domain=name, **taken)
+    return load_folder(folder, domain=name, **_folder_options(options))
 
 
-def _load_public(dataset: PublicDataset, folder: Path, name: str, options: Mapping[str, Any]) -> Dataset:
-    return dataset.load(folder, domain=name, **{option: options[option] for option in dataset.takes})
+def _folder_options(options: ReadingOptions) -> dict[str, Any]:
+    taken = ("label_map", "masks", "group_pattern", "group_by", "split")
+    return {option: getattr(options, option) for option in taken} | {"columns": dict(options.columns)}
+
+
+def _load_public(dataset: PublicDataset, folder: Path, name: str, options: ReadingOptions) -> Dataset:
+    for option in ("group_pattern", "group_by", "split", "masks"):
+        if getattr(options, option) and option not in dataset.takes:
+            logger.warning("%s: %s has no effect on %s.", name, option, dataset.provenance.title)
+    return dataset.load(folder, domain=name, **{option: getattr(options, option) for option in dataset.takes})
 
 
 def _load_parquet(paths: list[Path]) -> Dataset:
@@ -188,15 +294,50 @@ def _load_parquet(paths: list[Path]) -> Dataset:
         raise DataError(f"{paths[0]} cannot be read as parquet: {error}. Save or download it again.") from error
 
 
-def _load_hub(source: str, revision: str | None, token: str | None) -> Dataset:
+def _load_hub(name: str, source: str, options: ReadingOptions) -> Dataset:
     try:
-        splits = load_dataset(source, revision=revision, token=token)
-        return concatenate_datasets(list(splits.values()))
-    except (DatasetsError, OSError, ValueError, RuntimeError) as error:
-        raise DataError(
-            f"{source} is not a local path and cannot be loaded from the Hub: {error}. Check the name, the connection "
-            f"and the token, or give {_source_types()}."
-        ) from error
+        folder = download_images(source, revision=options.revision, token=options.token)
+    except HUB_ERRORS as error:
+        raise _hub_error(source, error) from error
+    if folder is None:
+        return _conform(_load_splits(source, name, options), name, options)
+    if options.config:
+        raise DataError(f"{source} consists of image files, so it has no config {options.config!r}. Omit --config.")
+    archives = [path for path in walk_files(folder) if path.suffix.lower() == ".zip"]
+    if not archives:
+        return _load_images(folder, name, options)
+    parts = [_load_images(as_folder(path), name, options) for path in archives]
+    if images := find_images(folder):
+        logger.warning(
+            "%s: the zip archives are read, and %d image files beside them are left out.", name, len(images)
+        )
+    return concatenate_datasets(parts)
+
+
+def _load_splits(source: str, name: str, options: ReadingOptions) -> Dataset:
+    """Loads one split of a data set that the library `datasets` reads, or joins all of them."""
+    try:
+        loaded = load_dataset(source, options.config, revision=options.revision, token=options.token)
+        splits = {split: len(dataset) for split, dataset in loaded.items()}
+        counted = ", ".join(f"{split} ({n})" for split, n in splits.items())
+        if options.split is not None:
+            if options.split not in loaded:
+                raise DataError(f"{source} has no split {options.split!r}, but {counted}. Correct or omit --split.")
+            return loaded[options.split]
+        if len(splits) > 1:
+            logger.warning("%s: the splits %s are joined. Choose one with --split.", name, counted)
+        return concatenate_datasets(list(loaded.values()))
+    except (DatasetsError, *HUB_ERRORS) as error:
+        raise _hub_error(source, error) from error
+
+
+def _hub_error(source: str, error: BaseException) -> DataError:
+    if "config name" in str(error).lower() or "BuilderConfig" in str(error):
+        return DataError(f"{source} has several configs: {error} Choose one with --config.")
+    return DataError(
+        f"{source} is not a local path and cannot be loaded from the Hub: {error}. Check the name, the connection "
+        f"and the token, or give {_source_types()}."
+    )
 
 
 def provenance_of(dataset: "Dataset") -> Provenance | None:

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ from bc_sam.config.normalization import NormalizationConfig
 from bc_sam.data.appearance.magnification import Scale
 from bc_sam.data.appearance.profile import AppearanceProfile
 from bc_sam.data.appearance.resolution_tags import read_resolution_tag
-from bc_sam.data.images import read_image, read_mask
+from bc_sam.data.images import read_image, read_mask_and_values
 from bc_sam.data.preparation import Preparation, profile_sources, require_pixel_size, sample_evenly
 from bc_sam.data.splits import fingerprint
 from bc_sam.errors import ConfigError, DataError, ImageError
@@ -37,6 +38,7 @@ NO_MASK = 255
 ChannelValues = tuple[float, float, float]
 
 _CHUNK = 256
+_MAX_VALUES = 16
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,7 @@ class CellTable(JsonConfig):
         profiles: Scale and stain of each data set; empty if the cells are not normalized.
         field_of_view: Side of the stored squares, µm; ``None`` if the cells are not normalized.
         mask_digests: 64-bit hash of each stored mask; empty in tables of earlier versions.
+        mask_values: Values in the masks of each data set that are none of 0, 1 and 2, if there are any.
     """
 
     key: int
@@ -77,6 +80,7 @@ class CellTable(JsonConfig):
     profiles: list[AppearanceProfile] = field(default_factory=list)
     field_of_view: float | None = None
     mask_digests: list[int] = field(default_factory=list)
+    mask_values: dict[str, list[float]] = field(default_factory=dict)
 
 
 class CellStore:
@@ -293,6 +297,10 @@ def _decode_all(
                 progress.update(len(sources))
     for array in (pixels, masks):
         array.sync()  # before the table marks them as complete
+    values: defaultdict[str, set[float]] = defaultdict(set)
+    for cell in cells:
+        if cell["mask_values"]:
+            values[names[cell["domain"]]].update(cell["mask_values"])
     return CellTable(
         key=key,
         domain_names=names,
@@ -307,6 +315,7 @@ def _decode_all(
         unreadable=unreadable,
         resolution_tags=[cell["resolution_tag"] for cell in cells],
         mask_digests=[cell["mask_digest"] for cell in cells],
+        mask_values={name: sorted(found)[:_MAX_VALUES] for name, found in values.items()},
     )
 
 
@@ -329,16 +338,19 @@ def _decode(cell: dict[str, Any], preparation: Preparation) -> _Decoded | ImageE
         tag = read_resolution_tag(cell["image"])
         prepared = preparation.prepare(image, tag)
         pixels = prepared.pixels
+        values: list[float] = []
         if cell["mask"] is None:
             mask = np.full(pixels.shape[:2], NO_MASK, dtype=np.uint8)
         else:
-            mask = prepared.see_mask(read_mask(cell["mask"]))
+            mask, values = read_mask_and_values(cell["mask"])
+            mask = prepared.see_mask(mask)
     except ImageError as error:
         return error
     metadata = {
         "fingerprint": fingerprint(pixels),
         "digest": digest_of(pixels),
         "mask_digest": digest_of(mask),
+        "mask_values": values,
         "size": (image.height, image.width),
         "resolution_tag": tag.microns_per_pixel if tag else None,
     }

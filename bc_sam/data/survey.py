@@ -33,6 +33,7 @@ class Survey(JsonConfig):
         blurred: Files of out-of-focus images.
         alike: Pairs of near-duplicates, which may end up in different folds.
         copies: Number of images that are copies of another; copies are kept in the same fold.
+        contradicting_copies: Pairs of copies with different labels.
         warnings: Warnings to review before training.
         scales: Estimated pixel size of each laboratory's original images.
     """
@@ -49,6 +50,7 @@ class Survey(JsonConfig):
     copies: int = 0
     warnings: list[str] = field(default_factory=list)
     scales: dict[str, DomainScale] = field(default_factory=dict)
+    contradicting_copies: list[str] = field(default_factory=list)
 
     def __str__(self) -> str:
         names = list(self.images)
@@ -75,6 +77,7 @@ def survey_cells(cells: CellStore, labels: Sequence[str], *, quiet: bool = False
     quality = measure_quality(cells.pixels, quiet=quiet)
     units = independent_units(table.groups, table.fingerprints)
     alike = find_near_duplicates(quality.thumbnails, units)
+    copies = find_copies(table.fingerprints)
     present = np.unique(cells.labels[cells.labels >= 0])
     classes = {labels[index]: _per_laboratory(cells, cells.labels == index) for index in present}
     survey = Survey(
@@ -93,9 +96,11 @@ def survey_cells(cells: CellStore, labels: Sequence[str], *, quiet: bool = False
         blank=[table.files[row] for row in np.flatnonzero(quality.blank)],
         blurred=[table.files[row] for row in np.flatnonzero(quality.blurred(cells.domains))],
         alike=[f"{table.files[one]} and {table.files[other]}" for one, other in alike],
-        copies=len(np.unique(find_copies(table.fingerprints))),
+        copies=len(np.unique(copies)),
         scales=stored_scales(cells),
+        contradicting_copies=_contradicting(cells, copies, labels),
     )
+    survey.warnings.extend(_mask_warnings(table.mask_values))
     survey.warnings.extend(_warnings(survey))
     return survey
 
@@ -116,6 +121,25 @@ def _per_laboratory(cells: CellStore, selected: np.ndarray) -> dict[str, int]:
     return {name: int((selected & (cells.domains == domain)).sum()) for domain, name in enumerate(names)}
 
 
+def _contradicting(cells: CellStore, copies: np.ndarray, labels: Sequence[str]) -> list[str]:
+    """Describes the pairs of copies (m, 2) that have different labels."""
+    files, index = cells.table.files, cells.labels
+    pairs = sorted((min(pair), max(pair)) for pair in copies.tolist())
+    return [
+        f"{files[one]} ({labels[index[one]]}) and {files[other]} ({labels[index[other]]})"
+        for one, other in pairs
+        if min(index[one], index[other]) >= 0 and index[one] != index[other]
+    ]
+
+
+def _mask_warnings(mask_values: dict[str, list[float]]) -> list[str]:
+    return [
+        f"{name}: masks have values other than 0 (background), 1 (cytoplasm) and 2 (nucleus): "
+        f"{', '.join(f'{value:g}' for value in values)}. In these masks, all that is not 0 is read as 1."
+        for name, values in mask_values.items()
+    ]
+
+
 def _warnings(survey: Survey) -> list[str]:
     found = []
     for name, sizes in survey.sizes.items():
@@ -130,15 +154,25 @@ def _warnings(survey: Survey) -> list[str]:
             found.append(f"{len(files)} {problem} images: {_listed(files)}.")
     if survey.copies:
         found.append(f"{survey.copies} images are copies of others; copies are kept in the same fold.")
+    if survey.contradicting_copies:
+        found.append(
+            f"{len(survey.contradicting_copies)} pairs of copies have different labels: "
+            f"{_listed(survey.contradicting_copies)}. Decide which is right, and remove the other."
+        )
     for name, slides in survey.slides.items():
         if not slides:
             found.append(
                 f"{name}: slides are unknown, so cells of one slide may lie in different folds and metrics may be "
-                "optimistic. Set --group-pattern."
+                "optimistic. Set --group-pattern or --group-by."
             )
         elif slides < _FEW:
-            counted = "only one slide" if slides == 1 else f"only {slides} slides"
-            found.append(f"{name}: {counted}. Results may not generalize to other slides.")
+            if slides == 1:
+                found.append(
+                    f"{name}: only one slide, so none can be held out. Check --group-pattern or --group-by, or omit "
+                    "it; results may not generalize to other slides."
+                )
+            else:
+                found.append(f"{name}: only {slides} slides. Results may not generalize to other slides.")
     if warning := encoder_scale_warning(survey.scales):
         found.append(warning)
     for name in survey.images:

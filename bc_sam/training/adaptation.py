@@ -18,6 +18,7 @@ from bc_sam.config.arguments import AdaptationArguments
 from bc_sam.config.normalization import NormalizationConfig
 from bc_sam.data.cells import require_labels
 from bc_sam.data.mask_quality import mask_limits, mask_problem
+from bc_sam.data.reading_options import Layout
 from bc_sam.data.splits import assign_folds
 from bc_sam.errors import BCSamError, DataError
 from bc_sam.evaluation.bootstrap import Comparison
@@ -59,6 +60,7 @@ class AdaptationConfig(JsonConfig):
         label_map: Canonical class of each of a folder's own class names; ``None`` skips the folder.
         group_pattern: Regular expression whose first group on a file name is the slide.
         microns_per_pixel: Known pixel size of the data sets' images, µm, by name; the others are measured.
+        layout: Where slides, splits and columns of the data are.
         log_with: Trackers for Accelerate to log to.
         arguments: Settings of the adaptation.
     """
@@ -70,6 +72,7 @@ class AdaptationConfig(JsonConfig):
     label_map: dict[str, str | None] = field(default_factory=dict)
     group_pattern: str | None = None
     microns_per_pixel: dict[str, float] = field(default_factory=dict)
+    layout: Layout = field(default_factory=Layout)
     log_with: tuple[str, ...] = ()
     arguments: AdaptationArguments = field(default_factory=AdaptationArguments)
 
@@ -127,7 +130,12 @@ class Adaptation(Run):
 
     def __init__(self, folder: Path, config: AdaptationConfig) -> None:
         sources = DataSources(
-            (config.data,), config.masks, config.label_map, config.group_pattern, config.microns_per_pixel
+            (config.data,),
+            config.masks,
+            config.label_map,
+            config.group_pattern,
+            config.microns_per_pixel,
+            config.layout,
         )
         super().__init__(folder, config.arguments.training, sources, log_with=config.log_with)
         self.config = config

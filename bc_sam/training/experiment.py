@@ -12,6 +12,7 @@ import numpy as np
 
 from bc_sam.config.arguments import TrainingArguments
 from bc_sam.config.network import Method
+from bc_sam.data.reading_options import Layout
 from bc_sam.data.survey import require_two_classes
 from bc_sam.errors import ConfigError
 from bc_sam.evaluation.results import Evaluation
@@ -43,6 +44,7 @@ class RunConfig(JsonConfig):
         label_map: Canonical class of each of a folder's own class names; ``None`` skips the folder.
         group_pattern: Regular expression whose first group on a file name is the slide.
         microns_per_pixel: Known pixel size of the data sets' images, µm, by name; the others are measured.
+        layout: Where slides, splits and columns of the data are.
         log_with: Trackers for Accelerate to log to, such as ``"tensorboard"``.
         shared: Folder where runs on the same data share decoded cells, stage 1 and features; ``None`` keeps them in
             the run folder.
@@ -54,6 +56,7 @@ class RunConfig(JsonConfig):
     label_map: dict[str, str | None] = field(default_factory=dict)
     group_pattern: str | None = None
     microns_per_pixel: dict[str, float] = field(default_factory=dict)
+    layout: Layout = field(default_factory=Layout)
     log_with: tuple[str, ...] = ()
     shared: str | None = None
     arguments: TrainingArguments = field(default_factory=TrainingArguments)
@@ -110,7 +113,12 @@ class Experiment(Run):
 
     def __init__(self, folder: Path, config: RunConfig) -> None:
         sources = DataSources(
-            config.data, config.masks, config.label_map, config.group_pattern, config.microns_per_pixel
+            config.data,
+            config.masks,
+            config.label_map,
+            config.group_pattern,
+            config.microns_per_pixel,
+            config.layout,
         )
         work = Path(config.shared) if config.shared else None
         super().__init__(folder, config.arguments, sources, log_with=config.log_with, work=work)

@@ -12,7 +12,8 @@ from datasets import Dataset
 
 from bc_sam.config.arguments import TrainingArguments
 from bc_sam.config.normalization import NormalizationConfig
-from bc_sam.data.sources import load_cells, provenance_of
+from bc_sam.data.reading_options import Layout, ReadingOptions
+from bc_sam.data.sources import load_domains, provenance_of
 from bc_sam.data.store import CellStore, store_cells
 from bc_sam.data.survey import Survey, survey_cells
 from bc_sam.errors import BCSamError, ConfigError, DataError
@@ -98,6 +99,7 @@ class DataSources:
         label_map: Canonical class of each of a folder's own class names; ``None`` skips the folder.
         group_pattern: Regular expression whose first group on a file name is the slide.
         microns_per_pixel: Known pixel size of the data sets' images, µm, by name; the others are measured.
+        layout: Where slides, splits and columns of the data sets are.
     """
 
     specs: tuple[str, ...]
@@ -105,6 +107,7 @@ class DataSources:
     label_map: Mapping[str, str | None] = field(default_factory=dict)
     group_pattern: str | None = None
     microns_per_pixel: Mapping[str, float] = field(default_factory=dict)
+    layout: Layout = field(default_factory=Layout)
 
     def load(self) -> list[Dataset]:
         """Loads the data sets without decoding their images.
@@ -112,15 +115,8 @@ class DataSources:
         Raises:
             DataError: If a data set cannot be used.
         """
-        return [
-            load_cells(
-                spec,
-                masks=self.masks,
-                label_map=dict(self.label_map) or None,
-                group_pattern=self.group_pattern,
-            )
-            for spec in self.specs
-        ]
+        options = ReadingOptions(self.masks, self.label_map, self.group_pattern, **vars(self.layout))
+        return load_domains(self.specs, options)
 
 
 class Run:

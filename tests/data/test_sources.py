@@ -140,9 +140,9 @@ def test_a_missing_source_is_rejected_with_the_source_types():
 
 
 def test_a_file_of_another_type_is_rejected(tmp_path):
-    (tmp_path / "cells.csv").touch()
+    (tmp_path / "cells.txt").touch()
     with pytest.raises(DataError, match="neither a folder nor a zip"):
-        load_cells(f"lab={tmp_path / 'cells.csv'}")
+        load_cells(f"lab={tmp_path / 'cells.txt'}")
 
 
 class TestRendered:

@@ -5,7 +5,7 @@ import logging
 import os
 import shutil
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import datasets
 from tqdm import tqdm
@@ -16,9 +16,13 @@ from bc_sam.utils.safe_zip import check_paths, unpacked_size
 
 logger = logging.getLogger(__name__)
 
+_MAX_DEPTH = 2
+
 
 def as_folder(source: str | os.PathLike[str]) -> Path:
     """Returns a folder unchanged, or the folder that a zip archive is unpacked to.
+
+    Zip archives in the archive are unpacked to folders of their names. What macOS adds to archives is left out.
 
     Archives are unpacked to disk because the published ones have several gigabytes. The folder is in the cache of
     `datasets` (environment variable ``HF_DATASETS_CACHE``) and is reused as long as the archive is unchanged.
@@ -45,7 +49,7 @@ def as_folder(source: str | os.PathLike[str]) -> Path:
 
 def _cache_folder(path: Path) -> Path:
     stat = path.stat()
-    key = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}"
+    key = f"{path.resolve()}|{stat.st_size}|{stat.st_mtime_ns}|unpacked with inner archives"
     name = f"{path.stem}-{hashlib.sha256(key.encode()).hexdigest()[:16]}"
     return Path(datasets.config.EXTRACTED_DATASETS_PATH) / name
 
@@ -55,14 +59,36 @@ def _unpack(path: Path, folder: Path) -> None:
     logger.info("Unpacking %s to %s.", path, folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     try:
-        with folder_written_aside(folder, keep_existing=True) as partial, zipfile.ZipFile(path) as archive:
-            _check(archive, partial)
-            for member in tqdm(archive.infolist(), desc=f"Unpacking {path.name}", unit="file"):
-                archive.extract(member, partial)
+        with folder_written_aside(folder, keep_existing=True) as partial:
+            _extract(path, partial)
     except DataError:
         raise
     except (OSError, RuntimeError, ValueError, NotImplementedError, zipfile.BadZipFile, EOFError) as error:
         raise DataError(f"{path} cannot be unpacked: {error}. Download it again, or unpack it yourself.") from error
+
+
+def _extract(path: Path, folder: Path, depth: int = 0) -> None:
+    """Unpacks an archive, and the archives in it, each after a check of its table of contents."""
+    if depth > _MAX_DEPTH:
+        raise DataError(f"{path.name} is an archive in {depth} others. Unpack it yourself.")
+    with zipfile.ZipFile(path) as archive:
+        _check(archive, folder)
+        members = [member for member in archive.infolist() if not _is_of_macos(member.filename)]
+        for member in tqdm(members, desc=f"Unpacking {path.name}", unit="file"):
+            archive.extract(member, folder)
+    for inner in sorted(folder.rglob("*")):
+        if inner.suffix.lower() == ".zip" and inner.is_file() and zipfile.is_zipfile(inner):
+            target = (
+                inner.with_name(f"{inner.stem}.unpacked") if inner.with_suffix("").exists() else inner.with_suffix("")
+            )
+            target.mkdir()
+            _extract(inner, target, depth + 1)
+            inner.unlink()
+
+
+def _is_of_macos(name: str) -> bool:
+    parts = PurePosixPath(name).parts
+    return "__MACOSX" in parts or (bool(parts) and (parts[-1].startswith("._") or parts[-1] == ".DS_Store"))
 
 
 def _check(archive: zipfile.ZipFile, folder: Path) -> None:

@@ -1,6 +1,5 @@
 """BCCD (github.com/Shenggan/BCCD_Dataset): smear fields with boxes, from which the white cells are cropped."""
 
-import logging
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,12 +11,11 @@ from tqdm import tqdm
 from bc_sam.data.cells import FEATURES, Cell, build_dataset
 from bc_sam.data.csv_table import read_csv
 from bc_sam.data.datasets.archives import as_folder
-from bc_sam.data.datasets.image_folder import PROPOSED_LABELS, resolve_labels
-from bc_sam.data.images import encode_png, read_image
+from bc_sam.data.datasets.box_crops import CROP_SIDE, Box, crop_cells
+from bc_sam.data.names.label_map import LabelMap, resolve_labels
+from bc_sam.data.names.recognition import propose_label
 from bc_sam.data.provenance import Provenance
-from bc_sam.errors import DataError, ImageError
-
-logger = logging.getLogger(__name__)
+from bc_sam.errors import DataError
 
 BCCD = Provenance(
     title="BCCD (Blood Cell Count and Detection)",
@@ -33,17 +31,11 @@ BCCD = Provenance(
 }""",
 )
 
-#: Side of a crop, pixels, unless the box is larger: half the width of a field.
-CROP_SIDE = 320
-
-#: Left, top, right and bottom edge, pixels.
-Box = tuple[int, int, int, int]
-
 # A white cell: its box, and its class, which is empty if unknown.
 _WhiteCell = tuple[Box, str]
 
 # BCCD does not distinguish kinds of neutrophils and lymphocytes; nearly all of its cells are of the proposed ones.
-_COARSE_CLASSES = MappingProxyType({name: PROPOSED_LABELS[name] for name in ("neutrophil", "lymphocyte")})
+_COARSE_CLASSES = MappingProxyType({name: propose_label(name) for name in ("neutrophil", "lymphocyte")})
 
 _TABLE = "boxes.csv"
 _FIELDS = "fields"
@@ -92,7 +84,11 @@ def load_bccd(
     fields = _read_fields(root / _TABLE)
     single, left_out = _single_cells(fields)
     classes = sorted({name for _, name in single.values()})
-    labels = resolve_labels(classes, {**_COARSE_CLASSES, **(label_map or {})}, where=str(root / _TABLE))
+    given = LabelMap.of(label_map)
+    coarse = {name: _COARSE_CLASSES[name] for name in classes if name in _COARSE_CLASSES and name not in given}
+    labels = coarse | resolve_labels([name for name in classes if name not in coarse], given, where=str(root / _TABLE))
+    if given is not label_map:
+        given.require_used()
     left_out += [name for _, name in single.values() if labels[name] is None]
     used = {file: (box, labels[name]) for file, (box, name) in single.items() if labels[name] is not None}
     cells = [
@@ -106,25 +102,6 @@ def load_bccd(
 def looks_like_bccd(folder: Path) -> bool:
     """Whether a folder, or the only subfolder in it, contains ``boxes.csv`` and the folder ``fields``."""
     return _archive_folder(folder) is not None
-
-
-def crop_box(box: Box, width: int, height: int) -> Box:
-    """Returns the square around a box that is cropped from a field.
-
-    Args:
-        box: Box inside the field.
-        width: Width of the field, pixels.
-        height: Height of the field, pixels.
-
-    Example:
-        >>> crop_box((10, 200, 110, 300), 640, 480), crop_box((100, 100, 440, 400), 640, 480)
-        ((0, 90, 320, 410), (100, 80, 440, 420))
-    """
-    left, top, right, bottom = box
-    side = min(max(CROP_SIDE, right - left, bottom - top), width, height)
-    x = min(max((left + right - side) // 2, 0), width - side)
-    y = min(max((top + bottom - side) // 2, 0), height - side)
-    return x, y, x + side, y + side
 
 
 def _archive_folder(folder: Path) -> Path | None:
@@ -177,14 +154,4 @@ def _single_cells(fields: Mapping[str, set[_WhiteCell]]) -> tuple[dict[str, _Whi
 
 def _crop(path: Path, box: Box) -> bytes | None:
     """Returns the PNG of the cell, or ``None`` if its field cannot be read."""
-    try:
-        image = read_image(path)
-    except ImageError as error:
-        logger.warning("Not cropped: %s", error)
-        return None
-    if box[2] > image.width or box[3] > image.height:
-        raise DataError(
-            f"The box {box} of {path.name} is not inside the field of {image.width} x {image.height} pixels. Correct "
-            f"{_TABLE}."
-        )
-    return encode_png(image.crop(crop_box(box, *image.size)))
+    return crop_cells(path, [(box, CROP_SIDE)], clip=False)[0]

@@ -2,14 +2,18 @@
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from datasets import Dataset, DatasetInfo
 
 from bc_sam.config.labels import ERYTHROID_LABELS
+from bc_sam.data.annotated_masks import MaskList
 from bc_sam.data.cells import Cell, build_dataset, features_of
 from bc_sam.data.datasets.archives import as_folder
-from bc_sam.data.images import find_images
+from bc_sam.data.file_search import find_images
+from bc_sam.data.groups import read_groups
+from bc_sam.data.names.label_map import LabelMap
 from bc_sam.data.provenance import Provenance
 from bc_sam.errors import DataError
 
@@ -43,7 +47,7 @@ def load_bmec(
     *,
     domain: str = "bmec",
     label_map: Mapping[str, str | None] | None = None,
-    masks: str | Path | None = None,
+    masks: "MaskList | str | Path | None" = None,
     group_pattern: str | None = None,
 ) -> Dataset:
     r"""Loads BMEC from its unzipped archive, which has one folder of single-cell images per stage.
@@ -59,7 +63,7 @@ def load_bmec(
         label_map: Maps folder names to labels in `bc_sam.config.labels.ERYTHROID_LABELS`, or to ``None`` to exclude
             them.
         masks: CSV that assigns masks to images; see `bc_sam.data.annotated_masks.match_masks`.
-        group_pattern: Regular expression whose first group, searched in the file name, is the slide or patient.
+        group_pattern: Regular expression that extracts the slide or patient; see `bc_sam.data.groups.read_groups`.
 
     Returns:
         Dataset with the columns `bc_sam.data.cells.FEATURES`; its labels are `bc_sam.config.labels.ERYTHROID_LABELS`.
@@ -71,10 +75,8 @@ def load_bmec(
         ``load_bmec("data/red_4_cells_raw", label_map={"1": "proerythroblast"})``
     """
     root = as_folder(source)
-    given = {name.casefold(): label for name, label in (label_map or {}).items()}
-    for name, label in given.items():
-        if label is not None and label not in ERYTHROID_LABELS:
-            raise DataError(f"label_map maps {name!r} to {label!r}. Choose one of {', '.join(ERYTHROID_LABELS)}.")
+    given = LabelMap.of(label_map)
+    given.require_labels(ERYTHROID_LABELS)
     cells, left_out = [], []
     for path in find_images(root):
         file = path.relative_to(root)
@@ -82,8 +84,11 @@ def load_bmec(
         if label is None:
             left_out.append(file.parts[-2])
         else:
-            match = re.search(group_pattern, file.name) if group_pattern else None
-            cells.append(Cell(file.as_posix(), label, match.group(1) if match else None))
+            cells.append(Cell(file.as_posix(), label))
+    if given is not label_map:
+        given.require_used()
+    groups = read_groups([cell.file for cell in cells], group_pattern, where=domain)
+    cells = [replace(cell, group=group) for cell, group in zip(cells, groups, strict=True)]
     features = features_of(ERYTHROID_LABELS)
     info = DatasetInfo(features=features, license=BMEC.licence, homepage=BMEC.homepage, citation=BMEC.bibtex)
     return build_dataset(root, cells, domain=domain, masks=masks, left_out=left_out, info=info)
@@ -120,8 +125,8 @@ def _label(file: Path, given: Mapping[str, str | None], root: Path) -> str | Non
     """Returns the stage that the folders of an image identify, or ``None`` if the label map excludes it."""
     stages: set[str | None] = set()
     for name in file.parts[:-1]:
-        if name.casefold() in given:
-            stages.add(given[name.casefold()])
+        if name in given:
+            stages.add(given[name])
         elif (stage := find_stage(name)) is not None:
             stages.add(stage)
     if len(stages) != 1:

@@ -12,7 +12,8 @@ from PIL import Image
 
 from bc_sam.config.labels import LABELS
 from bc_sam.data import FEATURES, load_bccd, load_cells, save_parquet
-from bc_sam.data.datasets.bccd import BCCD, CROP_SIDE, crop_box, looks_like_bccd
+from bc_sam.data.datasets.bccd import BCCD, looks_like_bccd
+from bc_sam.data.datasets.box_crops import CROP_SIDE, crop_box
 from bc_sam.data.images import read_image
 from bc_sam.data.sources import provenance_of
 from bc_sam.data.store import store_cells
