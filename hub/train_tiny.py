@@ -112,14 +112,16 @@ def train_base(experiment: Experiment, folder: Path) -> None:
 
 
 def _checkpoints(work: Path, pretraining: PretrainingArguments, views: LabelledViews) -> PretrainingCheckpoints:
-    """Returns the checkpoints; changing the length of the SAM's training keeps those of the teachers valid."""
+    """Returns the checkpoints; those of a teacher stay valid if the other teachers or the SAM's epochs change."""
     assert views.rendered is not None
     cells = views.cells.content_key, views.rendered.content_key
-    shared, writes = replace(pretraining, epochs=0), views.accelerator.is_main_process
-    teachers = tuple(
-        Checkpoints(work / f"teacher-{size}", repr((shared, cells)), writes=writes)
-        for size in pretraining.teacher_sizes
-    )
+    writes = views.accelerator.is_main_process
+
+    def teacher(size: int) -> Checkpoints:
+        own = replace(pretraining, epochs=0, teacher_sizes=(size,))
+        return Checkpoints(work / f"teacher-{size}", repr((own, cells)), writes=writes)
+
+    teachers = tuple(map(teacher, pretraining.teacher_sizes))
     return PretrainingCheckpoints(teachers, Checkpoints(work / "sam", repr((pretraining, cells)), writes=writes))
 
 
