@@ -153,7 +153,8 @@ class TestReplacing:
         return contents_of_old, contents(old)
 
     def test_killed_at_any_moment_there_is_the_old_or_the_new_model(self, models, place, whole):
-        n_operations = count_operations(lambda: models[1].save_pretrained(place("counted")), place("counted").parent)
+        counted = place("counted")
+        n_operations = count_operations(lambda: models[1].save_pretrained(counted), counted.parent)
         seen = []
         for number in range(n_operations):
             folder = place(f"killed-{number}")
@@ -170,7 +171,8 @@ class TestReplacing:
         assert set(seen) == {0, 1}
 
     def test_a_full_disk_at_any_operation_leaves_one_of_them(self, models, place, whole):
-        n_operations = count_operations(lambda: models[1].save_pretrained(place("counted")), place("counted").parent)
+        counted = place("counted")
+        n_operations = count_operations(lambda: models[1].save_pretrained(counted), counted.parent)
         for number in range(0, n_operations, 3):
             folder = place(f"full-{number}")
             failed = failure(lambda folder=folder: models[1].save_pretrained(folder), folder.parent, number)
