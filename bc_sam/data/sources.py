@@ -322,7 +322,8 @@ def _load_hub(name: str, source: str, options: ReadingOptions) -> Dataset:
 def _load_splits(source: str, name: str, options: ReadingOptions) -> Dataset:
     """Loads one split of a data set that the library `datasets` reads, or joins all of them."""
     try:
-        loaded = load_dataset(source, options.config, revision=options.revision, token=options.token)
+        config = {"name": options.config} if options.config else {}
+        loaded = load_dataset(source, **config, revision=options.revision, token=options.token)
         splits = {split: len(dataset) for split, dataset in loaded.items()}
         counted = ", ".join(f"{split} ({n})" for split, n in splits.items())
         if options.split is not None:
