@@ -339,7 +339,8 @@ def _load_splits(source: str, name: str, options: ReadingOptions) -> Dataset:
 
 def _hub_error(source: str, error: BaseException) -> DataError:
     if "config name" in str(error).lower() or "BuilderConfig" in str(error):
-        return DataError(f"{source} has several configs: {error} Choose one with --config.")
+        listed = re.search(r"\[.*?\]", str(error))
+        return DataError(f"{source} has the configs {listed.group() if listed else error}. Choose one with --config.")
     return DataError(
         f"{source} is not a local path and cannot be loaded from the Hub: {error}. Check the name, the connection "
         f"and the token, or give {_source_types()}."

@@ -295,7 +295,7 @@ class TestOwnFolders:
     def test_wbcbench_is_read_from_its_table(self, make):
         folder = make("phase1/00001.png", "phase1/00002.png", "phase1/00003.png")
         (folder / "phase1_label.csv").write_text("ID,labels,split\n00001.png,VLY,t\n00002.png,SNE,t\n00003.png,PC,t\n")
-        dataset = load(folder / "phase1_label.csv", columns={"file": "ID"})
+        dataset = load(folder / "phase1_label.csv")
         assert counts(dataset) == {"lymphocyte_atypical": 1, "neutrophil_segmented": 1}
 
 
