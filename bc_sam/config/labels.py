@@ -1,7 +1,7 @@
 """Class labels: the 13 blood-cell classes and the four erythroid stages."""
 
 #: Canonical class names, in the order of probability columns and of every `ClassLabel`. A new class also needs its
-#: codes and synonyms in `bc_sam.data.datasets` and a way to draw it in `bc_sam.data.rendering.cell_types`.
+#: codes and synonyms in `bc_sam.data.names.table` and a way to draw it in `bc_sam.data.rendering.cell_types`.
 LABELS: tuple[str, ...] = (
     "basophil",
     "eosinophil",

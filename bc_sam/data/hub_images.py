@@ -36,9 +36,9 @@ def download_images(repo_id: str, *, revision: str | None = None, token: str | N
         DataError: If fewer images came than the repository lists.
     """
     try:
-        listed = with_retries(
-            lambda: HfApi().list_repo_files(repo_id, repo_type="dataset", revision=revision, token=token)
-        )
+        # Not list_repo_files, which repeats requests for half a minute if there is no connection.
+        info = with_retries(lambda: HfApi().dataset_info(repo_id, revision=revision, token=token))
+        listed = [sibling.rfilename for sibling in info.siblings or []]
     except (OfflineModeIsEnabled, HTTPError, ConnectionError):
         return _cached_images(repo_id, revision)
     if not _is_of_images(listed):

@@ -317,7 +317,8 @@ def _load_hub(name: str, source: str, options: ReadingOptions) -> Dataset:
 def _load_splits(source: str, name: str, options: ReadingOptions) -> Dataset:
     """Loads one split of a data set that the library `datasets` reads, or joins all of them."""
     try:
-        loaded = load_dataset(source, options.config, revision=options.revision, token=options.token)
+        config = {"name": options.config} if options.config else {}
+        loaded = load_dataset(source, **config, revision=options.revision, token=options.token)
         splits = {split: len(dataset) for split, dataset in loaded.items()}
         counted = ", ".join(f"{split} ({n})" for split, n in splits.items())
         if options.split is not None:
@@ -333,7 +334,8 @@ def _load_splits(source: str, name: str, options: ReadingOptions) -> Dataset:
 
 def _hub_error(source: str, error: BaseException) -> DataError:
     if "config name" in str(error).lower() or "BuilderConfig" in str(error):
-        return DataError(f"{source} has several configs: {error} Choose one with --config.")
+        listed = re.search(r"\[.*?\]", str(error))
+        return DataError(f"{source} has the configs {listed.group() if listed else error}. Choose one with --config.")
     return DataError(
         f"{source} is not a local path and cannot be loaded from the Hub: {error}. Check the name, the connection "
         f"and the token, or give {_source_types()}."

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 COLUMN_NAMES: Mapping[str, tuple[str, ...]] = {
     "file": (
         *("file_name", "file", "filename", "path", "filepath", "image_path", "image", "image_name", "img", "img_name"),
-        *("image_file", "image_id", "img_path", "datei", "fichier", "archivo"),
+        *("image_file", "image_id", "img_path", "datei", "fichier", "archivo", "id"),
     ),
     "label": (
         *("label", "labels", "class", "class_name", "cell_type", "cell_class", "category", "celltype", "diagnosis"),

@@ -2,7 +2,13 @@
 
 import re
 
+import pytest
+from PIL import Image
+
 from bc_sam.cli.datasets import data_command
+from bc_sam.cli.options import read_layout
+from bc_sam.data.reading_options import Layout
+from bc_sam.errors import ConfigError
 
 
 def test_data_reports_the_scale_with_its_ruler(capsys):
@@ -11,3 +17,21 @@ def test_data_reports_the_scale_with_its_ruler(capsys):
     assert lines[0] == "13 images"
     scale = re.fullmatch(r"scale: (0\.\d+) µm per pixel by red cells \(\d+ of 13 images measured\)\.", lines[-1])
     assert abs(float(scale.group(1)) / (34 / 224) - 1) < 0.1
+
+
+def test_data_takes_the_options_of_layouts(capsys, tmp_path):
+    for number, file in enumerate(("train/p1/monocyte/1.png", "test/p2/EOS/2.png", "test/p3/EOS/3.png")):
+        (tmp_path / file).parent.mkdir(parents=True)
+        Image.new("RGB", (40, 40), (9 * number, 90, 90)).save(tmp_path / file)
+    data_command(f"ours={tmp_path}", group_by="folder", split="test")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "2 images"
+    assert "slides or patients: 2" in lines
+
+
+def test_columns_are_given_by_role():
+    assert read_layout(None, "large", "test", ["label=cell type"]) == Layout(
+        None, "large", "test", {"label": "cell type"}
+    )
+    with pytest.raises(ConfigError, match="--column label is not ROLE=NAME"):
+        read_layout(None, None, None, ["label"])

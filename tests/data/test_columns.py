@@ -12,6 +12,7 @@ from PIL import Image
 from bc_sam.config.labels import LABELS
 from bc_sam.data import FEATURES
 from bc_sam.data.columns import conform
+from bc_sam.data.reading_options import ReadingOptions
 from bc_sam.errors import DataError
 
 
@@ -102,3 +103,52 @@ def test_a_conforming_data_set_is_unchanged():
     dataset = conform(make(["EOS"], Value("string")), "x")
     assert conform(dataset, "y")[0]["domain"] == "x"
     assert conform(dataset, "y").cast_column("image", ImageFeature(decode=False))[0]["image"]["bytes"] == png()
+
+
+class TestOtherColumns:
+    """Columns under other names, and labels in other forms."""
+
+    def set_of(self, **columns):
+        return Dataset.from_dict({"image": [{"bytes": png(i), "path": None} for i in range(2)], **columns})
+
+    def test_labels_patients_and_files_are_found_under_their_usual_names(self):
+        dataset = conform(self.set_of(labels=["EOS", "mono"], patient_hash=["a", "b"], image_id=[7, 8]), "x")
+        assert names(dataset) == ["eosinophil", "monocyte"]
+        assert (dataset["group"][:], dataset["file"][:]) == (["a", "b"], ["7", "8"])
+
+    def test_columns_can_be_named(self):
+        options = ReadingOptions(columns={"image": "image", "label": "kind", "group": "donor_x"})
+        dataset = conform(self.set_of(label=["?", "?"], kind=["EOS", "mono"], donor_x=[1, 2]), "x", None, options)
+        assert names(dataset) == ["eosinophil", "monocyte"]
+        assert dataset["group"][:] == ["1", "2"]
+
+    def test_a_column_that_does_not_exist_is_rejected(self):
+        with pytest.raises(DataError, match="no column 'kind', but image, label"):
+            conform(self.set_of(label=["EOS", "EOS"]), "x", None, ReadingOptions(columns={"label": "kind"}))
+
+    def test_an_unknown_role_is_rejected(self):
+        with pytest.raises(
+            DataError, match=r"no column 'cell' to set\. Choose one of image, file, label, group, mask"
+        ):
+            ReadingOptions(columns={"cell": "x"})
+
+    def test_numbers_are_named_by_the_label_map_or_a_column_beside_them(self):
+        numbers = self.set_of(label=[0, 1])
+        assert names(conform(numbers, "x", {"0": "eosinophil", "1": "monocyte"})) == ["eosinophil", "monocyte"]
+        with pytest.raises(DataError, match="--map 0=CLASS --map 1=CLASS"):
+            conform(numbers, "x")
+        beside = self.set_of(label=[0, 1], label_name=["EOS", "mono"])
+        assert names(conform(beside, "x")) == ["eosinophil", "monocyte"]
+
+    def test_a_label_map_counts_for_canonical_names_too(self):
+        dataset = conform(self.set_of(label=["EOS", "mono"]), "x")
+        assert names(conform(dataset, "x", {"monocyte": None})) == ["eosinophil"]
+
+    def test_a_label_map_that_matches_nothing_is_rejected(self):
+        with pytest.raises(DataError, match="names xyz, but the classes are EOS, mono"):
+            conform(self.set_of(label=["EOS", "mono"]), "x", {"xyz": None})
+
+    def test_a_group_pattern_is_searched_in_the_column_of_files(self):
+        options = ReadingOptions(group_pattern="^([^_]+)_")
+        dataset = conform(self.set_of(file=["s1_1.png", "s2_2.png"]), "x", None, options)
+        assert dataset["group"][:] == ["s1", "s2"]

@@ -6,6 +6,7 @@ import datasets
 import numpy as np
 import pytest
 from datasets import Dataset, DatasetDict
+from huggingface_hub import HfApi
 from PIL import Image
 
 from bc_sam.config.labels import LABELS
@@ -20,6 +21,7 @@ from bc_sam.data import (
     save_parquet,
     sources,
 )
+from bc_sam.data.images import encode_png
 from bc_sam.data.provenance import Provenance
 from bc_sam.data.sources import PUBLIC_DATASETS, PublicDataset, provenance_of
 from bc_sam.errors import DataError
@@ -219,6 +221,11 @@ class TestParquet:
 class TestHub:
     """Data set ids; downloads from the Hub are mocked."""
 
+    @pytest.fixture(autouse=True)
+    def listing(self, monkeypatch):
+        """A repository of tables."""
+        monkeypatch.setattr(sources, "download_images", lambda source, **options: None)
+
     def test_splits_are_concatenated_and_conform(self, monkeypatch):
         def load(name, **options):
             assert (name, options) == ("org/cells", {"revision": "v1", "token": "secret"})
@@ -254,3 +261,76 @@ def test_real_layouts_are_recognized(real_data, folder, load):
     dataset = load_cells(f"lab={real_data / folder}")
     assert provenance_of(dataset) == PUBLIC_DATASETS[folder].provenance
     assert dataset["file"][:] == load(real_data / folder)["file"][:]
+
+
+class TestHubRepositories:
+    """Repositories of a Hub, as `datasets` users have them."""
+
+    @pytest.fixture
+    def push(self, hub, repo_id, tmp_path):
+        """Creates a repository with these files; images are drawn."""
+
+        def upload(**files):
+            for name, content in files.items():
+                path = tmp_path / "repository" / name
+                path.parent.mkdir(parents=True, exist_ok=True)
+                if content is None:
+                    Image.new("RGB", (6, 5)).save(path)
+                else:
+                    path.write_bytes(content)
+            HfApi().create_repo(repo_id, repo_type="dataset")
+            HfApi().upload_folder(repo_id=repo_id, repo_type="dataset", folder_path=tmp_path / "repository")
+            return f"lab={repo_id}"
+
+        return upload
+
+    @pytest.fixture
+    def parquet(self, tmp_path):
+        """The bytes of a parquet file with two cells and these columns."""
+
+        def write(**columns):
+            images = [{"bytes": encode_png(Image.new("RGB", (6, 5))), "path": None}] * 2
+            table = Dataset.from_dict({"image": images, **columns})
+            table.to_parquet(tmp_path / "one.parquet")
+            return (tmp_path / "one.parquet").read_bytes()
+
+        return write
+
+    def test_images_with_the_name_of_a_split_do_not_hide_the_others(self, push):
+        names = ["monocyte/1.png", "monocyte/dev_2.png", "eosinophil/test_3.png", "eosinophil/4.png"]
+        dataset = load_cells(push(**dict.fromkeys(names)))
+        assert labels_by_file(dataset) == {name: name.partition("/")[0] for name in names}
+
+    def test_a_table_of_patients_does_not_hide_the_labels_of_the_folders(self, push):
+        table = b"file_name,patient\nmonocyte/1.png,a\neosinophil/2.png,b\n"
+        dataset = load_cells(push(**{"monocyte/1.png": None, "eosinophil/2.png": None, "metadata.csv": table}))
+        assert labels_by_file(dataset) == {"monocyte/1.png": "monocyte", "eosinophil/2.png": "eosinophil"}
+        assert sorted(dataset["group"]) == ["a", "b"]
+
+    def test_splits_and_other_column_names(self, push, parquet, caplog):
+        train = parquet(kind=["EOS", "mono"], patient_hash=["a", "b"])
+        spec = push(**{"data/train-0.parquet": train, "data/test-0.parquet": train})
+        columns = {"label": "kind", "group": "patient_hash"}
+        joined = load_cells(spec, columns=columns)
+        assert len(joined) == 4
+        assert "the splits train (2), test (2) are joined" in caplog.text
+        chosen = load_cells(spec, split="test", columns=columns)
+        assert [LABELS[label] for label in chosen["label"]] == ["eosinophil", "monocyte"]
+        assert chosen["group"][:] == ["a", "b"]
+        with pytest.raises(DataError, match=r"no split 'val', but train \(2\), test \(2\)"):
+            load_cells(spec, split="val")
+
+    def test_configs(self, push, parquet):
+        card = (
+            "---\nconfigs:\n- config_name: one\n  data_files: one.parquet\n"
+            "- config_name: two\n  data_files: two.parquet\n---\n"
+        )
+        files = {"one.parquet": parquet(label=["EOS", "EOS"]), "two.parquet": parquet(label=["mono", "mono"])}
+        spec = push(**files, **{"README.md": card.encode()})
+        assert {LABELS[label] for label in load_cells(spec, config="two")["label"]} == {"monocyte"}
+        with pytest.raises(DataError, match=r"has the configs \['one', 'two'\]\. Choose one with --config"):
+            load_cells(spec)
+
+    def test_unknown_labels_are_not_read_without_need(self, push, parquet):
+        spec = push(**{"train.parquet": parquet(label=["x", "y"])})
+        assert load_cells(spec, labelled=False)["label"][:] == [None, None]

@@ -73,3 +73,28 @@ def test_real_images_are_neither_blank_nor_blurred(real_data, tmp_path):
     dataset = load_cells(f"ours={real_data / 'new_hospital'}", label_map={"neutrophil": None, "lymphocyte": None})
     survey = survey_cells(store_cells([dataset], tmp_path / "store", 224), LABELS, quiet=True)
     assert survey.blank == survey.blurred == []
+
+
+def test_copies_with_different_labels_are_named(rendered, tmp_path):
+    name, image = rendered[20]
+    other = "monocyte/turned.png" if not name.startswith("monocyte") else "basophil/turned.png"
+    survey = survey_of([*rendered, (other, image.rotate(90))], tmp_path)
+    assert len(survey.contradicting_copies) == 1
+    assert other in survey.contradicting_copies[0]
+    assert name in survey.contradicting_copies[0]
+    assert "1 pairs of copies have different labels" in " ".join(survey.warnings)
+
+
+def test_odd_mask_values_are_named(rendered, tmp_path):
+    (tmp_path / "masks").mkdir()
+    mask = np.zeros(rendered[0][1].size[::-1], np.uint8)
+    mask[20:40, 20:40], mask[25:30, 25:30] = 128, 255
+    Image.fromarray(mask).save(tmp_path / "masks" / "odd.png")
+    (tmp_path / "masks" / "pairs.csv").write_text(f"image,mask\n{rendered[0][0]},masks/odd.png\n")
+    survey = survey_of(rendered, tmp_path, masks=tmp_path / "masks" / "pairs.csv")
+    assert "values other than 0 (background), 1 (cytoplasm) and 2 (nucleus): 128, 255." in " ".join(survey.warnings)
+
+
+def test_a_single_slide_is_said(rendered, tmp_path):
+    survey = survey_of(rendered, tmp_path, group_pattern="^(s)")
+    assert "ours: only one slide, so none can be held out" in " ".join(survey.warnings)

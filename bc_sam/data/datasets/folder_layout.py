@@ -5,7 +5,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
+from pathlib import PurePosixPath
 
 from bc_sam.data.names.recognition import find_label, is_class_name
 from bc_sam.errors import DataError
@@ -51,15 +51,15 @@ class FolderLayout:
     split: int | None = None
     label: int | None = None
 
-    def split_of(self, file: PurePath) -> str | None:
+    def split_of(self, file: PurePosixPath) -> str | None:
         """Returns the name of the split of a file."""
         return None if self.split is None else file.parts[self.split]
 
-    def class_of(self, file: PurePath) -> str | None:
+    def class_of(self, file: PurePosixPath) -> str | None:
         """Returns the class name of a file."""
         return None if self.label is None else file.parts[self.label]
 
-    def others_of(self, file: PurePath) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def others_of(self, file: PurePosixPath) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Returns the folders of a file above its class, and those below it, which may be patients or slides."""
         folders = [
             (level, name) for level, name in enumerate(file.parts[:-1]) if level not in (self.split, self.label)
@@ -70,7 +70,7 @@ class FolderLayout:
 
 
 def read_layout(
-    files: Sequence[PurePath], is_mapped: Callable[[str], bool], *, where: str, by_folder: bool = False
+    files: Sequence[PurePosixPath], is_mapped: Callable[[str], bool], *, where: str, by_folder: bool = False
 ) -> FolderLayout:
     """Finds out which level of folders is which.
 
@@ -95,7 +95,7 @@ def read_layout(
     return FolderLayout(split, label)
 
 
-def _split_level(files: Sequence[PurePath], is_mapped: Callable[[str], bool]) -> int | None:
+def _split_level(files: Sequence[PurePosixPath], is_mapped: Callable[[str], bool]) -> int | None:
     shortest = min((len(file.parts) - 1 for file in files), default=0)
     for level in range(shortest):
         names = {file.parts[level] for file in files}
@@ -106,7 +106,7 @@ def _split_level(files: Sequence[PurePath], is_mapped: Callable[[str], bool]) ->
 
 
 def _class_level(
-    files: Sequence[PurePath], split: int | None, is_mapped: Callable[[str], bool], by_folder: bool
+    files: Sequence[PurePosixPath], split: int | None, is_mapped: Callable[[str], bool], by_folder: bool
 ) -> int | None:
     levels = [level for level in range(max((len(file.parts) - 1 for file in files), default=0)) if level != split]
     scores = {}
@@ -122,7 +122,9 @@ def _class_level(
     return None if by_folder or all(map(is_container_name, top)) else best
 
 
-def choose_split(files: Sequence[PurePath], layout: FolderLayout, split: str | None, *, where: str) -> list[PurePath]:
+def choose_split(
+    files: Sequence[PurePosixPath], layout: FolderLayout, split: str | None, *, where: str
+) -> list[PurePosixPath]:
     """Returns the files of one split, or of all, which is logged.
 
     Raises:
@@ -142,7 +144,7 @@ def choose_split(files: Sequence[PurePath], layout: FolderLayout, split: str | N
     return list(files)
 
 
-def folder_groups(files: Sequence[PurePath], layout: FolderLayout, *, where: str) -> list[str | None]:
+def folder_groups(files: Sequence[PurePosixPath], layout: FolderLayout, *, where: str) -> list[str | None]:
     """Returns the patient or slide of each file: the folders above its class, or else those below it.
 
     Raises:
@@ -160,7 +162,7 @@ def folder_groups(files: Sequence[PurePath], layout: FolderLayout, *, where: str
     return groups
 
 
-def mention_other_folders(files: Sequence[PurePath], layout: FolderLayout, *, where: str) -> None:
+def mention_other_folders(files: Sequence[PurePosixPath], layout: FolderLayout, *, where: str) -> None:
     """Says which folders may be patients or slides, if nobody said that they are."""
     names = {
         name

@@ -9,9 +9,9 @@ from PIL import Image
 
 from bc_sam.config.labels import LABELS
 from bc_sam.data import FEATURES, load_folder
+from bc_sam.data.images import IMAGE_SUFFIXES
 from bc_sam.data.names.recognition import find_label
 from bc_sam.data.names.table import ACEVEDO20_CODES, MATEK19_CODES, SYNONYMS
-from bc_sam.data.images import IMAGE_SUFFIXES
 from bc_sam.errors import DataError
 
 
@@ -85,7 +85,7 @@ def test_ambiguous_names_are_not_guessed(name):
 
 
 def test_an_ambiguous_folder_is_rejected_with_a_proposal(make):
-    folder = make("neutrophil/1.png", "lymphocytes/2.png", "platelets/3.png", "monocyt/4.png")
+    folder = make("neutrophil/1.png", "lymphocytes/2.png", "platelets/3.png", "monocyx/4.png")
     with pytest.raises(DataError) as caught:
         load_folder(folder, domain="x")
     message = str(caught.value)
@@ -94,8 +94,8 @@ def test_an_ambiguous_folder_is_rejected_with_a_proposal(make):
     assert "'neutrophil': 'neutrophil_segmented'" in message
     assert "'lymphocytes': 'lymphocyte_typical'" in message
     assert "'platelets': None" in message
-    assert "'monocyt'" not in message
-    assert "Nothing is proposed for monocyt: name the class, or exclude it." in message
+    assert "'monocyx'" not in message
+    assert "Nothing is proposed for monocyx: name the class, or exclude it." in message
 
 
 def test_a_label_map_renames_and_excludes_classes(make):
