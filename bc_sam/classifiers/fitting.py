@@ -97,12 +97,7 @@ class LatentClassifier:
     def learned_proba(self, latents: np.ndarray) -> np.ndarray:
         """Returns probabilities (n, n_labels), float32, ignoring any restriction of the labels."""
         latents = np.asarray(latents, dtype=np.float32)
-        # Some classifiers take NaN for a missing value, and would name the cell all the same.
-        if n_bad := int((~np.isfinite(latents).all(axis=1)).sum()):
-            raise DataError(
-                f"{n_bad} of {len(latents)} embeddings are not finite, so these cells get no name. Compute them in "
-                'float32 (dtype="float32" or --dtype float32); if that does not help, the model is damaged.'
-            )
+        require_finite(latents)  # some classifiers take NaN for a missing value, and would name the cell all the same
         probabilities = np.zeros((len(latents), self.n_labels), dtype=np.float32)
         if len(latents):
             probabilities[:, self.classes] = self.estimator.predict_proba(latents)
@@ -154,3 +149,12 @@ def restrict_classifiers(
     """
     for classifier in classifiers.values():
         classifier.restrict_labels([labels.index(label) for label in allowed_labels or labels])
+
+
+def require_finite(rows: np.ndarray) -> None:
+    """Raises a DataError unless all embeddings, or probabilities of embeddings, (n, d), are finite."""
+    if n_bad := int((~np.isfinite(rows).all(axis=1)).sum()):
+        raise DataError(
+            f"{n_bad} of {len(rows)} embeddings are not finite, so these cells get no name. Compute them in "
+            'float32 (dtype="float32" or --dtype float32); if that does not help, the model is damaged.'
+        )

@@ -18,7 +18,7 @@ from huggingface_hub import CommitInfo
 from tqdm import tqdm
 from transformers import SamModel
 
-from bc_sam.classifiers.fitting import LatentClassifier, restrict_classifiers
+from bc_sam.classifiers.fitting import LatentClassifier, require_finite, restrict_classifiers
 from bc_sam.classifiers.ood import OodScore
 from bc_sam.classifiers.reference_latents import ReferenceLatents
 from bc_sam.config.model import BCSamConfig
@@ -469,12 +469,21 @@ class CellModel(ABC):
         show_progress_bar: bool = False,
         microns_per_pixel: float | None = None,
     ) -> np.ndarray:
-        """Returns probabilities (n, n_labels), float32, columns in the order of `labels`; see `predict`."""
-        chosen = self._classifier(classifier)
-        embeddings = self.embed(
-            images, batch_size=batch_size, show_progress_bar=show_progress_bar, microns_per_pixel=microns_per_pixel
+        """Returns probabilities (n, n_labels), float32, columns in the order of `labels`; see `predict`.
+
+        Raises:
+            ImageError: If an image cannot be read.
+            DataError: If the embedding of an image is not finite.
+        """
+        name = classifier or self.config.default_classifier
+        self._classifier(name)  # unknown names are refused before an image is read
+        batches = self._readable_batches(images, batch_size, show_progress_bar, microns_per_pixel)
+        observed = (self.observe(batch.pixels, Parts.PROBABILITIES, classifiers=[name]) for batch in batches)
+        probabilities = np.concatenate(
+            [np.empty((0, len(self.labels)), np.float32), *(batch.probabilities[name] for batch in observed)]
         )
-        return chosen.predict_proba(embeddings)
+        require_finite(probabilities)
+        return probabilities
 
     def __call__(
         self, images: Any, *, top_k: int = 5, classifier: str | None = None, batch_size: int | None = None

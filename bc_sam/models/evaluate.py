@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from tqdm import tqdm
 
+from bc_sam.classifiers.fitting import require_finite
 from bc_sam.data.cells import require_labels
 from bc_sam.data.preparation import sample_evenly
 from bc_sam.errors import DataError
@@ -39,7 +40,7 @@ def evaluate_model(model: CellModel, datasets: Sequence["Dataset"], *, batch_siz
     for dataset in datasets:
         require_labels(dataset, model.labels)
         domain = dataset[0]["domain"]
-        embeddings, labels, unreadable = _labelled_embeddings(model, dataset, batch_size)
+        probabilities, labels, unreadable = _labelled_probabilities(model, dataset, batch_size)
         notes += unreadable
         present, numbers = np.unique(labels, return_counts=True)
         counts[domain] = {model.labels[i]: int(n) for i, n in zip(present, numbers, strict=True)}
@@ -49,15 +50,17 @@ def evaluate_model(model: CellModel, datasets: Sequence["Dataset"], *, batch_siz
                 notes.append(f"{name} was restricted to the labels {allowed}.")
             identity = {"classifier": name, "source": ALL, "target": domain, "fold": 0, "n_train": 0}
             merged = merged_labels(classifier.classes, labels, model.labels)
-            probabilities = classifier.predict_proba(embeddings)
-            pairs.append(score(probabilities, labels, classifier.classes, model.labels, merged=merged, **identity))
+            pairs.append(score(probabilities[name], labels, classifier.classes, model.labels, merged=merged, **identity))
     return Evaluation("external", list(model.labels), list(counts), 0, 1, pairs=pairs, counts=counts, notes=notes)
 
 
-def _labelled_embeddings(
+def _labelled_probabilities(
     model: CellModel, dataset: "Dataset", batch_size: int | None
-) -> tuple[np.ndarray, np.ndarray, list[str]]:
-    """Returns embeddings and labels of the readable labelled images of a data set, and a note per unreadable one."""
+) -> tuple[dict[str, np.ndarray], np.ndarray, list[str]]:
+    """Returns each classifier's probabilities (n, n_labels) and the labels (n,) of the readable labelled images.
+
+    The third value is a note per unreadable image.
+    """
     from datasets import Image
 
     cells = dataset.cast_column("image", Image(decode=False)).filter(
@@ -65,16 +68,19 @@ def _labelled_embeddings(
     )
     profile = model.profile(cells.select(sample_evenly(len(cells)))["image"])  # of all classes, which may be sorted
     images = (cell["image"] for cell in cells)
-    inspected = inspect_cells(model, images, Parts.EMBEDDINGS, batch_size=batch_size, profile=profile)
-    embeddings, labels, unreadable = [], [], []
+    inspected = inspect_cells(model, images, Parts.PROBABILITIES, batch_size=batch_size, profile=profile)
+    observed, labels, unreadable = [], [], []
     with tqdm(total=len(cells), desc=dataset[0]["domain"], unit="image") as progress:
         for label, file, cell in zip(cells["label"], cells["file"], inspected, strict=True):
-            if cell.observed is not None and cell.observed.embedding is not None:
-                embeddings.append(cell.observed.embedding)
+            if cell.observed is not None:
+                observed.append(cell.observed.probabilities)
                 labels.append(label)
             else:
                 unreadable.append(f"Unreadable, skipped: {file}: {cell.error}")
             progress.update()
     if not labels:
         raise DataError(f"{dataset[0]['domain']} has no readable labelled image to evaluate on. Label some images.")
-    return np.stack(embeddings), np.array(labels), unreadable
+    probabilities = {name: np.stack([of_cell[name] for of_cell in observed]) for name in model.classifiers}
+    for rows in probabilities.values():
+        require_finite(rows)
+    return probabilities, np.array(labels), unreadable
