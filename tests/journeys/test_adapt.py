@@ -187,7 +187,7 @@ class TestMistakes:
     def test_unknown_folder_names_get_a_suggestion(self, run_bc_sam, run_folder, hospital, tmp_path, capsys):
         data = ("--data", f"ours={hospital / 'cells'}")
         assert run_bc_sam("adapt", run_folder, *data, "--out", tmp_path / "run") == 1
-        assert "--map mono=monocyte" in capsys.readouterr().err
+        assert "--map neutro=neutrophil_segmented" in capsys.readouterr().err
         maps = [option for name, label in OURS.items() for option in ("--map", f"{name}={label}")]
         assert run_bc_sam("adapt", run_folder, *data, *maps, *SMALL, "--out", tmp_path / "run") == 0
 
