@@ -103,10 +103,18 @@ def convert(
     autoencoder: Annotated[Path, typer.Argument(help="State dict of the original's autoencoder.")],
     out: Annotated[Path, typer.Argument(help="Model folder to write.")],
 ) -> None:
-    """Converts checkpoints of the original BC-SAM to a model folder. Files that would execute code are rejected."""
+    """Converts checkpoints of the original BC-SAM to a model folder. Files that would execute code are rejected.
+
+    The original saves no classifiers, so the model embeds and segments cells; bc-sam fit adds classifiers.
+    """
     from bc_sam.models.conversion import convert_original
 
     print(f"Written: {convert_original(sam, adapter, autoencoder).save_pretrained(out)}")
+    print(
+        "It embeds and segments cells. The original saves no classifiers: to name cells, fit some on labelled cells, "
+        f"bc-sam fit {out} --data NAME=SOURCE --out NEW, or on its X.npy, y.npy and dataset.npy, "
+        f"bc-sam fit {out} --original FOLDER --out NEW."
+    )
 
 
 @app.command(rich_help_panel="Models")
@@ -182,7 +190,9 @@ def _describe_classifier(config: BCSamConfig) -> dict[str, str]:
     """Describes what classifies the cells: classifiers on the latents, or one network."""
     network = config.network
     if network is None:
-        return {"classifiers": ", ".join(config.classifiers) or "none", "default": config.default_classifier}
+        if not config.classifiers:
+            return {"classifiers": "none, so it cannot name cells; bc-sam fit adds some"}
+        return {"classifiers": ", ".join(config.classifiers), "default": config.default_classifier}
     backbone = network.image_backbone
     return {
         "network": config.default_classifier,

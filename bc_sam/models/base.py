@@ -34,7 +34,7 @@ from bc_sam.evaluation.results import Evaluation
 from bc_sam.models import folder as model_folder
 from bc_sam.models.abstention import Decision, RejectionThresholds, decide, image_reasons
 from bc_sam.models.card import write_card
-from bc_sam.models.classifier_files import installed_versions
+from bc_sam.models.classifier_files import NO_CLASSIFIERS, installed_versions
 from bc_sam.models.inspection import inspect_batch
 from bc_sam.models.observation import InspectedCell, Observation, Parts, separate_cells
 from bc_sam.models.prediction import Prediction
@@ -664,7 +664,17 @@ class CellModel(ABC):
         preparation = Preparation(self.config.image_size, normalization, profile, microns_per_pixel)
         return decoded_batches(images, preparation, size, max_pixels=max_pixels)
 
+    def require_classifiers(self) -> None:
+        """Checks that the model can name cells.
+
+        Raises:
+            ConfigError: If it has no classifiers, as after `bc_sam.models.conversion.convert_original`.
+        """
+        if not self.classifiers and not self.config.classifiers:
+            raise ConfigError(NO_CLASSIFIERS)
+
     def _classifier(self, name: str | None) -> LatentClassifier:
+        self.require_classifiers()
         name = name or self.config.default_classifier
         if name not in self.classifiers:
             raise ConfigError(f"This model has no classifier {name!r}. Choose from {', '.join(self.classifiers)}.")

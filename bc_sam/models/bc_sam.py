@@ -1,6 +1,7 @@
 """BC-SAM: Segment Anything with LoRA, a cross-domain autoencoder, and classical classifiers on its embeddings."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -9,16 +10,17 @@ import torch
 from peft import PeftModel
 from transformers import SamModel
 
-from bc_sam.classifiers.fitting import LatentClassifier, restrict_classifiers
+from bc_sam.classifiers.fitting import LatentClassifier, fit_classifiers, restrict_classifiers
 from bc_sam.classifiers.kinds import KINDS
 from bc_sam.classifiers.reference_latents import ReferenceLatents
+from bc_sam.config.arguments import ClassifierArguments
 from bc_sam.config.base import Precision
 from bc_sam.config.model import BCSamConfig
 from bc_sam.config.network import Method
-from bc_sam.errors import BCSamError, DataError
+from bc_sam.errors import BCSamError, ConfigError, DataError
 from bc_sam.evaluation.results import Evaluation
 from bc_sam.models.base import CellModel, Encoded
-from bc_sam.models.classifier_files import load_classifiers, save_classifiers
+from bc_sam.models.classifier_files import installed_only, load_classifiers, save_classifiers
 from bc_sam.models.folder import ADAPTER, AUTOENCODER, BASE
 from bc_sam.models.stored_model import StoredModel
 from bc_sam.models.training_record import TrainingRecord
@@ -111,9 +113,81 @@ class BCSam(CellModel):
             DataError: If the model stores no labelled embeddings.
         """
         if self.reference is None:
-            raise DataError("This model stores no embeddings, so its classifiers cannot be refitted.")
+            raise DataError(
+                "This model stores no embeddings, so its classifiers cannot be refitted. Fit new ones on labelled "
+                "cells: bc-sam fit MODEL --data NAME=SOURCE --out NEW."
+            )
         self.classifiers = self.reference.fit(tuple(self.classifiers), len(self.labels), seed)
         restrict_classifiers(self.classifiers, self.labels, self.config.allowed_labels)
+
+    def fit(
+        self,
+        embeddings: np.ndarray,
+        labels: Sequence[str] | np.ndarray,
+        laboratories: str | Sequence[str] | np.ndarray,
+        *,
+        names: Sequence[str] | None = None,
+        default: str | None = None,
+        seed: int = 1234,
+    ) -> Self:
+        """Fits classifiers on labelled embeddings, in place of those that the model has.
+
+        A sample of the embeddings replaces the stored one, by which the model can be adapted; the evaluation, which is
+        that of the former classifiers, is removed. To keep what the model has learned before, use ``bc-sam adapt``.
+
+        Args:
+            embeddings: (n, latent_dim) float, from `embed`.
+            labels: Label of each cell, (n,): names, or indices into `labels`.
+            laboratories: Name of the laboratory of all cells, or of each cell, (n,).
+            names: Classifiers to fit, keys of `bc_sam.classifiers.kinds.KINDS`; by default all that are installed.
+            default: The one that `predict` uses by default; by default the present one, or else the first.
+            seed: Seed of the classifiers and of the sample.
+
+        Returns:
+            The model itself.
+
+        Raises:
+            ConfigError: If a classifier is unknown, or all cells are of labels that are not allowed.
+            DataError: If an array has another shape, holds values that are not finite or unknown labels, or if there
+                are fewer than two classes.
+
+        Example:
+            >>> model.fit(model.embed(files), ["monocyte", "basophil"], "ours").predict(files)  # doctest: +SKIP
+            ['monocyte', 'basophil']
+        """
+        embeddings = np.ascontiguousarray(embeddings, dtype=np.float32)
+        if embeddings.ndim != 2 or embeddings.shape[1] != self.config.latent_dim or len(labels) != len(embeddings):
+            raise DataError(
+                f"Embeddings (n, {self.config.latent_dim}) and n labels are needed, but the embeddings have the shape "
+                f"{embeddings.shape}, and there are {len(labels)} labels. Compute the embeddings with this model."
+            )
+        if not np.isfinite(embeddings).all():
+            raise DataError("Some embeddings are not finite. Leave these cells out.")
+        indices = self._label_indices(labels)
+        laboratory_names, numbers = np.unique(np.broadcast_to(laboratories, len(labels)), return_inverse=True)
+        domains = tuple(dict.fromkeys((*self.config.domains, *map(str, laboratory_names))))
+        numbers = np.array([domains.index(name) for name in laboratory_names], np.int64)[numbers]
+        names = installed_only(ClassifierArguments().names) if names is None else tuple(names)
+        default = default or (self.config.default_classifier if self.config.default_classifier in names else names[0])
+        if default not in names:
+            raise ConfigError(f"The default classifier must be one of {', '.join(names)}, but is {default!r}.")
+        classifiers = fit_classifiers(names, embeddings, indices, len(self.labels), seed)
+        restrict_classifiers(classifiers, self.labels, self.config.allowed_labels)
+        self.classifiers, self.evaluation = classifiers, None
+        self.reference = ReferenceLatents.sample(embeddings, indices, numbers, seed=seed)
+        if self.record is not None:
+            fitted = {domains[i]: int(n) for i, n in zip(*np.unique(numbers, return_counts=True), strict=True)}
+            self.record = self.record.with_fitted(fitted, ClassifierArguments(names, default))
+        self.config = replace(self.config, domains=domains, classifiers={}, default_classifier=default)
+        return self
+
+    def _label_indices(self, labels: Sequence[str] | np.ndarray) -> np.ndarray:
+        """Returns the index of each label, (n,) int64, of names or indices."""
+        given = np.asarray(labels)
+        valid = np.arange(len(self.labels)) if np.issubdtype(given.dtype, np.integer) else np.array(self.labels)
+        if len(unknown := given[~np.isin(given, valid)]):
+            raise DataError(f"The model has no label {unknown[0]!s}. Its labels: {', '.join(self.labels)}.")
+        return np.array([valid.tolist().index(label) for label in given.tolist()], np.int64)
 
     @property
     def device(self) -> torch.device:

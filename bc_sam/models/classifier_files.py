@@ -2,7 +2,7 @@
 
 import logging
 import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,6 +25,12 @@ _OPTIONAL = tuple(kind.package for kind in KINDS.values() if kind.package)
 
 #: Libraries whose version affects the contents of a model folder.
 LIBRARIES = ("bc_sam", "torch", "transformers", "peft", "scikit-learn", "skops", *_OPTIONAL)
+
+#: Why a model cannot name cells, and what to do.
+NO_CLASSIFIERS = (
+    "This model has no classifiers yet, so it embeds and segments cells, but cannot name them. Fit classifiers on "
+    "labelled cells: bc-sam fit MODEL --data NAME=SOURCE --out NEW."
+)
 
 # Libraries of which another version may load a classifier incorrectly.
 _FITTED_BY = ("scikit-learn", *_OPTIONAL)
@@ -80,7 +86,7 @@ def load_classifiers(
         DataError: If the classifiers are to be refitted, and no reference embedding is labelled.
     """
     reference = _load_reference(folder, config)
-    names = _installed(_selected(config, only))
+    names = installed_only(_selected(config, only))
     if refit:
         return _refitted(folder, names, config, reference), reference
     with warnings.catch_warnings():
@@ -108,12 +114,14 @@ def _selected(config: BCSamConfig, only: str | Collection[str] | None) -> tuple[
     wanted = [only] if isinstance(only, str) else only
     selected = {config.default_classifier if name == "default" else name for name in wanted}
     if unknown := sorted(selected - set(config.classifiers)):
-        known = ", ".join(config.classifiers) or "none"
+        if not config.classifiers:
+            raise ConfigError(NO_CLASSIFIERS)
+        known = ", ".join(config.classifiers)
         raise ConfigError(f"This model has no classifier {unknown[0]!r}. Its classifiers: {known}.")
     return tuple(name for name in config.classifiers if name in selected)
 
 
-def _installed(names: tuple[str, ...]) -> tuple[str, ...]:
+def installed_only(names: Sequence[str]) -> tuple[str, ...]:
     """Returns the names of the classifiers whose package is installed, and warns of the others."""
     missing = [name for name in names if name in KINDS and not KINDS[name].is_installed]
     for name in missing:

@@ -1,8 +1,9 @@
 """The training record stored with a model: its settings and its data."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
-from bc_sam.config.arguments import TrainingArguments
+from bc_sam.config.arguments import ClassifierArguments, TrainingArguments
 from bc_sam.data.provenance import Provenance
 from bc_sam.utils.json_config import JsonConfig
 
@@ -41,3 +42,14 @@ class TrainingRecord(JsonConfig):
 
     arguments: TrainingArguments
     data: tuple[DataRecord, ...]
+
+    def with_fitted(self, cells: Mapping[str, int], classifiers: ClassifierArguments) -> "TrainingRecord":
+        """Returns the record after classifiers were fitted on other cells.
+
+        Args:
+            cells: Number of cells of each laboratory; those that are recorded already are left as they are.
+            classifiers: The new classifiers.
+        """
+        known = {data.name for data in self.data}
+        new = tuple(DataRecord(name, n, n, 0) for name, n in cells.items() if name not in known)
+        return replace(self, arguments=replace(self.arguments, classifiers=classifiers), data=(*self.data, *new))

@@ -100,5 +100,6 @@ def serve(source: str, **options: Any) -> None:
     for prefix in (UPLOADS_PREFIX, DOWNLOAD_PREFIX):
         remove_abandoned(prefix)  # by servers that were killed
     model = load_model(source, device="cpu")
+    model.require_classifiers()
     with UploadFolder(settings.keep_seconds):
         build(model, settings, display_name(source)).launch(**launch_options(settings) | options)

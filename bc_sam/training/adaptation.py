@@ -142,8 +142,13 @@ class Adaptation(Run):
         device = self.accelerator.device
         dtype = dtype_of(self.precision, device)
         model = load_model(config.model, revision=config.revision, device=device, dtype=dtype)
-        if not isinstance(model, BCSam) or model.reference is None or not model.classifiers:
-            raise BCSamError(f"{config.model} stores no embeddings or no classifiers, so it cannot be adapted.")
+        if not isinstance(model, BCSam):
+            raise BCSamError(f"{config.model} is no BC-SAM model, but {model.config.method}, so it cannot be adapted.")
+        if model.reference is None or not model.classifiers:
+            raise BCSamError(
+                f"{config.model} has no classifiers or stores no embeddings, so it cannot be adapted. Fit classifiers "
+                f"on labelled cells first: bc-sam fit {config.model} --data NAME=SOURCE --out NEW."
+            )
         self.model = model
         self.reference: ReferenceLatents = model.reference
         if config.arguments.allowed_labels:

@@ -13,7 +13,7 @@ from bc_sam.cli.app import app
 COMMANDS = get_command(app).commands
 
 #: Commands of training and data; those of cells and models have tests of their own.
-TRAINING = ("train", "adapt", "resume", "evaluate", "compare", "demo", "serve", "data", "render")
+TRAINING = ("train", "adapt", "fit", "resume", "evaluate", "compare", "demo", "serve", "data", "render")
 
 training_commands = pytest.mark.parametrize("name", TRAINING)
 

@@ -75,6 +75,62 @@ def test_the_model_embeds_images(converted):
     assert BCSam.from_pretrained(converted).embed(list(images)).shape == (2, 50)
 
 
+def test_until_classifiers_are_fitted_every_command_says_how(converted, run_bc_sam, cell_files, tmp_path, capsys):
+    out = tmp_path / "cells.npz"
+    assert run_bc_sam("embed", *cell_files[:2], "--model", converted, "--out", out) == 0
+    assert np.load(out)["latents"].shape == (2, 50)
+    cells = "ours=rendered:munich:1"
+    for command in (
+        ("predict", cell_files[0], "--model", converted),
+        ("evaluate", converted, "--data", cells),
+        ("adapt", converted, "--data", cells, "--out", tmp_path / "run"),
+    ):
+        capsys.readouterr()
+        assert run_bc_sam(*command) == 1
+        assert "bc-sam fit" in capsys.readouterr().err
+    assert "classifiers" in (converted / "README.md").read_text()
+    assert "model.predict" not in (converted / "README.md").read_text()
+
+
+@pytest.fixture(scope="module")
+def fitted(converted, run_bc_sam, tmp_path_factory):
+    """The converted model with classifiers fitted on rendered cells."""
+    out = tmp_path_factory.mktemp("fitted") / "model"
+    cells = ("--data", "ours=rendered:munich:2")
+    assert run_bc_sam("fit", converted, *cells, "--classifiers", "logistic,rf", "--out", out) == 0
+    return out
+
+
+def test_after_fitting_on_labelled_cells_it_predicts(fitted, run_bc_sam, cell_files, capsys):
+    assert run_bc_sam("predict", *cell_files[:2], "--model", fitted, "--no-abstain") == 0
+    assert cell_files[0].name in capsys.readouterr().out
+    model = BCSam.from_pretrained(fitted)
+    assert tuple(model.classifiers) == ("logistic", "rf")
+    assert (model.config.default_classifier, model.config.domains) == ("logistic", ("ours",))
+
+
+def test_after_fitting_it_can_be_adapted(fitted, run_bc_sam, tmp_path):
+    cells = ("--data", "other=rendered:barcelona:2", "--set", "training.autoencoder.epochs=0", "--folds", "2")
+    assert run_bc_sam("adapt", fitted, *cells, "--out", tmp_path / "run") == 0
+    assert BCSam.from_pretrained(tmp_path / "run").config.domains == ("ours", "other")
+
+
+def test_classifiers_are_fitted_on_the_arrays_of_the_original(converted, run_bc_sam, tmp_path):
+    """Its `train.py` numbers classes as LABELS, and Matek-19 and Acevedo-20 as 0 and 1."""
+    labels = np.repeat([0, 9], 10)
+    embeddings = np.random.default_rng(0).random((20, 50), dtype=np.float32) + labels[:, None]
+    for name, values in {"X": embeddings, "y": labels, "dataset": np.arange(20) % 2}.items():
+        np.save(tmp_path / f"{name}.npy", values)
+    out = tmp_path / "model"
+    options = ("--original", tmp_path, "--classifiers", "logistic", "--out", out)
+    assert run_bc_sam("fit", converted, *options) == 0
+    model = BCSam.from_pretrained(out)
+    assert model.config.domains == ("acevedo20", "matek19")
+    predicted = model.classifiers["logistic"].predict(embeddings)
+    assert [model.labels[index] for index in predicted] == ["basophil"] * 10 + ["monocyte"] * 10
+    np.testing.assert_array_equal(np.sort(model.reference.domains), np.repeat([0, 1], 10))
+
+
 def test_a_file_that_would_execute_code_is_rejected(checkpoints, run_bc_sam, tmp_path, capsys):
     class Harmful:
         def __reduce__(self):

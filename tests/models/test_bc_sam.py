@@ -90,3 +90,59 @@ def test_no_images_give_empty_results():
     assert model.predict([], abstain=True) == []
     assert model.embed([]).shape == (0, LATENT_DIM)
     assert model.segment([]) == []
+
+
+class TestFit:
+    EMBEDDINGS = np.repeat(np.eye(3, LATENT_DIM, dtype=np.float32) * 9, 8, axis=0)
+    LABELS = np.repeat(["basophil", "monocyte", "eosinophil"], 8)
+
+    def test_replaces_classifiers_and_what_belongs_to_them(self, tmp_path):
+        model = small_model()
+        fitted = model.fit(self.EMBEDDINGS, self.LABELS, "ours", names=["ann", "rf"])
+        assert fitted is model
+        assert model.config.default_classifier == "ann"
+        loaded = BCSam.from_pretrained(model.save_pretrained(tmp_path / "model"))
+        assert tuple(loaded.classifiers) == ("ann", "rf")
+        assert loaded.config.domains == ("north", "south", "ours")
+        assert set(loaded.reference.domains) == {2}
+        assert [loaded.labels[i] for i in loaded.classifiers["rf"].predict(self.EMBEDDINGS)] == list(self.LABELS)
+
+    def test_takes_names_or_indices_and_a_laboratory_for_each_cell(self):
+        model = small_model()
+        indices = np.array([model.labels.index(label) for label in self.LABELS])
+        laboratories = ["east", "south"] * 12
+        model.fit(self.EMBEDDINGS, indices, laboratories, names=["logistic"])
+        assert [model.labels[i] for i in model.classifiers["logistic"].predict(self.EMBEDDINGS)] == list(self.LABELS)
+        assert model.config.domains == ("north", "south", "east")
+        assert np.bincount(model.reference.domains).tolist() == [0, 12, 12]
+
+    def test_keeps_the_restriction_of_the_labels(self):
+        model = small_model().restrict_labels(["basophil", "neutrophil_banded"])
+        model.fit(self.EMBEDDINGS, self.LABELS, "ours", names=["logistic"])
+        assert set(model.classifiers["logistic"].predict(self.EMBEDDINGS)) == {model.labels.index("basophil")}
+
+    @pytest.mark.parametrize(
+        ("embeddings", "labels", "message"),
+        [
+            (EMBEDDINGS[:, 1:], LABELS, r"Embeddings \(n, 6\) and n labels are needed"),
+            (EMBEDDINGS[1:], LABELS, "there are 24 labels"),
+            (EMBEDDINGS * np.nan, LABELS, "not finite"),
+            (EMBEDDINGS, np.repeat(["basophil", "unicorn"], 12), "no label unicorn"),
+            (EMBEDDINGS, np.repeat([0, 13], 12), "no label 13"),
+            (EMBEDDINGS, np.repeat(["basophil"], 24), "at least two classes"),
+        ],
+    )
+    def test_refuses_what_does_not_fit_and_changes_nothing(self, embeddings, labels, message):
+        model = small_model()
+        before = dict(model.classifiers)
+        with pytest.raises(DataError, match=message):
+            model.fit(embeddings, labels, "ours", names=["logistic"])
+        assert model.classifiers == before
+
+
+def test_a_model_without_classifiers_says_how_to_fit_some():
+    model = small_model()
+    empty = BCSam(model.config, model.adapter, model.autoencoder, {})
+    assert empty.embed(CELLS).shape == (3, LATENT_DIM)
+    with pytest.raises(ConfigError, match="no classifiers yet.*bc-sam fit"):
+        empty.predict(CELLS)

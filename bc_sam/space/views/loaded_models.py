@@ -161,13 +161,16 @@ class Models:
 
     def _load(self, source: str) -> LoadedModel:
         if not self.settings.public:
-            return LoadedModel(display_name(source), load_model(source, device="cpu"))
+            model = load_model(source, device="cpu")
+            model.require_classifiers()
+            return LoadedModel(display_name(source), model)
         files = PrivateFolder(DOWNLOAD_PREFIX)
         # Visitors may only load public models: the token of the Space's owner is not used for them.
         options: dict[str, Any] = {"token": False, "cache_dir": files.path}
         try:
             revision = self._check_size(source, options)
             model = load_model(source, device="cpu", revision=revision, **options)
+            model.require_classifiers()
         except BCSamError as error:
             server_path = re.escape(str(files.path)) + r"[\w.-]*(/[\w.-]+/snapshots/\w+)?"
             raise type(error)(re.sub(server_path, source, str(error))) from None  # server paths stay private
