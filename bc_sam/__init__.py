@@ -11,6 +11,8 @@ from importlib import import_module
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
+from bc_sam.utils.after_import import after_import
+
 if TYPE_CHECKING:
     from bc_sam.config.arguments import TrainingArguments
     from bc_sam.config.labels import LABELS
@@ -67,6 +69,11 @@ _MODULES = {
     "load_rendered": "data",
     "preset": "config.presets",
 }
+
+# What transformers' Auto classes have to know about our models, registered when they are imported: transformers itself
+# would make `import bc_sam` slow.
+for _auto, _class in (("configuration", "config"), ("modeling", "model"), ("image_processing", "image_processor")):
+    after_import(f"transformers.models.auto.{_auto}_auto", f"bc_sam.models.auto_classes.{_class}:register")
 
 
 def __getattr__(name: str) -> Any:

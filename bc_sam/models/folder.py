@@ -154,12 +154,11 @@ def replaced_folder(folder: Path) -> Iterator[Path]:
 def write_preprocessor(config: BCSamConfig, path: Path) -> None:
     """Writes the preprocessing in the format of transformers.
 
-    ``AutoImageProcessor`` reproduces it for 8-bit RGB images only: it lays transparent images on white and clips or
-    refuses 16 bits. Give it what `bc_sam.data.images.read_image` returns or, for a model that normalizes scale and
-    light, what `bc_sam.data.preparation.Preparation` has prepared.
+    After ``import bc_sam``, ``AutoImageProcessor`` reads it as `bc_sam.models.auto_classes.image_processor`, which
+    prepares images as the model itself does.
     """
     settings: dict[str, Any] = {
-        "image_processor_type": "ViTImageProcessor",
+        "image_processor_type": "CellImageProcessor",
         "do_convert_rgb": True,
         "do_resize": True,
         "size": {"height": config.image_size, "width": config.image_size},

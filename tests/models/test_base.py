@@ -1,6 +1,7 @@
 """Shared behaviour of all models: only requested parts are computed, each once, and models can abstain."""
 
 import io
+import pickle
 from pathlib import Path
 
 import numpy as np
@@ -397,3 +398,11 @@ def test_a_cell_whose_embedding_is_not_finite_gets_no_name_and_stops_no_other(ma
         assert first.error is last.error is None
     with pytest.raises(DataError, match="1 of 3 embeddings are not finite"):
         model.predict(list(pixels))
+
+
+@every_model
+def test_models_pickle_for_workers_that_are_spawned(make, pixels):
+    model = make()
+    again = pickle.loads(pickle.dumps(model))
+    np.testing.assert_array_equal(again.predict_proba(pixels), model.predict_proba(pixels))
+    assert repr(again) == repr(model)

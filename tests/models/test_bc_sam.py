@@ -144,5 +144,5 @@ def test_a_model_without_classifiers_says_how_to_fit_some():
     model = small_model()
     empty = BCSam(model.config, model.adapter, model.autoencoder, {})
     assert empty.embed(CELLS).shape == (3, LATENT_DIM)
-    with pytest.raises(ConfigError, match="no classifiers yet.*bc-sam fit"):
+    with pytest.raises(ConfigError, match=r"no classifiers yet.*bc-sam fit"):
         empty.predict(CELLS)

@@ -32,6 +32,14 @@ class CompiledBlock(nn.Module):
         """Returns the block's output (B, h, w, C) for its input (B, h, w, C)."""
         return self.compiled(self.block, hidden) if len(hidden) == self.batch_size else self.block(hidden)
 
+    def __reduce__(self) -> tuple[Callable[[nn.Module], nn.Module], tuple[nn.Module]]:
+        """Pickles and copies the block alone, as compiled code belongs to its process."""
+        return _uncompiled, (self.block,)
+
+
+def _uncompiled(block: nn.Module) -> nn.Module:
+    return block
+
 
 def compile_blocks(sam: SamModel, batch_size: int) -> bool:
     """Compiles the blocks of an encoder for one batch size, in place; batches of other sizes run uncompiled.
@@ -39,7 +47,7 @@ def compile_blocks(sam: SamModel, batch_size: int) -> bool:
     Blocks of the same kind share one compiled function. Without a working compiler the model is left unchanged.
 
     Args:
-        sam: A SAM for inference, on its device and in its dtype. It can no longer be copied or saved.
+        sam: A SAM for inference, on its device and in its dtype. Copies and pickles of it run uncompiled.
         batch_size: Images per batch.
 
     Returns:

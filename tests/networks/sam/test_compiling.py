@@ -1,3 +1,5 @@
+import copy
+import pickle
 import shutil
 
 import pytest
@@ -46,6 +48,15 @@ def test_only_batches_of_the_given_size_run_compiled(sam, images, monkeypatch):
     assert sizes == [3, 3]
     encode(sam, images)
     assert sizes == [3, 3]
+
+
+def test_copies_and_pickles_run_uncompiled(sam, images, monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda forward, **options: lambda block, hidden: forward(block, hidden))
+    assert compile_blocks(sam, batch_size=3)
+    expected = encode(sam, images[:3])
+    for other in (copy.deepcopy(sam), pickle.loads(pickle.dumps(sam))):
+        assert not any(isinstance(layer, compiling.CompiledBlock) for layer in other.vision_encoder.layers)
+        torch.testing.assert_close(encode(other, images[:3]), expected)
 
 
 def test_without_a_compiler_the_model_is_unchanged(sam, images, monkeypatch, caplog):
