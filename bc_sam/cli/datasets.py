@@ -47,6 +47,7 @@ def data_command(
     """
     from bc_sam.data import load_cells, save_parquet
     from bc_sam.data.domain_scales import dataset_scale
+    from bc_sam.data.identical_files import contradicting_files
     from bc_sam.evaluation.tables import align
 
     layout = read_layout(group_by, config_name, split, columns)
@@ -60,6 +61,11 @@ def data_command(
     groups = {group for group in dataset["group"] if group is not None}
     print(f"slides or patients: {len(groups) or 'unknown'}")
     print(f"scale: {dataset_scale(dataset)}")
+    if pairs := contradicting_files(dataset):
+        print(
+            f"warning: identical files have different labels, {len(pairs)} in all, such as {pairs[0]}. Decide which "
+            "is right, and remove the other."
+        )
     if out:
         save_parquet(dataset, out)
 

@@ -25,7 +25,10 @@ ModelOption = Annotated[
     str, typer.Option("--model", "-m", help="Model folder, run folder, or Hub id; by default the bundled one.")
 ]
 Cells = Annotated[
-    list[str], typer.Argument(help="Image files, folders, zips, quoted glob patterns, parquet, or a Hub data set id.")
+    list[str],
+    typer.Argument(
+        help="Image files, folders, zips, quoted glob patterns, a CSV of files, parquet, or a Hub data set id."
+    ),
 ]
 Data = Annotated[
     list[str],

@@ -14,6 +14,7 @@ from PIL import Image, ImageChops
 from bc_sam.data.decoding import decode
 from bc_sam.data.decoding.decode import pixels_of
 from bc_sam.data.decoding.depth import to_bytes
+from bc_sam.data.decoding.dicom import is_dicom, read_spacing
 from bc_sam.data.decoding.formats import IMAGE_FORMATS, PILLOW_FORMATS
 from bc_sam.data.decoding.limits import MAX_PIXELS, check_size
 from bc_sam.data.file_search import IMAGE_SUFFIXES as IMAGE_SUFFIXES
@@ -121,6 +122,26 @@ def read_tiff_tags(source: Any, numbers: Sequence[int]) -> dict[int, Any]:
             return _tags(image, numbers)
     except Exception:  # Pillow's decoders raise nearly every built-in type on damaged input.
         return {}
+
+
+def read_dicom_spacing(source: Any) -> float | None:
+    """Reads the width of a pixel of a DICOM file, mm; the pixels are not decoded.
+
+    Args:
+        source: As for `read_image`.
+
+    Returns:
+        The width; ``None`` if the file states none, and for other formats and unreadable files.
+    """
+    if isinstance(source, Image.Image | np.ndarray):
+        return None
+    try:
+        with _open(source) as file:
+            head = file.read(132)
+            file.seek(0)
+            return read_spacing(file) if is_dicom(head) else None
+    except Exception:  # pydicom raises many built-in types on damaged input
+        return None
 
 
 def _tags(image: Image.Image, numbers: Sequence[int]) -> dict[int, Any]:

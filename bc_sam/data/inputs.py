@@ -1,4 +1,4 @@
-"""Resolves the inputs of a prediction: image files, folders, zips, glob patterns, parquet files and Hub data sets."""
+"""Resolves the inputs of a prediction: image files, folders, zips, patterns, tables, parquet and Hub data sets."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bc_sam.data.file_search import IMAGE_SUFFIXES, find_images
 from bc_sam.data.reading_options import Layout
+from bc_sam.data.tables_of_cells import TABLE_SUFFIXES, read_tables
 from bc_sam.errors import DataError
 from bc_sam.utils.display import as_utf8
 from bc_sam.utils.hub import is_hub_id
@@ -34,19 +35,21 @@ class NamedCells:
 
 
 def find_cells(sources: Iterable[str], layout: Layout | None = None) -> NamedCells:
-    """Finds the cells of files, folders, zips, glob patterns, parquet files and Hub data set ids. Labels are not read.
+    """Finds the cells of files, folders, zips, glob patterns, tables, parquet and Hub data sets. Labels are not read.
 
     A file that several sources match is listed once.
 
     Args:
         sources: The sources.
-        layout: Config, split and columns of parquet files and data sets on the Hub.
+        layout: Config, split and columns of tables, parquet files and data sets on the Hub.
 
     Raises:
-        DataError: If a source matches nothing, or is a model.
+        DataError: If a source or an option matches nothing, or a source is a model.
     """
+    layout = layout or Layout()
     names: list[str] = []
     images: list[Iterable[Any]] = []
+    has_table = has_configs = False
     for source in sources:
         if not source:
             raise DataError(
@@ -57,7 +60,8 @@ def find_cells(sources: Iterable[str], layout: Layout | None = None) -> NamedCel
             raise DataError(f"{source} is a model, not a source of cells. Run: bc-sam predict CELLS --model {source}")
         on_hub = is_hub_id(source) and path.suffix.lower() not in IMAGE_SUFFIXES
         if on_hub or path.suffix.lower() == ".parquet" or (path.is_dir() and any(path.rglob("*.parquet"))):
-            dataset = _load_undecoded(source, layout or Layout())
+            has_table = has_configs = True
+            dataset = _load_undecoded(source, layout)
             names += [as_utf8(name) if name else f"{source}[{row}]" for row, name in enumerate(dataset["file"])]
             images.append(dataset["image"])
         elif path.suffix.lower() == ".zip" and path.is_file():
@@ -65,13 +69,23 @@ def find_cells(sources: Iterable[str], layout: Layout | None = None) -> NamedCel
             inside = find_images(folder)
             if not inside:
                 raise DataError(f"No images found in {source}. Give an archive of images.")
+            inside = _of_split(inside, layout.split, source)
             names += [f"{source}/{file.relative_to(folder).as_posix()}" for file in inside]
             images.append(inside)
-        else:
-            listed = set(names)
-            files = [file for file in _find_files(source) if str(file) not in listed]
+        elif path.suffix.lower() in TABLE_SUFFIXES and path.is_file():
+            has_table = True
+            files = _of_split(_files_of_table(path, layout), layout.split, source)
             names += map(str, files)
             images.append(files)
+        else:
+            listed = set(names)
+            files = [file for file in _of_split(_find_files(source), layout.split, source) if str(file) not in listed]
+            names += map(str, files)
+            images.append(files)
+    if layout.columns and not has_table:
+        raise DataError("--column has no effect on image files. Give a table or a data set with columns, or omit it.")
+    if layout.config and not has_configs:
+        raise DataError("--config has no effect on image files. Give a data set that has configs, or omit it.")
     # Sequences can be sampled evenly. The column of a data set is one, too, but would not fit in memory as a list.
     if len(images) == 1:
         return NamedCells(names, images[0])
@@ -86,6 +100,24 @@ def _load_undecoded(source: str, layout: Layout) -> "Dataset":
     from bc_sam.data import load_cells
 
     return load_cells(f"cells={source}", labelled=False, **vars(layout)).cast_column("image", Image(decode=False))
+
+
+def _of_split(files: list[Path], split: str | None, source: str) -> list[Path]:
+    """Returns the files in folders with the name of the split; all without one."""
+    if split is None:
+        return files
+    chosen = [file for file in files if split.casefold() in (part.casefold() for part in file.parts[:-1])]
+    if not chosen:
+        raise DataError(f"{source} has no images in a folder {split!r}. Correct or omit --split.")
+    return chosen
+
+
+def _files_of_table(path: Path, layout: Layout) -> list[Path]:
+    """Returns the images beside or below a table that it names, in its order."""
+    root = path.parent
+    files = [file.relative_to(root).as_posix() for file in find_images(root)]
+    table = read_tables([path], root, files, layout.columns, labelled=False)
+    return [root / file for file in table.labels]
 
 
 def _unpacked(archive: Path) -> Path:

@@ -259,6 +259,8 @@ def _load_rendered(name: str, source: str) -> Dataset:
 
 
 def _load_images(folder: Path, name: str, options: ReadingOptions) -> Dataset:
+    if options.config:
+        raise DataError(f"{name} consists of image files, so it has no config {options.config!r}. Omit --config.")
     if not options.labelled:
         files = [path.relative_to(folder).as_posix() for path in find_images(folder)]
         return build_dataset(folder, [Cell(file) for file in files], domain=name)
@@ -301,8 +303,6 @@ def _load_hub(name: str, source: str, options: ReadingOptions) -> Dataset:
         raise _hub_error(source, error) from error
     if folder is None:
         return _conform(_load_splits(source, name, options), name, options)
-    if options.config:
-        raise DataError(f"{source} consists of image files, so it has no config {options.config!r}. Omit --config.")
     archives = [path for path in walk_files(folder) if path.suffix.lower() == ".zip"]
     if not archives:
         return _load_images(folder, name, options)

@@ -79,7 +79,12 @@ def find_tables(root: Path, candidates: Sequence[Path]) -> list[Path]:
 
 
 def read_tables(
-    paths: Sequence[Path], root: Path, files: Sequence[str], columns: Mapping[str, str] | None = None
+    paths: Sequence[Path],
+    root: Path,
+    files: Sequence[str],
+    columns: Mapping[str, str] | None = None,
+    *,
+    labelled: bool = True,
 ) -> TableOfCells:
     """Reads tables and matches their rows with images.
 
@@ -91,6 +96,7 @@ def read_tables(
         root: Folder of the images.
         files: Images relative to `root`, with forward slashes.
         columns: Column of the table for ``file``, ``label`` and ``group``; by default found by `COLUMN_NAMES`.
+        labelled: Whether labels are read.
 
     Raises:
         DataError: If a table cannot be read, has no column of files, matches no image, or gives one image two labels.
@@ -105,6 +111,8 @@ def read_tables(
             raise DataError(
                 f"{path} has the columns {', '.join(names)}, but none of image files. Add --column file=NAME."
             )
+        if not labelled:
+            chosen.pop("label", None)
         has_labels |= "label" in chosen
         prefix = path.parent.relative_to(root).as_posix() if path.parent.is_relative_to(root) else "."
         for line, row in enumerate(rows, start=2):

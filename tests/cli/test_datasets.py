@@ -35,3 +35,16 @@ def test_columns_are_given_by_role():
     )
     with pytest.raises(ConfigError, match="--column label is not ROLE=NAME"):
         read_layout(None, None, None, ["label"])
+
+
+def test_data_names_identical_files_with_different_labels(capsys, tmp_path):
+    for number, file in enumerate(("monocyte/1.png", "monocyte/2.png", "EOS/3.png", "EOS/4.png")):
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        Image.new("RGB", (40, 40), (9 * min(number, 2), 90, 90)).save(tmp_path / file)
+    data_command(f"ours={tmp_path}")
+    assert "identical files" not in capsys.readouterr().out
+    (tmp_path / "EOS" / "3.png").write_bytes((tmp_path / "monocyte" / "1.png").read_bytes())
+    data_command(f"ours={tmp_path}")
+    (warning,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("warning:"))
+    assert "identical files have different labels, 1 in all" in warning
+    assert "EOS/3.png (eosinophil) and monocyte/1.png (monocyte)" in warning

@@ -9,9 +9,10 @@ import datasets
 import pytest
 from PIL import Image
 
-from bc_sam.data import load_folder, save_parquet
+from bc_sam.data import load_cells, load_folder, save_parquet
 from bc_sam.data.images import read_image
 from bc_sam.data.inputs import find_cells
+from bc_sam.data.reading_options import Layout
 from bc_sam.errors import DataError
 
 
@@ -111,3 +112,43 @@ bc_sam.cli.main()
     )
     assert finished.returncode == 1
     assert finished.stderr.startswith("error: No images found at absent.png.")
+
+
+def test_a_table_gives_the_files_that_it_names_in_its_order_whatever_their_labels(tmp_path):
+    for name in ("a", "b", "c"):
+        (tmp_path / "images").mkdir(exist_ok=True)
+        (tmp_path / "images" / f"{name}.png").touch()
+    table = tmp_path / "cells.csv"
+    table.write_text("slide,my file,label\n1,images\\c.png,unicorn\n2,a.png,x\n2,a.png,y\n")
+    found = find_cells([str(table)], Layout(columns={"file": "my file"}))
+    assert found.images == [tmp_path / "images" / "c.png", tmp_path / "images" / "a.png"]
+    assert found.names == [str(file) for file in found.images]
+
+
+def test_a_table_of_other_images_is_rejected(tmp_path):
+    (tmp_path / "1.png").touch()
+    (tmp_path / "cells.csv").write_text("file\nx.png\n")
+    with pytest.raises(DataError, match=r"names none of the images below .*, such as 'x\.png'"):
+        find_cells([str(tmp_path / "cells.csv")])
+
+
+class TestOptionsOfLayouts:
+    @pytest.fixture
+    def folder(self, tmp_path):
+        for name in ("TRAIN/monocyte/1.png", "TEST/monocyte/2.png"):
+            (tmp_path / name).parent.mkdir(parents=True)
+            (tmp_path / name).touch()
+        return tmp_path
+
+    def test_a_split_is_a_folder(self, folder):
+        assert [file.name for file in find_cells([str(folder)], Layout(split="test")).images] == ["2.png"]
+        with pytest.raises(DataError, match="no images in a folder 'val'"):
+            find_cells([str(folder)], Layout(split="val"))
+
+    @pytest.mark.parametrize("option", [{"columns": {"file": "x"}}, {"config": "large"}])
+    def test_options_that_have_no_effect_on_images_are_rejected(self, folder, option):
+        with pytest.raises(DataError, match="has no effect on image files"):
+            find_cells([str(folder)], Layout(**option))
+        if "config" in option:
+            with pytest.raises(DataError, match="has no config 'large'"):
+                load_cells(f"ours={folder}", **option)

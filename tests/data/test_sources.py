@@ -12,6 +12,7 @@ from PIL import Image
 from bc_sam.config.labels import LABELS
 from bc_sam.data import (
     FEATURES,
+    hub_images,
     load_acevedo20,
     load_bccd,
     load_cells,
@@ -300,6 +301,15 @@ class TestHubRepositories:
         names = ["monocyte/1.png", "monocyte/dev_2.png", "eosinophil/test_3.png", "eosinophil/4.png"]
         dataset = load_cells(push(**dict.fromkeys(names)))
         assert labels_by_file(dataset) == {name: name.partition("/")[0] for name in names}
+
+    def test_images_that_are_listed_but_did_not_come_are_an_error(self, push, tmp_path, monkeypatch):
+        spec = push(**dict.fromkeys(["monocyte/1.png", "monocyte/2.png"]))
+        incomplete = tmp_path / "snapshot" / "monocyte"
+        incomplete.mkdir(parents=True)
+        Image.new("RGB", (6, 5)).save(incomplete / "1.png")
+        monkeypatch.setattr(hub_images, "snapshot_download", lambda *_, **__: str(incomplete.parent))
+        with pytest.raises(DataError, match="lists 2 images, but only 1 came"):
+            load_cells(spec)
 
     def test_a_table_of_patients_does_not_hide_the_labels_of_the_folders(self, push):
         table = b"file_name,patient\nmonocyte/1.png,a\neosinophil/2.png,b\n"

@@ -1,4 +1,4 @@
-"""The pixel size stated in a TIFF file: OME metadata, or the baseline tags XResolution and ResolutionUnit."""
+"""The pixel size stated in a file: OME metadata, XResolution and ResolutionUnit of a TIFF, PixelSpacing of DICOM."""
 
 import html
 import math
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from bc_sam.data.images import read_tiff_tags
+from bc_sam.data.images import read_dicom_spacing, read_tiff_tags
 
 # Numbers of the TIFF tags.
 _IMAGE_DESCRIPTION, _X_RESOLUTION, _RESOLUTION_UNIT = 270, 282, 296
@@ -46,8 +46,8 @@ def read_resolution_tag(source: Any) -> ResolutionTag | None:
         source: As for `bc_sam.data.images.read_image`.
 
     Returns:
-        The resolution in the OME metadata if present, else that of the baseline tags; ``None`` if there is neither, or
-        the file is not a TIFF or unreadable. The value is not validated here; see
+        The resolution in the OME metadata if present, else that of the baseline tags, or that of a DICOM file;
+        ``None`` if there is none, or the file is neither or unreadable. The value is not validated here; see
         `bc_sam.data.appearance.magnification.domain_scale`.
 
     Example:
@@ -62,7 +62,7 @@ def read_resolution_tag(source: Any) -> ResolutionTag | None:
     description = str(tags.get(_IMAGE_DESCRIPTION, ""))[:_LONGEST_DESCRIPTION]
     # OME writes UTF-8 or XML escapes into a tag that Pillow decodes as Latin-1.
     description = html.unescape(description.encode("latin-1", "ignore").decode("utf-8", "ignore"))
-    return _ome_tag(description) or _baseline_tag(tags)
+    return _ome_tag(description) or _baseline_tag(tags) or _dicom_tag(source)
 
 
 def _ome_tag(description: str) -> ResolutionTag | None:
@@ -82,6 +82,11 @@ def _baseline_tag(tags: Mapping[int, Any]) -> ResolutionTag | None:
     dpi = dots * _TIFF_UNITS[2] / _TIFF_UNITS[unit]
     text = f"{dots:g} dpi" if unit == 2 else f"{dots:.10g} per cm"
     return ResolutionTag(_TIFF_UNITS[unit] / dots, text, any(abs(dpi - default) < 1 for default in _DISPLAY_DPI))
+
+
+def _dicom_tag(source: Any) -> ResolutionTag | None:
+    spacing = _positive(read_dicom_spacing(source))
+    return None if spacing is None else ResolutionTag(spacing * 1000, f"PixelSpacing {spacing:g} mm")
 
 
 def _positive(value: Any) -> float | None:

@@ -1,6 +1,6 @@
 """DICOM images of visible light, such as VL microscopic images, read with pydicom where it is installed."""
 
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,9 @@ _DEFLATED = "1.2.840.10008.1.2.1.99"  # the whole file would be unpacked before 
 # pydicom turns all but the first two, and palettes, into RGB; the tag keeps the name of what the file holds.
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
+
+# Pixels whose sides differ by no more than this share are square.
+_SQUARE = 0.01
 
 
 def is_dicom(head: bytes) -> bool:
@@ -50,6 +53,30 @@ def decode_dicom(file: BinaryIO, max_pixels: int) -> NDArray:
     if header.PhotometricInterpretation == "MONOCHROME1":
         pixels = (1 << stored) - 1 - pixels
     return pixels << (8 * pixels.dtype.itemsize - stored)
+
+
+def read_spacing(file: BinaryIO) -> float | None:
+    """Reads the width of a pixel from the header, mm; ``None`` if it states none, or pixels that are not square.
+
+    The spacing in the specimen counts more than that on the detector.
+    """
+    try:
+        from pydicom import dcmread
+    except ImportError:
+        return None
+    header = dcmread(file, stop_before_pixels=True)
+    for spacing in (header.get("PixelSpacing"), *_shared_spacing(header), header.get("ImagerPixelSpacing")):
+        if spacing is not None and len(spacing) == 2:
+            height, width = map(float, spacing)
+            return width if abs(height - width) <= _SQUARE * width else None
+    return None
+
+
+def _shared_spacing(header: "Dataset") -> list[Any]:
+    """Returns the pixel spacing that all frames share, if any."""
+    groups = header.get("SharedFunctionalGroupsSequence") or []
+    measures = [measure for group in groups[:1] for measure in group.get("PixelMeasuresSequence") or []]
+    return [measure.get("PixelSpacing") for measure in measures[:1]]
 
 
 def _check(header: "Dataset", max_pixels: int) -> None:

@@ -9,7 +9,7 @@ import ctypes
 import importlib.util
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
@@ -30,6 +30,7 @@ _SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 # Numbers of the TIFF tags, and values of them.
 _BITS, _COMPRESSION, _PHOTOMETRIC, _DESCRIPTION, _SAMPLES, _PLANAR, _SAMPLE_FORMAT = 258, 259, 262, 270, 277, 284, 339
+_MAXIMA = (281, 341)  # MaxSampleValue and SMaxSampleValue
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR = 0, 1, 2, 3, 5, 6
 _UNSIGNED = 1
 _WEBP = 50001
@@ -67,7 +68,8 @@ def decode_with_tifffile(file: BinaryIO, max_pixels: int) -> NDArray:
         max_pixels: Maximum width times height.
 
     Returns:
-        Array (H, W), (H, W, 3) or (H, W, 4), of the type in the file; 9 to 15 bits are scaled to 16.
+        Array (H, W), (H, W, 3) or (H, W, 4), of the type in the file; 9 to 15 bits are scaled to 16, also those that
+        only the tags MaxSampleValue and SMaxSampleValue or OME's SignificantBits state.
 
     Raises:
         ImageError: If the image is too large, or of a kind that is not read.
@@ -88,7 +90,8 @@ def decode_with_tifffile(file: BinaryIO, max_pixels: int) -> NDArray:
 
 def _is_read_correctly(image: TiffImagePlugin.TiffImageFile) -> bool:
     tags = image.tag_v2
-    stack = _Stack.of(str(tags.get(_DESCRIPTION, ""))[:_LONGEST_DESCRIPTION])
+    description = str(tags.get(_DESCRIPTION, ""))[:_LONGEST_DESCRIPTION]
+    stack = _Stack.of(description)
     n_samples = tags.get(_SAMPLES, 1)
     if stack is not None and stack.n_planes(n_samples) != 1:
         return False
@@ -100,9 +103,27 @@ def _is_read_correctly(image: TiffImagePlugin.TiffImageFile) -> bool:
         return kind in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _YCBCR) and not (
             apart and n_samples not in (1, 3)
         )
-    if bits != 16 or (apart and n_samples > 1):
+    if bits != 16 or (apart and n_samples > 1) or _stated_bits(_maxima(tags), description) is not None:
         return False
     return kind in (_RGB, _CMYK) or (kind == _BLACK_IS_ZERO and n_samples == 1 and tags.prefix == b"II")
+
+
+def _maxima(tags: Mapping[int, object]) -> list[object]:
+    """Returns the largest values of the samples that Pillow's tags state."""
+    return [value for number in _MAXIMA for value in np.ravel(tags.get(number, ())).tolist()]
+
+
+def _stated_bits(maxima: Sequence[object], description: str) -> int | None:
+    """Returns the bits of a camera, 8 to 15, that a file of 16 bits states; ``None`` if it states none.
+
+    Args:
+        maxima: Values of the tags MaxSampleValue and SMaxSampleValue. Only those of all bits set state a depth, as
+            some programs write the largest value of the image at hand.
+        description: The description, which may be OME metadata.
+    """
+    found = {int(bits) for bits in re.findall(r'\bSignificantBits="(\d{1,2})"', description) if "<OME" in description}
+    found |= {bits for bits in range(8, 17) for value in maxima if value == (1 << bits) - 1}
+    return found.pop() if len(found) == 1 and min(found) in range(8, 16) else None
 
 
 @dataclass(frozen=True)
@@ -199,14 +220,31 @@ def _pixels(page: "TiffPage") -> NDArray:
     if values.shape[:2] != (page.imagelength, page.imagewidth):
         raise ValueError(f"pixels of shape {values.shape}")
     bits = page.bitspersample
-    if values.dtype.kind == "u" and values.dtype.itemsize == 2 and bits < 16:
-        values = values << (16 - bits)
+    if values.dtype.kind == "u" and values.dtype.itemsize == 2:
+        values = _over_full_range(values, page) if bits == 16 else values << (16 - bits)
     if page.photometric == _WHITE_IS_ZERO:
         values = (np.iinfo(values.dtype).max if values.dtype.kind == "u" else 1) - values
     if page.samplesperpixel == 2:
         return values[..., [0, 0, 0, 1]]
     has_alpha = any(page.extrasamples)
     return values if values.ndim == 2 or has_alpha else values[..., :3]
+
+
+def _over_full_range(values: NDArray, page: "TiffPage") -> NDArray:
+    """Scales 16-bit values by the bits that the file states, if any."""
+    maxima = [
+        value for number in _MAXIMA if number in page.tags for value in np.ravel(page.tags[number].value).tolist()
+    ]
+    first = page.parent.pages.first  # OME metadata are on the first page only
+    bits = _stated_bits(maxima, first.description[:_LONGEST_DESCRIPTION])
+    if bits is None:
+        return values
+    if values.max() >> bits:
+        raise ImageError(
+            f"states {bits} bits per value, but has values up to {values.max()}. Correct its tags, or export it as an "
+            "8-bit RGB image."
+        )
+    return values << (16 - bits)
 
 
 def _name(value: object) -> str:

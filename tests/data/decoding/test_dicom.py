@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bc_sam.data.appearance.resolution_tags import read_resolution_tag
 from bc_sam.data.images import read_image
 from bc_sam.errors import ImageError
 
@@ -131,3 +132,32 @@ def test_others_are_refused_by_name(tmp_path, content, message):
     path.write_bytes(content())
     with pytest.raises(ImageError, match=rf"cell\.dcm .*{message}"):
         read_image(path)
+
+
+def shared(spacing):
+    measures = pydicom.Dataset()
+    measures.PixelSpacing = spacing
+    group = pydicom.Dataset()
+    group.PixelMeasuresSequence = [measures]
+    return [group]
+
+
+@pytest.mark.parametrize(
+    ("tags", "microns"),
+    [
+        ({"PixelSpacing": [0.0001, 0.0001]}, 0.1),
+        ({"SharedFunctionalGroupsSequence": shared([0.00008, 0.00008])}, 0.08),
+        ({"ImagerPixelSpacing": [0.0002, 0.0002]}, 0.2),
+        ({"ImagerPixelSpacing": [0.003, 0.003], "PixelSpacing": [0.0001, 0.0001]}, 0.1),
+        ({"PixelSpacing": [0.0001, 0.0002]}, None),
+        ({"PixelSpacing": [0, 0]}, None),
+        ({}, None),
+    ],
+)
+def test_the_pixel_spacing_is_the_pixel_size(tags, microns):
+    tag = read_resolution_tag(dicom(drawn(), **tags))
+    assert (tag and tag.microns_per_pixel) == (microns and pytest.approx(microns))
+
+
+def test_a_damaged_header_states_no_pixel_size():
+    assert read_resolution_tag(dicom(drawn(), PixelSpacing=[0.0001, 0.0001])[:200]) is None

@@ -120,6 +120,45 @@ def test_twelve_packed_bits_are_scaled_to_the_full_range():
     assert np.array_equal(np.asarray(read_image(content))[..., 0], values >> 4)
 
 
+MAX_SAMPLE_VALUE, S_MAX_SAMPLE_VALUE = 281, 341
+
+
+@pytest.mark.parametrize("n", [1, 3])
+@pytest.mark.parametrize("bits", [10, 12, 14])
+@pytest.mark.parametrize("stated", ["MaxSampleValue", "SMaxSampleValue", "OME"])
+def test_bits_of_the_camera_that_the_file_states_are_scaled_to_the_full_range(stated, bits, n):
+    drawing = drawn(n)
+    values = drawing.astype(np.uint16) << (bits - 8)
+    options = {"compression": "lzw"}
+    if stated == "OME":
+        ome = f'<OME><Image><Pixels SizeC="{n}" SizeZ="1" SizeT="1" SignificantBits="{bits}"/></Image></OME>'
+        options["description"] = ome
+    else:
+        number = MAX_SAMPLE_VALUE if stated == "MaxSampleValue" else S_MAX_SAMPLE_VALUE
+        options["extratags"] = [(number, "H", n, [(1 << bits) - 1] * n if n > 1 else (1 << bits) - 1, True)]
+    photometric = "minisblack" if n == 1 else "rgb"
+    assert np.array_equal(read_image(written(values, photometric, **options)), as_rgb(drawing))
+
+
+def test_white_is_zero_is_inverted_within_the_stated_bits():
+    drawing = drawn(1)
+    content = written(drawing.astype(np.uint16) << 4, "miniswhite", extratags=[(MAX_SAMPLE_VALUE, "H", 1, 4095, True)])
+    assert np.array_equal(read_image(content), as_rgb(255 - drawing))
+
+
+@pytest.mark.parametrize("maximum", [3904, 65535])
+def test_the_largest_value_of_the_image_at_hand_states_no_bits(maximum):
+    values = drawn(1).astype(np.uint16) << 4
+    with pytest.raises(ImageError, match="as cameras with fewer bits do"):
+        read_image(written(values, "minisblack", extratags=[(MAX_SAMPLE_VALUE, "H", 1, maximum, True)]))
+
+
+def test_values_beyond_the_stated_bits_are_refused():
+    values = deep(drawn(1), "u2")
+    with pytest.raises(ImageError, match="states 12 bits per value, but has values up to"):
+        read_image(written(values.astype(np.uint16), "minisblack", extratags=[(MAX_SAMPLE_VALUE, "H", 1, 4095, True)]))
+
+
 def test_a_white_is_zero_mask_is_read_like_an_image():
     values = np.full((4, 4, 1), 65535, np.uint16)
     values[1, 1] = 65534
