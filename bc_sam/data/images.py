@@ -36,8 +36,8 @@ def read_image(source: Any, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     - *Alpha* is dropped, as in the original, since Matek-19 has valid pixels under it. Only fully transparent black
       pixels carry no measurement; they become white, the background of a smear.
     - *16-bit* values are reduced to their high byte, that is by the full range instead of the image's maximum, so that
-      equal exposures stay equal. Values that fill less than a quarter of it, such as those of a 12-bit camera, are
-      refused: scale them first.
+      equal exposures stay equal. Fewer bits that a TIFF or DICOM file states are scaled to 16. Without a statement,
+      values that fill less than a quarter of the range, such as those of a 12-bit camera, are refused.
     - *DICOM* and *HEIC* need the extra ``formats``, and so do rarer kinds of compressed TIFF; the error says so.
 
     Args:

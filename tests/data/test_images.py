@@ -75,6 +75,14 @@ def test_the_callers_image_stays_open_and_unchanged(tmp_path, photo):
         assert np.array_equal(image, photo)
 
 
+def test_a_large_jpeg_is_never_read_in_pillows_draft_mode(photo):
+    content = encode(photo.resize((1600, 1280)), "JPEG")
+    expected = np.asarray(Image.open(io.BytesIO(content)))
+    for source in (content, Image.open(io.BytesIO(content))):
+        assert np.array_equal(read_image(source), expected)
+        assert np.array_equal(to_square(read_image(source), 64), to_square(Image.fromarray(expected), 64))
+
+
 def test_alpha_is_dropped_and_transparent_black_becomes_white():
     image = Image.new("RGBA", (3, 1), (*PURPLE, 255))
     image.putpixel((1, 0), (*PURPLE, 0))
