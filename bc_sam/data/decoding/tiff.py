@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cache
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,7 +108,7 @@ def _is_read_correctly(image: TiffImagePlugin.TiffImageFile) -> bool:
     return kind in (_RGB, _CMYK) or (kind == _BLACK_IS_ZERO and n_samples == 1 and tags.prefix == b"II")
 
 
-def _maxima(tags: Mapping[int, object]) -> list[object]:
+def _maxima(tags: Mapping[int, Any]) -> list[object]:
     """Returns the largest values of the samples that Pillow's tags state."""
     return [value for number in _MAXIMA for value in np.ravel(tags.get(number, ())).tolist()]
 

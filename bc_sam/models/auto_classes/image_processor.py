@@ -21,7 +21,10 @@ class CellImageProcessor(BaseImageProcessor):
         (1, 3, 64, 64)
     """
 
-    model_input_names = ("pixel_values",)
+    model_input_names = ["pixel_values"]  # noqa: RUF012  as in the base class
+    size: dict[str, int]
+    image_mean: list[float]
+    image_std: list[float]
 
     def preprocess(self, images: Any, return_tensors: str | None = None, **_: Any) -> BatchFeature:
         """Returns ``pixel_values`` (n, 3, S, S) float32 of one image, or of a list or batch of images.
@@ -51,5 +54,5 @@ def register() -> None:
     """Makes ``AutoImageProcessor`` and pipelines prepare images as our models do."""
     from transformers.models.auto.image_processing_auto import AutoImageProcessor
 
-    backends = dict.fromkeys(("pil", "torchvision"), CellImageProcessor)
+    backends: dict[str, type] = {"pil": CellImageProcessor, "torchvision": CellImageProcessor}
     AutoImageProcessor.register(CellConfig, image_processor_classes=backends, exist_ok=True)

@@ -114,10 +114,10 @@ def _require_own_processor(path: Path, source: str | Path) -> None:
 def register() -> None:
     """Makes ``AutoModelForImageClassification`` know our models."""
     from transformers.models.auto.modeling_auto import (
-        MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING,
         MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES,
+        AutoModelForImageClassification,
     )
 
-    MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING.register(CellConfig, CellModelForImageClassification, exist_ok=True)
+    AutoModelForImageClassification.register(CellConfig, CellModelForImageClassification, exist_ok=True)
     # By which the pipeline checks whether it supports a model.
     MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES[CellConfig.model_type] = CellModelForImageClassification.__name__
