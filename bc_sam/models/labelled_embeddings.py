@@ -68,11 +68,12 @@ class LabelledEmbeddings:
         images = (cell["image"] for cell in cells)
         parts = Parts.EMBEDDINGS | Parts.PROBABILITIES if probabilities else Parts.EMBEDDINGS
         inspected = inspect_cells(model, images, parts, batch_size=batch_size, profile=profile)
-        observed, labels, unreadable = [], [], []
+        embeddings, applied, labels, unreadable = [], [], [], []
         with tqdm(total=len(cells), desc=laboratory, unit="image") as progress:
             for label, file, cell in zip(cells["label"], cells["file"], inspected, strict=True):
-                if cell.observed is not None:
-                    observed.append(cell.observed)
+                if cell.observed is not None and cell.observed.embedding is not None:
+                    embeddings.append(cell.observed.embedding)
+                    applied.append(cell.observed.probabilities)
                     labels.append(label)
                 else:
                     unreadable.append(f"Unreadable, skipped: {file}: {cell.error}")
@@ -80,11 +81,11 @@ class LabelledEmbeddings:
         if not labels:
             raise DataError(f"{laboratory} has no labelled image that can be read. Label some images.")
         return cls(
-            np.stack([cell.embedding for cell in observed]),
+            np.stack(embeddings),
             np.array(labels),
             np.full(len(labels), laboratory),
             tuple(unreadable),
-            {name: np.stack([cell.probabilities[name] for cell in observed]) for name in observed[0].probabilities},
+            {name: np.stack([of_cell[name] for of_cell in applied]) for name in applied[0]},
         )
 
     @classmethod
