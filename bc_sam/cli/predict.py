@@ -48,8 +48,8 @@ def predict(
         bool,
         typer.Option(
             "--abstain/--no-abstain",
-            help="Abstain on cells with a poor image, unlike those of training or with a low probability; or name every "
-            "cell.",
+            help="Abstain on cells with a poor image, unlike those of training or with a low probability; or name "
+            "every cell.",
         ),
     ] = True,
     csv: Annotated[
