@@ -49,4 +49,4 @@ class Choice:
             from_image: See `bc_sam.models.abstention.image_reasons`.
         """
         row = self.restrict(probabilities, labels)[self.classifier]
-        return Prediction.of(file, decide(row, ood, from_image, self.thresholds), row, labels, ood=ood)
+        return Prediction.of(file, decide(row, ood, from_image, self.thresholds, labels), row, labels, ood=ood)
