@@ -325,8 +325,8 @@ class CellModel(ABC):
         exclude only what cannot occur. The restriction is saved with the model; restricting to all `labels` lifts it.
 
         Args:
-            labels: The allowed labels, a subset of `labels`, or a single one; or ``"five-part"``, ``"with-blasts"`` (the
-                five and blasts) or ``"all"``, see `bc_sam.config.labels.KINDS_THAT_CAN_OCCUR`.
+            labels: The allowed labels, a subset of `labels`, or a single one; or ``"five-part"``, ``"with-blasts"``
+                (the five and blasts) or ``"all"``, see `bc_sam.config.labels.KINDS_THAT_CAN_OCCUR`.
 
         Returns:
             The model itself.

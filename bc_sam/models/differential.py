@@ -76,8 +76,7 @@ class Tally:
         """Tallies cells, each given as name, likeliest name and name by hand; blasts wait until a person has looked.
 
         Example:
-            >>> cells = [("monocyte", "monocyte", None), ("myeloblast", "myeloblast", None), (None, "basophil", "other")]
-            >>> Tally.of(cells)
+            >>> Tally.of([("monocyte", "monocyte", None), ("myeloblast", "myeloblast", None), (None, "a", "other")])
             Tally(named=Counter({'monocyte': 1}), by_hand=Counter({'other': 1}), unnamed=Counter({'myeloblast': 1}))
         """
         named: Counter[str] = Counter()

@@ -28,9 +28,7 @@ def laboratory_of(model: CellModel, predictions: Iterable[Prediction]) -> Labora
     return judge_cells(model, [p.latent for p in usable if p.latent is not None], [p.ood for p in usable])
 
 
-def judge_cells(
-    model: CellModel, embeddings: Iterable[np.ndarray], ood: Iterable[float | None]
-) -> LaboratoryFit:
+def judge_cells(model: CellModel, embeddings: Iterable[np.ndarray], ood: Iterable[float | None]) -> LaboratoryFit:
     """Judges the laboratory of cells with a good image by their embeddings (d,) and out-of-distribution scores."""
     rows, scores = list(embeddings), list(ood)
     known = [score for score in scores if score is not None]

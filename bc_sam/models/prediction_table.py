@@ -17,8 +17,8 @@ class PredictionTable:
     """A CSV file that grows by one row per image.
 
     The columns are those of `COLUMNS`, and the probability of each label. ``name`` is empty where the model abstains,
-    for the given ``reasons``; ``given_by`` is the classifier, or ``hand`` for a manual label; ``laboratory`` says if the
-    model does not know the laboratory of the cells, where names are often wrong.
+    for the given ``reasons``; ``given_by`` is the classifier, or ``hand`` for a manual label; ``laboratory`` says
+    if the model does not know the laboratory of the cells, where names are often wrong.
 
     Args:
         file: Open text file.
