@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from typing import ClassVar
 
 import numpy as np
 
@@ -44,7 +45,7 @@ class TestOneCell:
 
 
 class TestCount:
-    COUNTS = {"neutrophil_segmented": 5, "neutrophil_banded": 1, "monocyte": 4, "erythroblast": 2}
+    COUNTS: ClassVar = {"neutrophil_segmented": 5, "neutrophil_banded": 1, "monocyte": 4, "erythroblast": 2}
 
     def test_it_is_printed_as_a_laboratory_does(self):
         title, *lines = render_differential(differential_count(self.COUNTS)).splitlines()

@@ -27,6 +27,9 @@ from bc_sam.space.views.pictures import SMALL, as_uri, fit, outlined, upright
 #: Label by which a visitor excludes an image from the count.
 NO_CELL = "no_cell"
 
+# Index of the last name by hand that has a key of its own, 1 to 9.
+_LAST_KEY = 8
+
 #: Perhaps a blast; no name; named, but to be checked; unreadable; named by the classifier; named by hand.
 Status = Literal["blast", "review", "check", "unreadable", "named", "hand"]
 
@@ -131,9 +134,13 @@ class Slide:
 
     @property
     def names_by_hand(self) -> tuple[str, ...]:
-        """The names that a person can give, in the order of a report."""
+        """The names that a person can give, in the order of a report; blasts among the nine that have a key."""
         known = (*self.labels, *(kind for kind in MORE_KINDS if kind not in self.labels))
-        return (*sorted(known, key=lambda label: [*REPORT_ORDER, *known].index(label)), NO_CELL)
+        kinds = sorted(known, key=lambda label: [*REPORT_ORDER, *known].index(label))
+        for blast in BLASTS:
+            if blast in kinds[_LAST_KEY:]:
+                kinds.insert(_LAST_KEY, kinds.pop(kinds.index(blast)))
+        return (*kinds, NO_CELL)
 
     def remember(self, hand: Mapping[str, str]) -> int:
         """Gives cells the names that a person gave the same images before, and returns the number of these cells."""

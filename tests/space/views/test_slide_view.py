@@ -316,6 +316,7 @@ class TestUnknownLaboratory:
 
 def test_more_kinds_can_be_given_by_hand_than_the_model_has(slide):
     assert slide.names_by_hand[:3] == ("neutrophil_segmented", "neutrophil_banded", "lymphocyte_typical")
+    assert slide.names_by_hand[8] == "myeloblast"  # by the key 9
     for index, kind in enumerate(("plasma_cell", "giant_platelet", "artefact")):
         slide.correct(index, kind)
     assert slide.statuses(ALL)["hand"] == 3
