@@ -202,6 +202,7 @@ function fillLarge() {
       make("div", { className: "bc-pages" }, turn("← Back", () => step(-1)), turn("Next →", () => step(1)), back, turn("Close", () => dialog.close())),
       make("p", { className: "bc-note", textContent: "Keys: 1 to 9 name the cell, arrows go on, U undoes, Esc closes." })),
   );
+  dialog.focus();  // the button that had it is gone, and keys would go nowhere
 }
 
 function keysOfLarge(event) {
@@ -249,7 +250,7 @@ function build() {
     button.addEventListener("click", run);
     return button;
   };
-  const dialog = make("dialog", { className: "bc-large", ariaLabel: "One cell" });
+  const dialog = make("dialog", { className: "bc-large", ariaLabel: "One cell", tabIndex: -1 });
   dialog.addEventListener("keydown", keysOfLarge);
   element.querySelector(".bc-slide").replaceChildren(
     make("h3", { textContent: "Cells" }),
