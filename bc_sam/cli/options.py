@@ -194,7 +194,8 @@ Labels = Annotated[
     typer.Option(
         "--labels",
         help="Comma-separated labels to which predictions are restricted: all that can occur, such as the classes "
-        "you count. By default the labels the model was saved with, usually all it was trained on.",
+        "you count; or five-part, with-blasts (five-part and blasts) or all. By default the labels that the model was "
+        "saved with, usually all it was trained on.",
     ),
 ]
 

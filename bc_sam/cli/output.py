@@ -1,11 +1,12 @@
 """Predictions as text for the terminal: one line per cell, and the differential count."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from textwrap import indent
 
+from bc_sam.config.labels import plain_name
 from bc_sam.errors import ImageError
 from bc_sam.evaluation.tables import align
-from bc_sam.models.differential import differential_count
+from bc_sam.models.differential import ClassCount
 from bc_sam.models.prediction import Prediction, top_labels
 from bc_sam.utils.display import printable
 
@@ -33,11 +34,25 @@ def unreadable(name: str, error: ImageError | None) -> str:
     return printable(f"not read: {name}: {error}")
 
 
-def render_differential(counts: Mapping[str, int]) -> str:
-    """Returns the differential count: count, share and 95 % confidence interval per class, largest first."""
-    rows = [
-        [line.label, f"{line.count}", f"{line.share:.1%}", f"({line.low:.1%} to {line.high:.1%})"]
-        for line in differential_count(counts)
-    ]
-    title = f"Differential count of {sum(counts.values())} cells (95 % confidence interval)"
+def render_differential(lines: Sequence[ClassCount], *, shares: bool = True) -> str:
+    """Returns the differential count as a laboratory prints it: count, share and 95 % confidence interval.
+
+    Args:
+        lines: See `bc_sam.models.differential.differential_count`.
+        shares: Whether to print shares and intervals, which mean little in a laboratory that the model does not know.
+    """
+    total = sum(line.count for line in lines if not line.outside and not line.part_of)
+    rows = [_line(line, shares) for line in lines]
+    interval = " (95 % confidence interval)" if shares else ""
+    title = f"Differential count of {total} white {'cells' if total != 1 else 'cell'}{interval}"
     return f"{title}\n{indent(align(rows), '  ')}" if rows else title
+
+
+def _line(line: ClassCount, shares: bool) -> list[str]:
+    name = ("  " if line.part_of else "") + plain_name(line.label)
+    if not shares:
+        return [name, f"{line.count}"]
+    if line.outside:
+        per_100 = [f"{100 * share:.1f}" for share in (line.share, line.low, line.high)]
+        return [name, f"{line.count}", f"{per_100[0]} per 100", f"({per_100[1]} to {per_100[2]})"]
+    return [name, f"{line.count}", f"{line.share:.1%}", f"({line.low:.1%} to {line.high:.1%})"]

@@ -4,9 +4,7 @@ Each resolves its inputs before importing heavy libraries, so that a wrong path 
 """
 
 import sys
-from collections import Counter
 from collections.abc import Iterable
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -55,6 +53,12 @@ def predict(
     csv: Annotated[
         Path | None, typer.Option(help="Also write labels, reasons and all probabilities to this CSV file.")
     ] = None,
+    count_all: Annotated[
+        bool,
+        typer.Option(
+            "--count-all", help="Count nucleated red cells and smudge cells among the 100 %, not per 100 white cells."
+        ),
+    ] = False,
     microns_per_pixel: MicronsPerPixel = None,
     config_name: ConfigName = None,
     split: Split = None,
@@ -66,18 +70,16 @@ def predict(
 ) -> None:
     """Classifies cells: label, probability and runner-up per image, or why it has no name; and a differential count.
 
+    If the model does not know the laboratory of the cells, that is said first, and the count has no shares until
+    --labels says which kinds can occur. Blasts are listed, but not counted before a person has looked at them.
     Unreadable images are reported and skipped.
     """
     from bc_sam.data.inputs import find_cells
 
     found = find_cells(cells, read_layout(None, config_name, split, columns))
 
-    from tqdm import tqdm
-
-    from bc_sam.cli.output import describe, render_differential, unreadable
+    from bc_sam.cli.slide import predict_cells
     from bc_sam.models.auto import load_model
-    from bc_sam.models.prediction_table import PredictionTable
-    from bc_sam.utils.guarded_csv import open_csv
 
     allowed = read_labels(labels)
     loaded = load_model(
@@ -87,6 +89,7 @@ def predict(
         classifiers=[classifier or "default"],
         force_download=force_download,
     )
+    chosen = allowed is not None or bool(loaded.config.allowed_labels)
     if allowed:
         loaded.restrict_labels(allowed)
     _compile_if_worthwhile(loaded, found, batch_size)
@@ -100,23 +103,9 @@ def predict(
         profile=profile,
     )
     given_by = classifier or loaded.config.default_classifier
-    counts: Counter[str] = Counter()
-    errors = []
-    with open_csv(csv) if csv else nullcontext() as file:
-        table = PredictionTable(file, loaded.labels) if file else None
-        progress = tqdm(predictions, total=len(found), unit="cell", disable=len(found) == 1)
-        for name, prediction in zip(found.names, progress, strict=True):
-            tqdm.write(describe(name, prediction, loaded.labels), file=sys.stdout)
-            if table:
-                table.add(name, prediction, given_by=given_by)
-            if prediction.error is not None:
-                errors.append(unreadable(name, prediction.error))
-            elif prediction.label is not None:
-                counts[prediction.label] += 1
-    if counts.total() > 1:
-        print(f"\n{render_differential(counts)}")
-    if unnamed := len(found) - counts.total() - len(errors):
-        print(f"\n{unnamed} without a name; please review {'them' if unnamed > 1 else 'it'}.")
+    errors = predict_cells(
+        loaded, found.names, predictions, csv, given_by=given_by, kinds_chosen=chosen, count_all=count_all
+    )
     for error in errors:
         print(error, file=sys.stderr)
     if len(errors) == len(found):

@@ -19,8 +19,10 @@ from tqdm import tqdm
 from transformers import SamModel
 
 from bc_sam.classifiers.fitting import LatentClassifier, require_finite, restrict_classifiers
+from bc_sam.classifiers.laboratory_fit import LaboratoryCheck, LaboratoryFit
 from bc_sam.classifiers.ood import OodScore
 from bc_sam.classifiers.reference_latents import ReferenceLatents
+from bc_sam.config.labels import KINDS_THAT_CAN_OCCUR, kinds_that_can_occur
 from bc_sam.config.model import BCSamConfig
 from bc_sam.config.network import Method
 from bc_sam.data.appearance.profile import AppearanceProfile
@@ -96,6 +98,7 @@ class CellModel(ABC):
         self.evaluation = evaluation
         self.record = record
         self._ood_score: OodScore | None = None
+        self._laboratory_check: tuple[ReferenceLatents, LaboratoryCheck] | None = None
         note_threads()  # the weights were merged with them
         restrict_classifiers(self.classifiers, self.labels, self.config.allowed_labels)
 
@@ -291,6 +294,29 @@ class CellModel(ABC):
                 return None
         return self._ood_score
 
+    def judge_laboratory(self, embeddings: np.ndarray, ood: np.ndarray | None = None) -> LaboratoryFit:
+        """Judges for a set of cells as a whole whether the model knows the laboratory that they come from.
+
+        In a laboratory that it does not know, names are often wrong: restrict the labels to those that can occur, or
+        adapt the model. For the predictions of `stream`, see `bc_sam.models.laboratory.laboratory_of`.
+
+        Args:
+            embeddings: (n, d) of cells of one laboratory with a good image, at least ten.
+            ood: (n,) their out-of-distribution scores, if known.
+
+        Returns:
+            The judgement; its ``known`` is ``None`` if there are too few cells or the model stores none.
+
+        Example:
+            >>> model.judge_laboratory(model.embed(cells)).known  # doctest: +SKIP
+            False
+        """
+        if self.reference is None:
+            return LaboratoryFit(None, n_cells=len(embeddings))
+        if self._laboratory_check is None or self._laboratory_check[0] is not self.reference:
+            self._laboratory_check = self.reference, LaboratoryCheck(self.reference, self.config.domains)
+        return self._laboratory_check[1].judge(embeddings, ood)
+
     def restrict_labels(self, labels: str | Collection[str]) -> Self:
         """Restricts predictions to the labels that can occur, such as the five of a differential count.
 
@@ -299,7 +325,8 @@ class CellModel(ABC):
         exclude only what cannot occur. The restriction is saved with the model; restricting to all `labels` lifts it.
 
         Args:
-            labels: The allowed labels, a subset of `labels`, or a single one.
+            labels: The allowed labels, a subset of `labels`, or a single one; or ``"five-part"``, ``"with-blasts"``
+                (the five and blasts) or ``"all"``, see `bc_sam.config.labels.KINDS_THAT_CAN_OCCUR`.
 
         Returns:
             The model itself.
@@ -310,7 +337,9 @@ class CellModel(ABC):
         Example:
             >>> model.restrict_labels(["neutrophil_segmented", "lymphocyte_typical", "monocyte"])  # doctest: +SKIP
         """
-        labels = [labels] if isinstance(labels, str) else labels
+        labels = [labels] if isinstance(labels, str) else list(labels)
+        if len(labels) == 1 and labels[0] in (*KINDS_THAT_CAN_OCCUR, "all") and labels[0] not in self.labels:
+            labels = list(kinds_that_can_occur(labels[0], self.labels))
         if not labels:
             raise ConfigError(f"At least one label must be possible. Choose from {', '.join(self.labels)}.")
         if unknown := [label for label in labels if label not in self.labels]:
@@ -595,7 +624,7 @@ class CellModel(ABC):
             decision = Decision(int(probabilities.argmax()))
         else:
             thresholds = RejectionThresholds() if abstain is True else abstain
-            decision = decide(probabilities, observed.ood, image_reasons(observed), thresholds)
+            decision = decide(probabilities, observed.ood, image_reasons(observed), thresholds, self.labels)
         return Prediction.of(
             cell.source, decision, probabilities, self.labels, latent=observed.embedding, ood=observed.ood
         )

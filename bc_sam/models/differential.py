@@ -1,11 +1,37 @@
-"""The differential count: number and share of cells per class, with confidence intervals."""
+"""The differential count, as a laboratory prints it: order, denominators and confidence intervals."""
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from scipy.stats import binomtest
 
+from bc_sam.config.labels import COARSE_LABELS, ERYTHROID_LABELS
+from bc_sam.evaluation.naming_error import NamingError
+from bc_sam.models.abstention import BLASTS
+
 _CONFIDENCE = 0.95
+
+#: Classes in the order of a laboratory's report; others follow, the most common first.
+REPORT_ORDER = (
+    *("neutrophil_segmented", "neutrophil_banded", "lymphocyte_typical", "lymphocyte_atypical"),
+    *("monocyte", "eosinophil", "basophil", "metamyelocyte", "myelocyte", "promyelocyte", "myeloblast"),
+    *("plasma_cell", "other", "erythroblast", *ERYTHROID_LABELS, "smudge_cell"),
+    *("platelet", "giant_platelet", "artefact"),
+)
+
+#: The line that sums up the neutrophils, above its subtypes.
+NEUTROPHIL = "neutrophil"
+
+#: Counted per 100 white cells, outside the denominator, unless asked otherwise.
+OUTSIDE = ("erythroblast", *ERYTHROID_LABELS, "smudge_cell")
+
+#: Names that a person can give although no model has them.
+MORE_KINDS = ("plasma_cell", "other", "platelet", "giant_platelet", "artefact")
+
+#: Never part of a count of white cells.
+NO_WHITE_CELL = ("platelet", "giant_platelet", "artefact", "no_cell")
 
 
 @dataclass(frozen=True)
@@ -15,9 +41,11 @@ class ClassCount:
     Attributes:
         label: Name of the class.
         count: Number of cells.
-        share: Share of all cells, 0..1.
+        share: Share of all counted white cells, 0..1; above 1 is possible for a line outside the denominator.
         low: Lower bound of the confidence interval of the share.
         high: Upper bound.
+        part_of: Label of the line that includes this one, such as ``"neutrophil"``.
+        outside: Whether the line is outside the denominator: per 100 white cells.
     """
 
     label: str
@@ -25,27 +53,131 @@ class ClassCount:
     share: float
     low: float
     high: float
+    part_of: str = ""
+    outside: bool = False
 
 
-def differential_count(counts: Mapping[str, int]) -> list[ClassCount]:
-    """Returns a differential count with 95 % Wilson confidence intervals (Wilson, J. Am. Stat. Assoc. 22, 1927).
+@dataclass(frozen=True)
+class Tally:
+    """What is known of the cells of a slide before they are counted.
 
-    The intervals reflect sampling error only, not misclassification.
+    Attributes:
+        named: Number of cells by the name that the classifier gave, without blasts that nobody has looked at.
+        by_hand: Number of cells by the name that a person gave.
+        unnamed: Number of cells that were left for review, or are perhaps blasts, by their likeliest name.
+    """
+
+    named: Counter[str]
+    by_hand: Counter[str]
+    unnamed: Counter[str]
+
+    @classmethod
+    def of(cls, cells: Iterable[tuple[str | None, str | None, str | None]]) -> "Tally":
+        """Tallies cells, each given as name, likeliest name and name by hand; blasts wait until a person has looked.
+
+        Example:
+            >>> Tally.of([("monocyte", "monocyte", None), ("myeloblast", "myeloblast", None), (None, "a", "other")])
+            Tally(named=Counter({'monocyte': 1}), by_hand=Counter({'other': 1}), unnamed=Counter({'myeloblast': 1}))
+        """
+        named: Counter[str] = Counter()
+        by_hand: Counter[str] = Counter()
+        unnamed: Counter[str] = Counter()
+        for name, likeliest, hand in cells:
+            if hand is not None:
+                by_hand[hand] += 1
+            elif name is not None and name not in BLASTS:
+                named[name] += 1
+            elif likeliest is not None:
+                unnamed[likeliest] += 1
+        return cls(named, by_hand, unnamed)
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Number of counted cells by name."""
+        total = Counter({label: count for label, count in self.named.items() if label not in BLASTS})
+        total.update(self.by_hand)
+        return Counter({label: n for label, n in total.items() if label not in NO_WHITE_CELL})
+
+
+def differential_count(
+    counts: Mapping[str, int],
+    *,
+    count_all: bool = False,
+    tally: Tally | None = None,
+    error: NamingError | None = None,
+) -> list[ClassCount]:
+    """Returns a differential count in the order of a laboratory's report.
+
+    Neutrophils are one line if there are kinds of them, followed by these. Nucleated red cells and smudge cells are
+    outside the denominator.
+
+    The 95 % confidence intervals are Wilson's (J. Am. Stat. Assoc. 22, 1927), for the error of sampling. With a
+    confusion, they are widened to include the error of naming, and the bias by cells that were left for review: each
+    includes 95 % of the shares that would explain what the classifier took all cells for, the unnamed ones as well.
 
     Args:
         counts: Number of cells per class, which may be 0.
+        count_all: Count nucleated red cells and smudge cells among the 100 %.
+        tally: Where the counts come from; needed with a confusion.
+        error: The confusion of the classifier; by default the intervals reflect the error of sampling only.
 
     Returns:
-        One line per class, the most common first; empty if there are no cells.
+        The lines; empty if there are no cells.
 
     Example:
-        >>> first, second = differential_count({"monocyte": 10, "basophil": 30})
+        >>> first, second = differential_count({"basophil": 30, "monocyte": 10})
         >>> first.label, first.share, round(first.low, 3), round(first.high, 3)
-        ('basophil', 0.75, 0.598, 0.858)
+        ('monocyte', 0.25, 0.142, 0.402)
     """
-    total = sum(counts.values())
+    outside = () if count_all else tuple(label for label in counts if label in OUTSIDE)
+    total = sum(count for label, count in counts.items() if label not in outside)
+    if not total:
+        return []
+    possible = _possible_counts(tally, error) if tally is not None and error is not None else None
+    if possible is not None:
+        within = sum(values for label, values in possible.items() if label not in (*outside, *NO_WHITE_CELL))
+
+    def line(label: str, parts: Sequence[str], part_of: str = "") -> ClassCount:
+        count = sum(counts[part] for part in parts)
+        is_outside = label in outside
+        low, high = _wilson(count, total + count if is_outside else total)
+        if is_outside:  # odds: per white cell
+            low, high = low / max(1e-9, 1 - low), high / max(1e-9, 1 - high)
+        if possible is not None:
+            drawn = sum(possible.get(part, np.zeros(1)) for part in parts) / np.maximum(within, 1e-9)
+            explained = np.quantile(drawn, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
+            low, high = min(low, float(explained[0])), max(high, float(explained[1]))
+        return ClassCount(label, count, count / total, low, high, part_of, is_outside)
+
     lines = []
-    for label, count in sorted(counts.items(), key=lambda item: -item[1]) if total else ():
-        interval = binomtest(count, total).proportion_ci(_CONFIDENCE, method="wilson")
-        lines.append(ClassCount(label, count, count / total, float(interval.low), float(interval.high)))
+    for label in _ordered(counts):
+        kinds = [kind for kind in _ordered(counts) if kind in COARSE_LABELS[NEUTROPHIL]]
+        if label in kinds and len(kinds) > 1:
+            if label == kinds[0]:
+                lines.append(line(NEUTROPHIL, kinds))
+            lines.append(line(label, [label], NEUTROPHIL))
+        else:
+            lines.append(line(label, [label]))
     return lines
+
+
+def _ordered(counts: Mapping[str, int]) -> list[str]:
+    known = {label: place for place, label in enumerate(REPORT_ORDER)}
+    return sorted(counts, key=lambda label: (known.get(label, len(known)), -counts[label]))
+
+
+def _wilson(count: int, total: int) -> tuple[float, float]:
+    interval = binomtest(count, total).proportion_ci(_CONFIDENCE, method="wilson")
+    return float(interval.low), float(interval.high)
+
+
+def _possible_counts(tally: Tally, error: NamingError) -> dict[str, np.ndarray]:
+    """Returns draws of the true number of cells per class; names by hand are taken to be right."""
+    by_classifier = tally.named + tally.unnamed
+    drawn = error.possible_counts([by_classifier[label] for label in error.labels])
+    possible = {label: drawn[:, column] for column, label in enumerate(error.labels)}
+    for label, count in tally.by_hand.items():
+        # A name by hand is no sample of the classifier's errors, but the slide is a sample of the patient's cells.
+        draws = np.random.default_rng(0).poisson(count, len(drawn))
+        possible[label] = possible.get(label, np.zeros(len(drawn))) + draws
+    return possible

@@ -9,7 +9,7 @@ from bc_sam.utils.guarded_csv import GuardedCsv
 #: The columns before those of the labels.
 COLUMNS = (
     *("file", "name", "likeliest", "probability", "reasons", "ood"),
-    *("second", "second_probability", "given_by", "error"),
+    *("second", "second_probability", "given_by", "laboratory", "error"),
 )
 
 
@@ -17,11 +17,13 @@ class PredictionTable:
     """A CSV file that grows by one row per image.
 
     The columns are those of `COLUMNS`, and the probability of each label. ``name`` is empty where the model abstains,
-    for the given ``reasons``; ``given_by`` is the classifier, or ``hand`` for a manual label.
+    for the given ``reasons``; ``given_by`` is the classifier, or ``hand`` for a manual label; ``laboratory`` says
+    if the model does not know the laboratory of the cells, where names are often wrong.
 
     Args:
         file: Open text file.
         labels: Label names, in the order of the probabilities.
+        laboratory: The column of that name.
 
     Example:
         >>> import io
@@ -29,11 +31,12 @@ class PredictionTable:
         >>> file = io.StringIO()
         >>> PredictionTable(file, ["monocyte"]).add("=1.png", Prediction("", None, None, None, ImageError("Empty.")))
         >>> file.getvalue().splitlines()[1]
-        "'=1.png,,,,,,,,,Empty.,"
+        "'=1.png,,,,,,,,,,Empty.,"
     """
 
-    def __init__(self, file: TextIO, labels: Sequence[str]) -> None:
+    def __init__(self, file: TextIO, labels: Sequence[str], laboratory: str = "") -> None:
         self.labels = labels
+        self.laboratory = laboratory
         self._table = GuardedCsv(file)
         self._table.write([*COLUMNS, *labels])
 
@@ -56,5 +59,6 @@ class PredictionTable:
         name = name or prediction.label or ""
         ood = "" if prediction.ood is None else f"{prediction.ood:.4f}"
         reasons = " ".join(reason.text for reason in prediction.reasons)
-        row = [file, name, first, f"{p:.4f}", reasons, ood, second, f"{q:.4f}", given_by if name else "", ""]
+        row = [file, name, first, f"{p:.4f}", reasons, ood, second, f"{q:.4f}", given_by if name else ""]
+        row += [self.laboratory, ""]
         self._table.write([*row, *(f"{share:.4f}" for share in prediction.probabilities)])

@@ -92,8 +92,31 @@ def test_a_cell_whose_ood_score_is_above_the_threshold_gets_no_name():
 
 
 def test_by_default_a_name_is_more_probable_than_all_others_together():
-    assert not decide(np.array([0.51, 0.49]), 0.5).abstain
-    assert decide(np.array([0.49, 0.48, 0.03]), 0.5).abstain
+    assert not decide(np.array([0.51, 0.29, 0.2]), 0.5).abstain
+    assert decide(np.array([0.49, 0.2, 0.31]), 0.5).abstain
+
+
+@pytest.mark.parametrize(("best", "named"), [(0.51, False), (0.59, False), (0.6, True), (0.8, True)])
+def test_a_name_needs_a_margin_over_the_second(best, named):
+    decision = decide(np.array([best, 1 - best], np.float32), 0.5)
+    assert decision.abstain != named
+    assert [reason.short for reason in decision.reasons] == ([] if named else ["close second"])
+
+
+def test_the_margin_follows_the_least_probability_unless_it_is_given():
+    close = np.array([0.51, 0.49])
+    assert not decide(close, 0.5, thresholds=RejectionThresholds(probability=0)).abstain
+    assert decide(close, 0.5, thresholds=RejectionThresholds(probability=0, margin=0.1)).abstain
+    assert not decide(close, 0.5, thresholds=RejectionThresholds(margin=0)).abstain
+    assert not decide(np.array([1.0]), 0.5).abstain
+
+
+def test_a_blast_keeps_its_name_and_is_to_be_checked():
+    decision = decide(SURE, 0.5, labels=("monocyte", "myeloblast", "basophil"))
+    assert not decision.abstain
+    assert [reason.short for reason in decision.reasons] == ["blast?"]
+    assert "before a person has looked" in decision.reasons[0].text
+    assert decide(SURE, 0.5, labels=("myeloblast", "monocyte", "basophil")).reasons == ()
 
 
 def test_the_strongest_reason_comes_first(cell):

@@ -1,14 +1,20 @@
-"""Shares add up to one, and confidence intervals have their nominal coverage."""
+"""A count is printed as a laboratory does, and its intervals have their nominal coverage."""
+
+from collections import Counter
 
 import numpy as np
 import pytest
+from example_evaluation import example_evaluation
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bc_sam.models.differential import differential_count
+from bc_sam.evaluation.naming_error import NamingError
+from bc_sam.models.differential import Tally, differential_count
+
+WHITE = ("basophil", "eosinophil", "lymphocyte_typical", "monocyte", "neutrophil_segmented")
 
 
-@given(st.dictionaries(st.sampled_from("abcde"), st.integers(0, 500), max_size=5))
+@given(st.dictionaries(st.sampled_from(WHITE), st.integers(0, 500), max_size=5))
 def test_shares_add_up_and_lie_in_their_intervals(counts):
     lines = differential_count(counts)
     if not sum(counts.values()):
@@ -17,7 +23,6 @@ def test_shares_add_up_and_lie_in_their_intervals(counts):
     assert {line.label: line.count for line in lines} == counts
     assert sum(line.share for line in lines) == pytest.approx(1)
     assert all(0 <= line.low <= line.share <= line.high <= 1 for line in lines)
-    assert [line.count for line in lines] == sorted(counts.values(), reverse=True)
 
 
 def test_intervals_have_nominal_coverage():
@@ -32,5 +37,101 @@ def test_intervals_have_nominal_coverage():
 
 
 def test_published_wilson_intervals_are_reproduced():
-    (line, _) = differential_count({"a": 8, "b": 2})
+    line = next(line for line in differential_count({"a": 8, "b": 2}) if line.label == "a")
     assert (round(line.low, 3), round(line.high, 3)) == (0.490, 0.943)
+
+
+def test_the_order_is_that_of_a_report_whatever_is_most_common():
+    counts = dict.fromkeys(("erythroblast", "myelocyte", "basophil", "monocyte", "lymphocyte_typical"), 9)
+    order = ["lymphocyte_typical", "monocyte", "basophil", "myelocyte", "erythroblast"]
+    assert [line.label for line in differential_count(counts)] == order
+
+
+def test_neutrophils_are_one_line_with_their_kinds_below():
+    lines = differential_count({"monocyte": 10, "neutrophil_banded": 5, "neutrophil_segmented": 25})
+    assert [(line.label, line.count, line.part_of) for line in lines] == [
+        ("neutrophil", 30, ""),
+        ("neutrophil_segmented", 25, "neutrophil"),
+        ("neutrophil_banded", 5, "neutrophil"),
+        ("monocyte", 10, ""),
+    ]
+    assert lines[0].share == 0.75
+
+
+def test_nucleated_red_cells_and_smudge_cells_are_counted_per_100_white_cells():
+    counts = {"monocyte": 40, "basophil": 10, "erythroblast": 5, "smudge_cell": 60}
+    monocyte, _, red, smudge = differential_count(counts)
+    assert (monocyte.share, red.share, smudge.share) == (0.8, 0.1, 1.2)
+    assert (monocyte.outside, red.outside, smudge.outside) == (False, True, True)
+    assert red.low < red.share < red.high
+
+
+def test_they_can_be_counted_among_the_100_percent():
+    lines = differential_count({"monocyte": 50, "erythroblast": 25, "smudge_cell": 25}, count_all=True)
+    assert [line.share for line in lines] == [0.5, 0.25, 0.25]
+    assert not any(line.outside for line in lines)
+
+
+class TestTally:
+    def test_a_blast_is_counted_only_once_a_person_has_named_it(self):
+        blast = ("myeloblast", "myeloblast", None)
+        assert Tally.of([blast, ("monocyte", "monocyte", None)]).counts == {"monocyte": 1}
+        assert Tally.of([(*blast[:2], "myeloblast")]).counts == {"myeloblast": 1}
+
+    def test_what_is_no_white_cell_is_not_counted(self):
+        cells = [("monocyte", "monocyte", hand) for hand in ("platelet", "giant_platelet", "artefact", "no_cell")]
+        assert Tally.of([*cells, ("monocyte", "monocyte", "plasma_cell")]).counts == {"plasma_cell": 1}
+
+
+class TestErrorOfNaming:
+    LABELS = ("monocyte", "lymphocyte_typical", "neutrophil_segmented")
+    TRUE = np.array([0.2, 0.3, 0.5])
+    CONFUSION = np.array([[70, 25, 5], [20, 75, 5], [2, 3, 95]])
+
+    def lines(self, seed, n, error):
+        """The count of cells of known shares that are named with this confusion; every fifth monocyte has no name."""
+        random = np.random.default_rng(seed)
+        true = random.multinomial(n, self.TRUE)
+        named = sum(random.multinomial(k, row / row.sum()) for k, row in zip(true, self.CONFUSION, strict=True))
+        unnamed = {"monocyte": int(named[0] // 5)}
+        counts = dict(zip(self.LABELS, (named - [unnamed["monocyte"], 0, 0]).tolist(), strict=True))
+        return differential_count(counts, tally=Tally(Counter(counts), Counter(), Counter(unnamed)), error=error)
+
+    def coverage(self, error):
+        truth = dict(zip(self.LABELS, self.TRUE, strict=True))
+        return np.mean(
+            [
+                line.low <= truth[line.label] <= line.high
+                for seed in range(20)
+                for line in self.lines(seed, 1000, error)
+            ]
+        )
+
+    def test_intervals_hold_the_true_share_although_names_are_wrong(self):
+        assert self.coverage(NamingError(self.LABELS, self.CONFUSION)) > 0.9
+        assert self.coverage(None) < 0.8
+
+    def test_the_fewer_held_out_cells_the_wider_the_intervals(self):
+        def width(error):
+            return sum(line.high - line.low for line in self.lines(0, 300, error))
+
+        many, few = (NamingError(self.LABELS, self.CONFUSION * factor) for factor in (10, 0.1))
+        assert width(None) < width(many) < width(few)
+
+    def test_names_by_hand_are_taken_to_be_right(self):
+        error = NamingError(self.LABELS, self.CONFUSION)
+        by_hand, none = Counter({"monocyte": 30, "lymphocyte_typical": 70}), Counter()
+        hand = differential_count(by_hand, tally=Tally(none, by_hand, none), error=error)
+        named = differential_count(by_hand, tally=Tally(by_hand, none, none), error=error)
+        assert all(one.high - one.low < other.high - other.low for one, other in zip(hand, named, strict=True))
+
+    def test_the_confusion_is_that_of_the_model_and_can_be_restricted(self):
+        evaluation = example_evaluation()
+        classifier = evaluation.classifiers[0]
+        error = NamingError.of(evaluation, classifier)
+        assert error.labels == tuple(evaluation.labels)
+        assert error.confusion.sum() > 0
+        some = error.restricted(evaluation.labels[:2])
+        assert some.confusion.shape == (2, 2)
+        assert NamingError.of(evaluation, "none") is None
+        assert NamingError.of(None, classifier) is None

@@ -14,6 +14,7 @@ from bc_sam.errors import WeightsError
 from bc_sam.models.abstention import decide
 from bc_sam.models.evaluate import evaluate_model
 from bc_sam.models.inspection import inspect_cells
+from bc_sam.models.laboratory import laboratory_of
 from bc_sam.utils.hub import EMBEDDED_FOLDER, EMBEDDED_MODEL
 
 
@@ -109,3 +110,14 @@ def test_a_blank_image_gets_no_name(model, pixels):
     assert prediction.label is None
     assert prediction.reasons[0].text.startswith("The image shows nothing.")
     assert model.predict([pixels], abstain=True) == [None]
+
+
+def test_laboratories_never_seen_are_unknown_and_its_own_are_not(model, real_data):
+    """40 cells of each; a few are training cells of its own laboratories."""
+    own = load_acevedo20(real_data / "acevedo20" / "PBC_dataset_normal_DIB").cast_column("image", Image(decode=False))
+    own = own.select(range(0, len(own), len(own) // 40))["image"]
+    others = [sorted((real_data / name).glob("[!m]*/*.*"))[::6][:40] for name in ("jtsc", "new_hospital")]
+    judged = [laboratory_of(model, model.stream(cells, abstain=True)) for cells in (own, *others)]
+    assert [fit.known for fit in judged] == [True, False, False]
+    assert judged[0].nearest == "acevedo20"
+    assert min(fit.shift for fit in judged[1:]) > 2 > judged[0].shift

@@ -19,3 +19,17 @@ window.bcSave = (text, name, type) => {
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 };
+
+// A new file takes the old answer away, also if it is then refused; the answer to it brings the place back.
+document.addEventListener("change", (event) => {
+  const drop = event.target.matches?.("input[type=file]") && event.target.closest(".bc-drop");
+  if (!drop) return;
+  const several = event.target.multiple;
+  (several ? ["slide-notice", "laboratory", "count", "cells"] : ["answer"]).forEach((id) => {
+    const place = document.getElementById(id);
+    if (!place) return;
+    place.classList.add("bc-stale");
+    const seen = new MutationObserver(() => { place.classList.remove("bc-stale"); seen.disconnect(); });
+    seen.observe(place, { childList: true, subtree: true, characterData: true });
+  });
+}, true);

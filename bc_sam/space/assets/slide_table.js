@@ -1,8 +1,9 @@
-// The table of a slide, sorted, filtered and paged in the browser, fifty rows at a time. File names are inserted as
-// text, never as markup.
+// The cells of a slide as a list, sorted, filtered and paged, or as a gallery by name; one of them large. File names are
+// inserted as text, never as markup.
 const PAGE = 50;
 const STATUS = {
-  review: "⚠ For review", check: "? Check name", unreadable: "✕ Unreadable", named: "✓ Named", hand: "✎ By hand",
+  blast: "● Perhaps a blast", review: "⚠ For review", check: "? Check name", unreadable: "✕ Unreadable", named: "✓ Named",
+  hand: "✎ By hand",
 };
 const ORDER = Object.keys(STATUS);
 const COLUMNS = [
@@ -11,18 +12,20 @@ const COLUMNS = [
   ["Status", (row) => ORDER.indexOf(row.status)],
   ["Name", (row) => row.hand || row.label || ""],
   ["Probability", (row) => row.probability ?? -1],
-  ["Runner-up", (row) => row.second || ""],
+  ["Second", (row) => row.second || ""],
   ["By hand", (row) => row.hand || ""],
 ];
-let rows = [], labels = [], sorted = null, ascending = true, filter = "all", page = 0;
+let rows = [], kinds = [], sorted = null, ascending = true, filter = "all", page = 0, gallery = false, large = null;
+let done = [];  // corrections that can be undone: [row, name before]
 
-const plain = (label) => label ? (label[0].toUpperCase() + label.slice(1)).replaceAll("_", " ") : "";
+const plain = (label) => (kinds.find(([kind]) => kind === label) || [label, label])[1];
 const percent = (share) => share > 0.995 ? "> 99 %" : share < 0.005 ? "< 1 %" : `${Math.round(100 * share)} %`;
 const make = (tag, properties = {}, ...children) => {
   const node = Object.assign(document.createElement(tag), properties);
   node.append(...children);
   return node;
 };
+const isNamed = (row) => ["named", "check"].includes(row.status);
 
 function visibleRows() {
   const filtered = rows.filter((row) => filter === "all" || row.status === filter);
@@ -34,34 +37,59 @@ function visibleRows() {
   });
 }
 
+function correct(row, label, undone = false) {
+  if (row.status === "unreadable" || (row.hand || "") === label) return;
+  if (!undone) done.push([row, row.hand || ""]);
+  row.hand = label;
+  row.status = label ? "hand" : row.automatic;
+  trigger("correct", { position: row.position, label });
+  refresh(row);
+}
+
+function undo() {
+  const last = done.pop();
+  if (last) correct(last[0], last[1], true);
+}
+
+// Names by the keys 1 to 9, in the order of the list of kinds.
+function correctByKey(event, row) {
+  const kind = /^[1-9]$/.test(event.key) && !event.ctrlKey && !event.metaKey && !event.altKey ? kinds[event.key - 1] : null;
+  if (!kind) return false;
+  event.preventDefault();
+  correct(row, kind[0]);
+  return true;
+}
+
 function byHand(row) {
   if (row.status === "unreadable") return "";
-  const options = [["", "–"], ...labels.map((label) => [label, plain(label)]), ["no_cell", "Not a cell"]];
+  const options = [["", "–"], ...kinds];
   const select = make("select", {}, ...options.map(([value, text]) => make("option", { value, textContent: text })));
   select.value = row.hand || "";
   select.setAttribute("aria-label", `Name by hand for ${row.file}`);
-  select.addEventListener("change", () => {
-    row.hand = select.value;
-    row.status = row.hand ? "hand" : row.automatic;
-    const line = select.closest("tr");
-    fill(line, row, select);
-    trigger("correct", { position: row.position, label: row.hand });
-    drawTabs();
-  });
+  select.addEventListener("change", () => correct(row, select.value));
   return select;
 }
 
+function picture(row) {
+  if (!row.picture) return "";
+  const button = make("button", { type: "button", className: "bc-look" }, make("img", { src: row.picture, alt: "" }));
+  button.setAttribute("aria-label", `Look at ${row.file}`);
+  button.addEventListener("click", () => look(row));
+  button.addEventListener("keydown", (event) => correctByKey(event, row));
+  return button;
+}
+
 function fill(line, row, select) {
-  const named = ["named", "check"].includes(row.status);
-  const name = row.hand ? (row.hand === "no_cell" ? "Not a cell" : plain(row.hand)) : named ? plain(row.label) : "";
-  const picture = row.picture ? make("img", { src: row.picture, alt: "" }) : "";
+  const named = isNamed(row);
+  const name = row.hand ? plain(row.hand) : named ? plain(row.label) : "";
   const status = make("td", {}, make("span", { className: `bc-status bc-${row.status}`, textContent: STATUS[row.status] }));
   if (row.short) status.append(make("small", { textContent: row.short, title: row.why }));
   const beside = row.status === "unreadable" ? row.why : named ? "" : `most likely: ${plain(row.label)}`;
   line.className = `bc-row-${row.status}`;
+  line.dataset.position = row.position;
   const keep = select ? select.closest("td") : make("td", {}, byHand(row));
   const cells = [
-    make("td", { className: "bc-thumb" }, picture),
+    make("td", { className: "bc-thumb" }, picture(row)),
     make("th", { scope: "row", textContent: row.file, title: row.why || row.file }),
     status,
     make("td", {}, make("b", { textContent: name }), beside ? make("small", { textContent: beside }) : ""),
@@ -71,9 +99,19 @@ function fill(line, row, select) {
   cells.forEach((cell, i) => { if (i) cell.dataset.head = COLUMNS[i][0]; });
   keep.dataset.head = "By hand";
   if (select) {
+    select.value = row.hand || "";
     [...line.children].forEach((cell) => { if (cell !== keep) cell.remove(); });
     keep.before(...cells);
   } else line.replaceChildren(...cells, keep);
+}
+
+// Redraws what shows a row after a correction; the field that was used keeps the focus.
+function refresh(row) {
+  drawTabs();
+  if (gallery) drawGallery();
+  const line = element.querySelector(`tbody tr[data-position="${row.position}"]`);
+  if (line) fill(line, row, line.querySelector("select"));
+  if (large === row && element.querySelector("dialog").open) fillLarge();
 }
 
 function drawTabs() {
@@ -86,6 +124,92 @@ function drawTabs() {
     button.addEventListener("click", () => { filter = key; page = 0; draw(); element.querySelector(".bc-filters [aria-pressed=true]").focus(); });
     return button;
   }));
+  const [list, byClass, back] = element.querySelector(".bc-views").children;
+  list.setAttribute("aria-pressed", !gallery);
+  byClass.setAttribute("aria-pressed", gallery);
+  back.disabled = !done.length;
+}
+
+// One group per name, those that nobody named first; a picture dragged to a group gets its name.
+function drawGallery() {
+  const groups = new Map([["blast", []], ["review", []], ...kinds.map(([kind]) => [kind, []])]);
+  visibleRows().forEach((row) => {
+    if (row.status !== "unreadable") groups.get(row.hand || (isNamed(row) ? row.label : row.status))?.push(row);
+  });
+  const focused = document.activeElement?.closest?.(".bc-gallery [data-position]")?.dataset.position;
+  const sections = [...groups].filter(([, members]) => members.length).map(([name, members]) => {
+    const title = STATUS[name] || plain(name);
+    const tiles = members.map((row) => {
+      const tile = picture(row);
+      tile.dataset.position = row.position;
+      tile.className = `bc-tile bc-row-${row.status}`;
+      tile.draggable = true;
+      tile.title = row.why || row.file;
+      tile.addEventListener("dragstart", (event) => event.dataTransfer.setData("text/plain", row.position));
+      return tile;
+    });
+    const section = make("section", {}, make("h4", { textContent: `${title} ` }, make("small", { textContent: members.length })),
+      make("div", { className: "bc-tiles" }, ...tiles));
+    if (!(name in STATUS)) {
+      section.addEventListener("dragover", (event) => event.preventDefault());
+      section.addEventListener("drop", (event) => {
+        event.preventDefault();
+        const row = rows.find((one) => String(one.position) === event.dataTransfer.getData("text/plain"));
+        if (row) correct(row, name);
+      });
+    }
+    return section;
+  });
+  element.querySelector(".bc-gallery").replaceChildren(...sections);
+  if (focused) element.querySelector(`.bc-gallery [data-position="${focused}"]`)?.focus();
+}
+
+function look(row) {
+  large = row;
+  fillLarge();
+  const dialog = element.querySelector("dialog");
+  if (!dialog.open) dialog.showModal();
+}
+
+function step(by) {
+  const shown = visibleRows().filter((row) => row.picture);
+  const next = shown[shown.indexOf(large) + by];
+  if (next) { large = next; fillLarge(); }
+}
+
+function fillLarge() {
+  const row = large, dialog = element.querySelector("dialog");
+  const said = row.hand ? `By hand: ${plain(row.hand)}` : isNamed(row) ? plain(row.label) : STATUS[row.status];
+  const guess = `Most likely ${plain(row.label).toLowerCase()}, ${percent(row.probability)}; then ${plain(row.second).toLowerCase()}, ${percent(row.second_probability)}.`;
+  const choices = kinds.map(([kind, text], i) => {
+    const button = make("button", { type: "button" }, i < 9 ? make("kbd", { textContent: i + 1 }) : "", text);
+    button.setAttribute("aria-pressed", row.hand === kind);
+    button.addEventListener("click", () => correct(row, row.hand === kind ? "" : kind));
+    return button;
+  });
+  const turn = (text, act) => {
+    const button = make("button", { type: "button", textContent: text });
+    button.addEventListener("click", act);
+    return button;
+  };
+  const back = turn("Undo", undo);
+  back.disabled = !done.length;
+  dialog.replaceChildren(
+    make("img", { src: row.picture, alt: `The cell of ${row.file}, outlined` }),
+    make("div", {}, make("h3", { textContent: said }), make("p", { textContent: guess }), make("p", { textContent: row.why || "" }),
+      make("p", { className: "bc-file", textContent: row.file }),
+      make("div", { className: "bc-choices", role: "group", ariaLabel: "Name by hand" }, ...choices),
+      make("div", { className: "bc-pages" }, turn("← Back", () => step(-1)), turn("Next →", () => step(1)), back, turn("Close", () => dialog.close())),
+      make("p", { className: "bc-note", textContent: "Keys: 1 to 9 name the cell, arrows go on, U undoes, Esc closes." })),
+  );
+  dialog.focus();  // the button that had it is gone, and keys would go nowhere
+}
+
+function keysOfLarge(event) {
+  if (event.target.closest("select, input, textarea")) return;
+  if (correctByKey(event, large)) return;
+  if (event.key === "ArrowRight" || event.key === "ArrowLeft") { event.preventDefault(); step(event.key === "ArrowRight" ? 1 : -1); }
+  if (event.key.toLowerCase() === "u") { event.preventDefault(); undo(); }
 }
 
 function draw() {
@@ -103,11 +227,14 @@ function draw() {
     if (i === sorted) head.setAttribute("aria-sort", ascending ? "ascending" : "descending");
     else head.removeAttribute("aria-sort");
   });
-  const [back, range, next] = element.querySelector(".bc-pages").children;
+  const [back, range, next] = element.querySelector(".bc-slide > .bc-pages").children;
   range.textContent = all.length ? `${page * PAGE + 1} to ${Math.min(all.length, (page + 1) * PAGE)} of ${all.length}` : "none";
   back.disabled = page === 0;
   next.disabled = page >= pages - 1;
-  back.parentElement.hidden = pages === 1;
+  back.parentElement.hidden = gallery || pages === 1;
+  element.querySelector(".bc-list").hidden = gallery;
+  element.querySelector(".bc-gallery").hidden = !gallery;
+  if (gallery) drawGallery();
   drawTabs();
 }
 
@@ -118,26 +245,37 @@ function build() {
     button.addEventListener("click", () => { ascending = sorted === i ? !ascending : i !== 4; sorted = i; page = 0; draw(); });
     return make("th", { scope: "col", className: i === 4 ? "bc-right" : "" }, button);
   });
-  const turn = (text, by) => {
+  const act = (text, run) => {
     const button = make("button", { type: "button", textContent: text });
-    button.addEventListener("click", () => { page += by; draw(); });
+    button.addEventListener("click", run);
     return button;
   };
+  const dialog = make("dialog", { className: "bc-large", ariaLabel: "One cell", tabIndex: -1 });
+  dialog.addEventListener("keydown", keysOfLarge);
   element.querySelector(".bc-slide").replaceChildren(
     make("h3", { textContent: "Cells" }),
     make("div", { className: "bc-filters", role: "group", ariaLabel: "Show" }),
-    make("div", { className: "bc-scroll" }, make("table", { className: "bc-table bc-cells" }, make("thead", {}, make("tr", {}, ...heads)), make("tbody"))),
-    make("div", { className: "bc-pages" }, turn("Back", -1), make("span", { role: "status" }), turn("Next", 1)),
+    make("div", { className: "bc-views", role: "group", ariaLabel: "View" },
+      act("List", () => { gallery = false; draw(); }), act("Gallery by name", () => { gallery = true; draw(); }), act("Undo", undo)),
+    make("div", { className: "bc-scroll bc-list" }, make("table", { className: "bc-table bc-cells" }, make("thead", {}, make("tr", {}, ...heads)), make("tbody"))),
+    make("div", { className: "bc-gallery", hidden: true }),
+    make("div", { className: "bc-pages" }, act("Back", () => { page -= 1; draw(); }), make("span", { role: "status" }), act("Next", () => { page += 1; draw(); })),
+    dialog,
   );
 }
 
 function update() {
   const value = typeof props.value === "string" ? JSON.parse(props.value || "{}") : props.value || {};
   rows = value.rows || [];
-  labels = value.labels || [];
-  if (!value.keep) { sorted = null; ascending = true; filter = "all"; page = 0; }
+  kinds = value.kinds || [];
+  if (!value.keep) { sorted = null; ascending = true; filter = "all"; page = 0; done = []; }
+  else done = done.map(([row, name]) => [rows.find((one) => one.position === row.position), name]).filter(([row]) => row);
   build();
   draw();
 }
+window.addEventListener("bc-look", (event) => {
+  const row = rows.find((one) => one.position === event.detail);
+  if (row) look(row);
+});
 watch("value", update);
 update();

@@ -1,5 +1,6 @@
 """The tab for one cell."""
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,7 @@ from bc_sam.space.views.markup import asset, plain, render
 
 _WAITING = (
     "Drop or paste an image of a cell, or choose an example. The answer appears here: its class, or why none is "
-    "given; the detected outline; the output of every classifier; and the most similar reference cells."
+    "given; its outline; what each classifier says; and the most similar cells that the model learned from."
 )
 
 
@@ -68,19 +69,25 @@ def cell_tab(models: Models, settings: PageSettings, controls: Controls) -> Cell
         try:
             result = view_upload(models.get(source), Path(file), settings)
         except Exception as error:
-            return render("notice.html", text=visitor_message(error), bad=True), None, None
+            return _as_new(render("notice.html", text=visitor_message(error), bad=True)), None, None
         finally:
             remove([file])
-        return render_cell_view(result, to_choice(*choice)), result, None
+        return _as_new(render_cell_view(result, to_choice(*choice))), result, None
 
     @plain_errors
     def name_example(
-        source: str, classifier: str, probability: float, ood: float, labels: list[str], event: gr.EventData
+        source: str,
+        classifier: str,
+        probability: float,
+        ood: float,
+        labels: list[str],
+        count_all: bool,
+        event: gr.EventData,
     ) -> tuple[str, CellView]:
         example = shelf[int(event.position)]
         name = f"Example: {plain(example.label).lower()}, {plain(example.laboratory)}"
         result = view_cell(models.get(source), example.image, name, settings)
-        return render_cell_view(result, to_choice(classifier, probability, ood, labels)), result
+        return render_cell_view(result, to_choice(classifier, probability, ood, labels, count_all)), result
 
     @plain_errors
     def name_again(view: CellView | None, *choice: Any) -> str:
@@ -107,6 +114,11 @@ def cell_tab(models: Models, settings: PageSettings, controls: Controls) -> Cell
 def waiting() -> str:
     """Returns the placeholder of the answer."""
     return render("notice.html", text=_WAITING, bad=False)
+
+
+def _as_new(answer: str) -> str:
+    """Marks an answer, so that the browser notices it although it may be the same as the one before; see page.js."""
+    return f'{answer}<i hidden data-answer="{time.monotonic_ns()}"></i>'
 
 
 def _render_examples(shelf: list[Example]) -> str:

@@ -29,6 +29,7 @@ class Controls:
         probability: Minimum probability of a named cell, percent.
         ood: Maximum out-of-distribution score of a named cell, percent.
         labels: Labels that can occur; empty for all.
+        count_all: Whether nucleated red cells and smudge cells count among the 100 %.
     """
 
     source: gr.State
@@ -36,6 +37,7 @@ class Controls:
     probability: gr.Slider
     ood: gr.Slider
     labels: gr.Dropdown
+    count_all: gr.Checkbox
 
     @classmethod
     def create(cls, own: LoadedModel) -> "Controls":
@@ -57,7 +59,7 @@ class Controls:
                 100 * thresholds.probability,
                 step=1,
                 label="Minimum probability, %",
-                info="Cells below it get no name and are left for review.",
+                info="Cells below it get no name and are left for review; so are those whose second name is close.",
                 render=False,
             ),
             gr.Slider(
@@ -65,19 +67,25 @@ class Controls:
                 100,
                 100 * thresholds.ood,
                 step=0.5,
-                label="Maximum out-of-distribution score, %",
-                info="Cells that are farther from the reference cells than this share of those are from one another "
-                "get no name. At 100 no cell is rejected.",
+                label="How unusual a named cell may be, %",
+                info="Cells that look less like the training cells than this share of those look like one another get "
+                "no name. At 100 no cell is too unusual.",
                 render=False,
             ),
             gr.Dropdown(
                 label_choices(own),
                 value=list(own.model.config.allowed_labels),
                 multiselect=True,
-                label="Possible labels",
-                info="Select all that can occur on your slides, such as the classes that you count; no other class is "
-                "predicted. If empty, all classes of the model.",
+                label="Possible names",
+                info="Select all that can occur on your slides, such as the classes that you count; no other name is "
+                "given. If empty, all classes of the model.",
                 elem_id="labels",
+                render=False,
+            ),
+            gr.Checkbox(
+                False,
+                label="Count nucleated red cells and smudge cells among the 100 %",
+                elem_id="count-all",
                 render=False,
             ),
         )
@@ -85,17 +93,18 @@ class Controls:
     @property
     def choice(self) -> list[gr.components.Component]:
         """The inputs of `to_choice`."""
-        return [self.classifier, self.probability, self.ood, self.labels]
+        return [self.classifier, self.probability, self.ood, self.labels, self.count_all]
 
     @property
     def changed(self) -> list[Callable[..., Any]]:
         """The events that a changed choice triggers."""
-        return [self.classifier.input, self.probability.release, self.ood.release, self.labels.input]
+        inputs = [self.classifier.input, self.probability.release, self.ood.release, self.count_all.input]
+        return [*inputs, self.labels.change]  # also by one click in the tab "A slide"
 
 
-def to_choice(classifier: str, probability: float, ood: float, labels: list[str]) -> Choice:
+def to_choice(classifier: str, probability: float, ood: float, labels: list[str], count_all: bool) -> Choice:
     """Converts the values of `Controls.choice`."""
-    return Choice(classifier, RejectionThresholds(probability / 100, ood / 100), tuple(labels))
+    return Choice(classifier, RejectionThresholds(probability / 100, ood / 100), tuple(labels), count_all)
 
 
 def classifier_choices(loaded: LoadedModel) -> list[tuple[str, str]]:

@@ -28,16 +28,19 @@ def model_tab(
             notice = gr.HTML("", elem_id="model-notice")
             facts = gr.HTML(render_facts(models.own), elem_id="facts")
 
-    def load_model(requested: str) -> tuple[object, ...]:
+    def load_model(requested: str, hand: dict[str, str] | None) -> tuple[object, ...]:
         """Returns the updates of `outputs`; results of the previous model are cleared."""
         try:
             loaded = models.get(requested)
         except Exception as error:
             return render("notice.html", text=visitor_message(error), bad=True), *[gr.skip()] * (len(outputs) - 1)
         classifier = gr.Dropdown(classifier_choices(loaded), value=loaded.model.config.default_classifier)
-        loaded_notice = render("notice.html", text=f"{loaded.name} is loaded. Drop in cells.", bad=False)
+        text = f"{loaded.name} is loaded. Drop in cells."
+        if hand:
+            text += f" The names that you gave {len(hand)} images by hand are kept: drop these again to see them."
+        loaded_notice = render("notice.html", text=text, bad=False)
         labels = gr.Dropdown(label_choices(loaded), value=list(loaded.model.config.allowed_labels))
-        empty: tuple[object, ...] = (slide_tab.waiting(), gr.Button(visible=False), "", gr.Row(visible=False), {})
+        empty: tuple[object, ...] = (slide_tab.waiting(), *slide_tab.nothing_shown())
         return (
             loaded_notice,
             render_facts(loaded),
@@ -53,7 +56,14 @@ def model_tab(
     choice = controls.classifier, controls.labels, controls.source
     outputs = [notice, facts, *choice, cell.answer, cell.view, slide.slide, *slide.shown]
     for event in (load.click, source.submit):
-        event(load_model, source, outputs, api_visibility="private", concurrency_id="load", concurrency_limit=2)
+        event(
+            load_model,
+            [source, slide.hand],
+            outputs,
+            api_visibility="private",
+            concurrency_id="load",
+            concurrency_limit=2,
+        )
 
 
 def render_facts(loaded: LoadedModel) -> str:

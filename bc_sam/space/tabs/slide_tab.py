@@ -1,12 +1,13 @@
 """The tab for the cells of a slide."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import gradio as gr
 
+from bc_sam.config.labels import kinds_that_can_occur
 from bc_sam.data.images import IMAGE_SUFFIXES
 from bc_sam.errors import DataError
 from bc_sam.space.server.gpu import on_gpu
@@ -22,9 +23,9 @@ from bc_sam.space.tabs.controls import (
 )
 from bc_sam.space.views.decision import Choice
 from bc_sam.space.views.loaded_models import Models
-from bc_sam.space.views.markup import asset, render
+from bc_sam.space.views.markup import asset, plain, render
 from bc_sam.space.views.slide_inference import predict_slide
-from bc_sam.space.views.slide_report import render_count, render_report
+from bc_sam.space.views.slide_report import ReportHead, render_count, render_laboratory, render_report
 from bc_sam.space.views.slide_view import Slide
 
 _SHELL = '<div class="bc-slide" hidden></div>'
@@ -36,16 +37,19 @@ class SlideTab:
 
     Attributes:
         slide: The visitor's `Slide`, or ``None``.
-        shown: The components that show it: notice, stop button, count, exports, table.
+        hand: Names given by hand, by the digest of the image; they outlive the slide and the model.
+        shown: The components that show it: notice, stop button, laboratory, count, counting rule and exports, table.
     """
 
     slide: gr.State
+    hand: gr.State
     shown: tuple[gr.components.Component, ...]
 
 
 def slide_tab(models: Models, settings: PageSettings, controls: Controls) -> SlideTab:
     """Builds the tab."""
     slide = gr.State(None, time_to_live=settings.results_seconds)
+    hand = gr.State({}, time_to_live=settings.results_seconds)
     files = gr.File(
         label=f"Up to {settings.max_cells:,} images of one cell each, or zips of them",
         file_count="multiple",
@@ -55,36 +59,46 @@ def slide_tab(models: Models, settings: PageSettings, controls: Controls) -> Sli
     )
     notice = gr.HTML(waiting(), elem_id="slide-notice")
     stop = gr.Button("Stop", size="sm", visible=False, elem_id="slide-stop")
-    count = gr.HTML("", elem_id="count")
-    with gr.Row(visible=False, elem_id="exports") as exports:
-        csv = gr.Button("Save as CSV", size="sm")
-        report = gr.Button("Save printable report", size="sm")
+    laboratory = gr.HTML("", js_on_load=asset("laboratory.js"), elem_id="laboratory")
+    count = gr.HTML("", js_on_load=asset("count.js"), elem_id="count")
+    with gr.Column(visible=False, elem_id="exports") as exports:
+        controls.count_all.render()
+        with gr.Row():
+            head = [
+                gr.Textbox(label=label, max_lines=1, min_width=140, elem_id=f"head-{label.lower()}")
+                for label in ("Sample", "Date", "Reader")
+            ]
+        with gr.Row():
+            csv = gr.Button("Save as CSV", size="sm")
+            report = gr.Button("Save printable report", size="sm")
     table = gr.HTML({}, html_template=_SHELL, js_on_load=asset("slide_table.js"), elem_id="cells")
     text = gr.Textbox(visible="hidden", elem_id="export")
 
-    shown = (notice, stop, count, exports, table)
+    shown = (notice, stop, laboratory, count, exports, table)
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     at_work = files.upload(
         _work(models, settings),
-        [files, controls.source, *controls.choice],
+        [files, controls.source, hand, *controls.choice],
         [*shown, slide, files],
+        scroll_to_output=True,
         concurrency_id="slide",
         concurrency_limit=2,
         **quiet,
     )
     stop.click(_show_again, [slide, *controls.choice], [*shown], cancels=at_work, **quiet)
-    table.correct(_correct, [slide, *controls.choice], [count, slide], trigger_mode="multiple", **quiet)
+    table.correct(_correct, [slide, hand, *controls.choice], [count, slide, hand], trigger_mode="multiple", **quiet)
+    laboratory.choose(_choose_kinds, slide, controls.labels, **quiet)  # which shows the slide again
     for changed in controls.changed:
         changed(_show_again, [slide, *controls.choice], [*shown], **quiet)
-    for button, write, name, kind in (
-        (csv, Slide.to_csv, "cells.csv", "text/csv"),
-        (report, _printed, "differential_count.html", "text/html"),
+    for button, write, inputs, name, kind in (
+        (csv, Slide.to_csv, [], "cells.csv", "text/csv"),
+        (report, _printed, head, "differential_count.html", "text/html"),
     ):
-        button.click(_export(write), [slide, *controls.choice], text, **quiet).then(
+        button.click(_export(write, len(inputs)), [slide, *inputs, *controls.choice], text, **quiet).then(
             None, text, None, js=f"(text) => bcSave(text, '{name}', '{kind}')", **quiet
         )
     _api(models, settings)
-    return SlideTab(slide, shown)
+    return SlideTab(slide, hand, shown)
 
 
 def _work(models: Models, settings: PageSettings) -> Callable[..., Iterator[tuple[Any, ...]]]:
@@ -92,18 +106,24 @@ def _work(models: Models, settings: PageSettings) -> Callable[..., Iterator[tupl
     predict = on_gpu(seconds=120)(_predictor(models, settings))
 
     @plain_errors
-    def work(files: list[str] | None, source: str, *choice: Any) -> Iterator[tuple[Any, ...]]:
-        """Yields notice, stop button, count, exports, table, state and file field after each batch."""
+    def work(
+        files: list[str] | None, source: str, hand: dict[str, str] | None, *choice: Any
+    ) -> Iterator[tuple[Any, ...]]:
+        """Yields the components that show the slide, its state and the file field after each batch."""
         if not files:
             yield *_show(None, to_choice(*choice)), None, None
             return
         slide = None
         try:
             for slide in predict(source, files):
-                yield _progress(slide), gr.Button(visible=True), gr.skip(), gr.skip(), gr.skip(), slide, None
+                kept = slide.remember(hand or {})
+                nothing = "", "", gr.Column(visible=False), {}  # of the slide before
+                yield _progress(slide), gr.Button(visible=True), *nothing, slide, None
+            if kept:
+                slide.note += f" {kept} named by hand before, {'which are' if kept > 1 else 'which is'} kept."
         except Exception as error:
             notice = render("notice.html", text=visitor_message(error), bad=True)
-            yield notice, gr.Button(visible=False), "", gr.Row(visible=False), {}, None, None
+            yield notice, *nothing_shown(), None, None
             return
         finally:
             remove(files)
@@ -113,13 +133,20 @@ def _work(models: Models, settings: PageSettings) -> Callable[..., Iterator[tupl
 
 
 def _show(slide: Slide | None, choice: Choice, keep: bool = False) -> tuple[Any, ...]:
-    """Returns notice, stop button, count, exports and table of a finished slide."""
+    """Returns what the components of `SlideTab.shown` show of a finished slide."""
     if slide is None or not slide.cells:
-        return waiting(), gr.Button(visible=False), "", gr.Row(visible=False), {}
+        return waiting(), *nothing_shown()
     text = f"{len(slide.cells):,} of {slide.expected:,} images processed. {slide.note}"
-    rows = {"rows": slide.rows(choice), "labels": slide.labels, "keep": keep}
+    kinds = [(label, plain(label)) for label in slide.names_by_hand]
+    rows = {"rows": slide.rows(choice), "kinds": kinds, "keep": keep}
     notice = render("notice.html", text=text, bad=False)
-    return notice, gr.Button(visible=False), render_count(slide, choice), gr.Row(visible=True), rows
+    shown = render_laboratory(slide, choice), render_count(slide, choice), gr.Column(visible=True), rows
+    return notice, gr.Button(visible=False), *shown
+
+
+def nothing_shown() -> tuple[Any, ...]:
+    """Returns what the components of `SlideTab.shown` after the notice show without a slide."""
+    return gr.Button(visible=False), "", "", gr.Column(visible=False), {}
 
 
 @plain_errors
@@ -129,24 +156,40 @@ def _show_again(slide: Slide | None, *choice: Any) -> tuple[Any, ...]:
 
 @plain_errors
 def _correct(
-    slide: Slide | None, classifier: str, probability: float, ood: float, labels: list[str], event: gr.EventData
-) -> tuple[str, Slide]:
-    require_slide(slide).correct(int(event.position), str(event.label))
-    return render_count(require_slide(slide), to_choice(classifier, probability, ood, labels)), require_slide(slide)
+    slide: Slide | None,
+    hand: dict[str, str] | None,
+    classifier: str,
+    probability: float,
+    ood: float,
+    labels: list[str],
+    count_all: bool,
+    event: gr.EventData,
+) -> tuple[str, Slide, dict[str, str]]:
+    corrected = require_slide(slide)
+    corrected.correct(int(event.position), str(event.label))
+    of_slide = {cell.digest for cell in corrected.cells}
+    others = {digest: label for digest, label in (hand or {}).items() if digest not in of_slide}
+    count = render_count(corrected, to_choice(classifier, probability, ood, labels, count_all))
+    return count, corrected, others | corrected.hand_by_digest()
 
 
-def _export(write: Callable[[Slide, Choice], str]) -> Callable[..., str]:
-    """Returns the handler of an export button."""
+@plain_errors
+def _choose_kinds(slide: Slide | None, event: gr.EventData) -> Any:
+    return gr.Dropdown(value=list(kinds_that_can_occur(str(event.kinds), require_slide(slide).labels)))
+
+
+def _export(write: Callable[..., str], n_inputs: int) -> Callable[..., str]:
+    """Returns the handler of an export button with a number of inputs of its own."""
 
     @plain_errors
-    def export(slide: Slide | None, *choice: Any) -> str:
-        return write(require_slide(slide), to_choice(*choice))
+    def export(slide: Slide | None, *inputs: Any) -> str:
+        return write(require_slide(slide), to_choice(*inputs[n_inputs:]), *inputs[:n_inputs])
 
     return export
 
 
-def _printed(slide: Slide, choice: Choice) -> str:
-    return render_report(slide, choice, datetime.now().strftime("%d %B %Y, %H:%M"))
+def _printed(slide: Slide, choice: Choice, *head: str) -> str:
+    return render_report(slide, choice, datetime.now().strftime("%d %B %Y, %H:%M"), ReportHead(*head))
 
 
 def require_slide(slide: Slide | None) -> Slide:
@@ -164,7 +207,7 @@ def waiting() -> str:
     """Returns the placeholder of the slide."""
     text = (
         "Drop the images of a slide, one cell each. You get the differential count and a table that lists the cells "
-        "for review first, where you can name them by hand; both can be saved."
+        "to look at first, where you can name them by hand; both can be saved."
     )
     return render("notice.html", text=text, bad=False)
 
@@ -187,7 +230,12 @@ def _api(models: Models, settings: PageSettings) -> None:
 
     @plain_errors
     def name_slide(
-        files: list[str] | None, classifier: str, least_probability: float, most_ood: float, labels: list[str]
+        files: list[str] | None,
+        classifier: str,
+        least_probability: float,
+        most_ood: float,
+        labels: list[str],
+        count_all: bool,
     ) -> dict[str, Any]:
         if not files:
             raise gr.Error("No files were given. Upload a list of files.", print_exception=False)
@@ -196,13 +244,13 @@ def _api(models: Models, settings: PageSettings) -> None:
             *_, slide = predict("", files)
         finally:
             remove(files)
-        return slide.as_json(choice)
+        return slide.as_json(replace(choice, count_all=bool(count_all)))
 
     files = gr.File(label="files", file_count="multiple", visible=False)
     answer = gr.JSON(label="answer", visible=False)
     gr.Button(visible=False).click(
         name_slide,
-        [files, *api_options()],
+        [files, *api_options(), gr.Checkbox(False, label="count_all", visible=False)],
         answer,
         api_name="name_slide",
         api_description="Classifies the cells of many images, or of zips of them: the differential count with "

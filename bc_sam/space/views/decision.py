@@ -18,11 +18,13 @@ class Choice:
         classifier: Name of a classifier.
         thresholds: When to abstain.
         labels: Labels that can occur; empty for all.
+        count_all: Count nucleated red cells and smudge cells among the 100 %.
     """
 
     classifier: str
     thresholds: RejectionThresholds
     labels: tuple[str, ...] = ()
+    count_all: bool = False
 
     def restrict(self, probabilities: Mapping[str, np.ndarray], labels: Sequence[str]) -> dict[str, np.ndarray]:
         """Returns the probabilities (n_labels,) of each classifier, restricted to the labels that can occur."""
@@ -49,4 +51,4 @@ class Choice:
             from_image: See `bc_sam.models.abstention.image_reasons`.
         """
         row = self.restrict(probabilities, labels)[self.classifier]
-        return Prediction.of(file, decide(row, ood, from_image, self.thresholds), row, labels, ood=ood)
+        return Prediction.of(file, decide(row, ood, from_image, self.thresholds, labels), row, labels, ood=ood)

@@ -5,6 +5,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 
 from bc_sam.classifiers.kinds import KINDS
+from bc_sam.config.labels import plain_name
 from bc_sam.space.views.pictures import jpeg_uri
 from bc_sam.utils.templates import html_templates
 
@@ -22,13 +23,10 @@ def plain(label: str) -> str:
     """Returns the display name of a label or classifier.
 
     Example:
-        >>> plain("smudge_cell"), plain("rf")
-        ('Smudge cell', 'Random forest')
+        >>> plain("neutrophil_banded"), plain("rf")
+        ('Band neutrophil', 'Random forest')
     """
-    if label in KINDS:
-        return KINDS[label].display_name
-    words = label.replace("_", " ")
-    return words[:1].upper() + words[1:]
+    return KINDS[label].display_name if label in KINDS else plain_name(label)
 
 
 def percent(share: float) -> str:

@@ -7,8 +7,8 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-#: Longest side of a picture and of a table thumbnail, pixels.
-LARGE, SMALL = 640, 72
+#: Longest side of a picture of one cell, and of a cell of a slide, pixels.
+LARGE, SMALL = 640, 160
 
 # A yellow line alone is invisible on a pale background, a dark one on a nucleus, so the outline has both.
 _LINE, _HALO = (255, 212, 0), (20, 24, 29)

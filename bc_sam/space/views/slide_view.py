@@ -2,17 +2,21 @@
 
 import io
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
 from PIL import Image
 
+from bc_sam.classifiers.laboratory_fit import LaboratoryFit
+from bc_sam.config.labels import KINDS_THAT_CAN_OCCUR
 from bc_sam.data.preparation import PreparedImage
 from bc_sam.errors import ImageError
-from bc_sam.models.abstention import Reason, image_reasons
-from bc_sam.models.differential import ClassCount, differential_count
+from bc_sam.evaluation.naming_error import NamingError
+from bc_sam.models.abstention import BLASTS, Reason, image_reasons
+from bc_sam.models.differential import MORE_KINDS, REPORT_ORDER, ClassCount, Tally, differential_count
+from bc_sam.models.laboratory import NOT_KNOWN, describe_laboratory, is_usable
 from bc_sam.models.observation import InspectedCell, ObservedCell
 from bc_sam.models.prediction import Prediction, top_labels
 from bc_sam.models.prediction_table import PredictionTable
@@ -23,8 +27,11 @@ from bc_sam.space.views.pictures import SMALL, as_uri, fit, outlined, upright
 #: Label by which a visitor excludes an image from the count.
 NO_CELL = "no_cell"
 
-#: No name; named, but to be checked; unreadable; named by the classifier; named by hand.
-Status = Literal["review", "check", "unreadable", "named", "hand"]
+# Index of the last name by hand that has a key of its own, 1 to 9.
+_LAST_KEY = 8
+
+#: Perhaps a blast; no name; named, but to be checked; unreadable; named by the classifier; named by hand.
+Status = Literal["blast", "review", "check", "unreadable", "named", "hand"]
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,7 @@ class SlideCell:
         ood: Out-of-distribution score, or ``None``.
         from_image: Reasons against a name from the image alone.
         error: Why the image is unreadable, or ``None``.
+        digest: SHA-256 of the file, by which a name given by hand is found again.
     """
 
     name: str
@@ -48,6 +56,7 @@ class SlideCell:
     ood: float | None = None
     from_image: tuple[Reason, ...] = ()
     error: ImageError | None = None
+    digest: str = ""
 
 
 @dataclass(frozen=True)
@@ -74,41 +83,88 @@ class Slide:
     Attributes:
         model: Name of the model.
         labels: Its class names.
+        possible: Labels that the model was restricted to when it was saved; empty for all.
         expected: Number of images; more than `cells` while inference runs, or if it was stopped.
         cells: The processed images.
         hand: Labels given by hand, by index of the cell; `NO_CELL` for images of no cell.
         note: A remark, such as why inference was stopped.
+        laboratory: Whether the model knows the laboratory of the cells.
+        naming: How often each classifier takes one class for another, where that is known.
     """
 
     model: str
     labels: tuple[str, ...]
+    possible: tuple[str, ...] = ()
     expected: int = 0
     cells: list[SlideCell] = field(default_factory=list)
     hand: dict[int, str] = field(default_factory=dict)
     note: str = ""
+    laboratory: LaboratoryFit = field(default_factory=lambda: LaboratoryFit(None))
+    naming: dict[str, NamingError] = field(default_factory=dict)
 
-    def add(self, batch: Sequence[InspectedCell], names: Sequence[str], errors: Sequence[ImageError | None]) -> None:
+    def add(
+        self,
+        batch: Sequence[InspectedCell],
+        names: Sequence[str],
+        errors: Sequence[ImageError | None],
+        digests: Sequence[str],
+    ) -> None:
         """Adds a batch of inspected images, without their pixels.
 
         Args:
             batch: The inspected images.
             names: File name of each.
             errors: Error of each upload that could not be read, else ``None``.
+            digests: SHA-256 of each file.
         """
-        for item, name, error in zip(batch, names, errors, strict=True):
+        for item, name, error, digest in zip(batch, names, errors, digests, strict=True):
             if item.observed is None or item.prepared is None:
                 self.cells.append(SlideCell(name, error=error or item.error))
             else:
-                self.cells.append(_without_pixels(item.observed, item.prepared, name))
+                self.cells.append(replace(_without_pixels(item.observed, item.prepared, name), digest=digest))
 
     def correct(self, index: int, label: str) -> None:
         """Sets the label of a cell by hand; an empty one resets it. Invalid corrections are ignored."""
         if not (0 <= index < len(self.cells) and self.cells[index].error is None):
             return
-        if label in (*self.labels, NO_CELL):
+        if label in self.names_by_hand:
             self.hand[index] = label
         else:
             self.hand.pop(index, None)
+
+    @property
+    def names_by_hand(self) -> tuple[str, ...]:
+        """The names that a person can give, in the order of a report; blasts among the nine that have a key."""
+        known = (*self.labels, *(kind for kind in MORE_KINDS if kind not in self.labels))
+        kinds = sorted(known, key=lambda label: [*REPORT_ORDER, *known].index(label))
+        for blast in BLASTS:
+            if blast in kinds[_LAST_KEY:]:
+                kinds.insert(_LAST_KEY, kinds.pop(kinds.index(blast)))
+        return (*kinds, NO_CELL)
+
+    def remember(self, hand: Mapping[str, str]) -> int:
+        """Gives cells the names that a person gave the same images before, and returns the number of these cells."""
+        for index, cell in enumerate(self.cells):
+            if index not in self.hand and cell.digest in hand:
+                self.correct(index, hand[cell.digest])
+        return sum(cell.digest in hand for cell in self.cells)
+
+    def hand_by_digest(self) -> dict[str, str]:
+        """Returns the names given by hand by the digest of the image."""
+        return {self.cells[index].digest: label for index, label in self.hand.items()}
+
+    def usable(self) -> tuple[list[np.ndarray], list[float | None]]:
+        """Returns embeddings and out-of-distribution scores of the cells by which the laboratory is judged."""
+        cells = [cell for cell in self.cells if cell.embedding is not None and is_usable(cell.from_image)]
+        return [cell.embedding for cell in cells if cell.embedding is not None], [cell.ood for cell in cells]
+
+    def unknown(self) -> str:
+        """Returns a sentence if the model does not know the laboratory, else an empty text."""
+        return describe_laboratory(self.laboratory)
+
+    def withheld(self, choice: Choice) -> bool:
+        """Returns whether shares and ticks are withheld until a person says which kinds can occur."""
+        return bool(self.unknown()) and not choice.labels and not self.possible
 
     def judged(self, choice: Choice) -> Iterator[JudgedCell]:
         """Yields each cell with its current status, classified by the visitor's choice or by hand."""
@@ -120,12 +176,36 @@ class Slide:
             if index in self.hand:
                 yield JudgedCell(cell, prediction, "hand", self.hand[index])
             else:
-                yield JudgedCell(cell, prediction, _automatic_status(prediction), prediction.label)
+                yield JudgedCell(cell, prediction, self._automatic_status(prediction, choice), prediction.label)
+
+    def _automatic_status(self, prediction: Prediction, choice: Choice) -> Status:
+        """Returns the status of a cell that was not named by hand."""
+        if prediction.likeliest in BLASTS and is_usable(prediction.reasons):
+            return "blast"
+        if prediction.abstained:
+            return "review"
+        return "check" if prediction.check or self.withheld(choice) else "named"
+
+    def tally(self, choice: Choice) -> Tally:
+        """Returns how many cells have which name, and from whom."""
+        judged = [one for one in self.judged(choice) if one.status != "unreadable"]
+        return Tally.of(
+            (one.prediction.label, one.prediction.likeliest, one.name if one.status == "hand" else None)
+            for one in judged
+        )
 
     def count(self, choice: Choice) -> list[ClassCount]:
-        """Returns the differential count of the cells that have a name."""
-        names = [judged.name for judged in self.judged(choice)]
-        return differential_count(Counter(name for name in names if name not in (None, NO_CELL)))
+        """Returns the differential count of the cells that have a name, with a line for each common kind."""
+        tally = self.tally(choice)
+        possible = choice.labels or self.possible or self.labels
+        counts = dict.fromkeys((kind for kind in KINDS_THAT_CAN_OCCUR["five-part"] if kind in possible), 0)
+        error = self.naming.get(choice.classifier)
+        return differential_count(
+            counts | tally.counts,
+            count_all=choice.count_all,
+            tally=tally,
+            error=None if error is None else error.restricted(possible),
+        )
 
     def statuses(self, choice: Choice) -> Counter[str]:
         """Returns the number of cells of each status; images marked as no cell are counted under `NO_CELL`."""
@@ -133,11 +213,11 @@ class Slide:
 
     def rows(self, choice: Choice) -> list[dict[str, Any]]:
         """Returns the rows of the table in the browser, sorted by status, then by ascending probability."""
-        rows = [self._row(index, judged) for index, judged in enumerate(self.judged(choice))]
+        rows = [self._row(index, judged, choice) for index, judged in enumerate(self.judged(choice))]
         order = get_args(Status)
         return sorted(rows, key=lambda row: (order.index(row["status"]), row.get("probability", 0)))
 
-    def _row(self, index: int, judged: JudgedCell) -> dict[str, Any]:
+    def _row(self, index: int, judged: JudgedCell, choice: Choice) -> dict[str, Any]:
         cell, prediction = judged.cell, judged.prediction
         row = {"position": index, "file": cell.name, "picture": cell.thumbnail, "status": judged.status}
         if prediction.probabilities is None:
@@ -148,16 +228,19 @@ class Slide:
             "probability": round(float(prediction.probabilities.max()), 4),
             "second": second,
             "second_probability": round(probability, 4),
-            "short": ", ".join(reason.short for reason in prediction.reasons),
+            "short": ", ".join([*(reason.short for reason in prediction.reasons), *self._doubt(choice)]),
             "why": " ".join(reason.text for reason in prediction.reasons),
-            "automatic": _automatic_status(prediction),
+            "automatic": self._automatic_status(prediction, choice),
             "hand": self.hand.get(index, ""),
         }
+
+    def _doubt(self, choice: Choice) -> tuple[str, ...]:
+        return ("unknown laboratory",) if self.withheld(choice) else ()
 
     def to_csv(self, choice: Choice) -> str:
         """Returns a CSV with one row per cell; see `bc_sam.models.prediction_table.PredictionTable`."""
         file = io.StringIO()
-        table = PredictionTable(file, self.labels)
+        table = PredictionTable(file, self.labels, NOT_KNOWN if self.unknown() else "")
         for judged in self.judged(choice):
             by_hand = judged.status == "hand"
             table.add(
@@ -174,7 +257,13 @@ class Slide:
             "model": self.model,
             "classifier": choice.classifier,
             "note": self.note,
-            "count": [vars(line) for line in self.count(choice)],
+            "laboratory": {
+                "known": self.laboratory.known,
+                "nearest": self.laboratory.nearest,
+                "message": self.unknown(),
+            },
+            "count": [_line_json(line, withheld=self.withheld(choice)) for line in self.count(choice)],
+            "blasts_to_look_at": self.statuses(choice)["blast"],
             "cells": [
                 {"file": judged.cell.name, "error": str(judged.cell.error)}
                 if judged.status == "unreadable"
@@ -198,6 +287,6 @@ def _without_pixels(observed: ObservedCell, prepared: PreparedImage, name: str) 
     )
 
 
-def _automatic_status(prediction: Prediction) -> Status:
-    """Returns the status of a cell that was not named by hand."""
-    return "review" if prediction.abstained else "check" if prediction.check else "named"
+def _line_json(line: ClassCount, *, withheld: bool) -> dict[str, Any]:
+    """Returns a line of the count in the format of the API; without shares in an unknown laboratory."""
+    return vars(line) | (dict.fromkeys(("share", "low", "high")) if withheld else {})

@@ -13,6 +13,8 @@ from drawn_smear import draw_smear
 from PIL import Image
 from small_model import small_model
 
+from bc_sam.classifiers.laboratory_fit import LaboratoryFit
+from bc_sam.config.labels import kinds_that_can_occur
 from bc_sam.config.normalization import NormalizationConfig
 from bc_sam.data.preparation import PROFILE_SAMPLE
 from bc_sam.models.abstention import Reason, RejectionThresholds
@@ -20,7 +22,7 @@ from bc_sam.space.server.settings import PageSettings
 from bc_sam.space.views.decision import Choice
 from bc_sam.space.views.loaded_models import LoadedModel
 from bc_sam.space.views.slide_inference import BATCH_SIZE, predict_slide
-from bc_sam.space.views.slide_report import render_count, render_report
+from bc_sam.space.views.slide_report import ReportHead, render_count, render_laboratory, render_report
 from bc_sam.space.views.slide_view import NO_CELL
 
 ALL = Choice("rf", RejectionThresholds(probability=0, ood=1))
@@ -37,6 +39,11 @@ def look(loaded, files, **changes):
     return slide
 
 
+def counted(slide, choice):
+    """Number of cells of each line that has any, without the line that sums up the neutrophils."""
+    return {line.label: line.count for line in slide.count(choice) if line.count and line.label != "neutrophil"}
+
+
 @pytest.fixture
 def slide(loaded, cell_files, tmp_path):
     (tmp_path / "broken.png").write_text("no image")
@@ -47,11 +54,11 @@ def test_every_image_is_processed_once_and_classified_as_by_the_model(slide, mod
     assert [cell.name for cell in slide.cells] == [*(file.name for file in cell_files), "broken.png"]
     names = [judged.name for judged in slide.judged(ALL)]
     assert names == [*model.predict(cell_files, classifier="rf"), None]
-    assert {line.label: line.count for line in slide.count(ALL)} == {name: names.count(name) for name in names[:-1]}
+    assert counted(slide, ALL) == {name: names.count(name) for name in names[:-1]}
 
 
 def test_cells_for_review_are_not_counted_and_come_first(slide):
-    assert slide.count(NONE) == []
+    assert counted(slide, NONE) == {}
     assert slide.statuses(NONE) == {"review": 4, "unreadable": 1}
     mixed = Choice(
         "rf", RejectionThresholds(probability=np.median([row["probability"] for row in slide.rows(ALL)[1:]]), ood=1)
@@ -70,9 +77,9 @@ def test_restricted_labels_apply_to_count_table_and_exports(slide):
     assert all(row["probability"] + row["second_probability"] == pytest.approx(1, abs=1e-3) for row in readable)
     table = [row for row in csv.DictReader(io.StringIO(slide.to_csv(some))) if row["error"] == ""]
     assert all(float(row["monocyte"]) + float(row["basophil"]) == pytest.approx(1, abs=1e-3) for row in table)
-    assert "Possible labels: monocyte, basophil." in render_count(slide, some)
-    assert "Possible labels: monocyte, basophil only" in render_report(slide, some, "today")
-    assert "Possible labels" not in render_report(slide, ALL, "today")
+    assert "Possible names: monocyte, basophil." in render_count(slide, some)
+    assert "Possible names: monocyte, basophil only" in render_report(slide, some, "today")
+    assert "Possible names" not in render_report(slide, ALL, "today")
 
 
 class TestSuspiciousOutline:
@@ -86,7 +93,7 @@ class TestSuspiciousOutline:
 
     def test_the_cell_is_named_counted_and_listed_first(self, ragged):
         assert ragged.statuses(ALL) == {"check": 1, "named": 3, "unreadable": 1}
-        assert sum(line.count for line in ragged.count(ALL)) == 4
+        assert sum(counted(ragged, ALL).values()) == 4
         first = ragged.rows(ALL)[0]
         assert (first["position"], first["status"], first["short"]) == (0, "check", "check outline")
         assert "4 named by the\n    classifier, 1 of them to be checked; 0 by hand" in render_count(ragged, ALL)
@@ -94,7 +101,7 @@ class TestSuspiciousOutline:
     def test_below_the_threshold_the_cell_has_no_name(self, ragged):
         row = next(row for row in ragged.rows(NONE) if row["position"] == 0)
         assert (row["status"], row["short"]) == ("review", "unsure, check outline")
-        assert ragged.count(NONE) == []
+        assert counted(ragged, NONE) == {}
 
     def test_a_manual_label_settles_it(self, ragged):
         ragged.correct(0, "smudge_cell")
@@ -123,10 +130,12 @@ def test_disagreeing_classifiers_are_no_reason_against_a_name(slide):
 def test_manual_labels_are_counted(slide):
     slide.correct(0, "smudge_cell")
     slide.correct(1, NO_CELL)
-    assert [(line.label, line.count) for line in slide.count(NONE)] == [("smudge_cell", 1)]
-    assert slide.statuses(NONE) == {"hand": 1, NO_CELL: 1, "review": 2, "unreadable": 1}
+    slide.correct(2, "monocyte")
+    assert counted(slide, NONE) == {"smudge_cell": 1, "monocyte": 1}
+    assert slide.statuses(NONE) == {"hand": 2, NO_CELL: 1, "review": 1, "unreadable": 1}
     slide.correct(0, "")
-    assert slide.count(NONE) == []
+    slide.correct(2, "")
+    assert counted(slide, NONE) == {}
 
 
 @pytest.mark.parametrize(("index", "label"), [(99, "monocyte"), (-1, "monocyte"), (4, "monocyte"), (0, "<b>")])
@@ -188,7 +197,7 @@ def test_a_cell_keeps_little_memory(loaded, tmp_path):
             archive.writestr(f"{number}.png", file.getvalue())
     slide = look(loaded, [tmp_path / "cells.zip"])
     assert len(slide.cells) == 40
-    assert len(pickle.dumps(slide)) < 40 * 12_000
+    assert len(pickle.dumps(slide)) < 40 * 32_000
 
 
 def test_it_grows_by_batches_and_stops_at_the_time_limit(loaded, cell_files):
@@ -242,3 +251,88 @@ class TestNormalized:
         sizes = [Image.open(io.BytesIO(picture)).size for picture in pictures]
         assert sizes[0][0] == sizes[0][1]
         assert sizes[1][0] > 1.5 * sizes[1][1]
+
+
+class TestBlasts:
+    """A blast is shown first and counted only once a person has named it."""
+
+    @pytest.fixture
+    def blast(self, slide):
+        sure = np.zeros(len(slide.labels), np.float32)
+        sure[slide.labels.index("myeloblast")] = 1
+        slide.cells[2] = replace(slide.cells[2], probabilities={"rf": sure}, from_image=())
+        return slide
+
+    def test_it_stands_first_with_its_picture(self, blast):
+        first = blast.rows(ALL)[0]
+        assert (first["position"], first["status"], first["short"]) == (2, "blast", "blast?")
+        for page in (render_count(blast, ALL), render_report(blast, ALL, "today")):
+            assert "1 perhaps a blast" in page
+            assert page.index(first["picture"]) < page.index("<table")
+
+    def test_it_is_counted_once_it_is_named_by_hand(self, blast):
+        assert "myeloblast" not in counted(blast, ALL)
+        assert blast.as_json(ALL)["blasts_to_look_at"] == 1
+        blast.correct(2, "myeloblast")
+        assert counted(blast, ALL)["myeloblast"] == 1
+        assert "perhaps" not in render_count(blast, ALL)
+
+
+class TestUnknownLaboratory:
+    @pytest.fixture
+    def foreign(self, slide):
+        slide.laboratory = LaboratoryFit(False, "north", 4.0, 0.5, 40)
+        return slide
+
+    def test_it_is_said_with_no_ticks_and_no_shares(self, foreign):
+        said = render_laboratory(foreign, ALL)
+        assert "names are often wrong here" in said
+        assert said.count("data-kinds=") == 3
+        assert {row["status"] for row in foreign.rows(ALL)} == {"check", "unreadable"}
+        for page in (render_count(foreign, ALL), render_report(foreign, ALL, "today")):
+            assert "95 % interval" not in page
+            assert "No shares are given" in page
+        assert {line["share"] for line in foreign.as_json(ALL)["count"]} == {None}
+        assert foreign.as_json(ALL)["laboratory"]["known"] is False
+        assert {row["laboratory"] for row in csv.DictReader(io.StringIO(foreign.to_csv(ALL)))} == {
+            "not known to the model",
+            "",
+        }
+
+    def test_once_the_kinds_are_chosen_there_are_shares(self, foreign):
+        some = replace(ALL, labels=kinds_that_can_occur("five-part", foreign.labels))
+        said = render_laboratory(foreign, some)
+        assert "not known to the model" in said
+        assert "often wrong here</h3>" not in said
+        assert 'data-kinds="five-part" aria-pressed="true"' in said
+        assert "95 % interval" in render_count(foreign, some)
+        assert "named" in {row["status"] for row in foreign.rows(some)}
+
+    def test_a_known_laboratory_is_not_remarked_upon(self, slide):
+        said = render_laboratory(slide, ALL)
+        assert "not known" not in said
+        assert "Which kinds can occur?" in said
+
+
+def test_more_kinds_can_be_given_by_hand_than_the_model_has(slide):
+    assert slide.names_by_hand[:3] == ("neutrophil_segmented", "neutrophil_banded", "lymphocyte_typical")
+    assert slide.names_by_hand[8] == "myeloblast"  # by the key 9
+    for index, kind in enumerate(("plasma_cell", "giant_platelet", "artefact")):
+        slide.correct(index, kind)
+    assert slide.statuses(ALL)["hand"] == 3
+    assert counted(slide, NONE) == {"plasma_cell": 1}
+
+
+def test_names_by_hand_are_found_again_by_the_image_whatever_its_name(loaded, slide, cell_files, tmp_path):
+    slide.correct(1, "plasma_cell")
+    renamed = tmp_path / f"renamed{cell_files[1].suffix}"
+    renamed.write_bytes(cell_files[1].read_bytes())
+    again = look(loaded, [cell_files[0], renamed])
+    assert again.remember(slide.hand_by_digest()) == 1
+    assert again.hand == {1: "plasma_cell"}
+
+
+def test_the_report_has_fields_for_sample_date_and_reader(slide):
+    page = render_report(slide, ALL, "today", ReportHead("B 17", "1 May", "<b>Dr Who"))
+    assert "B 17" in page
+    assert "&lt;b&gt;Dr Who" in page
