@@ -15,8 +15,8 @@ from bc_sam.data.appearance.white_cell import LOBE_GAP, add_cytoplasm, find_nucl
 #: Pixel size at which nuclei are sought, µm.
 WORKING_UM = 0.3
 
-#: Smallest area of the nucleus of a white cell, µm². Of 91 fields of BCCD, nuclei of whole white cells have 37 or more,
-#: and platelets, stain debris and inclusions of red cells 18 or less.
+#: Smallest area of the nucleus of a white cell, µm². In 91 fields of BCCD, nuclei of white cells have 34 or more, and
+#: platelets, stain debris and inclusions of red cells 18 or less.
 LEAST_NUCLEUS = 20.0
 
 # Least optical density of a nucleus in red light, and of red plus green minus blue light. In the same fields, nuclei

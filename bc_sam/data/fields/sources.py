@@ -12,11 +12,8 @@ import tifffile
 from numpy.typing import NDArray
 
 from bc_sam.data.decoding_budget import memory_for
-from bc_sam.data.images import read_image
+from bc_sam.data.images import MAX_PIXELS, read_image
 from bc_sam.errors import ImageError
-
-#: Images of at most this many pixels are decoded as a whole; larger ones must be of a format that is read in parts.
-WHOLE_PIXELS = 50_000_000
 
 #: Endings of scanned slides, which are read with OpenSlide.
 SLIDE_SUFFIXES = frozenset({".svs", ".ndpi", ".mrxs", ".scn", ".vms", ".vmu", ".bif", ".svslide"})
@@ -97,7 +94,10 @@ class TiffField:
                 top, left = down * height, along * width
                 first, last = max(rows.start, top), min(rows.stop, top + segment.shape[0])
                 start, stop = max(columns.start, left), min(columns.stop, left + segment.shape[1])
-                place = (slice(first - rows.start, last - rows.start), slice(start - columns.start, stop - columns.start))
+                place = (
+                    slice(first - rows.start, last - rows.start),
+                    slice(start - columns.start, stop - columns.start),
+                )
                 pixels[place] = segment[first - top : last - top, start - left : stop - left, :3]
         return pixels
 
@@ -147,7 +147,7 @@ def open_field(source: Any) -> Iterator[Field]:
     """Opens a field.
 
     Args:
-        source: As for `bc_sam.data.images.read_image`. TIFF files of more than `WHOLE_PIXELS` pixels and scanned slides
+        source: As for `bc_sam.data.images.read_image`. TIFF files of more than `MAX_PIXELS` pixels, and scanned slides,
             are read in parts, in constant memory.
 
     Raises:
@@ -161,8 +161,8 @@ def open_field(source: Any) -> Iterator[Field]:
         with tifffile.TiffFile(path) as file:
             yield TiffField(file, str(path))
     else:
-        with memory_for(source, max_pixels=WHOLE_PIXELS):
-            pixels = np.asarray(read_image(source, max_pixels=WHOLE_PIXELS))
+        with memory_for(source, max_pixels=MAX_PIXELS):
+            pixels = np.asarray(read_image(source, max_pixels=MAX_PIXELS))
         yield WholeField(pixels)
 
 
@@ -172,7 +172,7 @@ def _is_large_tiff(path: Path) -> bool:
     try:
         with tifffile.TiffFile(path) as file:
             page: Any = file.pages[0]
-            return bool(page.imagelength * page.imagewidth > WHOLE_PIXELS)
+            return bool(page.imagelength * page.imagewidth > MAX_PIXELS)
     except Exception:  # decoders raise almost any built-in exception; `read_image` says what is wrong
         return False
 

@@ -1,0 +1,132 @@
+"""Scale, light and stain of fields, from windows spread over them."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bc_sam.data.appearance.light import Rgb, optical_density, stain_strength, white_point
+from bc_sam.data.appearance.magnification import Measurement, domain_scale, measure
+from bc_sam.data.appearance.profile import AppearanceProfile
+from bc_sam.data.appearance.resolution_tags import ResolutionTag
+from bc_sam.data.fields.nuclei import examine_tile, reduce_tile
+from bc_sam.data.fields.sources import Field
+
+# Windows are squares of this side at most, halved until the last one is smaller than that, pixels. A red cell of the
+# smallest plausible pixel size fills a tenth of the largest.
+_LARGEST_SIDE = 4096
+_SMALLEST_SIDE = 160
+
+# Widths of red cells, as shares of a window's side, that its measurement gets right.
+_RED_CELL_OF_WINDOW = (0.1, 0.4)
+
+# Where windows lie, as shares of the height and width that are left.
+_PLACES = ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75))
+
+
+@dataclass(frozen=True)
+class FieldSurvey:
+    """What windows of one field show.
+
+    Attributes:
+        measurement: Median white point and red cells; its lengths are in pixels of the field.
+        windows: The windows that were measured, (H, W, 3) uint8 each.
+    """
+
+    measurement: Measurement
+    windows: tuple[NDArray[np.uint8], ...]
+
+
+def survey_field(field: Field) -> FieldSurvey:
+    """Measures the light and the red cells of a field of any size.
+
+    The size of the windows is that in which most red cells are found, since neither the magnification nor how much a
+    field shows is known beforehand.
+
+    Args:
+        field: The field.
+
+    Example:
+        >>> from bc_sam.data.fields.sources import WholeField
+        >>> survey_field(WholeField(np.full((300, 300, 3), 240, np.uint8))).measurement.n_red_cells
+        0
+    """
+    best: tuple[int, list[Measurement], list[NDArray[np.uint8]]] | None = None
+    for side in _sides(field.shape):
+        windows = list(_windows(field, side))
+        found = [measure(window) for window in windows]
+        counted = [m for m in found if m.has_red_cell_ruler and _fits(m, max(windows[0].shape[:2]))]
+        n_red_cells = sum(m.n_red_cells for m in counted)
+        if best is None or n_red_cells > best[0]:
+            best = n_red_cells, counted, windows
+    assert best is not None  # there is at least one size
+    n_red_cells, counted, windows = best
+    diameters = [m.red_cell_px for m in counted if m.red_cell_px]
+    whites = np.median([white_point(window) for window in windows], axis=0).tolist()
+    measurement = Measurement(
+        (whites[0], whites[1], whites[2]),
+        (field.shape[0] / 2, field.shape[1] / 2),
+        red_cell_px=float(np.median(diameters)) if diameters else None,
+        n_red_cells=n_red_cells,
+    )
+    return FieldSurvey(measurement, tuple(windows))
+
+
+def fields_profile(
+    surveys: Sequence[FieldSurvey],
+    *,
+    microns_per_pixel: float | None = None,
+    tags: Sequence[ResolutionTag | None] = (),
+) -> AppearanceProfile:
+    """Estimates the scale and stain that fields of one microscope share.
+
+    Args:
+        surveys: Of the fields, or of a sample of them.
+        microns_per_pixel: Pixel size given by the user or by the scanner.
+        tags: Resolution tags of the fields.
+
+    Returns:
+        The profile; its scale is unknown if there are not enough red cells.
+    """
+    scale = domain_scale([s.measurement for s in surveys], microns_per_pixel=microns_per_pixel, tags=tags)
+    microns = scale.microns_per_pixel
+    densities = chain.from_iterable(_nucleus_densities(survey, microns) for survey in surveys) if microns else ()
+    return AppearanceProfile(scale, stain_strength(densities), len(surveys))
+
+
+def _nucleus_densities(survey: FieldSurvey, microns_per_pixel: float) -> Iterator[Rgb]:
+    for window in survey.windows:
+        tile = examine_tile(reduce_tile(window, microns_per_pixel), survey.measurement.white)
+        yield from (candidate.density for candidate in tile.candidates)
+
+
+def _sides(shape: tuple[int, int]) -> Iterator[int]:
+    side = min(max(shape), _LARGEST_SIDE)
+    yield side
+    while side // 2 >= _SMALLEST_SIDE:
+        side //= 2
+        yield side
+
+
+def _windows(field: Field, side: int) -> Iterator[NDArray[np.uint8]]:
+    height, width = (min(side, length) for length in field.shape)
+    tops, lefts = field.shape[0] - height, field.shape[1] - width
+    for row, column in dict.fromkeys((round(down * tops), round(along * lefts)) for down, along in _PLACES):
+        yield field.read(slice(row, row + height), slice(column, column + width))
+
+
+def _fits(measurement: Measurement, side: int) -> bool:
+    low, high = _RED_CELL_OF_WINDOW
+    return measurement.red_cell_px is not None and low <= measurement.red_cell_px / side <= high
+
+
+def glass_share(image: NDArray[np.uint8], white: Rgb, most: float = 0.12) -> float:
+    """Returns the share of an image (H, W, 3) uint8 that is as bright as the glass.
+
+    Example:
+        >>> glass_share(np.full((8, 8, 3), 240, np.uint8), (240.0, 240.0, 240.0))
+        1.0
+    """
+    return float((optical_density(image, white)[..., 1] < most).mean())
