@@ -6,6 +6,7 @@ from textwrap import indent
 from bc_sam.errors import ImageError
 from bc_sam.evaluation.tables import align
 from bc_sam.models.differential import differential_count
+from bc_sam.models.field_records import FieldRecord
 from bc_sam.models.prediction import Prediction, top_labels
 from bc_sam.utils.display import printable
 
@@ -41,3 +42,21 @@ def render_differential(counts: Mapping[str, int]) -> str:
     ]
     title = f"Differential count of {sum(counts.values())} cells (95 % confidence interval)"
     return f"{title}\n{indent(align(rows), '  ')}" if rows else title
+
+
+def describe_field(record: FieldRecord) -> str:
+    """Returns one line: the field, its white cells by name, its other cells, and what is unusual about it.
+
+    Args:
+        record: What was found in the field.
+    """
+    n_cells, named = len(record.cells), record.counts
+    parts = [f"{count} {label}" for label, count in named.most_common()]
+    if unnamed := n_cells - named.total():
+        parts.append(f"{unnamed} without a name")
+    facts = [f"{n_cells} white cell{'' if n_cells == 1 else 's'}" + (f" ({', '.join(parts)})" if parts else "")]
+    if record.n_red_cells is not None:
+        facts.append(f"{record.n_red_cells} red cells")
+    if record.n_platelets is not None:
+        facts.append(f"{record.n_platelets} platelets")
+    return printable(" ".join([f"{record.field}: {', '.join(facts)}.", *record.notes]))
