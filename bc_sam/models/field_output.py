@@ -55,7 +55,8 @@ class FieldFolder:
                     sorted(key for key in {*stored, *settings} if stored.get(key) != settings.get(key))
                 )
                 raise BCSamError(
-                    f"--out {folder} holds results of other settings ({changed}). Give the same settings, or a new folder."
+                    f"--out {folder} holds results of other settings ({changed}). Give the same settings, or a new "
+                    "folder."
                 )
         elif folder.is_dir() and any(folder.iterdir()):
             raise BCSamError(f"--out {folder} holds other files. Give a new or empty folder.")

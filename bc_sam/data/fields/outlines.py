@@ -46,7 +46,7 @@ def refine_outline(
     if others.any():
         near &= distance < ndimage.distance_transform_edt(~others)
     # Beyond the border the mask goes on as at the border, so that opening leaves the edge that the border cuts.
-    cell = _continued((predicted & near & ~red_cells) | nucleus, inside)
+    cell = ndimage.binary_fill_holes(_continued((predicted & near & ~red_cells) | nucleus, inside))
     radius = _SPIKE / 2 / microns_per_pixel
     cell = ndimage.distance_transform_edt(cell) > radius
     cell = ndimage.distance_transform_edt(~cell) <= radius

@@ -147,7 +147,7 @@ def open_field(source: Any) -> Iterator[Field]:
     """Opens a field.
 
     Args:
-        source: As for `bc_sam.data.images.read_image`. TIFF files of more than `MAX_PIXELS` pixels, and scanned slides,
+        source: As for `bc_sam.data.images.read_image`. TIFF files of more than `MAX_PIXELS` pixels and scanned slides
             are read in parts, in constant memory.
 
     Raises:
