@@ -18,7 +18,7 @@ from bc_sam.data.fields.nuclei import Candidate, ReducedTile, centroid, examine_
 from bc_sam.data.fields.others import Box, find_platelet_boxes, find_red_cell_boxes
 from bc_sam.data.fields.outlines import refine_outline
 from bc_sam.data.fields.sources import Field, open_field
-from bc_sam.data.fields.survey import FieldSurvey, fields_profile, glass_share, survey_field
+from bc_sam.data.fields.survey import FieldSurvey, fields_profile, glass_share, survey_field, survey_light
 from bc_sam.data.image_arguments import image_argument
 from bc_sam.data.mask_quality import mask_limits
 from bc_sam.data.preparation import require_pixel_size, sample_evenly
@@ -159,8 +159,9 @@ def find_cells(
     """
     require_pixel_size(microns_per_pixel)
     with open_field(image_argument(source)) as field:
-        survey = survey_field(field)
-        if profile is None or profile.scale.microns_per_pixel is None:
+        is_known = profile is not None and profile.scale.microns_per_pixel is not None
+        survey = survey_light(field) if is_known else survey_field(field)
+        if profile is None or not is_known:
             stated = microns_per_pixel or field.microns_per_pixel
             own = fields_profile([survey], microns_per_pixel=stated, tags=[read_resolution_tag(source)])
             profile = own if profile is None else replace(profile, scale=own.scale)

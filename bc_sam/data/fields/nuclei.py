@@ -145,20 +145,23 @@ def seen_through(mask: NDArray[np.bool_], window: Window, factor: float) -> NDAr
     return np.asarray(mask[clipped] & inside)
 
 
-def is_nucleus_coloured(density: Rgb) -> bool:
-    """Whether an optical density is that of a nucleus, and not of a red cell or a shadow.
+def is_nucleus_coloured(red: Floats, green: Floats, blue: Floats) -> NDArray[np.bool_]:
+    """Whether optical densities are those of nuclei, and not of red cells or shadows.
+
+    Args:
+        red: Densities of red light, of any shape.
+        green: Those of green light.
+        blue: Those of blue light.
 
     Example:
-        >>> is_nucleus_coloured((0.4, 0.7, 0.1)), is_nucleus_coloured((0.08, 0.31, 0.36))
-        (True, False)
+        >>> is_nucleus_coloured(*np.array([[0.4, 0.08], [0.7, 0.31], [0.1, 0.36]], np.float32)).tolist()
+        [True, False]
     """
-    red, green, blue = density
-    return red > _LEAST_RED and red + green - blue > _LEAST_STAIN and green > blue
+    return np.asarray((red > _LEAST_RED) & (red + green - blue > _LEAST_STAIN) & (green > blue))
 
 
 def _is_stained(nucleus: Floats) -> bool:
-    red, green, blue = np.median(nucleus, axis=0).tolist()
-    return is_nucleus_coloured((red, green, blue))
+    return bool(is_nucleus_coloured(*np.median(nucleus, axis=0)))
 
 
 def _candidate(

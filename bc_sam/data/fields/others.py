@@ -69,8 +69,8 @@ def find_platelet_boxes(tile: ReducedTile, white_cells: NDArray[np.bool_]) -> li
     areas = ndimage.sum_labels(tile.nuclei, groups, numbers) * WORKING_UM**2
     for number, area, window in zip(numbers, areas, ndimage.find_objects(groups), strict=True):
         own = groups[window] == number
-        red, green, blue = np.median(tile.density[window][own], axis=0).tolist()
-        is_platelet = _LEAST_PLATELET <= area < LEAST_NUCLEUS and is_nucleus_coloured((red, green, blue))
+        coloured = is_nucleus_coloured(*np.median(tile.density[window][own], axis=0))
+        is_platelet = _LEAST_PLATELET <= area < LEAST_NUCLEUS and coloured
         if not is_platelet or (own & white_cells[window]).any():
             groups[window][own] = 0
     return _boxes(groups)

@@ -1,26 +1,28 @@
 """Scale, light and stain of fields, from windows spread over them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain
 
 import numpy as np
 from numpy.typing import NDArray
 
 from bc_sam.data.appearance.light import Rgb, optical_density, stain_strength, white_point
-from bc_sam.data.appearance.magnification import Measurement, domain_scale, measure
+from bc_sam.data.appearance.magnification import WORKING_SIDE, Measurement, domain_scale, measure, reduce_image
 from bc_sam.data.appearance.profile import AppearanceProfile
+from bc_sam.data.appearance.red_cells import find_red_cells
 from bc_sam.data.appearance.resolution_tags import ResolutionTag
-from bc_sam.data.fields.nuclei import examine_tile, reduce_tile
+from bc_sam.data.appearance.white_cell import find_nuclei
+from bc_sam.data.fields.nuclei import examine_tile, is_nucleus_coloured, reduce_tile
 from bc_sam.data.fields.sources import Field
 
 # Windows are squares of this side at most, halved until the last one is smaller than that, pixels. A red cell of the
 # smallest plausible pixel size fills a tenth of the largest.
 _LARGEST_SIDE = 4096
-_SMALLEST_SIDE = 160
+_SMALLEST_SIDE = 100
 
 # Widths of red cells, as shares of a window's side, that its measurement gets right.
-_RED_CELL_OF_WINDOW = (0.1, 0.4)
+_RED_CELL_OF_WINDOW = (0.08, 0.4)
 
 # Where windows lie, as shares of the height and width that are left.
 _PLACES = ((0.5, 0.5), (0.25, 0.25), (0.25, 0.75), (0.75, 0.25), (0.75, 0.75))
@@ -56,7 +58,7 @@ def survey_field(field: Field) -> FieldSurvey:
     best: tuple[int, list[Measurement], list[NDArray[np.uint8]]] | None = None
     for side in _sides(field.shape):
         windows = list(_windows(field, side))
-        found = [measure(window) for window in windows]
+        found = [_measure_window(window) for window in windows]
         counted = [m for m in found if m.has_red_cell_ruler and _fits(m, max(windows[0].shape[:2]))]
         n_red_cells = sum(m.n_red_cells for m in counted)
         if best is None or n_red_cells > best[0]:
@@ -64,14 +66,19 @@ def survey_field(field: Field) -> FieldSurvey:
     assert best is not None  # there is at least one size
     n_red_cells, counted, windows = best
     diameters = [m.red_cell_px for m in counted if m.red_cell_px]
-    whites = np.median([white_point(window) for window in windows], axis=0).tolist()
     measurement = Measurement(
-        (whites[0], whites[1], whites[2]),
+        _white(windows),
         (field.shape[0] / 2, field.shape[1] / 2),
         red_cell_px=float(np.median(diameters)) if diameters else None,
         n_red_cells=n_red_cells,
     )
     return FieldSurvey(measurement, tuple(windows))
+
+
+def survey_light(field: Field) -> FieldSurvey:
+    """Measures the light of a field only, for fields whose scale is known."""
+    windows = list(_windows(field, next(_sides(field.shape))))
+    return FieldSurvey(Measurement(_white(windows), (field.shape[0] / 2, field.shape[1] / 2)), tuple(windows))
 
 
 def fields_profile(
@@ -96,10 +103,34 @@ def fields_profile(
     return AppearanceProfile(scale, stain_strength(densities), len(surveys))
 
 
+def _measure_window(window: NDArray[np.uint8]) -> Measurement:
+    """Measures a window; where there are no nuclei, dark red cells are not taken for them."""
+    found = measure(window)
+    if found.has_red_cell_ruler:
+        return found
+    factor = min(1.0, WORKING_SIDE / max(window.shape[:2]))
+    density = optical_density(reduce_image(window, factor), found.white)
+    if find_nuclei(density)[is_nucleus_coloured(*density.transpose(2, 0, 1))].any():
+        return found
+    red_cells = find_red_cells(density, np.zeros(density.shape[:2], bool))
+    diameter = red_cells.median_diameter
+    return replace(
+        found,
+        red_cell_px=None if diameter is None else diameter / factor,
+        n_red_cells=len(red_cells),
+        white_cell_px=None,
+    )
+
+
 def _nucleus_densities(survey: FieldSurvey, microns_per_pixel: float) -> Iterator[Rgb]:
     for window in survey.windows:
         tile = examine_tile(reduce_tile(window, microns_per_pixel), survey.measurement.white)
         yield from (candidate.density for candidate in tile.candidates)
+
+
+def _white(windows: Sequence[NDArray[np.uint8]]) -> Rgb:
+    red, green, blue = np.median([white_point(window) for window in windows], axis=0).tolist()
+    return red, green, blue
 
 
 def _sides(shape: tuple[int, int]) -> Iterator[int]:
