@@ -16,7 +16,7 @@ from bc_sam.data.appearance.profile import AppearanceProfile
 from bc_sam.data.appearance.resolution_tags import read_resolution_tag
 from bc_sam.data.fields.nuclei import Candidate, ReducedTile, centroid, examine_tile, reduce_tile, seen_through
 from bc_sam.data.fields.others import Box, find_platelet_boxes, find_red_cell_boxes
-from bc_sam.data.fields.outlines import refine_outline
+from bc_sam.data.fields.outlines import continued, refine_outline
 from bc_sam.data.fields.sources import Field, open_field
 from bc_sam.data.fields.survey import FieldSurvey, fields_profile, glass_share, survey_field, survey_light
 from bc_sam.data.image_arguments import image_argument
@@ -303,7 +303,7 @@ class _Finder:
         outline = refine_outline(predicted, answer.nucleus, others, red_cells, inside, scale)
         if not _LEAST_CELL <= outline.sum() * scale**2 <= _MOST_CELL:
             return None
-        mask, box = _at_full_resolution(outline, window, pixels.shape)
+        mask, box = _at_full_resolution(continued(outline, inside), window, pixels.shape)
         if not mask.size:
             return None
         cut_off = _touches_border(answer.prompt.nucleus)

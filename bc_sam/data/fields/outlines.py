@@ -46,7 +46,7 @@ def refine_outline(
     if others.any():
         near &= distance < ndimage.distance_transform_edt(~others)
     # Beyond the border the mask goes on as at the border, so that opening leaves the edge that the border cuts.
-    cell = ndimage.binary_fill_holes(_continued((predicted & near & ~red_cells) | nucleus, inside))
+    cell = ndimage.binary_fill_holes(continued((predicted & near & ~red_cells) | nucleus, inside))
     radius = _SPIKE / 2 / microns_per_pixel
     cell = ndimage.distance_transform_edt(cell) > radius
     cell = ndimage.distance_transform_edt(~cell) <= radius
@@ -59,8 +59,8 @@ def refine_outline(
     return np.asarray(components == overlap.argmax())
 
 
-def _continued(mask: NDArray[np.bool_], inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Returns a mask with the pixels outside the field set to the nearest ones inside."""
+def continued(mask: NDArray[np.bool_], inside: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Returns a mask (S, S) bool in which pixels outside the field are as the nearest ones inside, (S, S) bool."""
     if inside.all() or not inside.any():
         return mask
     nearest = ndimage.distance_transform_edt(~inside, return_distances=False, return_indices=True)

@@ -80,6 +80,15 @@ def test_small_images_are_decoded_as_a_whole(tmp_path, pixels):
 
 def test_a_slide_that_is_none_is_reported(tmp_path):
     (tmp_path / "slide.svs").write_bytes(b"no slide")
-    with pytest.raises(ImageError, match=r"slide.svs is (a scanned slide, which needs OpenSlide|no slide)"):
-        with open_field(tmp_path / "slide.svs"):
-            pass
+    reason = r"slide.svs is (a scanned slide, which needs OpenSlide|no slide)"
+    with pytest.raises(ImageError, match=reason), open_field(tmp_path / "slide.svs"):
+        pass
+
+
+def test_a_scanned_slide_is_read_in_parts(tmp_path, pixels):
+    pytest.importorskip("openslide", reason="needs the extra slides")
+    tifffile.imwrite(tmp_path / "slide.svs", pixels, photometric="rgb", tile=(64, 64), compression="zlib")
+    with open_field(tmp_path / "slide.svs") as field:
+        assert field.shape == (300, 420)
+        assert field.microns_per_pixel is None
+        assert np.array_equal(field.read(slice(50, 130), slice(79, 181)), pixels[50:130, 79:181])
