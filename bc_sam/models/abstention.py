@@ -86,7 +86,7 @@ def _image_reasons(observed: ObservedCell) -> Iterator[Reason]:
         yield Reason(f"No cell was found. Crop the photograph to one cell. {COUNT_FIELDS}", True, "no cell")
         return
     if observed.scale_problem:
-        yield Reason(f"{observed.scale_problem} {COUNT_FIELDS}", True, "scale")
+        yield Reason(observed.scale_problem, True, "scale")
     if observed.cut_off:
         yield Reason("The border of the field cuts off the nucleus.", True, "cut off")
     mask, found = observed.mask, observed.n_cells

@@ -77,13 +77,15 @@ class TiffField:
                 f"{name} is too large to be decoded as a whole, and is not RGB of 8 bits per channel in one plane, "
                 "which is read in parts. Convert it, or crop it to fields of a few thousand pixels."
             )
+        if page.chunks[0] * page.chunks[1] > MAX_PIXELS:
+            raise ImageError(f"{name} is stored in one piece, which cannot be read in parts. Save it with tiles.")
         self.shape: tuple[int, int] = (page.imagelength, page.imagewidth)
         self.microns_per_pixel: float | None = None
 
     def read(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
         """Decodes a rectangle."""
         page: Any = self._page
-        _, _, height, width, _ = (1, 1, *page.chunks[-3:]) if len(page.chunks) >= 3 else (1, 1, *page.chunks, 1)
+        height, width = page.chunks[:2]
         across = -(-self.shape[1] // width)
         pixels = np.full((rows.stop - rows.start, columns.stop - columns.start, 3), 255, np.uint8)
         for down in range(rows.start // height, -(-rows.stop // height)):
