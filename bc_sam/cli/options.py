@@ -198,6 +198,12 @@ Labels = Annotated[
         "saved with, usually all it was trained on.",
     ),
 ]
+CountAll = Annotated[
+    bool,
+    typer.Option(
+        "--count-all", help="Count nucleated red cells and smudge cells among the 100 %, not per 100 white cells."
+    ),
+]
 
 
 def read_pairs(values: list[str] | None) -> dict[str, str | None]:

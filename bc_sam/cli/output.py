@@ -7,6 +7,7 @@ from bc_sam.config.labels import plain_name
 from bc_sam.errors import ImageError
 from bc_sam.evaluation.tables import align
 from bc_sam.models.differential import ClassCount
+from bc_sam.models.field_records import FieldRecord
 from bc_sam.models.prediction import Prediction, top_labels
 from bc_sam.utils.display import printable
 
@@ -56,3 +57,21 @@ def _line(line: ClassCount, shares: bool) -> list[str]:
         per_100 = [f"{100 * share:.1f}" for share in (line.share, line.low, line.high)]
         return [name, f"{line.count}", f"{per_100[0]} per 100", f"({per_100[1]} to {per_100[2]})"]
     return [name, f"{line.count}", f"{line.share:.1%}", f"({line.low:.1%} to {line.high:.1%})"]
+
+
+def describe_field(record: FieldRecord) -> str:
+    """Returns one line: the field, its white cells by name, its other cells, and what is unusual about it.
+
+    Args:
+        record: What was found in the field.
+    """
+    n_cells, named = len(record.cells), record.counts
+    parts = [f"{count} {label}" for label, count in named.most_common()]
+    if unnamed := n_cells - named.total():
+        parts.append(f"{unnamed} without a name")
+    facts = [f"{n_cells} white cell{'' if n_cells == 1 else 's'}" + (f" ({', '.join(parts)})" if parts else "")]
+    if record.n_red_cells is not None:
+        facts.append(f"{record.n_red_cells} red cells")
+    if record.n_platelets is not None:
+        facts.append(f"{record.n_platelets} platelets")
+    return printable(" ".join([f"{record.field}: {', '.join(facts)}.", *record.notes]))

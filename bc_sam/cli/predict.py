@@ -17,6 +17,7 @@ from bc_sam.cli.options import (
     Classifier,
     Columns,
     ConfigName,
+    CountAll,
     Dtype,
     ForceDownload,
     Labels,
@@ -53,12 +54,7 @@ def predict(
     csv: Annotated[
         Path | None, typer.Option(help="Also write labels, reasons and all probabilities to this CSV file.")
     ] = None,
-    count_all: Annotated[
-        bool,
-        typer.Option(
-            "--count-all", help="Count nucleated red cells and smudge cells among the 100 %, not per 100 white cells."
-        ),
-    ] = False,
+    count_all: CountAll = False,
     microns_per_pixel: MicronsPerPixel = None,
     config_name: ConfigName = None,
     split: Split = None,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from bc_sam.classifiers.laboratory_fit import ENOUGH_CELLS
+from bc_sam.classifiers.laboratory_fit import ENOUGH_CELLS, LaboratoryFit
 from bc_sam.cli.output import describe, render_differential, unreadable
 from bc_sam.evaluation.naming_error import NamingError
 from bc_sam.models.abstention import BLASTS
@@ -55,9 +55,9 @@ def predict_cells(
     """
     progress = iter(tqdm(predictions, total=len(names), unit="cell", disable=len(names) == 1))
     first = list(islice(progress, ENOUGH_CELLS))  # enough to say what is known of the laboratory before any name
-    unknown = describe_laboratory(laboratory_of(model, first))
+    unknown = laboratory_notice(laboratory_of(model, first), kinds_chosen=kinds_chosen)
     if unknown:
-        _print(unknown if kinds_chosen else f"{unknown} {_CHOOSE}")
+        _print(unknown)
     errors: list[str] = []
     cells: list[tuple[str | None, str | None, None]] = []
     blasts: list[str] = []
@@ -73,8 +73,30 @@ def predict_cells(
             cells.append((prediction.label, prediction.likeliest, None))
             if prediction.label in BLASTS:
                 blasts.append(name)
+    print_count(model, cells, blasts, given_by=given_by, shares=kinds_chosen or not unknown, count_all=count_all)
+    return errors
+
+
+def print_count(
+    model: CellModel,
+    cells: Sequence[tuple[str | None, str | None, None]],
+    blasts: Sequence[str],
+    *,
+    given_by: str,
+    shares: bool,
+    count_all: bool,
+) -> None:
+    """Prints the differential count of a slide and what has to be known to read it.
+
+    Args:
+        model: The model that named the cells.
+        cells: Name and likeliest name of each cell, and none by hand.
+        blasts: Where the cells are that the model calls blasts.
+        given_by: Name of the classifier.
+        shares: Whether to print shares and intervals.
+        count_all: Count nucleated red cells and smudge cells among the 100 %.
+    """
     tally = Tally.of(cells)
-    shares = kinds_chosen or not unknown
     error = NamingError.of(model.evaluation, given_by)
     if error is not None:
         error = error.restricted(model.config.allowed_labels or model.labels)
@@ -86,7 +108,12 @@ def predict_cells(
         print(_blasts(blasts))
     if unnamed := tally.unnamed.total() - len(blasts):
         print(f"\n{unnamed} without a name; please review {'them' if unnamed > 1 else 'it'}.")
-    return errors
+
+
+def laboratory_notice(fit: LaboratoryFit, *, kinds_chosen: bool) -> str:
+    """Returns what to say about a laboratory that the model does not know, and what to do; else an empty text."""
+    unknown = describe_laboratory(fit)
+    return unknown if kinds_chosen or not unknown else f"{unknown} {_CHOOSE}"
 
 
 def _notes(tally: Tally, blasts: Sequence[str], *, shares: bool, naming: bool) -> Iterator[str]:

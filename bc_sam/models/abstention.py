@@ -23,6 +23,10 @@ _MARGIN = 0.4
 BLASTS = ("myeloblast",)
 
 
+#: Where to go with a photograph of many cells.
+COUNT_FIELDS = "The cells of whole fields are found and named by bc-sam count."
+
+
 @dataclass(frozen=True)
 class RejectionThresholds:
     """Thresholds of abstention.
@@ -97,17 +101,23 @@ def _image_reasons(observed: ObservedCell) -> Iterator[Reason]:
         yield Reason("The image shows nothing. Give a photograph of one cell.", True, "blank")
         return
     if not shows_cell(observed):
-        yield Reason("No cell was found. Crop the photograph to one cell.", True, "no cell")
+        yield Reason(f"No cell was found. Crop the photograph to one cell. {COUNT_FIELDS}", True, "no cell")
         return
     if observed.scale_problem:
         yield Reason(observed.scale_problem, True, "scale")
+    if observed.cut_off:
+        yield Reason("The border of the field cuts off the nucleus.", True, "cut off")
     mask, found = observed.mask, observed.n_cells
     if mask is not None and mask.mean() < observed.mask_limits.platelet:
         yield Reason(
             "The cell is very small: perhaps a platelet, which is not a class of the model.", True, "very small"
         )
     if found is not None and found > 1:
-        yield Reason(f"There seem to be {found} cells. Crop the image to one of them.", True, f"{found} cells")
+        yield Reason(
+            f"There seem to be {found} cells. Crop the image to one of them. {COUNT_FIELDS}",
+            True,
+            f"{found} cells",
+        )
     if observed.blurred:
         yield Reason("The image is out of focus. Photograph the cell again.", True, "blurred")
     if mask is not None and (problem := mask_problem(mask, observed.mask_limits)) is not None:

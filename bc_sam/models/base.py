@@ -37,6 +37,8 @@ from bc_sam.models import folder as model_folder
 from bc_sam.models.abstention import Decision, RejectionThresholds, decide, image_reasons
 from bc_sam.models.card import write_card
 from bc_sam.models.classifier_files import NO_CLASSIFIERS, installed_versions
+from bc_sam.models.fields import Search, find_cells
+from bc_sam.models.found_cells import FieldCells
 from bc_sam.models.inspection import inspect_batch
 from bc_sam.models.observation import InspectedCell, Observation, Parts, separate_cells
 from bc_sam.models.prediction import Prediction
@@ -573,6 +575,60 @@ class CellModel(ABC):
             resized += [image.restore(mask) for image, mask in zip(batch.prepared, masks, strict=True)]
         return resized
 
+    def find_cells(
+        self,
+        field: Any,
+        *,
+        red_cells: bool = False,
+        platelets: bool = False,
+        name: bool = False,
+        classifier: str | None = None,
+        abstain: bool | RejectionThresholds = True,
+        microns_per_pixel: float | None = None,
+        profile: AppearanceProfile | None = None,
+        show_progress_bar: bool = False,
+    ) -> FieldCells:
+        """Finds the white cells of a field of any size.
+
+        Nuclei are found by their stain, at a common scale; the model's own mask around each of them gives the outline,
+        tells the nuclei of touching cells from the lobes of one, and rejects platelets and debris.
+
+        Args:
+            field: Path, bytes, PIL image, array or tensor. Large TIFF files and scanned slides are read in tiles, in
+                constant memory.
+            red_cells: Also count red cells.
+            platelets: Also count platelets.
+            name: Also name the white cells, in the same pass; see `bc_sam.models.found_cells.FoundCell.prediction`.
+            classifier: Name of a loaded classifier; by default the config's.
+            abstain: As for `stream`.
+            microns_per_pixel: Pixel size of the field, µm; by default it is measured from the red cells.
+            profile: Scale and stain of the laboratory, from `bc_sam.models.fields.profile_fields`; by default those of
+                this field, which is less accurate.
+            show_progress_bar: Whether to show a progress bar if the field is read in several tiles.
+
+        Returns:
+            The cells, with boxes and masks in pixels of the field. If the field cannot be searched, such as out of
+            focus or without red cells to measure its scale, there are none, and `FieldCells.problem` says why.
+
+        Raises:
+            ImageError: If the field cannot be read.
+            ConfigError: If the pixel size is not plausible, or a classifier is unknown.
+
+        Example:
+            >>> found = model.find_cells("field.jpg", name=True)  # doctest: +SKIP
+            >>> [(cell.box, cell.prediction.label) for cell in found.cells]  # doctest: +SKIP
+            [((260, 177, 491, 376), 'neutrophil_segmented')]
+        """
+        search = Search(red_cells, platelets, name, classifier, abstain)
+        return find_cells(
+            self,
+            field,
+            search,
+            microns_per_pixel=microns_per_pixel,
+            profile=profile,
+            show_progress_bar=show_progress_bar,
+        )
+
     def stream(
         self,
         images: Iterable[Any],
@@ -607,9 +663,10 @@ class CellModel(ABC):
         name = classifier or self.config.default_classifier
         parts = Parts.EMBEDDINGS | Parts.PROBABILITIES if abstain is False else Parts.ALL
         for cell in inspect_batch(self, batch, parts, classifiers=[name]):
-            yield self._prediction(cell, name, abstain)
+            yield self.prediction_of(cell, name, abstain)
 
-    def _prediction(self, cell: InspectedCell, classifier: str, abstain: bool | RejectionThresholds) -> Prediction:
+    def prediction_of(self, cell: InspectedCell, classifier: str, abstain: bool | RejectionThresholds) -> Prediction:
+        """Returns the prediction that follows from the results for one image; see `stream`."""
         observed = cell.observed
         if observed is None:
             return Prediction(cell.source, None, None, None, cell.error)

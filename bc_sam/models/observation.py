@@ -46,6 +46,7 @@ class ObservedCell:
             too few reference embeddings.
         blank: Whether the image is blank.
         blurred: Whether it is out of focus.
+        cut_off: Whether the border of a field cuts off the cell's nucleus; unknown for crops.
         scale_problem: Why the cell's size cannot be trusted; empty if it can, or if images are not normalized.
         mask_limits: Which masks are plausible, given what the encoder sees of an image.
     """
@@ -58,6 +59,7 @@ class ObservedCell:
     ood: float | None = None
     blank: bool = False
     blurred: bool = False
+    cut_off: bool = False
     scale_problem: str = ""
     mask_limits: MaskLimits = WHOLE_IMAGE
 

@@ -138,3 +138,9 @@ def test_probabilities_that_are_not_finite_give_no_name():
     decision = decide(np.full(3, np.nan), np.nan)
     assert decision.abstain
     assert "no finite values" in decision.reasons[0].text
+
+
+def test_an_image_of_several_cells_points_to_the_command_for_fields(cell):
+    (reason,) = image_reasons(replace(cell, n_cells=3))
+    assert "There seem to be 3 cells." in reason.text
+    assert "bc-sam count" in reason.text

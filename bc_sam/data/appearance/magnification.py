@@ -45,8 +45,10 @@ _SMALLEST_SHARE = 0.2
 # Plausible ratios of the white cell's diameter to that of the red cells; outside, the circles are not red cells.
 _WHITE_PER_RED = (0.7, 4.0)
 
-# Longer side to which images are reduced before they are measured, and minimum side after that, pixels.
-_WORKING_SIDE = 176
+#: Longer side to which images are reduced before they are measured, pixels.
+WORKING_SIDE = 176
+
+# Minimum side after that, pixels.
 _SMALLEST_SIDE = 8
 
 # Images in which nothing is brighter than this show no glass.
@@ -159,8 +161,8 @@ def measure(image: NDArray[np.uint8]) -> Measurement:
     unmeasured = Measurement(white, (height / 2, width / 2))
     if max(white) < _DARKEST_GLASS:
         return unmeasured
-    factor = min(1.0, _WORKING_SIDE / max(height, width))
-    density = optical_density(_reduce(image, factor), white)
+    factor = min(1.0, WORKING_SIDE / max(height, width))
+    density = optical_density(reduce_image(image, factor), white)
     nuclei = find_nuclei(density)
     red_cells = find_red_cells(density, nuclei)
     enough = len(red_cells) >= FEWEST_RED_CELLS
@@ -327,7 +329,8 @@ def _objection(microns_per_pixel: float, white_cell_px: float | None) -> str:
     return ""
 
 
-def _reduce(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
+def reduce_image(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
+    """Returns an image (H, W, 3) uint8 reduced by a factor of at most 1, for measuring."""
     height, width = (max(_SMALLEST_SIDE, round(side * factor)) for side in image.shape[:2])
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BOX))
 

@@ -10,7 +10,7 @@ from bc_sam.data.appearance.light import Floats, Rgb
 
 # Distances below are shares of a red cell's diameter; without red cells, 1.1 times the equivalent diameter of the
 # largest nucleus is used instead.
-_LOBE_GAP = 0.17
+LOBE_GAP = 0.17
 _CYTOPLASM_REACH = 0.5
 _OPENING = 0.12
 _RED_CELL_PER_NUCLEUS = 1.1
@@ -84,7 +84,7 @@ def find_nuclei(density: Floats) -> NDArray[np.bool_]:
     red, green, blue = np.clip(density, 0, 1.5).transpose(2, 0, 1)
     stain = ndimage.gaussian_filter(red + green - blue, 1.0)
     top = max(float(np.percentile(stain, 99.5)), 0.3)
-    threshold = max(_otsu_threshold(stain, 0.0, top), 0.3 * top, 0.12)
+    threshold = max(otsu_threshold(stain, 0.0, top), 0.3 * top, 0.12)
     return np.asarray(stain > _above_red_cells(stain, threshold, top))
 
 
@@ -115,13 +115,13 @@ def find_white_cell(density: Floats, nuclei: NDArray[np.bool_], red_cell: float 
         return None
     unit = red_cell or _RED_CELL_PER_NUCLEUS * _largest_diameter(nuclei)
     # Lobes of one nucleus are closer together than nuclei of two cells.
-    groups, count = ndimage.label(ndimage.distance_transform_edt(~nuclei) < max(_LOBE_GAP * unit, 1.0))
+    groups, count = ndimage.label(ndimage.distance_transform_edt(~nuclei) < max(LOBE_GAP * unit, 1.0))
     areas = ndimage.sum_labels(nuclei, groups, np.arange(1, count + 1))
     chosen = _most_central(nuclei, groups, areas)
     if areas[chosen] < _LEAST_NUCLEUS * nuclei.size:
         return None
     nucleus = (groups == chosen + 1) & nuclei
-    mask = _add_cytoplasm(density, nucleus, nuclei & ~nucleus, unit)
+    mask = add_cytoplasm(density, nucleus, nuclei & ~nucleus, unit)
     if mask.mean() > _MOST_CELL:
         return None
     return WhiteCell(mask, nucleus, int((areas >= 0.5 * areas.max()).sum()))
@@ -147,7 +147,7 @@ def nucleus_density(density: Floats, nucleus: NDArray[np.bool_]) -> Rgb:
 def _above_red_cells(stain: Floats, threshold: float, top: float) -> float:
     """Raises the threshold if most of the pixels above it are much paler than the others."""
     stained = stain[stain > threshold]
-    higher = _otsu_threshold(stained, threshold, top) if threshold < top else top
+    higher = otsu_threshold(stained, threshold, top) if threshold < top else top
     pale, dark = stained[stained <= higher], stained[stained > higher]
     if not len(pale) or not len(dark):
         return threshold
@@ -169,7 +169,7 @@ def _most_central(nuclei: NDArray[np.bool_], groups: NDArray[np.int32], areas: N
     return int(np.argmax(areas * np.exp(-((distances / _CENTRAL) ** 2))))
 
 
-def _add_cytoplasm(
+def add_cytoplasm(
     density: Floats, nucleus: NDArray[np.bool_], others: NDArray[np.bool_], unit: float
 ) -> NDArray[np.bool_]:
     """Returns the nucleus plus the stained area around it that is closer to it than to other nuclei."""
@@ -184,7 +184,7 @@ def _add_cytoplasm(
     return np.isin(components, np.unique(components[nucleus]))
 
 
-def _otsu_threshold(values: Floats, low: float, high: float) -> float:
+def otsu_threshold(values: Floats, low: float, high: float) -> float:
     """Returns Otsu's threshold for values clipped to (low, high)."""
     counts, edges = np.histogram(np.clip(values, low, high), bins=64, range=(low, high))
     centres = (edges[1:] + edges[:-1]) / 2

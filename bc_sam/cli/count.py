@@ -1,0 +1,181 @@
+"""The command ``count``: from photographs of a smear to a differential count."""
+
+import json
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from bc_sam.cli.app import app
+from bc_sam.cli.options import (
+    Classifier,
+    CountAll,
+    Dtype,
+    ForceDownload,
+    Labels,
+    MicronsPerPixel,
+    ModelOption,
+    Revision,
+    read_labels,
+)
+from bc_sam.utils.hub import EMBEDDED_MODEL
+
+if TYPE_CHECKING:
+    from bc_sam.data.inputs import NamedCells
+    from bc_sam.models.base import CellModel
+    from bc_sam.models.field_records import FieldRecord
+
+
+@app.command(rich_help_panel="Cells")
+def count(
+    fields: Annotated[
+        list[str],
+        typer.Argument(help="Fields of one slide or microscope: image files, folders, zips, quoted glob patterns."),
+    ],
+    model: ModelOption = EMBEDDED_MODEL,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            help="Folder for annotated pictures, crops, a table of cells, and outlines as GeoJSON for QuPath and as "
+            "COCO. A second run into it keeps finished fields."
+        ),
+    ] = None,
+    classifier: Classifier = None,
+    labels: Labels = None,
+    abstain: Annotated[
+        bool, typer.Option("--abstain/--no-abstain", help="Abstain on cells that should not be named, or name all.")
+    ] = True,
+    count_all: CountAll = False,
+    platelets: Annotated[bool, typer.Option("--platelets", help="Also count platelets.")] = False,
+    microns_per_pixel: MicronsPerPixel = None,
+    revision: Revision = None,
+    force_download: ForceDownload = False,
+    dtype: Dtype = "auto",
+) -> None:
+    """Finds and names the white cells of whole fields: a differential count.
+
+    Unreadable fields are reported and skipped.
+
+    For example:
+
+    bc-sam count smear/ --out counted
+    """
+    from bc_sam.data.inputs import find_cells
+
+    found = find_cells(fields)
+
+    import numpy as np
+
+    from bc_sam.cli.slide import laboratory_notice, print_count
+    from bc_sam.models.abstention import BLASTS
+    from bc_sam.models.auto import load_model
+    from bc_sam.models.field_records import white_per_100_red
+    from bc_sam.models.laboratory import judge_cells
+
+    loaded = load_model(
+        model, revision=revision, dtype=dtype, classifiers=[classifier or "default"], force_download=force_download
+    )
+    allowed = read_labels(labels)
+    chosen = allowed is not None or bool(loaded.config.allowed_labels)
+    if allowed:
+        loaded.restrict_labels(allowed)
+    settings = {
+        "model": model,
+        "revision": revision,
+        "classifier": classifier,
+        "labels": labels,
+        "abstain": abstain,
+        "platelets": platelets,
+        "microns_per_pixel": microns_per_pixel,
+    }
+    records, errors = _search(loaded, found, settings, out)
+    cells = [(record.field, number, cell) for record in records for number, cell in enumerate(record.cells, start=1)]
+    judged = [(np.array(cell.embedding), cell.ood) for _, _, cell in cells if cell.embedding]
+    fit = judge_cells(loaded, [embedding for embedding, _ in judged], [ood for _, ood in judged])
+    unknown = laboratory_notice(fit, kinds_chosen=chosen)
+    if unknown:
+        print(f"\n{unknown.rstrip()}")
+    print_count(
+        loaded,
+        [(cell.name or None, cell.likeliest or None, None) for _, _, cell in cells],
+        [f"{field}: cell {number}" for field, number, cell in cells if cell.name in BLASTS],
+        given_by=classifier or loaded.config.default_classifier,
+        shares=chosen or not unknown,
+        count_all=count_all,
+    )
+    if (ratio := white_per_100_red(records)) is not None:
+        n_red = sum(record.n_red_cells or 0 for record in records)
+        print(f"\n{ratio:.1f} white cells per 100 red cells (estimate; {n_red} red cells).")
+    if out:
+        print(f"Written: {out}")
+    for error in errors:
+        print(error, file=sys.stderr)
+    if not records:
+        raise typer.Exit(1)
+
+
+def _search(
+    model: "CellModel", found: "NamedCells", settings: dict[str, Any], out: Path | None
+) -> tuple[list["FieldRecord"], list[str]]:
+    """Searches the fields that are not finished; returns all records, and a line for each unreadable field."""
+    from tqdm import tqdm
+
+    from bc_sam.cli.output import describe_field, unreadable
+    from bc_sam.errors import ImageError
+    from bc_sam.models.field_output import FieldFolder
+    from bc_sam.models.field_records import FieldRecord
+
+    images = list(found.images)
+    profile = _profile(images, settings["microns_per_pixel"], out)
+    print(f"scale: {profile if profile else 'unknown'}", file=sys.stderr)
+    kept_profile = json.loads(json.dumps(asdict(profile))) if profile else None
+    folder = FieldFolder(out, {**settings, "profile": kept_profile}, model.labels) if out else None
+    records, errors = [], []
+    n_kept = 0
+    for name, image in zip(found.names, tqdm(images, unit="field", disable=len(images) == 1), strict=True):
+        record = folder.finished(name, image) if folder else None
+        n_kept += record is not None
+        try:
+            if record is None:
+                result = model.find_cells(
+                    image,
+                    red_cells=True,
+                    platelets=settings["platelets"],
+                    name=True,
+                    classifier=settings["classifier"],
+                    abstain=settings["abstain"],
+                    microns_per_pixel=settings["microns_per_pixel"],
+                    profile=profile,
+                    show_progress_bar=len(images) == 1,
+                )
+                record = FieldRecord.of(name, result)
+                if folder:
+                    used = result.profile.scale.microns_per_pixel if result.profile else None
+                    folder.add(record, image, used)
+        except ImageError as error:
+            errors.append(unreadable(name, error))
+            continue
+        records.append(record)
+        tqdm.write(describe_field(record), file=sys.stdout)
+    if folder:
+        folder.finish(records)
+    if n_kept:
+        print(f"{n_kept} of {len(records)} fields were finished before and kept.", file=sys.stderr)
+    return records, errors
+
+
+def _profile(images: list[Any], microns_per_pixel: float | None, out: Path | None) -> Any:
+    """Returns the scale and stain of the fields: those of the run that is resumed, else estimated."""
+    from bc_sam.data.appearance.magnification import Scale
+    from bc_sam.data.appearance.profile import AppearanceProfile
+    from bc_sam.models.fields import profile_fields
+
+    if out is not None and (out / "count.json").exists():
+        stored = json.loads((out / "count.json").read_text(encoding="utf-8"))
+        known = stored.get("profile")
+        if known and stored.get("microns_per_pixel") == microns_per_pixel:
+            strength = (known["strength"][0], known["strength"][1], known["strength"][2])
+            return AppearanceProfile(Scale(**known["scale"]), strength, known["n_images"])
+    return profile_fields(images, microns_per_pixel)

@@ -1,0 +1,133 @@
+"""The folder in which the cells of fields are kept: pictures, crops, tables; an interrupted run resumes in it."""
+
+import hashlib
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from bc_sam.data.datasets.box_crops import crop_box
+from bc_sam.data.fields.sources import Field, open_field
+from bc_sam.errors import BCSamError
+from bc_sam.models.field_records import UNNAMED, FieldRecord, write_coco, write_geojson, write_table
+from bc_sam.utils.atomic import written_aside
+from bc_sam.utils.guarded_csv import open_csv
+
+logger = logging.getLogger(__name__)
+
+# Width of a crop, µm; cells that are wider get a wider one.
+_CROP_UM = 30.0
+
+# Longer side of a picture, pixels. Large images are read in tiles of the second side.
+_PICTURE_SIDE = 2400
+_TILE_SIDE = 2400
+
+_OUTLINE, _UNNAMED_OUTLINE = (0, 90, 255), (200, 0, 0)
+_SETTINGS = "count.json"
+
+
+class FieldFolder:
+    """Writes what was found in each field, and knows which fields are finished.
+
+    The folder contains ``pictures``, ``crops``, ``qupath`` (GeoJSON) and ``records`` by field, ``cells.csv`` and
+    ``coco.json`` for all fields, and the settings by which they were made.
+
+    Args:
+        folder: The folder; created if it does not exist.
+        settings: What the results depend on, as plain data.
+        labels: Label names of the model.
+
+    Raises:
+        BCSamError: If the folder holds results of other settings, or other files.
+    """
+
+    def __init__(self, folder: Path, settings: Mapping[str, Any], labels: Sequence[str]) -> None:
+        self.folder, self.labels = folder, labels
+        path = folder / _SETTINGS
+        if path.exists():
+            stored = json.loads(path.read_text(encoding="utf-8"))
+            if stored != dict(settings):
+                changed = ", ".join(
+                    sorted(key for key in {*stored, *settings} if stored.get(key) != settings.get(key))
+                )
+                raise BCSamError(
+                    f"--out {folder} holds results of other settings ({changed}). Give the same settings, or a new "
+                    "folder."
+                )
+        elif folder.is_dir() and any(folder.iterdir()):
+            raise BCSamError(f"--out {folder} holds other files. Give a new or empty folder.")
+        for name in ("pictures", "crops", "qupath", "records"):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        with written_aside(path) as unfinished:
+            unfinished.write_text(json.dumps(dict(settings)), encoding="utf-8")
+
+    def finished(self, name: str, source: Any) -> FieldRecord | None:
+        """Returns the record of a field that is finished and has not changed since; else ``None``."""
+        try:
+            return FieldRecord.load(self.folder / "records" / f"{_key(name, source)}.json")
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            logger.warning("%s. The field is searched again.", error)
+            return None
+
+    def add(self, record: FieldRecord, source: Any, microns_per_pixel: float | None) -> None:
+        """Writes the picture, crops and outlines of a field, and its record last, since that marks it as finished."""
+        key = _key(record.field, source)
+        with open_field(source) as field:
+            with written_aside(self.folder / "pictures" / f"{key}.jpg") as unfinished:
+                annotated_picture(field, record).save(unfinished, "JPEG", quality=90)
+            for number, cell in enumerate(record.cells, start=1):
+                side = round(_CROP_UM / microns_per_pixel) if microns_per_pixel else 0
+                left, top, right, bottom = crop_box(cell.box, field.shape[1], field.shape[0], side)
+                with written_aside(self.folder / "crops" / f"{key}_{number:04d}.png") as unfinished:
+                    pixels = field.read(slice(top, bottom), slice(left, right))
+                    Image.fromarray(np.ascontiguousarray(pixels)).save(unfinished, "PNG")
+        write_geojson(record, self.labels, self.folder / "qupath" / f"{key}.geojson")
+        record.save(self.folder / "records" / f"{key}.json")
+
+    def finish(self, records: Sequence[FieldRecord]) -> None:
+        """Writes the tables of all fields."""
+        with open_csv(self.folder / "cells.csv") as file:
+            write_table(records, file)
+        write_coco(records, self.labels, self.folder / "coco.json")
+
+
+def annotated_picture(field: Field, record: FieldRecord) -> Image.Image:
+    """Draws outline, name and probability of each white cell on a field; large fields are reduced."""
+    height, width = field.shape
+    factor = min(1.0, _PICTURE_SIDE / max(height, width))
+    picture = Image.new("RGB", (max(1, round(width * factor)), max(1, round(height * factor))))
+    for top in range(0, height, _TILE_SIDE):
+        for left in range(0, width, _TILE_SIDE):
+            rows, columns = slice(top, min(top + _TILE_SIDE, height)), slice(left, min(left + _TILE_SIDE, width))
+            edges = [round(edge * factor) for edge in (left, top, columns.stop, rows.stop)]
+            tile = Image.fromarray(np.ascontiguousarray(field.read(rows, columns)))
+            size = max(1, edges[2] - edges[0]), max(1, edges[3] - edges[1])
+            picture.paste(tile.resize(size, Image.Resampling.BOX), (edges[0], edges[1]))
+    draw = ImageDraw.Draw(picture)
+    for cell in record.cells:
+        colour = _OUTLINE if cell.name else _UNNAMED_OUTLINE
+        corners = [(x * factor, y * factor) for x, y in cell.outline]
+        if len(corners) > 2:
+            draw.line([*corners, corners[0]], fill=colour, width=3)
+        text = f"{cell.name} {cell.probability:.2f}" if cell.name else f"{UNNAMED} ({cell.likeliest}?)"
+        left, top = cell.box[0] * factor, max(cell.box[1] * factor - 16, 0)
+        draw.rectangle(draw.textbbox((left, top), text, font_size=14), fill=(255, 255, 255))
+        draw.text((left, top), text, fill=colour, font_size=14)
+    return picture
+
+
+def _key(name: str, source: Any) -> str:
+    """Returns a file name for a field, which changes with its path, size and time of change."""
+    facts = [name]
+    if isinstance(source, Path) and source.is_file():
+        status = source.stat()
+        facts = [str(source.resolve()), str(status.st_size), str(status.st_mtime_ns)]
+    digest = hashlib.blake2b("\0".join(facts).encode("utf-8", "backslashreplace"), digest_size=4).hexdigest()
+    stem = "".join(character if character.isalnum() or character in "-_" else "_" for character in Path(name).stem)
+    return f"{stem[:80]}-{digest}"

@@ -1,0 +1,455 @@
+"""Finds the white cells of a field: nuclei by their stain, outlines by the model's own masks."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from tqdm import tqdm
+
+from bc_sam.data.appearance.light import Rgb, white_point
+from bc_sam.data.appearance.normalization import Window, normalize_image
+from bc_sam.data.appearance.profile import AppearanceProfile
+from bc_sam.data.appearance.resolution_tags import read_resolution_tag
+from bc_sam.data.fields.nuclei import Candidate, ReducedTile, centroid, examine_tile, reduce_tile, seen_through
+from bc_sam.data.fields.others import Box, find_platelet_boxes, find_red_cell_boxes
+from bc_sam.data.fields.outlines import continued, refine_outline
+from bc_sam.data.fields.sources import Field, open_field
+from bc_sam.data.fields.survey import FieldSurvey, fields_profile, glass_share, survey_field, survey_light
+from bc_sam.data.image_arguments import image_argument
+from bc_sam.data.mask_quality import mask_limits
+from bc_sam.data.preparation import require_pixel_size, sample_evenly
+from bc_sam.errors import ImageError
+from bc_sam.models.abstention import RejectionThresholds
+from bc_sam.models.found_cells import FieldCells, FoundCell
+from bc_sam.models.observation import InspectedCell, ObservedCell, Parts
+from bc_sam.networks.features import default_batch_size
+
+if TYPE_CHECKING:
+    from bc_sam.models.base import CellModel
+
+# Side of the window around a cell for models that see whole images, µm; about that of their training images.
+_WHOLE_IMAGE_UM = 30.0
+
+# Side of a tile and how far it reaches into its neighbours, µm; the latter is more than the radius of any white cell.
+_TILE_UM = 180.0
+_MARGIN_UM = 20.0
+
+# Smallest share of a nucleus that its predicted mask contains, and of a nucleus of which no mask is asked.
+_LEAST_COVER = 0.5
+_LARGE_NUCLEUS = 45.0
+
+# Area of a nucleus that is certainly no platelet, µm².
+_CERTAIN_NUCLEUS = 40.0
+
+# Plausible areas of a white cell, µm².
+_LEAST_CELL, _MOST_CELL = 25.0, 900.0
+
+# Parts of a group of nuclei belong to one cell if the mask of one contains this share of the other.
+_SAME_CELL = 0.4
+
+# Two cells are one that was found twice if they share this much of the smaller one.
+_SAME_OUTLINE = 0.5
+
+# A field with less glass than this is no smear, or its colours are inverted.
+_LEAST_GLASS = 0.03
+
+# A field at most this wide, µm, with one cell in the middle of it, is a crop of a cell.
+_CROP_UM = 32.0
+
+# Maximum number of fields measured for their common scale and stain.
+_FIELD_SAMPLE = 20
+
+
+@dataclass(frozen=True)
+class Search:
+    """What is sought in fields.
+
+    Attributes:
+        red_cells: Whether to count red cells.
+        platelets: Whether to count platelets.
+        name: Whether to name the white cells.
+        classifier: Name of the classifier; by default the config's.
+        abstain: Whether to give no name to cells that should not be named; see `CellModel.stream`.
+    """
+
+    red_cells: bool = False
+    platelets: bool = False
+    name: bool = False
+    classifier: str | None = None
+    abstain: bool | RejectionThresholds = True
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    """A place of a tile at which the model is asked for a mask: its window, and the nucleus (H, W) bool there."""
+
+    candidate: int
+    nucleus: NDArray[np.bool_]
+    window: Window
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """What the model says at a prompt.
+
+    Attributes:
+        prompt: The prompt.
+        nucleus: (S, S) bool, the nucleus in the window.
+        predicted: (S, S) bool, the predicted mask; ``None`` if the model predicts none.
+        observed: The results for the window.
+    """
+
+    prompt: _Prompt
+    nucleus: NDArray[np.bool_]
+    predicted: NDArray[np.bool_] | None
+    observed: ObservedCell
+
+    @property
+    def cover(self) -> float:
+        """Share of the nucleus in the predicted mask."""
+        return (
+            1.0 if self.predicted is None else float(self.predicted[self.nucleus].mean()) if self.nucleus.any() else 0
+        )
+
+
+def profile_fields(sources: Sequence[Any], microns_per_pixel: float | None = None) -> AppearanceProfile | None:
+    """Estimates the scale and stain that fields of one microscope share, from at most 20 of them.
+
+    Args:
+        sources: Fields; unreadable ones are skipped.
+        microns_per_pixel: Their pixel size, µm, if known.
+
+    Returns:
+        The profile; ``None`` if no field can be read.
+
+    Raises:
+        ConfigError: If the pixel size is not plausible.
+    """
+    require_pixel_size(microns_per_pixel)
+    surveys, tags = [], []
+    for index in sample_evenly(len(sources), _FIELD_SAMPLE):
+        try:
+            with open_field(sources[index]) as field:
+                surveys.append(survey_field(field))
+                microns_per_pixel = microns_per_pixel or field.microns_per_pixel
+        except ImageError:  # reported when it is searched
+            continue
+        tags.append(read_resolution_tag(sources[index]))
+    return fields_profile(surveys, microns_per_pixel=microns_per_pixel, tags=tags) if surveys else None
+
+
+def find_cells(
+    model: "CellModel",
+    source: Any,
+    search: Search,
+    *,
+    microns_per_pixel: float | None = None,
+    profile: AppearanceProfile | None = None,
+    show_progress_bar: bool = False,
+) -> FieldCells:
+    """Finds the cells of one field; see `bc_sam.models.base.CellModel.find_cells`.
+
+    Raises:
+        ImageError: If the field cannot be read.
+        ConfigError: If the pixel size is not plausible.
+    """
+    require_pixel_size(microns_per_pixel)
+    with open_field(image_argument(source)) as field:
+        is_known = profile is not None and profile.scale.microns_per_pixel is not None
+        survey = survey_light(field) if is_known else survey_field(field)
+        if profile is None or not is_known:
+            stated = microns_per_pixel or field.microns_per_pixel
+            own = fields_profile([survey], microns_per_pixel=stated, tags=[read_resolution_tag(source)])
+            profile = own if profile is None else replace(profile, scale=own.scale)
+        if problem := _problem(survey, profile):
+            return FieldCells(field.shape, profile=profile, problem=problem)
+        finder = _Finder(model, field, search, profile, survey.measurement.white)
+        return finder.find(show_progress_bar)
+
+
+def _problem(survey: FieldSurvey, profile: AppearanceProfile) -> str:
+    white = survey.measurement.white
+    if max(glass_share(window, white) for window in survey.windows) < _LEAST_GLASS:
+        return (
+            "No glass is visible between the cells. It may be a section of tissue, or its colours are inverted. Give "
+            "a photograph of a smear with a bright background."
+        )
+    if profile.scale.microns_per_pixel is None:
+        return (
+            "The scale could not be measured, because too few red cells were found: the field may be empty, out of "
+            f"focus, or no smear. {profile.scale.reason} If it is a smear, give --microns-per-pixel."
+        )
+    return ""
+
+
+class _Finder:
+    """Finds the cells of one field at a known scale."""
+
+    def __init__(
+        self, model: "CellModel", field: Field, search: Search, profile: AppearanceProfile, white: Rgb
+    ) -> None:
+        assert profile.scale.microns_per_pixel is not None
+        self.model, self.field, self.search, self.profile, self.white = model, field, search, profile, white
+        self.microns = profile.scale.microns_per_pixel
+        normalization = model.config.normalization
+        self.window_um = normalization.field_of_view if normalization else _WHOLE_IMAGE_UM
+        self.strength = None if not normalization else profile.strength if normalization.stain else (1.0, 1.0, 1.0)
+        self.batch_size = default_batch_size(model.device)
+
+    def find(self, show_progress_bar: bool) -> FieldCells:
+        """Searches the field tile by tile."""
+        cells: list[FoundCell] = []
+        red_cells: list[Box] = []
+        platelets: list[Box] = []
+        damaged: list[str] = []
+        tiles = _tiles(self.field.shape, round(_TILE_UM / self.microns), round(_MARGIN_UM / self.microns))
+        for core, reach in tqdm(tiles, unit="tile", disable=not show_progress_bar or len(tiles) == 1):
+            try:
+                pixels = self.field.read(*reach)
+            except ImageError as error:
+                damaged.append(str(error))
+                continue
+            origin = reach[1].start, reach[0].start
+            examined = examine_tile(reduce_tile(pixels, self.microns), self._white_of(pixels))
+            found = list(self._white_cells(pixels, examined))
+            moved = (replace(cell, box=_moved(cell.box, *origin)) for cell in found)
+            cells += [cell for cell in moved if _is_in(cell.box, core)]
+            white_cells = self._reduced_masks(found, examined, pixels.shape)
+            factor = pixels.shape[0] / examined.nuclei.shape[0]
+            for wanted, boxes, finder in (
+                (self.search.red_cells, red_cells, find_red_cell_boxes),
+                (self.search.platelets, platelets, find_platelet_boxes),
+            ):
+                if wanted:
+                    scaled = (_scaled(box, factor, origin, self.field.shape) for box in finder(examined, white_cells))
+                    boxes += [box for box in scaled if _is_in(box, core)]
+        cells = _without_repeats(cells)
+        return FieldCells(
+            self.field.shape,
+            tuple(sorted(cells, key=lambda cell: (cell.box[1], cell.box[0]))),
+            self.profile,
+            problem=self._remark(cells),
+            red_cells=tuple(red_cells) if self.search.red_cells else None,
+            platelets=tuple(platelets) if self.search.platelets else None,
+            damaged=tuple(damaged),
+        )
+
+    def _remark(self, cells: Sequence[FoundCell]) -> str:
+        height, width = self.field.shape
+        if len(cells) == 1 and min(height, width) * self.microns <= _CROP_UM:
+            left, top, right, bottom = cells[0].box
+            if abs(left + right - width) < width / 3 and abs(top + bottom - height) < height / 3:
+                return "It looks like a crop of one cell. Name crops with bc-sam predict."
+        return ""
+
+    def _white_of(self, pixels: NDArray[np.uint8]) -> Rgb:
+        """Returns the colour of the glass in a tile; that of the field if cells cover the tile."""
+        own = white_point(pixels)
+        return own if own[1] > 0.85 * self.white[1] else self.white
+
+    def _white_cells(self, pixels: NDArray[np.uint8], tile: ReducedTile) -> Iterator[FoundCell]:
+        factor = tile.nuclei.shape[0] / pixels.shape[0]
+        prompts = [
+            _Prompt(index, nucleus, self._window(place, factor))
+            for index, candidate in enumerate(tile.candidates)
+            for nucleus, place in _places(candidate)
+        ]
+        answers: dict[int, list[_Answer]] = {}
+        for answer in self._ask(pixels, prompts, factor):
+            answers.setdefault(answer.prompt.candidate, []).append(answer)
+        for index, candidate in enumerate(tile.candidates):
+            whole, *parts = answers[index]
+            for answer in _separate(parts, factor) or [whole]:
+                cell = self._outlined(pixels, tile, candidate, answer, factor)
+                if cell is not None:
+                    yield cell
+
+    def _window(self, place: tuple[float, float], factor: float) -> Window:
+        row, column = place[0] / factor, place[1] / factor
+        half = self.window_um / self.microns / 2
+        return Window(round(row - half), round(column - half), max(2, round(2 * half)), self.model.config.image_size)
+
+    def _ask(self, pixels: NDArray[np.uint8], prompts: Sequence[_Prompt], factor: float) -> Iterator[_Answer]:
+        white = self._white_of(pixels)
+        classifiers = [self.search.classifier or self.model.config.default_classifier]
+        parts = Parts.MASKS
+        if self.search.name:
+            parts = Parts.ALL if self.search.abstain is not False else parts | Parts.EMBEDDINGS | Parts.PROBABILITIES
+        for start in range(0, len(prompts), self.batch_size):
+            batch = prompts[start : start + self.batch_size]
+            shown = np.stack([normalize_image(pixels, prompt.window, white, self.strength) for prompt in batch])
+            observed = self.model.observe(shown, parts, classifiers=classifiers)
+            for prompt, cell in zip(batch, observed.cells(), strict=True):
+                yield _Answer(prompt, seen_through(prompt.nucleus, prompt.window, factor), cell.mask, cell)
+
+    def _outlined(
+        self, pixels: NDArray[np.uint8], tile: ReducedTile, candidate: Candidate, answer: _Answer, factor: float
+    ) -> FoundCell | None:
+        window, size = answer.prompt.window, answer.prompt.window.size
+        scale = self.window_um / size
+        area = float(answer.nucleus.sum()) * scale**2
+        trusted = answer.predicted is not None and answer.cover >= _LEAST_COVER
+        if answer.predicted is not None and not trusted and area < _LARGE_NUCLEUS:
+            return None
+        classical = seen_through(candidate.cell, window, factor)
+        others = seen_through(tile.nuclei & ~answer.prompt.nucleus & _larger(tile, candidate), window, factor)
+        inside = seen_through(np.ones_like(tile.nuclei), window, factor)
+        predicted = answer.predicted if trusted and answer.predicted is not None else classical
+        red_cells = seen_through(tile.red_cells, window, factor)
+        outline = refine_outline(predicted, answer.nucleus, others, red_cells, inside, scale)
+        if not _LEAST_CELL <= outline.sum() * scale**2 <= _MOST_CELL:
+            return None
+        mask, box = _at_full_resolution(continued(outline, inside), window, pixels.shape)
+        if not mask.size:
+            return None
+        cut_off = _touches_border(answer.prompt.nucleus)
+        return FoundCell(
+            box,
+            mask,
+            score=answer.cover * min(1.0, area / _CERTAIN_NUCLEUS),
+            cut_off=cut_off,
+            prediction=self._prediction(answer, outline, cut_off) if self.search.name else None,
+        )
+
+    def _prediction(self, answer: _Answer, outline: NDArray[np.bool_], cut_off: bool) -> Any:
+        limits = mask_limits(normalized=self.model.config.normalization is not None)
+        observed = replace(answer.observed, mask=outline, n_cells=1, cut_off=cut_off, mask_limits=limits)
+        classifier = self.search.classifier or self.model.config.default_classifier
+        return self.model.prediction_of(InspectedCell(None, observed), classifier, self.search.abstain)
+
+    def _reduced_masks(
+        self, cells: Sequence[FoundCell], tile: ReducedTile, shape: tuple[int, ...]
+    ) -> NDArray[np.bool_]:
+        """Returns the pixels of all white cells in the reduced tile, (H, W) bool."""
+        everything = np.zeros(tile.nuclei.shape, bool)
+        factor = everything.shape[0] / shape[0]
+        for cell in cells:
+            left, top, right, bottom = (round(edge * factor) for edge in cell.box)
+            place = everything[top:bottom, left:right]
+            if place.size:
+                small = Image.fromarray(cell.mask).resize(place.shape[::-1], Image.Resampling.NEAREST)
+                place |= np.asarray(small)
+        return everything
+
+
+def _places(candidate: Candidate) -> Iterator[tuple[NDArray[np.bool_], tuple[float, float]]]:
+    """Yields the nuclei to ask for, and where: the whole group, and its parts if it may be that of several cells."""
+    yield candidate.nucleus, candidate.centre
+    for part in candidate.parts:
+        yield part, centroid(part)
+
+
+def _separate(parts: Sequence[_Answer], factor: float) -> list[_Answer]:
+    """Returns one answer for each cell of a group of nuclei; nothing if it is that of one cell."""
+    owner = list(range(len(parts)))
+    for one in range(len(parts)):
+        for other in range(one + 1, len(parts)):
+            if (
+                max(_contains(parts[one], parts[other], factor), _contains(parts[other], parts[one], factor))
+                > _SAME_CELL
+            ):
+                kept, merged = owner[one], owner[other]
+                owner = [kept if index == merged else index for index in owner]
+    cells = sorted(set(owner))
+    if len(cells) < 2:
+        return []
+    return [
+        _joined([part for part, index in zip(parts, owner, strict=True) if index == cell], factor) for cell in cells
+    ]
+
+
+def _contains(one: _Answer, other: _Answer, factor: float) -> float:
+    """Returns the share of another part's nucleus that the mask of one contains."""
+    if one.predicted is None:
+        return 1.0
+    nucleus = seen_through(other.prompt.nucleus, one.prompt.window, factor)
+    return float(one.predicted[nucleus].mean()) if nucleus.any() else 0.0
+
+
+def _joined(parts: Sequence[_Answer], factor: float) -> _Answer:
+    """Returns the answer for the largest of the parts of a cell, with the nuclei of all."""
+    largest = max(parts, key=lambda part: part.prompt.nucleus.sum())
+    nucleus = np.logical_or.reduce([part.prompt.nucleus for part in parts])
+    prompt = replace(largest.prompt, nucleus=nucleus)
+    return replace(largest, prompt=prompt, nucleus=seen_through(nucleus, prompt.window, factor))
+
+
+def _larger(tile: ReducedTile, candidate: Candidate) -> NDArray[np.bool_]:
+    """Returns the nuclei of all candidates; platelets beside a cell do not keep its mask away."""
+    return np.logical_or.reduce([other.nucleus for other in tile.candidates], initial=False)
+
+
+def _at_full_resolution(
+    outline: NDArray[np.bool_], window: Window, shape: tuple[int, ...]
+) -> tuple[NDArray[np.bool_], Box]:
+    """Returns a mask of a window at the resolution of the tile, cropped to its box, and the box."""
+    smooth = Image.fromarray(outline.astype(np.uint8) * 255)
+    square = np.asarray(smooth.resize((window.side, window.side), Image.Resampling.BILINEAR)) > 127
+    target, place = window.overlap(shape)
+    mask = square[place]
+    rows, columns = (np.flatnonzero(mask.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return np.zeros((0, 0), bool), (0, 0, 0, 0)
+    mask = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    top, left = target[0].start + int(rows[0]), target[1].start + int(columns[0])
+    return mask, (left, top, left + mask.shape[1], top + mask.shape[0])
+
+
+def _tiles(shape: tuple[int, int], side: int, margin: int) -> list[tuple[tuple[slice, slice], tuple[slice, slice]]]:
+    """Returns the rows and columns of the tiles that divide a field, without and with their margins."""
+    spans = [
+        [(slice(a, b), slice(max(a - margin, 0), min(b + margin, length))) for a, b in _spans(length, side)]
+        for length in shape
+    ]
+    return [((rows[0], columns[0]), (rows[1], columns[1])) for rows in spans[0] for columns in spans[1]]
+
+
+def _spans(length: int, side: int) -> list[tuple[int, int]]:
+    edges = np.linspace(0, length, max(1, -(-length // side)) + 1).round().astype(int).tolist()
+    return list(pairwise(edges))
+
+
+def _is_in(box: Box, core: tuple[slice, slice]) -> bool:
+    """Whether the centre of a box is in the core of a tile, so that a cell on a seam is counted once."""
+    row, column = (box[1] + box[3]) // 2, (box[0] + box[2]) // 2
+    return core[0].start <= row < core[0].stop and core[1].start <= column < core[1].stop
+
+
+def _moved(box: Box, right: int, down: int) -> Box:
+    return box[0] + right, box[1] + down, box[2] + right, box[3] + down
+
+
+def _scaled(box: Box, factor: float, origin: tuple[int, int], shape: tuple[int, int]) -> Box:
+    left, top, right, bottom = (round(edge * factor) for edge in box)
+    left, top, right, bottom = _moved((left, top, right, bottom), *origin)
+    return left, top, min(right, shape[1]), min(bottom, shape[0])
+
+
+def _touches_border(nucleus: NDArray[np.bool_]) -> bool:
+    return bool(nucleus[0].any() or nucleus[-1].any() or nucleus[:, 0].any() or nucleus[:, -1].any())
+
+
+def _without_repeats(cells: Sequence[FoundCell]) -> list[FoundCell]:
+    """Drops cells that overlap a better one, such as those that two tiles outline differently."""
+    ranked = sorted(cells, key=lambda cell: -cell.score)
+    left, top, right, bottom = np.array([cell.box for cell in ranked], int).reshape(-1, 4).T
+    kept = np.zeros(len(ranked), bool)
+    for index, cell in enumerate(ranked):
+        near = kept & (left < right[index]) & (right > left[index]) & (top < bottom[index]) & (bottom > top[index])
+        kept[index] = all(_overlap(cell, ranked[other]) < _SAME_OUTLINE for other in np.flatnonzero(near))
+    return [cell for cell, is_kept in zip(ranked, kept, strict=True) if is_kept]
+
+
+def _overlap(one: FoundCell, other: FoundCell) -> float:
+    """Returns the common area of two cells, whose boxes overlap, as a share of the smaller one."""
+    left, top = max(one.box[0], other.box[0]), max(one.box[1], other.box[1])
+    right, bottom = min(one.box[2], other.box[2]), min(one.box[3], other.box[3])
+    shared = [
+        cell.mask[top - cell.box[1] : bottom - cell.box[1], left - cell.box[0] : right - cell.box[0]]
+        for cell in (one, other)
+    ]
+    return float((shared[0] & shared[1]).sum()) / max(1, min(one.mask.sum(), other.mask.sum()))

@@ -1,0 +1,105 @@
+"""Fields in, cells out: what the bundled model finds on drawn smears, on seams, and where there is nothing to find."""
+
+import numpy as np
+import pytest
+from drawn_smear import draw_smear
+from PIL import Image
+
+from bc_sam.models import fields as fields_module
+from bc_sam.models.auto import load_model
+from bc_sam.models.fields import profile_fields
+
+CENTRES = ((0.3, 0.3), (0.7, 0.6))
+SIDE, WIDTH = 480, 104
+
+
+@pytest.fixture(scope="module")
+def model():
+    return load_model(classifiers=["default"])
+
+
+@pytest.fixture(scope="module")
+def smear():
+    return draw_smear(SIDE, 60, 14, CENTRES, WIDTH)
+
+
+def centres(found):
+    return [((top + bottom) / 2 / SIDE, (left + right) / 2 / SIDE) for left, top, right, bottom in found.boxes]
+
+
+def test_white_cells_are_found_with_boxes_and_masks(model, smear):
+    found = model.find_cells(smear)
+    assert centres(found) == [pytest.approx(place, abs=0.03) for place in CENTRES]
+    for cell in found.cells:
+        left, top, right, bottom = cell.box
+        assert cell.mask.shape == (bottom - top, right - left)
+        assert right - left == pytest.approx(WIDTH, rel=0.25)
+        assert cell.mask.mean() == pytest.approx(np.pi / 4, abs=0.12)
+        assert cell.full_mask(found.shape).sum() == cell.mask.sum()
+        assert 0 <= cell.score <= 1
+        assert cell.prediction is None
+    assert found.red_cells is None
+    assert found.problem == ""
+
+
+def test_red_cells_are_counted_and_cells_named_if_asked(model, smear):
+    found = model.find_cells(smear, red_cells=True, platelets=True, name=True, abstain=False)
+    assert len(found.red_cells) == pytest.approx(14, abs=2)
+    assert found.platelets == ()
+    assert found.counts.total() == 2
+    assert {cell.prediction.label for cell in found.cells} <= set(model.labels)
+
+
+def test_touching_cells_are_two(model):
+    found = model.find_cells(draw_smear(SIDE, 60, 10, ((0.5, 0.4), (0.5, 0.61)), WIDTH))
+    assert len(found) == 2
+
+
+def test_a_cell_that_the_border_cuts_off_gets_no_name(model):
+    (cell,) = model.find_cells(draw_smear(SIDE, 60, 14, ((0.02, 0.5),), WIDTH), name=True).cells
+    assert cell.cut_off
+    assert "cut off" in [reason.short for reason in cell.prediction.reasons]
+    assert cell.box[1] == 0
+
+
+def test_a_cell_on_a_seam_is_counted_once(model, smear, monkeypatch):
+    whole = model.find_cells(smear)
+    monkeypatch.setattr(fields_module, "_TILE_UM", SIDE * 0.3 * 7.5 / 60)  # four columns; the cells lie on seams
+    tiled = model.find_cells(smear, red_cells=True, profile=whole.profile)
+    assert centres(tiled) == [pytest.approx(place, abs=0.03) for place in CENTRES]
+    assert len(tiled.red_cells) == pytest.approx(14, abs=3)
+
+
+def test_the_scale_of_several_fields_is_shared(model, smear):
+    profile = profile_fields([smear, draw_smear(SIDE, 60, 14, (), seed=2), b"no image"])
+    assert profile.n_images == 2
+    assert model.find_cells(smear, profile=profile).profile is profile
+
+
+@pytest.mark.parametrize(
+    ("field", "reason"),
+    [
+        (np.full((300, 300, 3), 235, np.uint8), "too few red cells"),
+        (np.random.default_rng(0).integers(0, 255, (300, 300, 3), dtype=np.uint8), "too few red cells|No glass"),
+        (255 - draw_smear(400, 60, 14), "too few red cells|No glass"),
+    ],
+    ids=["empty", "noise", "inverted"],
+)
+def test_what_is_no_smear_has_no_cells_and_a_reason(model, field, reason):
+    found = model.find_cells(field)
+    assert len(found) == 0
+    assert any(text in found.problem for text in reason.split("|"))
+
+
+def test_a_field_without_white_cells_has_none_and_no_problem(model):
+    found = model.find_cells(draw_smear(400, 60, 14, ()), red_cells=True)
+    assert len(found) == 0
+    assert found.problem == ""
+    assert len(found.red_cells) > 10
+
+
+def test_a_crop_of_one_cell_says_so(model):
+    crop = Image.fromarray(draw_smear(230, 60, 6, ((0.5, 0.5),), WIDTH))
+    found = model.find_cells(crop, microns_per_pixel=7.5 / 60)
+    assert len(found) == 1
+    assert "bc-sam predict" in found.problem
