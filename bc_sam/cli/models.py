@@ -7,13 +7,16 @@ import typer
 
 from bc_sam.cli.app import app
 from bc_sam.cli.options import (
+    Device,
     ForceDownload,
     IncludeBase,
     Labels,
+    LocalFilesOnly,
     Model,
     Refit,
     Revision,
     Subfolder,
+    Token,
     read_labels,
 )
 from bc_sam.config.model import BCSamConfig
@@ -26,13 +29,31 @@ def info(
     model: Model = EMBEDDED_MODEL,
     revision: Revision = None,
     subfolder: Subfolder = None,
+    token: Token = None,
+    local_files_only: LocalFilesOnly = False,
     force_download: ForceDownload = False,
 ) -> None:
-    """Describes a model (classes, laboratories, classifiers, base, size) and verifies its files."""
+    """Describes a model and verifies its files.
+
+    Lists its classes, laboratories, classifiers, base, size, and whose
+    pictures are inside.
+
+    For example:
+
+    bc-sam info bc-sam-tiny
+    """
     from bc_sam.models.folder import MODEL_FILES, check_files, load_config
     from bc_sam.utils.hub import damage_explained, resolve_folder
 
-    folder = resolve_folder(model, MODEL_FILES, revision=revision, subfolder=subfolder, force_download=force_download)
+    folder = resolve_folder(
+        model,
+        MODEL_FILES,
+        revision=revision,
+        subfolder=subfolder,
+        token=token,
+        local_files_only=local_files_only,
+        force_download=force_download,
+    )
     with damage_explained(model, f"bc-sam info {model}"):
         config = load_config(folder)
         print(describe(folder, config))
@@ -50,17 +71,31 @@ def save(
     half: Annotated[bool, typer.Option("--half", help="Store the weights in float16, at half the size.")] = False,
     revision: Revision = None,
     subfolder: Subfolder = None,
+    token: Token = None,
+    local_files_only: LocalFilesOnly = False,
     force_download: ForceDownload = False,
 ) -> None:
     """Writes a copy of a model to a folder.
 
     With --include-base the copy works offline, also on another machine.
     With --labels the copy predicts only these labels by default.
+
+    For example:
+
+    bc-sam save OWNER/my-model copy --include-base
     """
     from bc_sam.models.auto import load_model
 
     allowed = read_labels(labels)
-    loaded = load_model(model, revision=revision, subfolder=subfolder, refit=refit, force_download=force_download)
+    loaded = load_model(
+        model,
+        refit=refit,
+        revision=revision,
+        subfolder=subfolder,
+        token=token,
+        local_files_only=local_files_only,
+        force_download=force_download,
+    )
     if allowed:
         loaded.restrict_labels(allowed)
     print(f"Written: {loaded.save_pretrained(out, include_base=include_base, half=half)}")
@@ -78,19 +113,26 @@ def push(
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request instead.")] = False,
     message: Annotated[str, typer.Option(help="Title of the commit.")] = "Upload BC-SAM",
     include_base: IncludeBase = False,
+    token: Token = None,
 ) -> None:
-    """Pushes a model with its card to the Hub, in one commit. Log in first: hf auth login.
+    """Pushes a model with its card to the Hub, in one commit.
 
-    Manual edits of the card on the Hub, outside the generated sections, are kept.
+    Log in first: hf auth login. Manual edits of the card on the Hub, outside
+    the generated sections, are kept.
+
+    For example:
+
+    bc-sam push runs/mine OWNER/my-model --private
     """
     from bc_sam.models.auto import load_model
 
-    commit = load_model(model).push_to_hub(
+    commit = load_model(model, token=token).push_to_hub(
         repo_id,
         private=private,
         revision=revision,
         create_pr=create_pr,
         commit_message=message,
+        token=token,
         include_base=include_base,
     )
     print(f"Pushed: {commit.pr_url or commit.commit_url}")
@@ -103,9 +145,15 @@ def convert(
     autoencoder: Annotated[Path, typer.Argument(help="State dict of the original's autoencoder.")],
     out: Annotated[Path, typer.Argument(help="Model folder to write.")],
 ) -> None:
-    """Converts checkpoints of the original BC-SAM to a model folder. Files that would execute code are rejected.
+    """Converts checkpoints of the original BC-SAM to a model folder.
 
-    The original saves no classifiers, so the model embeds and segments cells; bc-sam fit adds classifiers.
+    Files that would execute code are rejected. The original saves no
+    classifiers, so the model embeds and segments cells; bc-sam fit adds
+    classifiers.
+
+    For example:
+
+    bc-sam convert sam_vit_b_01ec64.pth epoch_85.pth autoencoder.pth model
     """
     from bc_sam.models.conversion import convert_original
 
@@ -123,12 +171,19 @@ def bench(
         str | None,
         typer.Argument(help="Model folder, run folder, or Hub id; by default SAM ViT-B with random weights."),
     ] = None,
+    device: Device = None,
     revision: Revision = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; by default the first GPU, if any.")] = None,
+    subfolder: Subfolder = None,
+    token: Token = None,
+    local_files_only: LocalFilesOnly = False,
 ) -> None:
-    """Benchmarks the encoder on this machine and recommends a batch size and dtype.
+    """Measures the encoder's speed here; recommends a batch size and dtype.
 
     Takes about a minute.
+
+    For example:
+
+    bc-sam bench bc-sam-tiny --device cpu
     """
     import torch
 
@@ -139,7 +194,16 @@ def bench(
 
     target = usable_device(device)
     if model:
-        sam = merge(BCSam.from_pretrained(model, revision=revision, device="cpu", classifiers=[]).adapter)
+        loaded = BCSam.from_pretrained(
+            model,
+            classifiers=[],
+            device="cpu",
+            revision=revision,
+            subfolder=subfolder,
+            token=token,
+            local_files_only=local_files_only,
+        )
+        sam = merge(loaded.adapter)
     else:
         sam = vit_b()
     hardware = torch.cuda.get_device_name(target) if target.type == "cuda" else f"{torch.get_num_threads()} threads"

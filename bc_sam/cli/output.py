@@ -1,9 +1,11 @@
-"""Predictions as text for the terminal: one line per cell, and the differential count."""
+"""Predictions as text for the terminal: one line per cell, the differential count, and what was skipped."""
 
+import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from textwrap import indent
 
-from bc_sam.errors import ImageError
+from bc_sam.errors import ConfigError, ImageError
 from bc_sam.evaluation.tables import align
 from bc_sam.models.differential import differential_count
 from bc_sam.models.prediction import Prediction, top_labels
@@ -31,6 +33,47 @@ def describe(name: str, prediction: Prediction, labels: Sequence[str]) -> str:
 def unreadable(name: str, error: ImageError | None) -> str:
     """Returns one line that says why an image has no result."""
     return printable(f"not read: {name}: {error}")
+
+
+def render_skipped(n_errors: int, n_images: int, other_files: Mapping[str, int]) -> list[str]:
+    """Returns a line on the images that could not be read and one on the files that are not images, where there are any.
+
+    Args:
+        n_errors: Number of unreadable images.
+        n_images: Number of images.
+        other_files: Number of other files, by suffix.
+
+    Example:
+        >>> render_skipped(1, 60, {".xml": 2})
+        ['1 of 60 images could not be read.', 'Passed over as no images: 2 files (.xml 2).']
+    """
+    lines = []
+    if n_errors:
+        lines.append(f"{n_errors} of {n_images} images could not be read.")
+    if n_others := sum(other_files.values()):
+        suffixes = ", ".join(f"{suffix} {count}" for suffix, count in sorted(other_files.items()))
+        lines.append(printable(f"Passed over as no images: {n_others} file{'s' * (n_others > 1)} ({suffixes})."))
+    return lines
+
+
+def require_writable(path: Path, option: str) -> None:
+    """Checks that a file can be written, before hours of computation whose result would be lost.
+
+    Args:
+        path: The file.
+        option: The option that names it.
+
+    Raises:
+        ConfigError: If its folder does not exist or cannot be written to, or the path is a folder.
+    """
+    folder = path.resolve().parent
+    if path.is_dir():
+        raise ConfigError(f"{option} {path} is a folder. Name a file in it.")
+    if not folder.is_dir():
+        raise ConfigError(f"{option} {path} is in a folder that does not exist. Create {folder} first.")
+    # A file is written beside its place and then moved there, a device such as /dev/stdout directly.
+    if not os.access(path if path.exists() and not path.is_file() else folder, os.W_OK):
+        raise ConfigError(f"{option} {path} cannot be written: no permission. Name a file in another folder.")
 
 
 def render_differential(counts: Mapping[str, int]) -> str:

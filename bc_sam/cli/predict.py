@@ -19,13 +19,17 @@ from bc_sam.cli.options import (
     Classifier,
     Columns,
     ConfigName,
+    Device,
     Dtype,
     ForceDownload,
     Labels,
+    LocalFilesOnly,
     MicronsPerPixel,
     ModelOption,
     Revision,
     Split,
+    Subfolder,
+    Token,
     read_labels,
     read_layout,
 )
@@ -36,6 +40,10 @@ if TYPE_CHECKING:
     from bc_sam.data.appearance.profile import AppearanceProfile
     from bc_sam.data.inputs import NamedCells
     from bc_sam.models.base import CellModel
+
+
+#: Exit status if some images could not be read; typer ends with 2 if an option is wrong.
+SOME_UNREADABLE = 3
 
 
 @app.command(rich_help_panel="Cells")
@@ -59,22 +67,36 @@ def predict(
     config_name: ConfigName = None,
     split: Split = None,
     columns: Columns = None,
-    revision: Revision = None,
-    force_download: ForceDownload = False,
     batch_size: BatchSize = None,
+    device: Device = None,
     dtype: Dtype = "auto",
+    revision: Revision = None,
+    subfolder: Subfolder = None,
+    token: Token = None,
+    local_files_only: LocalFilesOnly = False,
+    force_download: ForceDownload = False,
 ) -> None:
-    """Classifies cells: label, probability and runner-up per image, or why it has no name; and a differential count.
+    """Names cells, or says why one has no name, and counts them.
 
-    Unreadable images are reported and skipped.
+    Prints label, probability and runner-up per image, and a differential
+    count. Unreadable images are reported and skipped.
+
+    Exit status: 0 if all images were read, 3 if some could not be, 1 if none
+    could be or the command failed, 2 if an option is wrong.
+
+    For example:
+
+    bc-sam predict cells/ --model bc-sam-tiny --csv cells.csv
     """
+    from bc_sam.cli.output import describe, render_differential, render_skipped, require_writable, unreadable
     from bc_sam.data.inputs import find_cells
 
+    if csv:
+        require_writable(csv, "--csv")
     found = find_cells(cells, read_layout(None, config_name, split, columns))
 
     from tqdm import tqdm
 
-    from bc_sam.cli.output import describe, render_differential, unreadable
     from bc_sam.models.auto import load_model
     from bc_sam.models.prediction_table import PredictionTable
     from bc_sam.utils.guarded_csv import open_csv
@@ -82,9 +104,13 @@ def predict(
     allowed = read_labels(labels)
     loaded = load_model(
         model,
-        revision=revision,
-        dtype=dtype,
         classifiers=[classifier or "default"],
+        device=device,
+        dtype=dtype,
+        revision=revision,
+        subfolder=subfolder,
+        token=token,
+        local_files_only=local_files_only,
         force_download=force_download,
     )
     if allowed:
@@ -104,7 +130,7 @@ def predict(
     errors = []
     with open_csv(csv) if csv else nullcontext() as file:
         table = PredictionTable(file, loaded.labels) if file else None
-        progress = tqdm(predictions, total=len(found), unit="cell", disable=len(found) == 1)
+        progress = tqdm(predictions, total=len(found), unit="cell", disable=len(found) == 1 or None)
         for name, prediction in zip(found.names, progress, strict=True):
             tqdm.write(describe(name, prediction, loaded.labels), file=sys.stdout)
             if table:
@@ -117,10 +143,9 @@ def predict(
         print(f"\n{render_differential(counts)}")
     if unnamed := len(found) - counts.total() - len(errors):
         print(f"\n{unnamed} without a name; please review {'them' if unnamed > 1 else 'it'}.")
-    for error in errors:
-        print(error, file=sys.stderr)
-    if len(errors) == len(found):
-        raise typer.Exit(1)
+    for line in [*errors, *render_skipped(len(errors), len(found), found.other_files)]:
+        print(line, file=sys.stderr)
+    _exit_by(len(errors), len(found))
 
 
 @app.command(rich_help_panel="Cells")
@@ -132,26 +157,50 @@ def embed(
     config_name: ConfigName = None,
     split: Split = None,
     columns: Columns = None,
-    revision: Revision = None,
-    force_download: ForceDownload = False,
     batch_size: BatchSize = None,
+    device: Device = None,
     dtype: Dtype = "auto",
+    revision: Revision = None,
+    subfolder: Subfolder = None,
+    token: Token = None,
+    local_files_only: LocalFilesOnly = False,
+    force_download: ForceDownload = False,
 ) -> None:
-    """Writes the embedding of each cell, the classifiers' input. Unreadable images are reported and skipped."""
+    """Writes the embedding of each cell, the classifiers' input.
+
+    Unreadable images are reported and skipped; the exit status is then that
+    of predict: 3 if some could not be read, 1 if none could be.
+
+    For example:
+
+    bc-sam embed cells/ --out embeddings.npz
+    """
+    from bc_sam.cli.output import render_skipped, require_writable, unreadable
     from bc_sam.data.inputs import find_cells
 
+    out = out if out.suffix == ".npz" else out.with_name(f"{out.name}.npz")  # as np.savez names it
+    require_writable(out, "--out")
     found = find_cells(cells, read_layout(None, config_name, split, columns))
 
     import numpy as np
     from tqdm import tqdm
 
-    from bc_sam.cli.output import unreadable
     from bc_sam.models.auto import load_model
     from bc_sam.models.inspection import inspect_cells
     from bc_sam.models.observation import Parts
     from bc_sam.utils.display import as_utf8
 
-    loaded = load_model(model, revision=revision, dtype=dtype, classifiers=[], force_download=force_download)
+    loaded = load_model(
+        model,
+        classifiers=[],
+        device=device,
+        dtype=dtype,
+        revision=revision,
+        subfolder=subfolder,
+        token=token,
+        local_files_only=local_files_only,
+        force_download=force_download,
+    )
     _compile_if_worthwhile(loaded, found, batch_size)
     files, embeddings = [], []
     images, profile = _measured(loaded, found.images, microns_per_pixel)
@@ -163,17 +212,25 @@ def embed(
         microns_per_pixel=microns_per_pixel,
         profile=profile,
     )
-    for name, cell in zip(found.names, tqdm(inspected, total=len(found), unit="cell"), strict=True):
+    for name, cell in zip(found.names, tqdm(inspected, total=len(found), unit="cell", disable=None), strict=True):
         if cell.observed is None:
             print(unreadable(name, cell.error), file=sys.stderr)
         else:
             files.append(as_utf8(name))
             embeddings.append(cell.observed.embedding)
-    if not files:
-        raise typer.Exit(1)
-    out = out if out.suffix == ".npz" else out.with_name(f"{out.name}.npz")  # as np.savez names it
-    with written_aside(out) as part, part.open("wb") as file:
-        np.savez(file, files=files, latents=np.stack(embeddings))
+    n_errors = len(found) - len(files)
+    for line in render_skipped(n_errors, len(found), found.other_files):
+        print(line, file=sys.stderr)
+    if files:
+        with written_aside(out) as part, part.open("wb") as file:
+            np.savez(file, files=files, latents=np.stack(embeddings))
+    _exit_by(n_errors, len(found))
+
+
+def _exit_by(n_errors: int, n_images: int) -> None:
+    """Ends the command with status 1 if no image could be read, with 3 if some could not be."""
+    if n_errors:
+        raise typer.Exit(1 if n_errors == n_images else SOME_UNREADABLE)
 
 
 def _measured(
@@ -207,13 +264,23 @@ def attention(
         str, typer.Option("--model", "-m", help="Model folder, run folder, or Hub id of an SLCA or shape-aware model.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for the figures, twelve cells each.")],
+    device: Device = None,
     revision: Revision = None,
+    subfolder: Subfolder = None,
+    token: Token = None,
+    local_files_only: LocalFilesOnly = False,
     force_download: ForceDownload = False,
 ) -> None:
     """Draws the attention map of an SLCA or shape-aware model over each cell.
 
-    Unreadable images are reported and skipped.
+    Unreadable images are reported and skipped; the exit status is then that
+    of predict: 3 if some could not be read, 1 if none could be.
+
+    For example:
+
+    bc-sam attention cells/ --model runs/slca --out figures
     """
+    from bc_sam.cli.output import render_skipped, unreadable
     from bc_sam.data.inputs import find_cells
 
     found = find_cells(cells)
@@ -223,23 +290,34 @@ def attention(
     import numpy as np
     from tqdm import tqdm
 
-    from bc_sam.cli.output import unreadable
     from bc_sam.data.images import read_image
     from bc_sam.errors import ImageError
     from bc_sam.evaluation.plots import attention_maps
     from bc_sam.models.auto import load_model
     from bc_sam.models.comparison import with_attention
 
-    loaded = with_attention(load_model(model, revision=revision, force_download=force_download))
+    loaded = with_attention(
+        load_model(
+            model,
+            device=device,
+            revision=revision,
+            subfolder=subfolder,
+            token=token,
+            local_files_only=local_files_only,
+            force_download=force_download,
+        )
+    )
     out.mkdir(parents=True, exist_ok=True)
     sources, profile = _measured(loaded, found.images, None)  # of all figures
-    pairs = iter(tqdm(zip(found.names, sources, strict=True), total=len(found), unit="cell"))
+    pairs = iter(tqdm(zip(found.names, sources, strict=True), total=len(found), unit="cell", disable=None))
+    n_errors = 0
     for number, chunk in enumerate(iter(lambda: list(islice(pairs, 12)), []), 1):
         images = {}
         for name, source in chunk:
             try:
                 images[name] = read_image(source)
             except ImageError as error:
+                n_errors += 1
                 print(unreadable(name, error), file=sys.stderr)
         if images:
             labels, maps = loaded.predict_with_attention(list(images.values()), profile=profile)
@@ -247,4 +325,8 @@ def attention(
             figure = attention_maps([np.asarray(image) for image in images.values()], maps, titles)
             with written_aside(out / f"attention_{number:03d}.png") as part:
                 figure.savefig(part, format="png")
-    print(f"Written: {out}")
+    for line in render_skipped(n_errors, len(found), found.other_files):
+        print(line, file=sys.stderr)
+    if n_errors < len(found):
+        print(f"Written: {out}")
+    _exit_by(n_errors, len(found))

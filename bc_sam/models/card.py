@@ -22,6 +22,7 @@ from bc_sam.evaluation.tables import Score, calibration_errors, render_markdown
 from bc_sam.models.card_merge import assemble, begin, end, merge_cards
 from bc_sam.models.folder import CARD, FIGURES
 from bc_sam.models.training_record import DataRecord, TrainingRecord
+from bc_sam.utils.extras import install_command
 from bc_sam.utils.markdown import markdown_cell
 from bc_sam.utils.templates import markdown_templates
 
@@ -159,7 +160,9 @@ def _draw(folder: Path, evaluation: Evaluation | None, classifier: str) -> list[
     if evaluation is None or not evaluation.pairs:
         return []
     if find_spec("matplotlib") is None:
-        logger.warning("matplotlib is not installed, so the card has no figures. Run: pip install 'bc_sam[train]'.")
+        logger.warning(
+            "matplotlib is not installed, so the card has no figures. Run: %s", install_command("matplotlib")
+        )
         return []
     folder.mkdir()
     figures = card_pictures(evaluation, classifier)
