@@ -17,7 +17,9 @@ NO_NETWORKS = "Data, classifiers and evaluation know no torch network"
 INDEPENDENT_MODELS = "A model knows no sibling"
 
 
-@pytest.mark.parametrize("command", [("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",)])
+@pytest.mark.parametrize(
+    "command", [("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",), ("mypy", "tests/typed_use.py")]
+)
 def test_style_and_types(command):
     finished = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stdout + finished.stderr

@@ -9,12 +9,14 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sized
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Self, Unpack, overload
+from typing import Any, BinaryIO, ClassVar, Literal, NamedTuple, Self, Unpack, overload
 
 import numpy as np
 import torch
 from huggingface_hub import CommitInfo
+from PIL.Image import Image
 from tqdm import tqdm
 from transformers import SamModel
 
@@ -484,6 +486,32 @@ class CellModel(ABC):
         )
         require_finite(probabilities)
         return probabilities
+
+    @overload
+    def __call__(
+        self,
+        images: list[Any] | tuple[Any, ...],
+        *,
+        top_k: int = ...,
+        classifier: str | None = ...,
+        batch_size: int | None = ...,
+    ) -> list[list[dict[str, Any]]]: ...
+
+    @overload
+    def __call__(
+        self,
+        images: str | bytes | PathLike[str] | BinaryIO | Image,
+        *,
+        top_k: int = ...,
+        classifier: str | None = ...,
+        batch_size: int | None = ...,
+    ) -> list[dict[str, Any]]: ...
+
+    # An array or tensor is one image or a batch, by its number of dimensions.
+    @overload
+    def __call__(
+        self, images: Any, *, top_k: int = ..., classifier: str | None = ..., batch_size: int | None = ...
+    ) -> list[dict[str, Any]] | list[list[dict[str, Any]]]: ...
 
     def __call__(
         self, images: Any, *, top_k: int = 5, classifier: str | None = None, batch_size: int | None = None

@@ -29,7 +29,7 @@ COMMANDS = (
 IMPORTS = ("Experiment", "Adaptation", "load_rendered", "load_cells")
 
 # One process, in which none of them is installed, since importing torch takes seconds.
-_PROGRAM = """
+_PROGRAM = r"""
 import contextlib, io, json, sys
 import torch, transformers, peft  # which look for some of them
 sys.modules |= dict.fromkeys(json.loads(sys.argv[1]))
@@ -44,13 +44,13 @@ for command in json.loads(sys.argv[2]):
             main()
         except SystemExit as end:
             said[command] = [end.code, stderr.getvalue()]
-for name in %r:
+for name in json.loads(sys.argv[3]):
     try:
         getattr(bc_sam, name)
     except MissingPackageError as error:
-        said[name] = [1, f"error: {error}\\n"]
+        said[name] = [1, f"error: {error}\n"]
 print(json.dumps(said))
-""" % (IMPORTS,)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +62,7 @@ def said(tmp_path_factory):
     (folder / "run").mkdir()
     (folder / "run" / "run.json").write_text("{}")
     finished = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, json.dumps(list(EXTRAS)), json.dumps(COMMANDS)],
+        [sys.executable, "-c", _PROGRAM, *map(json.dumps, (list(EXTRAS), COMMANDS, IMPORTS))],
         cwd=folder,
         capture_output=True,
         text=True,
