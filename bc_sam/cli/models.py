@@ -20,7 +20,7 @@ from bc_sam.cli.options import (
     read_labels,
 )
 from bc_sam.config.model import BCSamConfig
-from bc_sam.models.folder import THUMBNAILS
+from bc_sam.models.folder import RECORD
 from bc_sam.utils.hub import EMBEDDED_MODEL
 
 
@@ -68,7 +68,10 @@ def save(
     include_base: IncludeBase = False,
     refit: Refit = False,
     labels: Labels = None,
-    half: Annotated[bool, typer.Option("--half", help="Store the weights in float16, at half the size.")] = False,
+    half: Annotated[
+        bool | None,
+        typer.Option("--half/--full", help="Store the weights in float16, at half the size; by default as before."),
+    ] = None,
     revision: Revision = None,
     subfolder: Subfolder = None,
     token: Token = None,
@@ -237,7 +240,7 @@ def describe(folder: Path, config: BCSamConfig) -> str:
         "image size": f"{config.image_size} px",
         "normalization": _describe_normalization(config),
         "latent": f"{config.latent_dim} dimensions",
-        "thumbnails": "of stored cells, included" if THUMBNAILS in config.files else "none",
+        "pictures inside": _describe_pictures(folder, config),
         "written with": ", ".join(f"{name} {number}" for name, number in config.versions.items()),
     }
     sizes: dict[str, int] = {}
@@ -248,6 +251,21 @@ def describe(folder: Path, config: BCSamConfig) -> str:
         f"{part} {size / 1e6:.1f} MB" for part, size in sizes.items() if not part.endswith(".json")
     )
     return "\n".join(f"{name:<16}{value}" for name, value in facts.items())
+
+
+def _describe_pictures(folder: Path, config: BCSamConfig) -> str:
+    """Describes whose pictures a model contains, by laboratory and licence."""
+    from bc_sam.models.card import thumbnail_licences
+    from bc_sam.models.classifier_files import stored_pictures
+    from bc_sam.models.training_record import TrainingRecord
+
+    counts = stored_pictures(folder, config)
+    record = TrainingRecord.load(folder / RECORD) if RECORD in config.files else None
+    described = [
+        f"{count} of {name} (licence: {licence or 'not stated'})"
+        for name, count, licence in thumbnail_licences(counts, record)
+    ]
+    return f"thumbnails, which everyone with the model can see: {', '.join(described)}" if described else "none"
 
 
 def _describe_classifier(config: BCSamConfig) -> dict[str, str]:

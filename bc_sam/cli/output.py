@@ -36,7 +36,7 @@ def unreadable(name: str, error: ImageError | None) -> str:
 
 
 def render_skipped(n_errors: int, n_images: int, other_files: Mapping[str, int]) -> list[str]:
-    """Returns a line on the images that could not be read and one on the files that are not images, where there are any.
+    """Returns a line on the unreadable images and one on the files that are not images, where there are any.
 
     Args:
         n_errors: Number of unreadable images.

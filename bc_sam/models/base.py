@@ -98,6 +98,7 @@ class CellModel(ABC):
         self.evaluation = evaluation
         self.record = record
         self._ood_score: OodScore | None = None
+        self._stored_half = False
         note_threads()  # the weights were merged with them
         restrict_classifiers(self.classifiers, self.labels, self.config.allowed_labels)
 
@@ -125,14 +126,21 @@ class CellModel(ABC):
                 f"{source} is a model of the method {stored.config.method}, which {cls.__name__} does not implement. "
                 "Load it with bc_sam.load_model."
             )
-        return cls.load(stored)
+        return cls.opened(stored)
+
+    @classmethod
+    def opened(cls, stored: StoredModel) -> Self:
+        """Loads a model and notes how its weights are stored, to save them alike."""
+        model = cls.load(stored)
+        model._stored_half = stored.is_half
+        return model
 
     @classmethod
     @abstractmethod
     def load(cls, stored: StoredModel) -> Self:
         """Builds a model of one of the class's `methods` from its checked files; see `from_pretrained`."""
 
-    def save_pretrained(self, folder: str | Path, *, include_base: bool = False, half: bool = False) -> Path:
+    def save_pretrained(self, folder: str | Path, *, include_base: bool = False, half: bool | None = None) -> Path:
         """Writes a model folder atomically, replacing an older one in its place.
 
         Manual edits of the older ``README.md`` are kept.
@@ -141,7 +149,8 @@ class CellModel(ABC):
             folder: The folder to write; parents are created.
             include_base: Include the base SAM even if it is on the Hub, for offline use.
             half: Write the weights of SAM and the autoencoder in float16, which halves their size. They are read back
-                as float32; the rounding changes embeddings by about a thousandth.
+                as float32; the rounding changes embeddings by about a thousandth. By default as they were stored, in
+                float32 for a model that was not loaded.
 
         Returns:
             The folder.
@@ -204,11 +213,11 @@ class CellModel(ABC):
         include_base: bool,
         existing_card: str | None,
         repo_id: str | None = None,
-        half: bool = False,
+        half: bool | None = None,
     ) -> None:
         inside = self.config.base_inside or include_base
         self._write_weights(folder, with_base=inside)
-        if half:
+        if self._stored_half if half is None else half:
             halve_weights(folder)
         classifiers = self._write_classifiers(folder)  # after halving, which does not apply to them
         model_folder.write_preprocessor(self.config, folder / model_folder.PREPROCESSOR)
