@@ -24,6 +24,27 @@ def test_saving_and_loading_preserves_it(tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def weights_of(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.glob("[!c]*/*.safetensors")}
+
+
+def test_a_copy_of_a_model_in_half_precision_stays_as_small(tmp_path):
+    half = small_model().save_pretrained(tmp_path / "half", half=True)
+    copy = BCSam.from_pretrained(half).save_pretrained(tmp_path / "copy")
+    assert len(weights_of(half)) >= 2
+    assert weights_of(copy) == weights_of(half)
+    assert load_model(half).save_pretrained(tmp_path / "again").stat()
+    assert weights_of(tmp_path / "again") == weights_of(half)
+
+
+def test_the_precision_of_a_copy_can_be_chosen(tmp_path):
+    half = small_model().save_pretrained(tmp_path / "half", half=True)
+    full = BCSam.from_pretrained(half).save_pretrained(tmp_path / "full", half=False)
+    smaller = BCSam.from_pretrained(full).save_pretrained(tmp_path / "smaller", half=True)
+    assert all(len(content) > 1.5 * len(weights_of(half)[name]) for name, content in weights_of(full).items())
+    assert weights_of(smaller) == weights_of(half)
+
+
 def test_models_of_other_methods_are_rejected_with_a_hint(tmp_path):
     network = small_comparison("slca").save_pretrained(tmp_path / "network")
     with pytest.raises(ConfigError, match=r"method slca, which BCSam does not implement.*bc_sam\.load_model"):
