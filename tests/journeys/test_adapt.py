@@ -102,10 +102,8 @@ def test_evaluation_on_cells_leads_with_the_classifier_that_answers(adapted, hos
     capsys.readouterr()
     assert run_bc_sam("evaluate", adapted, "--data", f"ours={hospital / 'cells'}", *maps) == 0
     first, *lines = capsys.readouterr().out.splitlines()
-    assert (
-        first
-        == f"{BCSam.from_pretrained(adapted).config.default_classifier} on 96 cells of ours, % (95 % confidence interval)"
-    )
+    default = BCSam.from_pretrained(adapted).config.default_classifier
+    assert first == f"{default} on 96 cells of ours, % (95 % confidence interval)"
     heads = next(number for number, line in enumerate(lines) if "most often mistaken for" in line)
     assert [line.split()[:2] for line in lines[heads + 1 : heads + 5]] == [
         [label, "24"] for label in LABELS if label in OURS.values()

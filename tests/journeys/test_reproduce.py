@@ -54,9 +54,8 @@ def commands(name):
 def place(tmp_path_factory):
     """A folder with everything that the page names: data sets, masks, the base, and the original's checkpoints."""
     folder = tmp_path_factory.mktemp("place")
-    write_rendered(
-        folder, ("munich", "barcelona"), cells_per_class=4, size=IMAGE_SIZE, labels=("basophil", "monocyte")
-    )
+    labels = ("basophil", "monocyte")
+    write_rendered(folder, ("munich", "barcelona"), cells_per_class=4, size=IMAGE_SIZE, labels=labels)
     for laboratory, name in (("munich", MATEK), ("barcelona", ACEVEDO)):
         (folder / name).symlink_to(folder / laboratory)
     (folder / "pairs.csv").symlink_to(folder / "masks" / "pairs.csv")
