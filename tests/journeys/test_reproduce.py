@@ -41,13 +41,18 @@ SMALL = {
 
 
 def blocks(language):
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    found = re.findall(r"^```(\w*)\n(.*?)^```$", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+    return [text for marked, text in found if marked == language]
+
+
+def all_commands():
+    """The command lines of the page, as lists of words."""
+    return [shlex.split(line) for line in "".join(blocks("")).replace("\\\n", " ").splitlines()]
 
 
 def commands(name):
-    """The command lines of the page with this name of a command, as lists of words."""
-    lines = "".join(blocks("")).replace("\\\n", " ").splitlines()
-    return [words for words in map(shlex.split, lines) if words[:2] == ["bc-sam", name]]
+    """The command lines of the page with this name of a command."""
+    return [words for words in all_commands() if words[:2] == ["bc-sam", name]]
 
 
 @pytest.fixture(scope="module")
@@ -79,7 +84,7 @@ def run(place, run_bc_sam, monkeypatch):
 def test_the_data_sets_are_summarized(run, capsys):
     for words in commands("data"):
         assert run(words) == 0
-    assert capsys.readouterr().out.count("8 images") == 2
+    assert capsys.readouterr().out.splitlines().count("8 images") == 2
 
 
 def test_both_protocols_are_trained_and_evaluated_on_every_fold(run, place):
@@ -113,5 +118,5 @@ def test_the_networks_are_compared(run, place):
 
 
 def test_every_command_of_the_page_is_run_here():
-    names = {words[1] for words in map(shlex.split, "".join(blocks("")).replace("\\\n", " ").splitlines()) if words}
-    assert names == {"data", "train", "evaluate", "convert", "embed", "compare"}
+    assert {tuple(words[:1]) for words in all_commands()} == {("bc-sam",)}
+    assert {words[1] for words in all_commands()} == {"data", "train", "evaluate", "convert", "embed", "compare"}

@@ -87,7 +87,7 @@ def test_saving_fails_if_not_all_classifiers_were_loaded(tmp_path):
 def test_saving_names_the_package_that_a_classifier_needs(tmp_path, monkeypatch):
     folder = small_model(classifiers=("logistic", "xgboost")).save_pretrained(tmp_path / "model")
     monkeypatch.setitem(sys.modules, "xgboost", None)
-    with pytest.raises(BCSamError, match=r"Run pip install 'bc_sam\[xgboost\]', then load the model again\."):
+    with pytest.raises(BCSamError, match=r'Run pip install "bc_sam\[xgboost\]", then load the model again\.'):
         BCSam.from_pretrained(folder).save_pretrained(tmp_path / "copy")
 
 

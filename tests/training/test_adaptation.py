@@ -59,14 +59,16 @@ def weights(original):
     return BCSam.from_pretrained(original).adapter.state_dict()
 
 
+@pytest.fixture(scope="module")
+def page(finished):
+    """The report of `finished`."""
+    run, result = finished
+    write_adaptation_report(run, result, ["bc-sam", "adapt", "MODEL"])
+    return (run.folder / "report.html").read_text()
+
+
 class TestReport:
     """A page of what the adaptation gained, and of what it still gets wrong."""
-
-    @pytest.fixture(scope="class")
-    def page(self, finished):
-        run, result = finished
-        write_adaptation_report(run, result, ["bc-sam", "adapt", "MODEL"])
-        return (run.folder / "report.html").read_text()
 
     def test_it_compares_before_and_after_by_classifier_and_by_class(self, page, finished):
         _, result = finished
