@@ -23,7 +23,8 @@ SMALL = {
         "segmentation.warmup_epochs=0",
         "autoencoder.epochs=1",
         f"autoencoder.decoder_channels={list(DECODER_CHANNELS)}",
-        'classifiers.names=["rf", "svm_rbf"]',
+        'classifiers.names=["rf"]',
+        "classifiers.default=rf",
     ),
     "compare": (
         "folds=2",
