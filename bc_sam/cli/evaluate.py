@@ -25,8 +25,8 @@ from bc_sam.cli.options import (
     read_labels,
     read_layout,
     read_pairs,
+    require_writable,
 )
-from bc_sam.cli.output import require_writable
 from bc_sam.cli.runs import report_experiment, show_adaptation
 from bc_sam.errors import ConfigError
 

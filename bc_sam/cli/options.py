@@ -1,6 +1,7 @@
 """Options shared by several commands, and their parsers."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
@@ -282,6 +283,26 @@ def read_pixel_sizes(values: list[str] | None) -> dict[str, float]:
 def read_labels(labels: str | None) -> list[str] | None:
     """Parses the comma-separated names of ``--labels``."""
     return None if labels is None else [name.strip() for name in labels.split(",")]
+
+
+def require_writable(path: Path, option: str) -> None:
+    """Checks that a file can be written, before hours of computation whose result would be lost.
+
+    Args:
+        path: The file.
+        option: The option that names it.
+
+    Raises:
+        ConfigError: If its folder does not exist or cannot be written to, or the path is a folder.
+    """
+    folder = path.resolve().parent
+    if path.is_dir():
+        raise ConfigError(f"{option} {path} is a folder. Name a file in it.")
+    if not folder.is_dir():
+        raise ConfigError(f"{option} {path} is in a folder that does not exist. Create {folder} first.")
+    # A file is written beside its place and then moved there, a device such as /dev/stdout directly.
+    if not os.access(path if path.exists() and not path.is_file() else folder, os.W_OK):
+        raise ConfigError(f"{option} {path} cannot be written: no permission. Name a file in another folder.")
 
 
 def read_method(name: str) -> "Method":

@@ -1,11 +1,9 @@
 """Predictions as text for the terminal: one line per cell, the differential count, and what was skipped."""
 
-import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from textwrap import indent
 
-from bc_sam.errors import ConfigError, ImageError
+from bc_sam.errors import ImageError
 from bc_sam.evaluation.tables import align
 from bc_sam.models.differential import differential_count
 from bc_sam.models.prediction import Prediction, top_labels
@@ -54,26 +52,6 @@ def render_skipped(n_errors: int, n_images: int, other_files: Mapping[str, int])
         suffixes = ", ".join(f"{suffix} {count}" for suffix, count in sorted(other_files.items()))
         lines.append(printable(f"Passed over as no images: {n_others} file{'s' * (n_others > 1)} ({suffixes})."))
     return lines
-
-
-def require_writable(path: Path, option: str) -> None:
-    """Checks that a file can be written, before hours of computation whose result would be lost.
-
-    Args:
-        path: The file.
-        option: The option that names it.
-
-    Raises:
-        ConfigError: If its folder does not exist or cannot be written to, or the path is a folder.
-    """
-    folder = path.resolve().parent
-    if path.is_dir():
-        raise ConfigError(f"{option} {path} is a folder. Name a file in it.")
-    if not folder.is_dir():
-        raise ConfigError(f"{option} {path} is in a folder that does not exist. Create {folder} first.")
-    # A file is written beside its place and then moved there, a device such as /dev/stdout directly.
-    if not os.access(path if path.exists() and not path.is_file() else folder, os.W_OK):
-        raise ConfigError(f"{option} {path} cannot be written: no permission. Name a file in another folder.")
 
 
 def render_differential(counts: Mapping[str, int]) -> str:

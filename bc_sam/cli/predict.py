@@ -32,6 +32,7 @@ from bc_sam.cli.options import (
     Token,
     read_labels,
     read_layout,
+    require_writable,
 )
 from bc_sam.utils.atomic import written_aside
 from bc_sam.utils.hub import EMBEDDED_MODEL
@@ -88,7 +89,6 @@ def predict(
 
     bc-sam predict cells/ --model bc-sam-tiny --csv cells.csv
     """
-    from bc_sam.cli.output import describe, render_differential, render_skipped, require_writable, unreadable
     from bc_sam.data.inputs import find_cells
 
     if csv:
@@ -97,6 +97,7 @@ def predict(
 
     from tqdm import tqdm
 
+    from bc_sam.cli.output import describe, render_differential, render_skipped, unreadable
     from bc_sam.models.auto import load_model
     from bc_sam.models.prediction_table import PredictionTable
     from bc_sam.utils.guarded_csv import open_csv
@@ -175,7 +176,6 @@ def embed(
 
     bc-sam embed cells/ --out embeddings.npz
     """
-    from bc_sam.cli.output import render_skipped, require_writable, unreadable
     from bc_sam.data.inputs import find_cells
 
     out = out if out.suffix == ".npz" else out.with_name(f"{out.name}.npz")  # as np.savez names it
@@ -185,6 +185,7 @@ def embed(
     import numpy as np
     from tqdm import tqdm
 
+    from bc_sam.cli.output import render_skipped, unreadable
     from bc_sam.models.auto import load_model
     from bc_sam.models.inspection import inspect_cells
     from bc_sam.models.observation import Parts
@@ -280,7 +281,6 @@ def attention(
 
     bc-sam attention cells/ --model runs/slca --out figures
     """
-    from bc_sam.cli.output import render_skipped, unreadable
     from bc_sam.data.inputs import find_cells
 
     found = find_cells(cells)
@@ -290,6 +290,7 @@ def attention(
     import numpy as np
     from tqdm import tqdm
 
+    from bc_sam.cli.output import render_skipped, unreadable
     from bc_sam.data.images import read_image
     from bc_sam.errors import ImageError
     from bc_sam.evaluation.plots import attention_maps
