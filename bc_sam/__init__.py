@@ -12,6 +12,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from bc_sam.utils.after_import import after_import
+from bc_sam.utils.extras import extras_explained
 
 if TYPE_CHECKING:
     from bc_sam.config.arguments import TrainingArguments
@@ -25,10 +26,13 @@ if TYPE_CHECKING:
     from bc_sam.models.auto import load_model
     from bc_sam.models.bc_sam import BCSam
     from bc_sam.models.prediction import Prediction
+    from bc_sam.training.adaptation import Adaptation, AdaptationConfig
     from bc_sam.training.experiment import Experiment, RunConfig
 
 __all__ = [
     "LABELS",
+    "Adaptation",
+    "AdaptationConfig",
     "BCSam",
     "BCSamConfig",
     "BCSamError",
@@ -52,6 +56,8 @@ __version__ = version("bc_sam")
 # Module of each public name, imported on first use so that `import bc_sam` does not load torch.
 _MODULES = {
     "LABELS": "config.labels",
+    "Adaptation": "training.adaptation",
+    "AdaptationConfig": "training.adaptation",
     "BCSam": "models.bc_sam",
     "BCSamConfig": "config.model",
     "BCSamError": "errors",
@@ -79,7 +85,8 @@ for _auto, _class in (("configuration", "config"), ("modeling", "model"), ("imag
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'bc_sam' has no attribute {name!r}")
-    return getattr(import_module(f"bc_sam.{_MODULES[name]}"), name)
+    with extras_explained():
+        return getattr(import_module(f"bc_sam.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -25,5 +25,9 @@ class HubError(BCSamError):
     """The Hub denied the request, is unreachable, or has no such repository or revision."""
 
 
+class MissingPackageError(BCSamError, ImportError):
+    """An optional package is not installed."""
+
+
 class UntrustedFileError(BCSamError):
     """Loading a file would run code or build a type that is not on the allow-list."""

@@ -1,5 +1,6 @@
 """Code quality: style, types, doctests, import cost and import contracts."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -16,7 +17,9 @@ NO_NETWORKS = "Data, classifiers and evaluation know no torch network"
 INDEPENDENT_MODELS = "A model knows no sibling"
 
 
-@pytest.mark.parametrize("command", [("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",)])
+@pytest.mark.parametrize(
+    "command", [("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",), ("mypy", "tests/typed_use.py")]
+)
 def test_style_and_types(command):
     finished = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stdout + finished.stderr
@@ -33,6 +36,16 @@ def test_importing_the_package_loads_no_heavy_library():
     program = f"import sys, bc_sam; print([name for name in {heavy} if name in sys.modules])"
     finished = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
     assert finished.stdout.strip() == "[]"
+
+
+def test_progress_bars_are_quiet_where_there_is_no_terminal():
+    for path in (ROOT / "bc_sam").rglob("*.py"):
+        calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        bars = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "tqdm"]
+        for bar in bars:
+            (disable,) = (ast.unparse(keyword.value) for keyword in bar.keywords if keyword.arg == "disable")
+            asked_for = "show_progress_bar" in disable  # an argument of the caller
+            assert disable.endswith("None") or asked_for, f"{path}:{bar.lineno}"
 
 
 def test_every_public_name_can_be_imported():

@@ -28,7 +28,8 @@ from bc_sam.classifiers.safe_io.validate_sklearn import (
     check_svm,
 )
 from bc_sam.classifiers.safe_io.validate_xgboost import read_booster
-from bc_sam.errors import BCSamError, ConfigError
+from bc_sam.errors import ConfigError, MissingPackageError
+from bc_sam.utils.extras import install_command
 
 
 @dataclass(frozen=True)
@@ -66,16 +67,16 @@ class ClassifierKind:
     @property
     def how_to_install(self) -> str:
         """The command that installs its optional dependency."""
-        return f"pip install 'bc_sam[{self.package}]'"
+        return install_command(self.package) if self.package else ""
 
     def require_installed(self) -> None:
         """Checks that its optional dependency is installed.
 
         Raises:
-            BCSamError: If it is not.
+            MissingPackageError: If it is not.
         """
         if not self.is_installed:
-            raise BCSamError(f"{self.display_name} is not installed. Run: {self.how_to_install}")
+            raise MissingPackageError(f"{self.display_name} is not installed. Run: {self.how_to_install}")
 
 
 def _build_forest(seed: int, counts: np.ndarray) -> ClassifierMixin:

@@ -11,19 +11,44 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import Annotated
 
 import typer
 
 from bc_sam.cli.former import rewrite_former_spellings
 from bc_sam.errors import BCSamError
 from bc_sam.utils.display import printable
+from bc_sam.utils.extras import extras_explained
 
 app = typer.Typer(
-    help="Names single blood cells across laboratories. Research software, not a medical device.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from bc_sam import __version__
+
+        print(f"bc-sam {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Names single blood cells across laboratories.
+
+    Research software, not a medical device.
+
+    For example:
+
+    bc-sam predict cells/
+    """
 
 
 @contextmanager
@@ -62,10 +87,12 @@ def run() -> None:
     is_worker = os.environ.get("RANK", "0") != "0"
     logging.getLogger("bc_sam").setLevel(os.environ.get("BC_SAM_LOG", "WARNING" if is_worker else "INFO"))
     warnings.filterwarnings("ignore", category=FutureWarning)
+    if not sys.stderr.isatty():  # tqdm's own bars ask this themselves, those of datasets do not
+        os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     try:
         # In place, because typer expands wildcards on Windows only if it reads sys.argv itself.
         sys.argv[1:] = rewrite_former_spellings(sys.argv[1:])
-        with _stopped_in_order():
+        with _stopped_in_order(), extras_explained():
             app()
     except (BCSamError, OSError) as error:  # OSErrors such as a full disk explain themselves
         print(printable(f"error: {' '.join(str(error).splitlines())}"), file=sys.stderr)

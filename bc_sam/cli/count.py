@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bc_sam.cli.app import app
+from bc_sam.cli.exit_status import exit_by
 from bc_sam.cli.options import (
     Classifier,
     CountAll,
+    Device,
     Dtype,
     ForceDownload,
     Labels,
+    LocalFilesOnly,
     MicronsPerPixel,
     ModelOption,
     Revision,
+    Subfolder,
+    Token,
     read_labels,
 )
 from bc_sam.utils.hub import EMBEDDED_MODEL
@@ -50,13 +55,19 @@ def count(
     count_all: CountAll = False,
     platelets: Annotated[bool, typer.Option("--platelets", help="Also count platelets.")] = False,
     microns_per_pixel: MicronsPerPixel = None,
-    revision: Revision = None,
-    force_download: ForceDownload = False,
+    device: Device = None,
     dtype: Dtype = "auto",
+    revision: Revision = None,
+    subfolder: Subfolder = None,
+    token: Token = None,
+    local_files_only: LocalFilesOnly = False,
+    force_download: ForceDownload = False,
 ) -> None:
     """Finds and names the white cells of whole fields: a differential count.
 
-    Unreadable fields are reported and skipped.
+    Unreadable fields are reported and skipped. Exit status: 0 if all fields
+    were read, 3 if some could not be, 1 if none could be or the command
+    failed, 2 if an option is wrong.
 
     For example:
 
@@ -68,6 +79,7 @@ def count(
 
     import numpy as np
 
+    from bc_sam.cli.output import render_skipped
     from bc_sam.cli.slide import laboratory_notice, print_count
     from bc_sam.models.abstention import BLASTS
     from bc_sam.models.auto import load_model
@@ -75,7 +87,15 @@ def count(
     from bc_sam.models.laboratory import judge_cells
 
     loaded = load_model(
-        model, revision=revision, dtype=dtype, classifiers=[classifier or "default"], force_download=force_download
+        model,
+        classifiers=[classifier or "default"],
+        device=device,
+        dtype=dtype,
+        revision=revision,
+        subfolder=subfolder,
+        token=token,
+        local_files_only=local_files_only,
+        force_download=force_download,
     )
     allowed = read_labels(labels)
     chosen = allowed is not None or bool(loaded.config.allowed_labels)
@@ -110,10 +130,9 @@ def count(
         print(f"\n{ratio:.1f} white cells per 100 red cells (estimate; {n_red} red cells).")
     if out:
         print(f"Written: {out}")
-    for error in errors:
-        print(error, file=sys.stderr)
-    if not records:
-        raise typer.Exit(1)
+    for line in [*errors, *render_skipped(len(errors), len(found), found.other_files)]:
+        print(line, file=sys.stderr)
+    exit_by(len(errors), len(found))
 
 
 def _search(
@@ -134,7 +153,8 @@ def _search(
     folder = FieldFolder(out, {**settings, "profile": kept_profile}, model.labels) if out else None
     records, errors = [], []
     n_kept = 0
-    for name, image in zip(found.names, tqdm(images, unit="field", disable=len(images) == 1), strict=True):
+    progress = tqdm(images, unit="field", disable=len(images) == 1 or None)
+    for name, image in zip(found.names, progress, strict=True):
         record = folder.finished(name, image) if folder else None
         n_kept += record is not None
         try:

@@ -7,17 +7,20 @@ import typer
 
 from bc_sam.cli.app import app
 from bc_sam.cli.options import (
+    Device,
     ForceDownload,
     IncludeBase,
     Labels,
+    LocalFilesOnly,
     Model,
     Refit,
     Revision,
     Subfolder,
+    Token,
     read_labels,
 )
 from bc_sam.config.model import BCSamConfig
-from bc_sam.models.folder import THUMBNAILS
+from bc_sam.models.folder import RECORD
 from bc_sam.utils.hub import EMBEDDED_MODEL
 
 
@@ -26,13 +29,31 @@ def info(
     model: Model = EMBEDDED_MODEL,
     revision: Revision = None,
     subfolder: Subfolder = None,
+    token: Token = None,
+    local_files_only: LocalFilesOnly = False,
     force_download: ForceDownload = False,
 ) -> None:
-    """Describes a model (classes, laboratories, classifiers, base, size) and verifies its files."""
+    """Describes a model and verifies its files.
+
+    Lists its classes, laboratories, classifiers, base, size, and whose
+    pictures are inside.
+
+    For example:
+
+    bc-sam info bc-sam-tiny
+    """
     from bc_sam.models.folder import MODEL_FILES, check_files, load_config
     from bc_sam.utils.hub import damage_explained, resolve_folder
 
-    folder = resolve_folder(model, MODEL_FILES, revision=revision, subfolder=subfolder, force_download=force_download)
+    folder = resolve_folder(
+        model,
+        MODEL_FILES,
+        revision=revision,
+        subfolder=subfolder,
+        token=token,
+        local_files_only=local_files_only,
+        force_download=force_download,
+    )
     with damage_explained(model, f"bc-sam info {model}"):
         config = load_config(folder)
         print(describe(folder, config))
@@ -47,20 +68,37 @@ def save(
     include_base: IncludeBase = False,
     refit: Refit = False,
     labels: Labels = None,
-    half: Annotated[bool, typer.Option("--half", help="Store the weights in float16, at half the size.")] = False,
+    half: Annotated[
+        bool | None,
+        typer.Option("--half/--full", help="Store the weights in float16, at half the size; by default as before."),
+    ] = None,
     revision: Revision = None,
     subfolder: Subfolder = None,
+    token: Token = None,
+    local_files_only: LocalFilesOnly = False,
     force_download: ForceDownload = False,
 ) -> None:
     """Writes a copy of a model to a folder.
 
     With --include-base the copy works offline, also on another machine.
     With --labels the copy predicts only these labels by default.
+
+    For example:
+
+    bc-sam save OWNER/my-model copy --include-base
     """
     from bc_sam.models.auto import load_model
 
     allowed = read_labels(labels)
-    loaded = load_model(model, revision=revision, subfolder=subfolder, refit=refit, force_download=force_download)
+    loaded = load_model(
+        model,
+        refit=refit,
+        revision=revision,
+        subfolder=subfolder,
+        token=token,
+        local_files_only=local_files_only,
+        force_download=force_download,
+    )
     if allowed:
         loaded.restrict_labels(allowed)
     print(f"Written: {loaded.save_pretrained(out, include_base=include_base, half=half)}")
@@ -78,19 +116,26 @@ def push(
     create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request instead.")] = False,
     message: Annotated[str, typer.Option(help="Title of the commit.")] = "Upload BC-SAM",
     include_base: IncludeBase = False,
+    token: Token = None,
 ) -> None:
-    """Pushes a model with its card to the Hub, in one commit. Log in first: hf auth login.
+    """Pushes a model with its card to the Hub, in one commit.
 
-    Manual edits of the card on the Hub, outside the generated sections, are kept.
+    Log in first: hf auth login. Manual edits of the card on the Hub, outside
+    the generated sections, are kept.
+
+    For example:
+
+    bc-sam push runs/mine OWNER/my-model --private
     """
     from bc_sam.models.auto import load_model
 
-    commit = load_model(model).push_to_hub(
+    commit = load_model(model, token=token).push_to_hub(
         repo_id,
         private=private,
         revision=revision,
         create_pr=create_pr,
         commit_message=message,
+        token=token,
         include_base=include_base,
     )
     print(f"Pushed: {commit.pr_url or commit.commit_url}")
@@ -103,9 +148,15 @@ def convert(
     autoencoder: Annotated[Path, typer.Argument(help="State dict of the original's autoencoder.")],
     out: Annotated[Path, typer.Argument(help="Model folder to write.")],
 ) -> None:
-    """Converts checkpoints of the original BC-SAM to a model folder. Files that would execute code are rejected.
+    """Converts checkpoints of the original BC-SAM to a model folder.
 
-    The original saves no classifiers, so the model embeds and segments cells; bc-sam fit adds classifiers.
+    Files that would execute code are rejected. The original saves no
+    classifiers, so the model embeds and segments cells; bc-sam fit adds
+    classifiers.
+
+    For example:
+
+    bc-sam convert sam_vit_b_01ec64.pth epoch_85.pth autoencoder.pth model
     """
     from bc_sam.models.conversion import convert_original
 
@@ -123,12 +174,19 @@ def bench(
         str | None,
         typer.Argument(help="Model folder, run folder, or Hub id; by default SAM ViT-B with random weights."),
     ] = None,
+    device: Device = None,
     revision: Revision = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, ...; by default the first GPU, if any.")] = None,
+    subfolder: Subfolder = None,
+    token: Token = None,
+    local_files_only: LocalFilesOnly = False,
 ) -> None:
-    """Benchmarks the encoder on this machine and recommends a batch size and dtype.
+    """Measures the encoder's speed here; recommends a batch size and dtype.
 
     Takes about a minute.
+
+    For example:
+
+    bc-sam bench bc-sam-tiny --device cpu
     """
     import torch
 
@@ -139,7 +197,16 @@ def bench(
 
     target = usable_device(device)
     if model:
-        sam = merge(BCSam.from_pretrained(model, revision=revision, device="cpu", classifiers=[]).adapter)
+        loaded = BCSam.from_pretrained(
+            model,
+            classifiers=[],
+            device="cpu",
+            revision=revision,
+            subfolder=subfolder,
+            token=token,
+            local_files_only=local_files_only,
+        )
+        sam = merge(loaded.adapter)
     else:
         sam = vit_b()
     hardware = torch.cuda.get_device_name(target) if target.type == "cuda" else f"{torch.get_num_threads()} threads"
@@ -173,7 +240,7 @@ def describe(folder: Path, config: BCSamConfig) -> str:
         "image size": f"{config.image_size} px",
         "normalization": _describe_normalization(config),
         "latent": f"{config.latent_dim} dimensions",
-        "thumbnails": "of stored cells, included" if THUMBNAILS in config.files else "none",
+        "pictures inside": _describe_pictures(folder, config),
         "written with": ", ".join(f"{name} {number}" for name, number in config.versions.items()),
     }
     sizes: dict[str, int] = {}
@@ -184,6 +251,21 @@ def describe(folder: Path, config: BCSamConfig) -> str:
         f"{part} {size / 1e6:.1f} MB" for part, size in sizes.items() if not part.endswith(".json")
     )
     return "\n".join(f"{name:<16}{value}" for name, value in facts.items())
+
+
+def _describe_pictures(folder: Path, config: BCSamConfig) -> str:
+    """Describes whose pictures a model contains, by laboratory and licence."""
+    from bc_sam.models.card import thumbnail_licences
+    from bc_sam.models.classifier_files import stored_pictures
+    from bc_sam.models.training_record import TrainingRecord
+
+    counts = stored_pictures(folder, config)
+    record = TrainingRecord.load(folder / RECORD) if RECORD in config.files else None
+    described = [
+        f"{count} of {name} (licence: {licence or 'not stated'})"
+        for name, count, licence in thumbnail_licences(counts, record)
+    ]
+    return f"thumbnails, which everyone with the model can see: {', '.join(described)}" if described else "none"
 
 
 def _describe_classifier(config: BCSamConfig) -> dict[str, str]:

@@ -1,12 +1,15 @@
 """Options shared by several commands, and their parsers."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
+from bc_sam.config.arguments import ClassifierArguments
+from bc_sam.config.labels import LABELS
 from bc_sam.errors import ConfigError
 from bc_sam.utils.hub import EMBEDDED_MODEL
 
@@ -15,8 +18,8 @@ if TYPE_CHECKING:
     from bc_sam.config.network import Method
     from bc_sam.data.reading_options import Layout
 
-#: Panels that group the data and training options in ``--help``.
-DATA_PANEL, TRAINING_PANEL = "Data", "Training"
+#: Panels that group the data, training and download options in ``--help``.
+DATA_PANEL, TRAINING_PANEL, HUB_PANEL = "Data", "Training", "Hub"
 
 Model = Annotated[
     str, typer.Argument(help="Model folder, run folder, or Hub id such as org/bc-sam; bc-sam-tiny is bundled.")
@@ -115,13 +118,43 @@ Normalize = Annotated[
         rich_help_panel=TRAINING_PANEL,
     ),
 ]
-Revision = Annotated[str | None, typer.Option(help="Branch, tag or commit of the model on the Hub.")]
-ForceDownload = Annotated[
-    bool, typer.Option("--force-download", help="Download the model again, such as if its cached files are damaged.")
+Revision = Annotated[
+    str | None, typer.Option(help="Branch, tag or commit of the model on the Hub.", rich_help_panel=HUB_PANEL)
 ]
-BatchSize = Annotated[int | None, typer.Option(min=1, help="Images per batch; by default chosen for the device.")]
+Subfolder = Annotated[
+    str | None, typer.Option(help="Folder of the model in the repository.", rich_help_panel=HUB_PANEL)
+]
+Token = Annotated[
+    str | None,
+    typer.Option(
+        help="Access token; by default that of 'hf auth login' or HF_TOKEN, which other users of the machine cannot "
+        "read from the list of processes.",
+        rich_help_panel=HUB_PANEL,
+    ),
+]
+LocalFilesOnly = Annotated[
+    bool,
+    typer.Option(
+        "--local-files-only",
+        help="Use downloaded files only, without contacting the Hub.",
+        rich_help_panel=HUB_PANEL,
+    ),
+]
+ForceDownload = Annotated[
+    bool,
+    typer.Option(
+        "--force-download",
+        help="Download the model again, such as if its cached files are damaged.",
+        rich_help_panel=HUB_PANEL,
+    ),
+]
+BatchSize = Annotated[
+    int | None, typer.Option(min=1, metavar="N", help="Images per batch; by default chosen for the device.")
+]
+Device = Annotated[
+    str | None, typer.Option(help="cpu, cuda, cuda:1, mps, ...; by default the first CUDA GPU, else the CPU.")
+]
 Dtype = Annotated[str, typer.Option(help="Data type of SAM's encoder: auto, float32, bfloat16 or float16.")]
-Subfolder = Annotated[str | None, typer.Option(help="Folder of the model in the repository.")]
 IncludeBase = Annotated[bool, typer.Option("--include-base", help="Include the base SAM even if it is on the Hub.")]
 Refit = Annotated[
     bool, typer.Option("--refit", help="Refit the classifiers on the stored latents without opening any skops file.")
@@ -181,13 +214,22 @@ KeepPictures = Annotated[
     ),
 ]
 LabelsPerClass = Annotated[
-    int | None, typer.Option(min=0, help="Maximum number of labels per class to train on; 0 for none. By default all.")
+    int | None,
+    typer.Option(
+        min=0, metavar="N", help="Maximum number of labels per class to train on; 0 for none. By default all."
+    ),
 ]
 LearnFrom = Annotated[
     str | None,
     typer.Option(help="both (default) fits the classifiers on old and new cells, new on the new cells only."),
 ]
-Classifier = Annotated[str | None, typer.Option(help="Classifier to use; by default the model's.")]
+Classifier = Annotated[
+    str | None,
+    typer.Option(
+        help=f"Classifier to use, of those that the model has: {', '.join(ClassifierArguments().names)}. By default "
+        "the model's own choice."
+    ),
+]
 
 Labels = Annotated[
     str | None,
@@ -195,7 +237,7 @@ Labels = Annotated[
         "--labels",
         help="Comma-separated labels to which predictions are restricted: all that can occur, such as the classes "
         "you count; or five-part, with-blasts (five-part and blasts) or all. By default the labels that the model was "
-        "saved with, usually all it was trained on.",
+        f"saved with, usually all it was trained on: {', '.join(LABELS)}.",
     ),
 ]
 CountAll = Annotated[
@@ -247,6 +289,26 @@ def read_pixel_sizes(values: list[str] | None) -> dict[str, float]:
 def read_labels(labels: str | None) -> list[str] | None:
     """Parses the comma-separated names of ``--labels``."""
     return None if labels is None else [name.strip() for name in labels.split(",")]
+
+
+def require_writable(path: Path, option: str) -> None:
+    """Checks that a file can be written, before hours of computation whose result would be lost.
+
+    Args:
+        path: The file.
+        option: The option that names it.
+
+    Raises:
+        ConfigError: If its folder does not exist or cannot be written to, or the path is a folder.
+    """
+    folder = path.resolve().parent
+    if path.is_dir():
+        raise ConfigError(f"{option} {path} is a folder. Name a file in it.")
+    if not folder.is_dir():
+        raise ConfigError(f"{option} {path} is in a folder that does not exist. Create {folder} first.")
+    # A file is written beside its place and then moved there, a device such as /dev/stdout directly.
+    if not os.access(path if path.exists() and not path.is_file() else folder, os.W_OK):
+        raise ConfigError(f"{option} {path} cannot be written: no permission. Name a file in another folder.")
 
 
 def read_method(name: str) -> "Method":

@@ -1,6 +1,6 @@
-"""Predictions as text for the terminal: one line per cell, and the differential count."""
+"""Predictions as text for the terminal: one line per cell, the differential count, and what was skipped."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from textwrap import indent
 
 from bc_sam.config.labels import plain_name
@@ -33,6 +33,27 @@ def describe(name: str, prediction: Prediction, labels: Sequence[str]) -> str:
 def unreadable(name: str, error: ImageError | None) -> str:
     """Returns one line that says why an image has no result."""
     return printable(f"not read: {name}: {error}")
+
+
+def render_skipped(n_errors: int, n_images: int, other_files: Mapping[str, int]) -> list[str]:
+    """Returns a line on the unreadable images and one on the files that are not images, where there are any.
+
+    Args:
+        n_errors: Number of unreadable images.
+        n_images: Number of images.
+        other_files: Number of other files, by suffix.
+
+    Example:
+        >>> render_skipped(1, 60, {".xml": 2})
+        ['1 of 60 images could not be read.', 'Passed over as no images: 2 files (.xml 2).']
+    """
+    lines = []
+    if n_errors:
+        lines.append(f"{n_errors} of {n_images} images could not be read.")
+    if n_others := sum(other_files.values()):
+        suffixes = ", ".join(f"{suffix} {count}" for suffix, count in sorted(other_files.items()))
+        lines.append(printable(f"Passed over as no images: {n_others} file{'s' * (n_others > 1)} ({suffixes})."))
+    return lines
 
 
 def render_differential(lines: Sequence[ClassCount], *, shares: bool = True) -> str:

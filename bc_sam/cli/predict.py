@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bc_sam.cli.app import app
+from bc_sam.cli.exit_status import exit_by
 from bc_sam.cli.options import (
     BatchSize,
     Cells,
@@ -18,15 +19,20 @@ from bc_sam.cli.options import (
     Columns,
     ConfigName,
     CountAll,
+    Device,
     Dtype,
     ForceDownload,
     Labels,
+    LocalFilesOnly,
     MicronsPerPixel,
     ModelOption,
     Revision,
     Split,
+    Subfolder,
+    Token,
     read_labels,
     read_layout,
+    require_writable,
 )
 from bc_sam.utils.atomic import written_aside
 from bc_sam.utils.hub import EMBEDDED_MODEL
@@ -59,30 +65,50 @@ def predict(
     config_name: ConfigName = None,
     split: Split = None,
     columns: Columns = None,
-    revision: Revision = None,
-    force_download: ForceDownload = False,
     batch_size: BatchSize = None,
+    device: Device = None,
     dtype: Dtype = "auto",
+    revision: Revision = None,
+    subfolder: Subfolder = None,
+    token: Token = None,
+    local_files_only: LocalFilesOnly = False,
+    force_download: ForceDownload = False,
 ) -> None:
-    """Classifies cells: label, probability and runner-up per image, or why it has no name; and a differential count.
+    """Names cells, or says why one has no name, and counts them.
 
-    If the model does not know the laboratory of the cells, that is said first, and the count has no shares until
-    --labels says which kinds can occur. Blasts are listed, but not counted before a person has looked at them.
-    Unreadable images are reported and skipped.
+    Prints label, probability and runner-up per image, and a differential
+    count. If the model does not know the laboratory of the cells, that is
+    said first, and the count has no shares until --labels says which kinds
+    can occur. Blasts are listed, but not counted before a person has looked
+    at them. Unreadable images are reported and skipped.
+
+    Exit status: 0 if all images were read, 3 if some could not be, 1 if none
+    could be or the command failed, 2 if an option is wrong.
+
+    For example:
+
+    bc-sam predict cells/ --model bc-sam-tiny --csv cells.csv
     """
     from bc_sam.data.inputs import find_cells
 
+    if csv:
+        require_writable(csv, "--csv")
     found = find_cells(cells, read_layout(None, config_name, split, columns))
 
+    from bc_sam.cli.output import render_skipped
     from bc_sam.cli.slide import predict_cells
     from bc_sam.models.auto import load_model
 
     allowed = read_labels(labels)
     loaded = load_model(
         model,
-        revision=revision,
-        dtype=dtype,
         classifiers=[classifier or "default"],
+        device=device,
+        dtype=dtype,
+        revision=revision,
+        subfolder=subfolder,
+        token=token,
+        local_files_only=local_files_only,
         force_download=force_download,
     )
     chosen = allowed is not None or bool(loaded.config.allowed_labels)
@@ -102,10 +128,9 @@ def predict(
     errors = predict_cells(
         loaded, found.names, predictions, csv, given_by=given_by, kinds_chosen=chosen, count_all=count_all
     )
-    for error in errors:
-        print(error, file=sys.stderr)
-    if len(errors) == len(found):
-        raise typer.Exit(1)
+    for line in [*errors, *render_skipped(len(errors), len(found), found.other_files)]:
+        print(line, file=sys.stderr)
+    exit_by(len(errors), len(found))
 
 
 @app.command(rich_help_panel="Cells")
@@ -117,26 +142,50 @@ def embed(
     config_name: ConfigName = None,
     split: Split = None,
     columns: Columns = None,
-    revision: Revision = None,
-    force_download: ForceDownload = False,
     batch_size: BatchSize = None,
+    device: Device = None,
     dtype: Dtype = "auto",
+    revision: Revision = None,
+    subfolder: Subfolder = None,
+    token: Token = None,
+    local_files_only: LocalFilesOnly = False,
+    force_download: ForceDownload = False,
 ) -> None:
-    """Writes the embedding of each cell, the classifiers' input. Unreadable images are reported and skipped."""
+    """Writes the embedding of each cell, the classifiers' input.
+
+    Unreadable images are reported and skipped; the exit status is then that
+    of predict: 3 if some could not be read, 1 if none could be.
+
+    For example:
+
+    bc-sam embed cells/ --out embeddings.npz
+    """
     from bc_sam.data.inputs import find_cells
 
+    out = out if out.suffix == ".npz" else out.with_name(f"{out.name}.npz")  # as np.savez names it
+    require_writable(out, "--out")
     found = find_cells(cells, read_layout(None, config_name, split, columns))
 
     import numpy as np
     from tqdm import tqdm
 
-    from bc_sam.cli.output import unreadable
+    from bc_sam.cli.output import render_skipped, unreadable
     from bc_sam.models.auto import load_model
     from bc_sam.models.inspection import inspect_cells
     from bc_sam.models.observation import Parts
     from bc_sam.utils.display import as_utf8
 
-    loaded = load_model(model, revision=revision, dtype=dtype, classifiers=[], force_download=force_download)
+    loaded = load_model(
+        model,
+        classifiers=[],
+        device=device,
+        dtype=dtype,
+        revision=revision,
+        subfolder=subfolder,
+        token=token,
+        local_files_only=local_files_only,
+        force_download=force_download,
+    )
     _compile_if_worthwhile(loaded, found, batch_size)
     files, embeddings = [], []
     images, profile = _measured(loaded, found.images, microns_per_pixel)
@@ -148,17 +197,19 @@ def embed(
         microns_per_pixel=microns_per_pixel,
         profile=profile,
     )
-    for name, cell in zip(found.names, tqdm(inspected, total=len(found), unit="cell"), strict=True):
+    for name, cell in zip(found.names, tqdm(inspected, total=len(found), unit="cell", disable=None), strict=True):
         if cell.observed is None:
             print(unreadable(name, cell.error), file=sys.stderr)
         else:
             files.append(as_utf8(name))
             embeddings.append(cell.observed.embedding)
-    if not files:
-        raise typer.Exit(1)
-    out = out if out.suffix == ".npz" else out.with_name(f"{out.name}.npz")  # as np.savez names it
-    with written_aside(out) as part, part.open("wb") as file:
-        np.savez(file, files=files, latents=np.stack(embeddings))
+    n_errors = len(found) - len(files)
+    for line in render_skipped(n_errors, len(found), found.other_files):
+        print(line, file=sys.stderr)
+    if files:
+        with written_aside(out) as part, part.open("wb") as file:
+            np.savez(file, files=files, latents=np.stack(embeddings))
+    exit_by(n_errors, len(found))
 
 
 def _measured(
@@ -192,12 +243,21 @@ def attention(
         str, typer.Option("--model", "-m", help="Model folder, run folder, or Hub id of an SLCA or shape-aware model.")
     ],
     out: Annotated[Path, typer.Option(help="Folder for the figures, twelve cells each.")],
+    device: Device = None,
     revision: Revision = None,
+    subfolder: Subfolder = None,
+    token: Token = None,
+    local_files_only: LocalFilesOnly = False,
     force_download: ForceDownload = False,
 ) -> None:
     """Draws the attention map of an SLCA or shape-aware model over each cell.
 
-    Unreadable images are reported and skipped.
+    Unreadable images are reported and skipped; the exit status is then that
+    of predict: 3 if some could not be read, 1 if none could be.
+
+    For example:
+
+    bc-sam attention cells/ --model runs/slca --out figures
     """
     from bc_sam.data.inputs import find_cells
 
@@ -208,23 +268,35 @@ def attention(
     import numpy as np
     from tqdm import tqdm
 
-    from bc_sam.cli.output import unreadable
+    from bc_sam.cli.output import render_skipped, unreadable
     from bc_sam.data.images import read_image
     from bc_sam.errors import ImageError
     from bc_sam.evaluation.plots import attention_maps
     from bc_sam.models.auto import load_model
     from bc_sam.models.comparison import with_attention
 
-    loaded = with_attention(load_model(model, revision=revision, force_download=force_download))
+    loaded = with_attention(
+        load_model(
+            model,
+            device=device,
+            revision=revision,
+            subfolder=subfolder,
+            token=token,
+            local_files_only=local_files_only,
+            force_download=force_download,
+        )
+    )
     out.mkdir(parents=True, exist_ok=True)
     sources, profile = _measured(loaded, found.images, None)  # of all figures
-    pairs = iter(tqdm(zip(found.names, sources, strict=True), total=len(found), unit="cell"))
+    pairs = iter(tqdm(zip(found.names, sources, strict=True), total=len(found), unit="cell", disable=None))
+    n_errors = 0
     for number, chunk in enumerate(iter(lambda: list(islice(pairs, 12)), []), 1):
         images = {}
         for name, source in chunk:
             try:
                 images[name] = read_image(source)
             except ImageError as error:
+                n_errors += 1
                 print(unreadable(name, error), file=sys.stderr)
         if images:
             labels, maps = loaded.predict_with_attention(list(images.values()), profile=profile)
@@ -232,4 +304,8 @@ def attention(
             figure = attention_maps([np.asarray(image) for image in images.values()], maps, titles)
             with written_aside(out / f"attention_{number:03d}.png") as part:
                 figure.savefig(part, format="png")
-    print(f"Written: {out}")
+    for line in render_skipped(n_errors, len(found), found.other_files):
+        print(line, file=sys.stderr)
+    if n_errors < len(found):
+        print(f"Written: {out}")
+    exit_by(n_errors, len(found))

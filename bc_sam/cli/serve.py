@@ -5,7 +5,6 @@ from typing import Annotated
 import typer
 
 from bc_sam.cli.app import app
-from bc_sam.errors import BCSamError
 
 
 @app.command(rich_help_panel="Cells")
@@ -25,10 +24,6 @@ def serve(
 
     bc-sam serve runs/mine --port 7860
     """
-    try:
-        import gradio  # noqa: F401
-    except ImportError as error:
-        raise BCSamError("Gradio is not installed. Run: pip install 'bc_sam[space]'.") from error
     from bc_sam.space.page import serve as serve_page
     from bc_sam.space.server.model_source import model_source
 

@@ -53,7 +53,7 @@ def predict_cells(
     Returns:
         A line for each image that could not be read.
     """
-    progress = iter(tqdm(predictions, total=len(names), unit="cell", disable=len(names) == 1))
+    progress = iter(tqdm(predictions, total=len(names), unit="cell", disable=len(names) == 1 or None))
     first = list(islice(progress, ENOUGH_CELLS))  # enough to say what is known of the laboratory before any name
     unknown = laboratory_notice(laboratory_of(model, first), kinds_chosen=kinds_chosen)
     if unknown:

@@ -3,6 +3,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from bc_sam.utils.extras import extras_explained
+
 if TYPE_CHECKING:
     from bc_sam.data.cells import FEATURES
     from bc_sam.data.datasets.acevedo import load_acevedo20
@@ -50,7 +52,8 @@ _MODULES = {
 def __getattr__(name: str) -> Any:
     if name not in _MODULES:
         raise AttributeError(f"module 'bc_sam.data' has no attribute {name!r}")
-    return getattr(import_module(f"bc_sam.data.{_MODULES[name]}"), name)
+    with extras_explained():
+        return getattr(import_module(f"bc_sam.data.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

@@ -97,7 +97,10 @@ def _fingerprint_images(dataset: Dataset) -> tuple[list[int], list[str], list[st
     fingerprints: list[str] = []
     unreadable: list[str] = []
     undecoded = dataset.cast_column("image", Image(decode=False)).select_columns(["image", "file"])
-    with ThreadPoolExecutor() as pool, tqdm(total=len(dataset), desc="Reading images", unit="image") as progress:
+    with (
+        ThreadPoolExecutor() as pool,
+        tqdm(total=len(dataset), desc="Reading images", unit="image", disable=None) as progress,
+    ):
         for chunk in undecoded.iter(batch_size=_CHUNK):
             for image, file, result in zip(
                 chunk["image"], chunk["file"], pool.map(_fingerprint, chunk["image"]), strict=True

@@ -82,7 +82,7 @@ def measure_quality(pixels: np.ndarray | DiskArray, *, quiet: bool = False) -> Q
     thumbnails = np.zeros((len(pixels), _THUMBNAIL, _THUMBNAIL), np.float32)
     with (
         ThreadPoolExecutor() as pool,
-        tqdm(total=len(pixels), desc="Measuring image quality", unit="image", disable=quiet) as bar,
+        tqdm(total=len(pixels), desc="Measuring image quality", unit="image", disable=quiet or None) as bar,
     ):
         for start in range(0, len(pixels), _CHUNK):
             chunk = slice(start, min(start + _CHUNK, len(pixels)))

@@ -1,13 +1,14 @@
 """Resolves the inputs of a prediction: image files, folders, zips, patterns, tables, parquet and Hub data sets."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from glob import glob
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bc_sam.data.file_search import IMAGE_SUFFIXES, find_images
+from bc_sam.data.file_search import IMAGE_SUFFIXES, count_other_files, find_images
 from bc_sam.data.reading_options import Layout
 from bc_sam.data.tables_of_cells import TABLE_SUFFIXES, read_tables
 from bc_sam.errors import DataError
@@ -25,10 +26,12 @@ class NamedCells:
     Attributes:
         names: Name of each cell: its path, or its file name in a data set, or ``SOURCE[ROW]`` if that has none.
         images: The images in the same order, as accepted by `bc_sam.data.images.read_image`.
+        other_files: Number of files in the folders and zips that are not images, by suffix.
     """
 
     names: list[str]
     images: Iterable[Any]
+    other_files: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -50,6 +53,7 @@ def find_cells(sources: Iterable[str], layout: Layout | None = None) -> NamedCel
     names: list[str] = []
     images: list[Iterable[Any]] = []
     has_table = has_configs = False
+    others: Counter[str] = Counter()
     for source in sources:
         if not source:
             raise DataError(
@@ -72,6 +76,7 @@ def find_cells(sources: Iterable[str], layout: Layout | None = None) -> NamedCel
             inside = _of_split(inside, layout.split, source)
             names += [f"{source}/{file.relative_to(folder).as_posix()}" for file in inside]
             images.append(inside)
+            others += count_other_files(folder)
         elif path.suffix.lower() in TABLE_SUFFIXES and path.is_file():
             has_table = True
             files = _of_split(_files_of_table(path, layout), layout.split, source)
@@ -82,16 +87,17 @@ def find_cells(sources: Iterable[str], layout: Layout | None = None) -> NamedCel
             files = [file for file in _of_split(_find_files(source), layout.split, source) if str(file) not in listed]
             names += map(str, files)
             images.append(files)
+            others += count_other_files(path) if path.is_dir() else Counter()
     if layout.columns and not has_table:
         raise DataError("--column has no effect on image files. Give a table or a data set with columns, or omit it.")
     if layout.config and not has_configs:
         raise DataError("--config has no effect on image files. Give a data set that has configs, or omit it.")
     # Sequences can be sampled evenly. The column of a data set is one, too, but would not fit in memory as a list.
     if len(images) == 1:
-        return NamedCells(names, images[0])
+        return NamedCells(names, images[0], others)
     if all(isinstance(part, list) for part in images):
-        return NamedCells(names, list(chain.from_iterable(images)))
-    return NamedCells(names, chain.from_iterable(images))
+        return NamedCells(names, list(chain.from_iterable(images)), others)
+    return NamedCells(names, chain.from_iterable(images), others)
 
 
 def _load_undecoded(source: str, layout: Layout) -> "Dataset":

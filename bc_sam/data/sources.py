@@ -240,7 +240,7 @@ def save_parquet(dataset: Dataset, folder: str | Path) -> None:
 def write_shards(dataset: Dataset, folder: Path, split: str) -> None:
     """Writes one split as parquet shards of at most 500 rows that include the bytes of its images."""
     n_shards = -(-len(dataset) // _ROWS_PER_SHARD)
-    for index in tqdm(range(n_shards), desc=f"Writing {split}", unit="shard"):
+    for index in tqdm(range(n_shards), desc=f"Writing {split}", unit="shard", disable=None):
         shard = dataset.shard(n_shards, index, contiguous=True)
         table = embed_table_storage(shard.with_format("arrow")[:])
         path = folder / f"{split}-{index:05d}-of-{n_shards:05d}.parquet"

@@ -274,7 +274,10 @@ def _decode_all(
     masks = create_array(folder / "masks.npy", np.uint8, (total, size, size))
     cells: list[dict[str, Any]] = []
     unreadable: list[str] = []
-    with ThreadPoolExecutor() as pool, tqdm(total=total, desc="Reading images", unit="image") as progress:
+    with (
+        ThreadPoolExecutor() as pool,
+        tqdm(total=total, desc="Reading images", unit="image", disable=None) as progress,
+    ):
         for domain, dataset in enumerate(map(_undecoded, datasets)):
             for chunk in dataset.iter(batch_size=_CHUNK):
                 sources = [dict(zip(chunk, values, strict=True)) for values in zip(*chunk.values(), strict=True)]

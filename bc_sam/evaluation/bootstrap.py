@@ -1,6 +1,6 @@
 """95 % bootstrap confidence intervals of a classifier's metrics and of the gain of one model over another."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -30,6 +30,23 @@ class Interval(JsonConfig):
 
     def __str__(self) -> str:
         return f"{100 * self.value:.1f} ({100 * self.low:.1f} to {100 * self.high:.1f})"
+
+
+def explain_ends(intervals: Iterable[Interval]) -> str | None:
+    """Returns a note on intervals that end at their estimate; ``None`` if there are none.
+
+    A recall of 100 % stays one in every bootstrap sample, so that the interval says nothing of the errors to come.
+
+    Example:
+        >>> explain_ends([Interval(0.9, 0.84, 0.96)]) is None
+        True
+    """
+    if any(interval.value in (interval.low, interval.high) for interval in intervals):
+        return (
+            "An interval that ends at its own estimate is too narrow: resampling the test cells cannot show errors "
+            "that none of them shows. Test on more cells to know."
+        )
+    return None
 
 
 def resample(counts: np.ndarray, rng: np.random.Generator) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import base64
 import io
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ from jinja2 import PackageLoader, Template
 from matplotlib.figure import Figure
 
 from bc_sam.errors import ConfigError
+from bc_sam.evaluation.bootstrap import Comparison, explain_ends
 from bc_sam.evaluation.costs import stage_costs
 from bc_sam.evaluation.results import ALL, Evaluation, pool_dice
 from bc_sam.evaluation.tables import (
@@ -45,6 +46,7 @@ def write_report(
     title: str,
     facts: Mapping[str, str],
     classifier: str | None = None,
+    comparisons: Sequence[Comparison] | None = None,
 ) -> None:
     """Writes a self-contained HTML page: no network access, no scripts, embedded images.
 
@@ -58,6 +60,8 @@ def write_report(
         facts: Facts about the run in addition to the evaluation's environment, such as ``{"base": "tiny"}``. The
             command line under ``"command"`` goes to the section on reproducing the run.
         classifier: The classifier of the headline; the best one by default.
+        comparisons: Each classifier before and after an adaptation, which the report then begins with; empty if no
+            held-out cell is labelled, and `classifier` is required then, since the evaluation has no results.
 
     Raises:
         ConfigError: If the name of a figure is unknown.
@@ -72,14 +76,22 @@ def write_report(
     unknown = sorted(set(figures) - set(FIGURES))
     if unknown:
         raise ConfigError(f"Unknown figures {unknown}; choose from {list(FIGURES)}.")
+    chosen = classifier or best_classifier(evaluation)
+    measured = bool(evaluation.pairs) or comparisons is None
     page = _template().render(
         title=title,
         evaluation=evaluation,
         facts={name: fact for name, fact in {**evaluation.environment, **facts}.items() if name != "command"},
         command=facts.get("command"),
-        headline=_headline(evaluation, classifier or best_classifier(evaluation)),
-        tables=[cross_domain_table(evaluation, metric) for metric in displayed_metrics(evaluation)],
-        footnotes=footnotes(evaluation),
+        headline=_headline(evaluation, chosen, comparisons or ()),
+        classifier=chosen,
+        comparisons=comparisons,
+        comparison=next((each for each in comparisons or () if each.classifier == chosen), None),
+        interval_note=explain_ends(one for each in comparisons or () for one in (each.before, each.after, each.gain)),
+        tables=[cross_domain_table(evaluation, metric) for metric in displayed_metrics(evaluation)]
+        if measured
+        else [],
+        footnotes=footnotes(evaluation) if measured else [],
         calibration=calibration_errors(evaluation),
         dice=pool_dice(evaluation.dice),
         costs=stage_costs(evaluation.timings),
@@ -109,9 +121,14 @@ def _embed(figures: Figure | list[Figure]) -> list[dict[str, Any]]:
     return images
 
 
-def _headline(evaluation: Evaluation, classifier: str) -> list[tuple[str, str]]:
+def _headline(evaluation: Evaluation, classifier: str, comparisons: Sequence[Comparison]) -> list[tuple[str, str]]:
     """Returns the key results, each with its description."""
-    results = []
+    results = [
+        (f"{100 * interval.value:.1f} %", f"balanced accuracy of {classifier} {when} the adaptation")
+        for comparison in comparisons
+        if comparison.classifier == classifier
+        for when, interval in (("before", comparison.before), ("after", comparison.after))
+    ]
     pairs = [pair for pair in evaluation.domain_pairs if pair.source != ALL]
     for same, where in ((True, "in the laboratory it was trained on"), (False, "in a laboratory new to it")):
         scores = [

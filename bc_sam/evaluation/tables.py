@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bc_sam.errors import ConfigError, DataError
-from bc_sam.evaluation.bootstrap import Comparison
+from bc_sam.evaluation.bootstrap import Comparison, explain_ends
 from bc_sam.evaluation.results import ALL, DomainPair, Evaluation
 from bc_sam.utils.display import printable
 from bc_sam.utils.markdown import markdown_cell
@@ -287,7 +287,11 @@ def render_comparisons(comparisons: Sequence[Comparison], default: str) -> str:
         ]
     )
     cells = f"cells of {main.slides} slides" if main.slides_known else "images of unknown slides"
-    return (
-        f"Balanced accuracy on {main.cells} held-out {cells}, % (95 % confidence interval)\n"
-        f"{scores}\n\n{default}: recall, %\n{recalls}\n\n{default}: {main.verdict}"
-    )
+    note = explain_ends(interval for c in comparisons for interval in (c.before, c.after, c.gain))
+    blocks = [
+        f"Balanced accuracy on {main.cells} held-out {cells}, % (95 % confidence interval)\n{scores}",
+        *([note] if note else []),
+        f"{default}: recall, %\n{recalls}",
+        f"{default}: {main.verdict}",
+    ]
+    return "\n\n".join(blocks)

@@ -31,4 +31,4 @@ def load_model(source: str | Path = EMBEDDED_MODEL, **options: Unpack[LoadOption
         ['monocyte']
     """
     stored = StoredModel.open(source, **options)
-    return MODEL_CLASSES[stored.config.method].load(stored)
+    return MODEL_CLASSES[stored.config.method].opened(stored)

@@ -9,12 +9,14 @@ import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sized
 from dataclasses import replace
+from os import PathLike
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple, Self, Unpack, overload
+from typing import Any, BinaryIO, ClassVar, Literal, NamedTuple, Self, Unpack, overload
 
 import numpy as np
 import torch
 from huggingface_hub import CommitInfo
+from PIL.Image import Image
 from tqdm import tqdm
 from transformers import SamModel
 
@@ -101,6 +103,7 @@ class CellModel(ABC):
         self.record = record
         self._ood_score: OodScore | None = None
         self._laboratory_check: tuple[ReferenceLatents, LaboratoryCheck] | None = None
+        self._stored_half = False
         note_threads()  # the weights were merged with them
         restrict_classifiers(self.classifiers, self.labels, self.config.allowed_labels)
 
@@ -128,14 +131,21 @@ class CellModel(ABC):
                 f"{source} is a model of the method {stored.config.method}, which {cls.__name__} does not implement. "
                 "Load it with bc_sam.load_model."
             )
-        return cls.load(stored)
+        return cls.opened(stored)
+
+    @classmethod
+    def opened(cls, stored: StoredModel) -> Self:
+        """Loads a model and notes how its weights are stored, to save them alike."""
+        model = cls.load(stored)
+        model._stored_half = stored.is_half
+        return model
 
     @classmethod
     @abstractmethod
     def load(cls, stored: StoredModel) -> Self:
         """Builds a model of one of the class's `methods` from its checked files; see `from_pretrained`."""
 
-    def save_pretrained(self, folder: str | Path, *, include_base: bool = False, half: bool = False) -> Path:
+    def save_pretrained(self, folder: str | Path, *, include_base: bool = False, half: bool | None = None) -> Path:
         """Writes a model folder atomically, replacing an older one in its place.
 
         Manual edits of the older ``README.md`` are kept.
@@ -144,7 +154,8 @@ class CellModel(ABC):
             folder: The folder to write; parents are created.
             include_base: Include the base SAM even if it is on the Hub, for offline use.
             half: Write the weights of SAM and the autoencoder in float16, which halves their size. They are read back
-                as float32; the rounding changes embeddings by about a thousandth.
+                as float32; the rounding changes embeddings by about a thousandth. By default as they were stored, in
+                float32 for a model that was not loaded.
 
         Returns:
             The folder.
@@ -207,11 +218,11 @@ class CellModel(ABC):
         include_base: bool,
         existing_card: str | None,
         repo_id: str | None = None,
-        half: bool = False,
+        half: bool | None = None,
     ) -> None:
         inside = self.config.base_inside or include_base
         self._write_weights(folder, with_base=inside)
-        if half:
+        if self._stored_half if half is None else half:
             halve_weights(folder)
         classifiers = self._write_classifiers(folder)  # after halving, which does not apply to them
         model_folder.write_preprocessor(self.config, folder / model_folder.PREPROCESSOR)
@@ -515,6 +526,32 @@ class CellModel(ABC):
         )
         require_finite(probabilities)
         return probabilities
+
+    @overload
+    def __call__(
+        self,
+        images: list[Any] | tuple[Any, ...],
+        *,
+        top_k: int = ...,
+        classifier: str | None = ...,
+        batch_size: int | None = ...,
+    ) -> list[list[dict[str, Any]]]: ...
+
+    @overload
+    def __call__(
+        self,
+        images: str | bytes | PathLike[str] | BinaryIO | Image,
+        *,
+        top_k: int = ...,
+        classifier: str | None = ...,
+        batch_size: int | None = ...,
+    ) -> list[dict[str, Any]]: ...
+
+    # An array or tensor is one image or a batch, by its number of dimensions.
+    @overload
+    def __call__(
+        self, images: Any, *, top_k: int = ..., classifier: str | None = ..., batch_size: int | None = ...
+    ) -> list[dict[str, Any]] | list[list[dict[str, Any]]]: ...
 
     def __call__(
         self, images: Any, *, top_k: int = 5, classifier: str | None = None, batch_size: int | None = None

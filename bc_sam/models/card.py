@@ -15,13 +15,15 @@ from jinja2 import PackageLoader
 from bc_sam.config.labels import LABELS
 from bc_sam.config.model import BCSamConfig
 from bc_sam.data.provenance import Provenance
-from bc_sam.evaluation.bootstrap import evaluation_intervals
+from bc_sam.evaluation.bootstrap import evaluation_intervals, explain_ends
+from bc_sam.evaluation.by_class import class_scores
 from bc_sam.evaluation.costs import stage_costs
 from bc_sam.evaluation.results import ALL, Evaluation, pool_dice
-from bc_sam.evaluation.tables import Score, calibration_errors, render_markdown
+from bc_sam.evaluation.tables import calibration_errors, render_markdown
 from bc_sam.models.card_merge import assemble, begin, end, merge_cards
 from bc_sam.models.folder import CARD, FIGURES
 from bc_sam.models.training_record import DataRecord, TrainingRecord
+from bc_sam.utils.extras import install_command
 from bc_sam.utils.markdown import markdown_cell
 from bc_sam.utils.templates import markdown_templates
 
@@ -101,6 +103,7 @@ def render_card(
     """
     classifier = _shown_classifier(config, evaluation)
     name = (repo_id or "BC-SAM").rpartition("/")[2]
+    intervals = evaluation_intervals(evaluation, classifier) if evaluation and evaluation.pairs else []
     text = _template().render(
         title=name,
         config=config,
@@ -118,11 +121,12 @@ def render_card(
         costs=stage_costs(evaluation.timings) if evaluation else {},
         environment=evaluation.environment if evaluation else {},
         per_class=list(_per_class(evaluation, classifier)),
-        intervals=evaluation_intervals(evaluation, classifier) if evaluation and evaluation.pairs else [],
+        intervals=intervals,
+        interval_note=explain_ends(one for pair in intervals for one in pair.metrics.values()),
         calibration=calibration_errors(evaluation) if evaluation else [],
         missing=list(evaluation.missing()) if evaluation else [],
         pictures=pictures,
-        thumbnails=list(_thumbnails(thumbnails or {}, record)),
+        thumbnails=list(thumbnail_licences(thumbnails or {}, record)),
     )
     text = re.sub(r"\n{3,}", "\n\n", text)
     card = assemble(_metadata(config, evaluation, record, name, classifier), text)
@@ -159,7 +163,9 @@ def _draw(folder: Path, evaluation: Evaluation | None, classifier: str) -> list[
     if evaluation is None or not evaluation.pairs:
         return []
     if find_spec("matplotlib") is None:
-        logger.warning("matplotlib is not installed, so the card has no figures. Run: pip install 'bc_sam[train]'.")
+        logger.warning(
+            "matplotlib is not installed, so the card has no figures. Run: %s", install_command("matplotlib")
+        )
         return []
     folder.mkdir()
     figures = card_pictures(evaluation, classifier)
@@ -194,7 +200,7 @@ def _laboratory(data: DataRecord) -> str:
     return f"{title}, {markdown_cell(provenance.laboratory)}" if provenance.laboratory else title
 
 
-def _thumbnails(counts: Mapping[str, int], record: TrainingRecord | None) -> Iterator[tuple[str, int, str]]:
+def thumbnail_licences(counts: Mapping[str, int], record: TrainingRecord | None) -> Iterator[tuple[str, int, str]]:
     """Yields name, number of thumbnails and licence of each laboratory that has thumbnails."""
     provenances = {data.name: data.provenance for data in record.data} if record else {}
     for name, count in counts.items():
@@ -270,24 +276,8 @@ def _per_class(evaluation: Evaluation | None, classifier: str) -> Iterator[dict[
     if evaluation is None or not evaluation.pairs:
         return
     for source, target in _shipped(evaluation):
-        matrix = evaluation.confusion(classifier, source, target)
-        correct, actual, predicted = matrix.diagonal(), matrix.sum(axis=1), matrix.sum(axis=0)
-        rows = [
-            {
-                "label": label,
-                "cells": int(actual[i]),
-                "precision": _percent(correct[i], predicted[i]),
-                "recall": _percent(correct[i], actual[i]),
-                "f1": _percent(2 * correct[i], actual[i] + predicted[i]),
-            }
-            for i, label in enumerate(evaluation.labels)
-            if actual[i]
-        ]
+        rows = class_scores(evaluation.confusion(classifier, source, target), evaluation.labels)
         yield {"source": source, "target": target, "rows": rows}
-
-
-def _percent(part: int, whole: int) -> str:
-    return Score(part / whole if whole else math.nan).percent
 
 
 def _metadata(

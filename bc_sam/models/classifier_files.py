@@ -96,6 +96,14 @@ def load_classifiers(
     return classifiers, reference
 
 
+def stored_pictures(folder: Path, config: BCSamConfig) -> dict[str, int]:
+    """Returns the number of thumbnails of training cells in a model folder, by laboratory."""
+    if THUMBNAILS not in config.files:
+        return {}
+    reference = _load_reference(folder, config)
+    return reference.n_thumbnails(config.domains) if reference else {}
+
+
 def installed_versions() -> dict[str, str]:
     """Returns the version of each of `LIBRARIES` that is installed."""
     found = {}

@@ -70,7 +70,10 @@ def load_config(folder: Path) -> BCSamConfig:
             f"{path} has no format_version, so it is not a bc_sam config. Give the folder of a saved model."
         )
     if version > FORMAT_VERSION:
-        raise WeightsError(f"{folder} was written by a newer bc_sam (format {version}). Run: pip install -U bc_sam.")
+        raise WeightsError(
+            f"{folder} was written by a newer bc_sam (format {version}). In an updated clone of its repository, run: "
+            "pip install -U ."
+        )
     _check_digest(data, path)
     return BCSamConfig.from_dict({name: data[name] for name in data if name != _DIGEST}, where=str(path))
 

@@ -69,7 +69,7 @@ class LabelledEmbeddings:
         parts = Parts.EMBEDDINGS | Parts.PROBABILITIES if probabilities else Parts.EMBEDDINGS
         inspected = inspect_cells(model, images, parts, batch_size=batch_size, profile=profile)
         embeddings, applied, labels, unreadable = [], [], [], []
-        with tqdm(total=len(cells), desc=laboratory, unit="image") as progress:
+        with tqdm(total=len(cells), desc=laboratory, unit="image", disable=None) as progress:
             for label, file, cell in zip(cells["label"], cells["file"], inspected, strict=True):
                 if cell.observed is not None and cell.observed.embedding is not None:
                     embeddings.append(cell.observed.embedding)

@@ -94,6 +94,12 @@ class Prediction:
         probability = "" if self.probability is None else f" {self.probability:.2f}"
         return f"Prediction({facts['source']}: {name}{probability}{reasons})"
 
+    def _repr_html_(self) -> str:
+        """The prediction with its picture, as notebooks show it."""
+        from bc_sam.models.prediction_html import picture_table  # which knows this module
+
+        return picture_table([self])
+
     @property
     def probability(self) -> float | None:
         """Probability of the most probable label, 0..1; ``None`` if the image is unreadable."""

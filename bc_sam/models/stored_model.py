@@ -11,7 +11,7 @@ from transformers import SamModel
 from bc_sam.config.base import Precision
 from bc_sam.config.model import BCSamConfig
 from bc_sam.evaluation.results import Evaluation
-from bc_sam.models.folder import BASE, EVALUATION, MODEL_FILES, RECORD, check_files, load_config
+from bc_sam.models.folder import BASE, CLASSIFIERS, EVALUATION, MODEL_FILES, RECORD, check_files, load_config
 from bc_sam.models.training_record import TrainingRecord
 from bc_sam.networks.precision import precision_of
 from bc_sam.networks.sam.loading import load_hub_sam, load_sam
@@ -19,7 +19,7 @@ from bc_sam.networks.sam.resizing import keep_mask_tokens
 from bc_sam.utils.forked import require_threads
 from bc_sam.utils.hub import SnapshotOptions, damage_explained, resolve_folder
 from bc_sam.utils.json_config import JsonConfig
-from bc_sam.utils.torch_utils import usable_device
+from bc_sam.utils.torch_utils import holds_half, usable_device
 
 T = TypeVar("T", bound=JsonConfig)
 
@@ -103,6 +103,12 @@ class StoredModel:
             refit=options.get("refit", False),
             hub=hub,
         )
+
+    @property
+    def is_half(self) -> bool:
+        """Whether the weights are stored in float16."""
+        names = [name for name in self.config.files if name.endswith(".safetensors")]
+        return any(holds_half(self.folder / name) for name in names if not name.startswith(CLASSIFIERS))
 
     @property
     def evaluation(self) -> Evaluation | None:

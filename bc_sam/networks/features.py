@@ -128,7 +128,9 @@ def extract_features(
     shards = [missing[start : start + SHARD_CELLS] for start in range(0, len(missing), SHARD_CELLS)]
     accelerator.wait_for_everyone()  # no process may write before every process has listed what is missing
     own_shards = shards[accelerator.process_index :: accelerator.num_processes]
-    with tqdm(total=len(missing), desc="Features", unit="cell", disable=not accelerator.is_main_process) as bar:
+    with tqdm(
+        total=len(missing), desc="Features", unit="cell", disable=not accelerator.is_main_process or None
+    ) as bar:
         for rows in own_shards:
             features = _shard_features(sam, config, cells, rows, batch_size)
             write_shard(folder, encoder, cells.digests[rows], features)

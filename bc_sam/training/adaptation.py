@@ -7,7 +7,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 from datasets import Dataset
@@ -45,7 +45,10 @@ logger = logging.getLogger(__name__)
 #: Fewest annotated masks from which the adapter is fine-tuned further.
 ENOUGH_MASKS = 10
 
-_CONFIG, _RESULT, _MASK_PROBLEMS = "adaptation.json", "result.json", "mask_problems.csv"
+#: File of an adaptation that lists the images whose predicted mask looks wrong.
+MASK_PROBLEMS = "mask_problems.csv"
+
+_CONFIG, _RESULT = "adaptation.json", "result.json"
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,7 @@ class Adaptation(Run):
         adaptation.json     the config
         model/              the adapted model
         result.json         before and after
+        report.html         before and after, confusion, and pictures of errors; written by the command line
         mask_problems.csv   images whose predicted mask looks wrong
         work/               decoded cells, features, checkpoints
 
@@ -263,9 +267,17 @@ class Adaptation(Run):
         Args:
             arguments: New settings of the classifiers; the torch stages are not rerun.
         """
+        latents = self._new_latents(self.latents("before"), self.latents("after"))
+        return self._classifiers(latents, arguments).comparisons()
+
+    def latents(self, name: Literal["before", "after"]) -> np.ndarray:
+        """Returns the embeddings of all cells by the original or the adapted model, (n, d) float32.
+
+        Raises:
+            BCSamError: If they are missing, because the adaptation is not finished or its folder ``work`` was deleted.
+        """
         remedy = f"Delete {self.folder / _RESULT} and run the adaptation again."
-        before, after = (load_array(self._latents_path(name), remedy) for name in ("before", "after"))
-        return self._classifiers(self._new_latents(before, after), arguments).comparisons()
+        return load_array(self._latents_path(name), remedy)
 
     def _is_finished(self) -> bool:
         """Whether there is a result of the cells as they are now; one of other cells is reported."""
@@ -324,7 +336,7 @@ class Adaptation(Run):
         limits = mask_limits(normalized=self.normalization is not None)
         problems = [mask_problem(features.masks[row], limits) for row in range(len(self.cells))]
         if self.is_main_process:
-            with open_csv(self.folder / _MASK_PROBLEMS) as file:
+            with open_csv(self.folder / MASK_PROBLEMS) as file:
                 table = GuardedCsv(file)
                 table.write(["file", "problem"])
                 for name, problem in zip(self.cells.table.files, problems, strict=True):

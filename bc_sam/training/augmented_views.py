@@ -67,7 +67,7 @@ def _write_pixels(cells: CellStore, drawn: np.ndarray, training: TrainingArgumen
     pixels = create_array(folder / "pixels.npy", np.uint8, (len(drawn), size, size, 3))
     create_array(folder / "masks.npy", np.uint8, (len(drawn), size, size)).sync()
     digests: list[int] = []
-    for start in tqdm(range(0, len(drawn), _BLOCK), desc="Augmented views", unit="batch"):
+    for start in tqdm(range(0, len(drawn), _BLOCK), desc="Augmented views", unit="batch", disable=None):
         block = drawn[start : start + _BLOCK]
         images = torch.tensor(cells.pixels[block]).permute(0, 3, 1, 2).float()
         draws = view_draws(training.seed, 0, range(start, start + len(block)), STRONG_DRAWS)

@@ -34,8 +34,8 @@ IN_USE = "Wait until it has finished, or choose another --out."
 def lock_run_folder(folder: Path, name: str, config: JsonConfig) -> FolderLock | None:
     """Binds a run folder to a config and keeps other processes out of it.
 
-    A run folder is bound to the config it was created with, unless that run produced no files, for example because
-    its data was unreadable.
+    A run folder is bound to the config it was created with, unless that run failed before it computed anything but
+    decoded cells, which the next one checks and replaces.
 
     Args:
         folder: The run folder; created with its parents if it does not exist.
@@ -75,8 +75,19 @@ def _require_own_folder(folder: Path, name: str, config: JsonConfig) -> None:
     inside = {file_name for file_name in names if file_name != LOCK and not is_unfinished(file_name)}
     if (folder.exists() and not folder.is_dir()) or (inside and name not in inside):
         raise BCSamError(f"{folder} exists and is not a run folder of this kind. Choose another --out.")
-    if inside - {name} and _read_config(folder / name, type(config)) not in (None, config):
+    other = bool(inside - {name}) and _read_config(folder / name, type(config)) not in (None, config)
+    if other and _holds_results(folder, name):
         raise BCSamError(f"{folder} holds a run with other options. Choose another --out, or delete it.")
+
+
+def _holds_results(folder: Path, name: str) -> bool:
+    """Whether a run computed anything that belongs to its config, which has this name."""
+    for path in folder.rglob("*") if folder.is_dir() else ():
+        inside = path.relative_to(folder).parts
+        idle = inside[:2] == ("work", "cells") or inside[0] in ("logs", name, LOCK) or is_unfinished(path.name)
+        if path.is_file() and not idle and path.name != LOCK:
+            return True
+    return False
 
 
 def _read_config(path: Path, kind: type[JsonConfig]) -> JsonConfig | None:

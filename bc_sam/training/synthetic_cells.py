@@ -49,7 +49,7 @@ def embed_synthetic_cells(model: "BCSam", cells_per_class: int, seed: int, folde
     cells = store_cells([drawn], folder, size, normalization)
     latents: list[Any] = []
     step = default_batch_size(model.device)
-    for start in tqdm(range(0, len(cells), step), desc="Rendered cells", unit="batch"):
+    for start in tqdm(range(0, len(cells), step), desc="Rendered cells", unit="batch", disable=None):
         latents.append(model.observe(cells.pixels[start : start + step], Parts.EMBEDDINGS).embeddings)
     own = np.array([model.labels.index(name) for name in drawn.features["label"].names])
     return SyntheticCells(np.concatenate(latents), own[cells.labels])

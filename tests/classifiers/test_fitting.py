@@ -124,7 +124,7 @@ def test_an_unknown_name_is_an_error_that_lists_the_known_ones():
 
 def test_without_xgboost_the_error_gives_the_install_command(monkeypatch, labelled_latents):
     monkeypatch.setitem(sys.modules, "xgboost", None)
-    with pytest.raises(BCSamError, match=r"pip install 'bc_sam\[xgboost\]'"):
+    with pytest.raises(BCSamError, match=r'pip install "bc_sam\[xgboost\]"'):
         LatentClassifier.fit("xgboost", *labelled_latents, N)
 
 

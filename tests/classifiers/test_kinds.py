@@ -120,7 +120,7 @@ class TestOptionalPackage:
     def test_a_missing_one_is_named_with_its_install_command(self, monkeypatch):
         monkeypatch.setitem(sys.modules, "xgboost", None)
         assert not KINDS["xgboost"].is_installed
-        with pytest.raises(BCSamError, match=r"XGBoost is not installed\. Run: pip install 'bc_sam\[xgboost\]'"):
+        with pytest.raises(BCSamError, match=r'XGBoost is not installed\. Run: pip install "bc_sam\[xgboost\]"'):
             KINDS["xgboost"].require_installed()
 
 

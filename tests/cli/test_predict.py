@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +17,9 @@ from typer.testing import CliRunner
 
 from bc_sam.cli import app as _registered  # noqa: F401  importing the package registers the commands
 from bc_sam.cli.app import app
+from bc_sam.cli.exit_status import SOME_UNREADABLE
 from bc_sam.config.normalization import NormalizationConfig
+from bc_sam.errors import ConfigError
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +97,8 @@ def test_file_names_that_cannot_be_shown_end_neither_a_run_nor_its_csv(cells, mo
         check=False,
         env=os.environ | {"PYTHONIOENCODING": "ascii:strict"},
     )
-    assert finished.returncode == 0, finished.stderr
+    assert finished.returncode == SOME_UNREADABLE, finished.stderr
+    assert b"cell/s" not in finished.stderr  # no progress bar where there is no terminal
     assert b"\x1b[31m" not in finished.stdout + finished.stderr
     assert sum(line.startswith(os.fsencode(folder)) for line in finished.stdout.splitlines()) == 4
     rows = list(csv.DictReader((tmp_path / "table.csv").open(newline="", encoding="utf-8")))
@@ -110,3 +114,50 @@ def test_rows_of_embeddings_have_a_name_each_and_need_no_pickle(models, cells, t
     assert run("embed", path, "--out", tmp_path / "e.npz", "--model", models / "square").exit_code == 0
     with np.load(tmp_path / "e.npz") as stored:
         assert stored["files"].tolist() == [f"{path}[{row}]" for row in range(3)]
+
+
+class TestExitStatus:
+    """0 if all images were read, 3 if some could not be, 1 if none could be."""
+
+    @pytest.fixture
+    def folder(self, cells, tmp_path):
+        """Two images of cells, of which one is damaged, and three files that are no images."""
+        folder = tmp_path / "mixed"
+        folder.mkdir()
+        (folder / "good.png").write_bytes((cells / "0.png").read_bytes())
+        (folder / "bad.png").write_bytes(b"")
+        for name in ("a.xml", "b.xml", "README"):
+            (folder / name).write_text("no image")
+        return folder
+
+    @pytest.mark.parametrize("command", ["predict", "embed"])
+    def test_it_tells_whether_some_or_all_images_were_unreadable(self, command, folder, models, tmp_path):
+        options = ("--model", models / "square", *(("--out", tmp_path / "e.npz") if command == "embed" else ()))
+        assert run(command, folder / "good.png", *options).exit_code == 0
+        assert run(command, folder, *options).exit_code == SOME_UNREADABLE == 3
+        assert run(command, folder / "bad.png", *options).exit_code == 1
+
+    def test_what_was_passed_over_is_counted(self, folder, models):
+        lines = run("predict", folder, "--model", models / "square").stderr.splitlines()
+        assert lines[-2:] == [
+            "1 of 2 images could not be read.",
+            "Passed over as no images: 3 files (.xml 2, without suffix 1).",
+        ]
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        ("none/cells.csv", "is in a folder that does not exist. Create"),
+        (".", "is a folder. Name a file in it."),
+    ],
+)
+def test_a_table_that_cannot_be_written_is_an_error_before_any_work(table, message, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=re.escape(f"--csv {table} {message}")):  # the absent cells come later
+        CliRunner().invoke(app, ["predict", "absent.png", "--csv", table], catch_exceptions=False)
+
+
+def test_a_table_may_be_a_device(cells, models):
+    result = run("predict", cells / "0.png", "--model", models / "square", "--csv", os.devnull)
+    assert result.exit_code == 0

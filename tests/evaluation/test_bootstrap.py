@@ -18,6 +18,7 @@ from bc_sam.evaluation.bootstrap import (
     compare,
     confusion_intervals,
     evaluation_intervals,
+    explain_ends,
     resample,
 )
 from bc_sam.models.card import render_card
@@ -184,3 +185,9 @@ class TestVerdict:
     def test_few_cells_of_a_class_are_inconclusive(self):
         true = np.array([0] * 60 + [1] * 3)
         assert "fewer than 10 x" in compare("rf", true, 1 - true, true, np.arange(63), LABELS).verdict
+
+
+def test_intervals_that_end_at_their_estimate_are_explained():
+    perfect = confusion_intervals(np.array([[20, 0], [0, 20]]))["accuracy"]
+    assert "too narrow" in explain_ends([Interval(0.5, 0.4, 0.6), perfect])
+    assert explain_ends([Interval(0.5, 0.4, 0.6)]) is None

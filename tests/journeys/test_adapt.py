@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import shutil
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 from bc_sam import BCSam
 from bc_sam.config.labels import LABELS
 from bc_sam.data.datasets.rendered import write_rendered
+from bc_sam.evaluation.results import Evaluation
 from bc_sam.training.adaptation import AdaptationConfig, AdaptationResult
 
 #: Four classes under names of the hospital's own.
@@ -77,6 +79,42 @@ def test_every_classifier_is_compared_on_whole_slides_that_were_held_out(adapted
         assert set(comparison.per_class) == set(OURS.values())
 
 
+def test_evaluate_shows_the_outcome_without_the_data(adapted, run_bc_sam, tmp_path, capsys):
+    capsys.readouterr()
+    assert run_bc_sam("evaluate", adapted, "--out", tmp_path / "results.json") == 0
+    out = capsys.readouterr().out
+    result = AdaptationResult.load(adapted / "result.json")
+    assert all(str(comparison.gain) in out for comparison in result.comparisons)
+    assert f"Report: {adapted / 'report.html'}" in out
+    assert Evaluation.load(tmp_path / "results.json") == BCSam.from_pretrained(adapted).evaluation
+
+
+def test_an_unfinished_adaptation_is_not_shown_but_to_be_resumed(adapted, run_bc_sam, tmp_path, capsys):
+    run = tmp_path / "run"
+    run.mkdir()
+    shutil.copy(adapted / "adaptation.json", run)
+    assert run_bc_sam("evaluate", run) == 1
+    assert f"bc-sam resume {run}" in capsys.readouterr().err
+
+
+def test_evaluation_on_cells_leads_with_the_classifier_that_answers(adapted, hospital, run_bc_sam, capsys):
+    maps = [option for name, label in OURS.items() for option in ("--map", f"{name}={label}")]
+    capsys.readouterr()
+    assert run_bc_sam("evaluate", adapted, "--data", f"ours={hospital / 'cells'}", *maps) == 0
+    first, *lines = capsys.readouterr().out.splitlines()
+    default = BCSam.from_pretrained(adapted).config.default_classifier
+    assert first == f"{default} on 96 cells of ours, % (95 % confidence interval)"
+    heads = next(number for number, line in enumerate(lines) if "most often mistaken for" in line)
+    assert [line.split()[:2] for line in lines[heads + 1 : heads + 5]] == [
+        [label, "24"] for label in LABELS if label in OURS.values()
+    ]
+
+
+def test_options_of_cells_are_refused_without_cells(adapted, run_bc_sam, capsys):
+    assert run_bc_sam("evaluate", adapted, "--map", "a=monocyte", "--batch-size", 2) == 1
+    assert "--map, --batch-size applies to a model on labelled cells. Add --data" in capsys.readouterr().err
+
+
 def test_the_table_states_the_verdict(options, run_bc_sam, tmp_path, capsys):
     assert run_bc_sam(*options, "--out", tmp_path / "run", "--labels-per-class", 3) == 0
     out = capsys.readouterr().out
@@ -91,12 +129,17 @@ def test_without_labels_the_classifiers_are_unchanged(options, run_bc_sam, run_f
         assert file.read_bytes() == (tmp_path / "run" / "model" / "classifiers" / file.name).read_bytes()
 
 
-def test_thumbnails_are_stored_on_request_only(adapted, options, run_bc_sam, tmp_path):
+def test_thumbnails_are_stored_on_request_only_and_declared(adapted, options, run_bc_sam, tmp_path, capsys):
     assert BCSam.from_pretrained(adapted).n_thumbnails == {}
     assert run_bc_sam(*options, "--out", tmp_path / "run", "--labels-per-class", 0, "--keep-pictures") == 0
     model = BCSam.from_pretrained(tmp_path / "run")
     assert model.n_thumbnails == {"ours": int((model.reference.domains == 2).sum())}
     assert f"{model.n_thumbnails['ours']} of ours" in (tmp_path / "run" / "model" / "README.md").read_text()
+    capsys.readouterr()
+    assert run_bc_sam("info", adapted) == 0
+    assert re.search(r"^pictures inside +none$", capsys.readouterr().out, re.MULTILINE)
+    assert run_bc_sam("info", tmp_path / "run") == 0
+    assert f"{model.n_thumbnails['ours']} of ours (licence: not stated)" in capsys.readouterr().out
 
 
 def test_learn_from_new_has_only_the_new_classes(options, run_bc_sam, tmp_path):

@@ -87,7 +87,7 @@ def test_attention_is_drawn_and_unreadable_images_are_reported(
 ):
     bad = tmp_path / "bad.png"
     bad.write_text("no image")
-    assert run_bc_sam("attention", "--model", table / method, *cell_files[:3], bad, "--out", tmp_path / "drawn") == 0
+    assert run_bc_sam("attention", "--model", table / method, *cell_files[:3], bad, "--out", tmp_path / "drawn") == 3
     assert [path.name for path in (tmp_path / "drawn").iterdir()] == ["attention_001.png"]
     assert "bad.png" in capsys.readouterr().err
 

@@ -455,7 +455,7 @@ class TestOtherVersions:
         monkeypatch.setitem(sys.modules, "xgboost", None)
         loaded = BCSam.from_pretrained(folder)
         assert list(loaded.classifiers) == ["logistic"]
-        assert "pip install 'bc_sam[xgboost]'" in caplog.text
+        assert 'pip install "bc_sam[xgboost]"' in caplog.text
         with pytest.raises(BCSamError, match="would be lost"):
             loaded.save_pretrained(tmp_path / "copy")
 

@@ -254,10 +254,11 @@ class TestFromTheCommandLine:
         for file in cell_files[:3]:
             shutil.copy(file, tmp_path / f"{file.parent.name}.png")
         (tmp_path / "broken.tiff").write_bytes(b"II*\0")
-        assert run_bc_sam("predict", "--model", run_folder, "--no-abstain", tmp_path) == 0
+        assert run_bc_sam("predict", "--model", run_folder, "--no-abstain", tmp_path) == 3
         captured = capsys.readouterr()
         assert "Differential count" in captured.out
         assert "broken.tiff" in captured.err
+        assert "1 of 4 images could not be read." in captured.err
 
     def test_only_unreadable_images_is_a_failure(self, run_folder, run_bc_sam, tmp_path):
         (tmp_path / "broken.png").write_bytes(b"")

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,18 @@ class TestReadme:
         text = README.read_text()
         assert len(text.splitlines()) <= 200
         assert len(re.findall(r"!\[|<img ", text)) == 1
+
+    def test_names_every_extra_that_can_be_installed(self):
+        extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+        section = README.read_text().partition("## Installation")[2].partition("## Usage")[0]
+        assert all(re.search(rf"\b{extra}\b", section) for extra in extras.keys() - {"dev"})
+
+    @pytest.mark.parametrize("card", ["bc_sam/models/embedded/README.md", "model_card.md"])
+    def test_says_of_the_installation_what_the_cards_say(self, card):
+        for text in (README.read_text(), (ROOT / card).read_text()):
+            assert "not on PyPI" in text
+            assert re.search(r"from a clone of (its|this) repository", text, re.IGNORECASE)
+        assert not re.search(r"pip install .?bc_sam", (ROOT / card).read_text())
 
     def test_first_example_prints_what_its_comments_say(self, capsys):
         example = code_blocks(README, "python")[0]

@@ -8,7 +8,7 @@ import torch
 from small_model import LATENT_DIM, small_model
 from small_network import small_comparison
 
-from bc_sam import BCSam
+from bc_sam import BCSam, load_model
 from bc_sam.errors import BCSamError, ConfigError, DataError
 from bc_sam.models.comparison import ComparisonModel
 
@@ -22,6 +22,27 @@ def test_saving_and_loading_preserves_it(tmp_path):
     for name in model.classifiers:
         ours, theirs = (one.predict_proba(CELLS, classifier=name) for one in (model, loaded))
         np.testing.assert_array_equal(ours, theirs)
+
+
+def weights_of(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.glob("[!c]*/*.safetensors")}
+
+
+def test_a_copy_of_a_model_in_half_precision_stays_as_small(tmp_path):
+    half = small_model().save_pretrained(tmp_path / "half", half=True)
+    copy = BCSam.from_pretrained(half).save_pretrained(tmp_path / "copy")
+    assert len(weights_of(half)) >= 2
+    assert weights_of(copy) == weights_of(half)
+    assert load_model(half).save_pretrained(tmp_path / "again").exists()
+    assert weights_of(tmp_path / "again") == weights_of(half)
+
+
+def test_the_precision_of_a_copy_can_be_chosen(tmp_path):
+    half = small_model().save_pretrained(tmp_path / "half", half=True)
+    full = BCSam.from_pretrained(half).save_pretrained(tmp_path / "full", half=False)
+    smaller = BCSam.from_pretrained(full).save_pretrained(tmp_path / "smaller", half=True)
+    assert all(len(content) > 1.5 * len(weights_of(half)[name]) for name, content in weights_of(full).items())
+    assert weights_of(smaller) == weights_of(half)
 
 
 def test_models_of_other_methods_are_rejected_with_a_hint(tmp_path):
@@ -66,7 +87,7 @@ def test_saving_fails_if_not_all_classifiers_were_loaded(tmp_path):
 def test_saving_names_the_package_that_a_classifier_needs(tmp_path, monkeypatch):
     folder = small_model(classifiers=("logistic", "xgboost")).save_pretrained(tmp_path / "model")
     monkeypatch.setitem(sys.modules, "xgboost", None)
-    with pytest.raises(BCSamError, match=r"Run pip install 'bc_sam\[xgboost\]', then load the model again\."):
+    with pytest.raises(BCSamError, match=r'Run pip install "bc_sam\[xgboost\]", then load the model again\.'):
         BCSam.from_pretrained(folder).save_pretrained(tmp_path / "copy")
 
 

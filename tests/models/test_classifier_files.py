@@ -132,7 +132,7 @@ class TestSelection:
         monkeypatch.setitem(sys.modules, "xgboost", None)
         assert list(load_classifiers(tmp_path, config_of(tmp_path, ("logistic", "xgboost")))[0]) == ["logistic"]
         assert "XGBoost is not installed" in caplog.text
-        assert "pip install 'bc_sam[xgboost]'" in caplog.text
+        assert 'pip install "bc_sam[xgboost]"' in caplog.text
 
 
 class TestUntrustedFiles:

@@ -82,7 +82,7 @@ class TestConfig:
 
     def test_a_newer_format_suggests_an_upgrade(self, tmp_path):
         replace(BCSamConfig(), format_version=99).save(tmp_path / "config.json")
-        with pytest.raises(WeightsError, match="pip install -U bc_sam"):
+        with pytest.raises(WeightsError, match=r"pip install -U \."):
             load_config(tmp_path)
 
     def test_it_is_read_as_it_was_written(self, tmp_path, caplog):

@@ -1,15 +1,20 @@
 """A prediction has a label, or the reasons against one."""
 
+import base64
+import io
 import json
+import re
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 
 from bc_sam.errors import ImageError
 from bc_sam.models.abstention import Decision, Reason
 from bc_sam.models.prediction import Prediction, top_labels
+from bc_sam.models.prediction_html import picture_table
 
 LABELS = ("basophil", "monocyte", "smudge_cell")
 SHARES = np.array([0.2, 0.7, 0.1], np.float32)
@@ -80,3 +85,36 @@ def test_the_most_probable_labels_come_first(probabilities, count):
     assert top[0][0] == LABELS[values.argmax()]
     assert [share for _, share in top] == sorted(probabilities, reverse=True)[:count]
     assert len({label for label, _ in top}) == count
+
+
+class TestNotebook:
+    """A prediction is shown as a row with its picture."""
+
+    def test_it_has_picture_label_and_probability(self):
+        cell = np.full((200, 100, 3), 90, np.uint8)
+        shown = Prediction.of(cell, Decision(1, (CHECK,)), SHARES, LABELS)._repr_html_()
+        for text in ("<td>ndarray</td>", "<td>monocyte</td>", "<td>0.70</td>", "<td>check outline</td>"):
+            assert text in shown
+        picture = base64.b64decode(re.search(r"base64,([^\"]+)", shown)[1])
+        assert Image.open(io.BytesIO(picture)).size == (36, 72)
+
+    def test_the_image_of_the_caller_keeps_its_size(self):
+        cell = Image.new("RGB", (100, 200))
+        Prediction.of(cell, Decision(1), SHARES, LABELS)._repr_html_()
+        assert cell.size == (100, 200)
+
+    def test_without_a_label_it_says_why(self):
+        shown = Prediction.of("gone.png", Decision(1, (BLANK,)), SHARES, LABELS)._repr_html_()
+        assert "no name (likeliest: monocyte)" in shown
+        assert "<td>blank</td>" in shown
+        assert "<img" not in shown  # the file is not there
+
+    def test_file_names_are_no_markup(self):
+        shown = Prediction("<b>.png", None, None, None, ImageError("<i>broken</i>"))._repr_html_()
+        assert "&lt;b&gt;.png" in shown
+        assert "&lt;i&gt;broken" in shown
+
+    def test_several_are_rows_of_one_table(self):
+        shown = picture_table(Prediction.of("a.png", Decision(i), SHARES, LABELS) for i in range(3))
+        assert shown.count("<table>") == 1
+        assert shown.count("<tr>") == 4

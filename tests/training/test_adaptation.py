@@ -13,7 +13,9 @@ from bc_sam import BCSam
 from bc_sam.config.arguments import AdaptationArguments
 from bc_sam.config.normalization import NormalizationConfig
 from bc_sam.errors import BCSamError, DataError
+from bc_sam.evaluation.results import Evaluation
 from bc_sam.training.adaptation import ENOUGH_MASKS, Adaptation, AdaptationConfig, AdaptationResult
+from bc_sam.training.adaptation_report import write_adaptation_report
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +57,55 @@ def finished(start, tmp_path_factory):
 @pytest.fixture(scope="module")
 def weights(original):
     return BCSam.from_pretrained(original).adapter.state_dict()
+
+
+@pytest.fixture(scope="module")
+def page(finished):
+    """The report of `finished`."""
+    run, result = finished
+    write_adaptation_report(run, result, ["bc-sam", "adapt", "MODEL"])
+    return (run.folder / "report.html").read_text()
+
+
+class TestReport:
+    """A page of what the adaptation gained, and of what it still gets wrong."""
+
+    def test_it_compares_before_and_after_by_classifier_and_by_class(self, page, finished):
+        _, result = finished
+        main = next(each for each in result.comparisons if each.classifier == "logistic")
+        assert main.verdict in page
+        assert "Recall of logistic by class" in page
+        for each in result.comparisons:
+            assert f"<td>{each.before}</td><td>{each.after}</td><td>{each.gain}</td>" in page
+
+    def test_it_has_the_confusion_and_pictures_of_errors_and_doubtful_outlines(self, page, finished):
+        run, result = finished
+        assert 'alt="Confusion matrix: logistic' in page
+        assert "Most confident errors of logistic" in page
+        assert (f"of {result.mask_problems}" in page) == bool(result.mask_problems)
+        drawn = {path.name for path in (run.folder / "figures").iterdir()}
+        assert {"errors.png", "confusion_1.png"} <= drawn
+        assert ("masks.png" in drawn) == bool(result.mask_problems)
+
+    def test_its_results_are_those_of_the_model(self, page, finished):
+        run, _ = finished
+        model = BCSam.from_pretrained(run.folder / "model")
+        assert Evaluation.load(run.folder / "evaluation.json") == model.evaluation
+
+    def test_without_labelled_held_out_cells_it_says_so(self, finished, monkeypatch):
+        run, result = finished
+        model = BCSam.from_pretrained(run.folder / "model")
+        (run.folder / "unlabelled").mkdir()
+        monkeypatch.setattr(run, "folder", run.folder / "unlabelled")
+        model.evaluation = None
+        model.save_pretrained(run.folder / "model")
+        write_csv = run.folder / "mask_problems.csv"
+        write_csv.write_text("file,problem\n")
+        write_adaptation_report(run, replace(result, comparisons=[]), ["bc-sam"])
+        page = (run.folder / "report.html").read_text()
+        assert "No held-out cell is labelled" in page
+        assert "Across laboratories" not in page
+        assert not (run.folder / "evaluation.json").exists()
 
 
 class TestData:

@@ -38,9 +38,17 @@ class TestLock:
         lock(tmp_path, 1)
         assert lock(tmp_path, 2) == 2
 
-    def test_other_options_are_rejected_once_there_are_files(self, tmp_path):
+    def test_options_may_change_after_a_run_that_failed_before_it_computed_anything(self, tmp_path):
         lock(tmp_path, 1)
-        (tmp_path / "work").mkdir()
+        for folder in ("cells", "fold-0"):  # decoded images, and the empty folder of a fold that was refused
+            (tmp_path / "work" / folder).mkdir(parents=True)
+        (tmp_path / "work" / "cells" / "pixels.npy").touch()
+        assert lock(tmp_path, 2) == 2
+
+    def test_other_options_are_rejected_once_there_are_results(self, tmp_path):
+        lock(tmp_path, 1)
+        (tmp_path / "work" / "fold-0" / "stage-1").mkdir(parents=True)
+        (tmp_path / "work" / "fold-0" / "stage-1" / "checkpoint").touch()
         with pytest.raises(BCSamError, match="other options"):
             lock(tmp_path, 2)
         assert Asked.load(tmp_path / "asked.json").seed == 1

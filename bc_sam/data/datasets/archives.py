@@ -74,7 +74,7 @@ def _extract(path: Path, folder: Path, depth: int = 0) -> None:
     with zipfile.ZipFile(path) as archive:
         _check(archive, folder)
         members = [member for member in archive.infolist() if not _is_of_macos(member.filename)]
-        for member in tqdm(members, desc=f"Unpacking {path.name}", unit="file"):
+        for member in tqdm(members, desc=f"Unpacking {path.name}", unit="file", disable=None):
             archive.extract(member, folder)
     for inner in sorted(folder.rglob("*")):
         if inner.suffix.lower() == ".zip" and inner.is_file() and zipfile.is_zipfile(inner):

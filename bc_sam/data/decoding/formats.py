@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from types import MappingProxyType
 
+from bc_sam.utils.extras import install_command
+
 #: Pillow's decoders that may run, and the lower-case file-name suffixes of each. No other decoder may run, so that a
 #: crafted file cannot reach one of Pillow's forty others.
 PILLOW_FORMATS: Mapping[str, tuple[str, ...]] = MappingProxyType(
@@ -23,4 +25,4 @@ EXTRA_FORMATS: Mapping[str, tuple[str, ...]] = MappingProxyType({"DICOM": (".dcm
 IMAGE_FORMATS: Mapping[str, tuple[str, ...]] = MappingProxyType({**PILLOW_FORMATS, **EXTRA_FORMATS})
 
 #: How to install the packages of `EXTRA_FORMATS`, and the codecs of rarer TIFF files.
-INSTALL = 'Install it: pip install "bc_sam[formats]"'
+INSTALL = f"Install it: {install_command('pydicom')}"

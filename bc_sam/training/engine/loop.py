@@ -94,7 +94,7 @@ def train(
         initial=run.progress.step,
         desc=step.name,
         unit="step",
-        disable=not accelerator.is_main_process,
+        disable=not accelerator.is_main_process or None,  # None: quiet without a terminal
     ) as bar:
         while not run.progress.finished:
             for batch in run.rest_of_epoch():
