@@ -116,9 +116,9 @@ def annotated_picture(field: Field, record: FieldRecord) -> Image.Image:
         if len(corners) > 2:
             draw.line([*corners, corners[0]], fill=colour, width=3)
         text = f"{cell.name} {cell.probability:.2f}" if cell.name else f"{UNNAMED} ({cell.likeliest}?)"
-        left, top = cell.box[0] * factor, max(cell.box[1] * factor - 16, 0)
-        draw.rectangle(draw.textbbox((left, top), text, font_size=14), fill=(255, 255, 255))
-        draw.text((left, top), text, fill=colour, font_size=14)
+        corner = cell.box[0] * factor, max(cell.box[1] * factor - 16, 0)
+        draw.rectangle(draw.textbbox(corner, text, font_size=14), fill=(255, 255, 255))
+        draw.text(corner, text, fill=colour, font_size=14)
     return picture
 
 

@@ -64,7 +64,7 @@ class CellRecord:
     def of(cls, cell: FoundCell) -> "CellRecord":
         """Returns the record of a named cell."""
         prediction = cell.prediction
-        usable = prediction is not None and prediction.latent is not None and is_usable(prediction.reasons)
+        embedding = prediction.latent if prediction is not None and is_usable(prediction.reasons) else None
         return cls(
             cell.box,
             outline_polygon(cell.mask, cell.box[0], cell.box[1]),
@@ -74,7 +74,7 @@ class CellRecord:
             (prediction and prediction.likeliest) or "",
             (prediction and prediction.probability) or 0.0,
             " ".join(reason.text for reason in prediction.reasons) if prediction else "",
-            tuple(map(float, prediction.latent)) if usable else (),
+            () if embedding is None else tuple(map(float, embedding)),
             prediction.ood if prediction else None,
         )
 

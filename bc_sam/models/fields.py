@@ -326,7 +326,7 @@ class _Finder:
     ) -> NDArray[np.bool_]:
         """Returns the pixels of all white cells in the reduced tile, (H, W) bool."""
         everything = np.zeros(tile.nuclei.shape, bool)
-        factor = everything.shape[0] / shape[0]
+        factor = len(everything) / shape[0]
         for cell in cells:
             left, top, right, bottom = (round(edge * factor) for edge in cell.box)
             place = everything[top:bottom, left:right]

@@ -117,9 +117,9 @@ def _work(models: Models, settings: PageSettings) -> Callable[..., Iterator[tupl
         try:
             for slide in predict(source, files):
                 kept = slide.remember(hand or {})
-                nothing = "", "", gr.Column(visible=False), {}  # of the slide before
+                nothing: tuple[Any, ...] = "", "", gr.Column(visible=False), {}  # of the slide before
                 yield _progress(slide), gr.Button(visible=True), *nothing, slide, None
-            if kept:
+            if slide is not None and kept:
                 slide.note += f" {kept} named by hand before, {'which are' if kept > 1 else 'which is'} kept."
         except Exception as error:
             notice = render("notice.html", text=visitor_message(error), bad=True)
