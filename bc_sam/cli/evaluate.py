@@ -97,7 +97,9 @@ def evaluate(
             "token": token,
             "local_files_only": local_files_only,
         }
-        evaluation: Evaluation | None = _evaluate_on_cells(model, download, data, options, read_labels(labels), batch_size)
+        evaluation: Evaluation | None = _evaluate_on_cells(
+            model, download, data, options, read_labels(labels), batch_size
+        )
     elif given := [option for option, value in of_data.items() if value]:
         raise ConfigError(f"{', '.join(given)} applies to a model on labelled cells. Add --data NAME=SOURCE.")
     else:

@@ -35,7 +35,7 @@ def test_cells_are_counted_by_field_and_in_all(fields, counted):
     _, result = counted
     assert result.exit_code == 0
     assert f"{fields / '1.png'}: 1 white cell (1 " in result.stdout
-    assert "Differential count of 2 cells (95 % confidence interval)" in result.stdout
+    assert "Differential count of 2 white cells (95 % confidence interval)" in result.stdout
     assert "white cells per 100 red cells" in result.stdout
 
 
