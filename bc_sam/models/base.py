@@ -314,7 +314,7 @@ class CellModel(ABC):
         adapt the model. For the predictions of `stream`, see `bc_sam.models.laboratory.laboratory_of`.
 
         Args:
-            embeddings: (n, d) of cells of one laboratory with a good image, at least ten.
+            embeddings: (n, d) of cells of one laboratory with a good image, at least 25.
             ood: (n,) their out-of-distribution scores, if known.
 
         Returns:

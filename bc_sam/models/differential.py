@@ -109,7 +109,7 @@ def differential_count(
     """Returns a differential count in the order of a laboratory's report.
 
     Neutrophils are one line if there are kinds of them, followed by these. Nucleated red cells and smudge cells are
-    outside the denominator.
+    outside the denominator, unless there are no other cells.
 
     The 95 % confidence intervals are Wilson's (J. Am. Stat. Assoc. 22, 1927), for the error of sampling. With a
     confusion, they are widened to include the error of naming, and the bias by cells that were left for review: each
@@ -131,6 +131,8 @@ def differential_count(
     """
     outside = () if count_all else tuple(label for label in counts if label in OUTSIDE)
     total = sum(count for label, count in counts.items() if label not in outside)
+    if not total:  # there is nothing to relate the others to
+        outside, total = (), sum(counts.values())
     if not total:
         return []
     possible = _possible_counts(tally, error) if tally is not None and error is not None else None

@@ -12,7 +12,7 @@ from bc_sam.cli.slide import predict_cells
 from bc_sam.models.abstention import Decision
 from bc_sam.models.prediction import Prediction
 
-N = 20
+N = 30
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def test_a_known_laboratory_is_counted_without_remark(said):
 
 def test_an_unknown_laboratory_is_said_first_and_has_no_shares(said):
     out, rows = said(9)
-    assert out.startswith("The model does not know this laboratory: 20 cells look different")
+    assert out.startswith("The model does not know this laboratory: 30 cells look different")
     assert "--labels five-part" in out
     assert "Monocyte" in out
     assert "%" not in out.split("Differential count")[1]
@@ -69,8 +69,8 @@ def test_shares_come_once_it_is_said_which_kinds_can_occur(said):
 
 def test_blasts_are_listed_and_not_counted(said):
     out, rows = said(0, ("monocyte", "myeloblast"))
-    assert "Differential count of 10 white cells" in out
-    assert "Perhaps blasts, not counted before a person has looked: 10 (1.png, 3.png," in out
+    assert "Differential count of 15 white cells" in out
+    assert "Perhaps blasts, not counted before a person has looked: 15 (1.png, 3.png," in out
     assert rows[1]["name"] == "myeloblast"
 
 

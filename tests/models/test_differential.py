@@ -66,6 +66,11 @@ def test_nucleated_red_cells_and_smudge_cells_are_counted_per_100_white_cells():
     assert red.low < red.share < red.high
 
 
+def test_without_other_cells_they_are_the_100_percent():
+    (red,) = differential_count({"erythroblast": 2})
+    assert (red.count, red.share, red.outside) == (2, 1, False)
+
+
 def test_they_can_be_counted_among_the_100_percent():
     lines = differential_count({"monocyte": 50, "erythroblast": 25, "smudge_cell": 25}, count_all=True)
     assert [line.share for line in lines] == [0.5, 0.25, 0.25]
