@@ -37,6 +37,9 @@ from bc_sam.utils.hub import EMBEDDED_FOLDER
 #: The held-out fold.
 FOLD = 0
 
+#: Side of SAM's patches, pixels: 2 um.
+PATCH = 8
+
 #: Rendered cells per class for pretraining, each from its own simulated laboratory.
 RENDERED = 100
 
@@ -84,7 +87,7 @@ def train_base(experiment: Experiment, folder: Path) -> None:
     """Pretrains a small SAM on the cells outside the test fold, with the validation cells held out."""
     rows, validation = experiment.split_validation(np.flatnonzero(experiment.folds != FOLD))
     training = experiment.training
-    sam = load_sam("tiny", image_size=training.image_size, seed=training.seed)
+    sam = load_sam("tiny", image_size=training.image_size, seed=training.seed, patch_size=PATCH)
     work = experiment.folder / "work" / "base"
     pretraining = PretrainingArguments()
     with experiment.accelerator.main_process_first():

@@ -22,6 +22,7 @@ def load_sam(
     *,
     image_size: int = 224,
     seed: int = 0,
+    patch_size: int = 16,
     **options: Unpack[SnapshotOptions],
 ) -> SamModel:
     """Loads a `SamModel` and resizes it to `image_size`; the source must match the model exactly.
@@ -32,6 +33,7 @@ def load_sam(
             model with random weights (use ``"./tiny"`` for a folder of that name).
         image_size: Side of the square input, pixels; a multiple of the patch size.
         seed: Seed of the random weights of ``"tiny"``; the global random state is not changed.
+        patch_size: Side of the patches of ``"tiny"``, pixels.
         **options: ``revision``, ``token`` and other Hub options; see `bc_sam.utils.hub.SnapshotOptions`.
 
     Returns:
@@ -50,7 +52,7 @@ def load_sam(
     """
     path = Path(source)
     if source == "tiny":
-        return _new_sam(tiny_sam_config(image_size), seed)
+        return _new_sam(tiny_sam_config(image_size, patch_size), seed)
     if path.is_file():
         sam = sam_from_original(read_torch_file(path), source=str(path))
     elif path.is_dir():
@@ -81,21 +83,22 @@ def load_hub_sam(repo_id: str, *, image_size: int = 224, **options: Unpack[Snaps
     return resize_sam(sam, image_size)
 
 
-def tiny_sam_config(image_size: int = 224) -> SamConfig:
+def tiny_sam_config(image_size: int = 224, patch_size: int = 16) -> SamConfig:
     """Returns the config of a SAM with 5.65 million encoder parameters, small enough to train on two CPU cores.
 
     All blocks attend globally: a grid of 14 x 14 patches is no larger than one of SAM's windows.
 
     Raises:
-        ConfigError: If `image_size` is not a multiple of 16.
+        ConfigError: If `image_size` is not a multiple of `patch_size`.
     """
-    grid = patch_grid(image_size, 16)
+    grid = patch_grid(image_size, patch_size)
     vision = SamVisionConfig(
         hidden_size=256,
         num_hidden_layers=6,
         num_attention_heads=8,
         mlp_dim=1024,
         image_size=image_size,
+        patch_size=patch_size,
         window_size=grid,
         global_attn_indexes=list(range(6)),
         # The default of transformers, 1e-10, assumes a checkpoint; with it no signal would pass.
@@ -104,7 +107,7 @@ def tiny_sam_config(image_size: int = 224) -> SamConfig:
     # Scale of the random Fourier position encoding: 1 as in the original. The default of transformers, half the hidden
     # size, also assumes a checkpoint; it would give neighbouring positions unrelated encodings.
     vision.scale = 1
-    prompt = SamPromptEncoderConfig(image_size=image_size)
+    prompt = SamPromptEncoderConfig(image_size=image_size, patch_size=patch_size)
     return SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=SamMaskDecoderConfig())
 
 
