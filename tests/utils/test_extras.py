@@ -32,19 +32,20 @@ IMPORTS = ("Experiment", "Adaptation", "load_rendered", "load_cells")
 _PROGRAM = r"""
 import contextlib, io, json, sys
 import torch, transformers, peft  # which look for some of them
-sys.modules |= dict.fromkeys(json.loads(sys.argv[1]))
+packages, commands, names = map(json.loads, sys.argv[1:])
+sys.modules |= dict.fromkeys(packages)
 import bc_sam
 from bc_sam.cli import main
 from bc_sam.errors import MissingPackageError
 said = {}
-for command in json.loads(sys.argv[2]):
+for command in commands:
     sys.argv[1:] = command.split()
     with contextlib.redirect_stderr(io.StringIO()) as stderr:
         try:
             main()
         except SystemExit as end:
             said[command] = [end.code, stderr.getvalue()]
-for name in json.loads(sys.argv[3]):
+for name in names:
     try:
         getattr(bc_sam, name)
     except MissingPackageError as error:
