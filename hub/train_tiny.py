@@ -79,7 +79,8 @@ def arguments(base: str) -> TrainingArguments:
         base=base,
         validation=0.1,
         keep_pictures=True,  # all data sets are public
-        classifiers=replace(pretrained.classifiers, rendered=40),
+        # Of the six the most accurate in a laboratory never seen, and the best calibrated there.
+        classifiers=replace(pretrained.classifiers, default="rf", rendered=40),
     )
 
 
