@@ -74,7 +74,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("models", nargs="+", help="model folders or Hub ids; bc-sam-tiny is bundled")
     parser.add_argument("--data", action="append", required=True, metavar="NAME=SOURCE", help="a laboratory")
-    parser.add_argument("--map", action="append", metavar="FOLDER=CLASS", help="class of the images in FOLDER")
+    parser.add_argument(
+        "--map",
+        action="append",
+        metavar="FOLDER=CLASS",
+        help="class of the images in FOLDER, in the laboratories that have it",
+    )
     parser.add_argument("--classifiers", nargs="*", help="classifiers to measure; by default the model's default one")
     options = parser.parse_args()
     print("| model | classifier | laboratory | cells | accuracy | balanced | restricted | calibration error |")
@@ -102,7 +107,9 @@ def measure(
     """Yields the predictions of each classifier of a model for one laboratory."""
     from datasets import Image
 
-    cells = load_cells(spec, label_map=label_map or None).cast_column("image", Image(decode=False))
+    folder = Path(spec.partition("=")[2] or spec)
+    present = {name: label for name, label in label_map.items() if (folder / name).is_dir()}
+    cells = load_cells(spec, label_map=present or None).cast_column("image", Image(decode=False))
     cells = cells.filter(lambda label: label is not None, input_columns="label")
     true = np.array(cells["label"])
     embeddings = model.embed(list(cells["image"]))
