@@ -25,10 +25,16 @@ def expected(model, file, classifier="rf"):
 def test_only_the_documented_endpoints_exist(client):
     calls = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
     assert set(calls) == {"/name_cell", "/name_slide"}
-    for call in calls.values():
-        names = [parameter["parameter_name"] for parameter in call["parameters"]]
-        assert names[1:] == ["classifier", "least_probability", "most_ood", "labels"]
-        assert all(parameter["parameter_has_default"] for parameter in call["parameters"][1:])
+    for call, described in calls.items():
+        names = [parameter["parameter_name"] for parameter in described["parameters"]]
+        assert names[1:] == [
+            "classifier",
+            "least_probability",
+            "most_ood",
+            "labels",
+            *(["count_all"] if call == "/name_slide" else []),
+        ]
+        assert all(parameter["parameter_has_default"] for parameter in described["parameters"][1:])
 
 
 def test_a_cell_gets_the_prediction_of_the_model(client, model, cell_files):

@@ -291,9 +291,9 @@ class TestASlide:
 
     def test_in_an_unknown_laboratory_the_kinds_are_chosen_first(self, page, cell_files, tmp_path):
         files = []
-        for number in range(12):  # training cells in other colours
+        for number in range(25):  # training cells in other colours
             pixels = np.asarray(
-                Image.open(cell_files[number % 4]).convert("RGB").rotate(30 * number, fillcolor="white")
+                Image.open(cell_files[number % 4]).convert("RGB").rotate(14 * number, fillcolor="white")
             )
             files.append(tmp_path / f"{number}.png")
             Image.fromarray(np.ascontiguousarray(255 - pixels[..., ::-1])).save(files[-1])

@@ -73,5 +73,5 @@ def test_a_source_of_a_single_class_is_rejected(laboratories, small_training, tm
     only = tmp_path / "south"
     shutil.copytree(south / "monocyte", only / "monocyte")
     config = RunConfig((f"north={north}", f"south={only}"), arguments=replace(small_training, **network("resnet")))
-    with pytest.raises(DataError, match="south has labels of 1 classes"):
+    with pytest.raises(DataError, match="All labelled cells of 'south' are monocyte"):
         Experiment.create(tmp_path / "run", config).run_fold(0)

@@ -214,9 +214,10 @@ class TestFolder:
         started = experiment(seed=7)
         assert Experiment.open(started.folder).config == started.config
 
-    def test_other_options_are_rejected_once_there_are_files(self, experiment):
+    def test_other_options_are_rejected_once_there_are_results(self, experiment):
         run = experiment()
-        run.cells  # noqa: B018
+        (run.folder / "work" / "fold-0").mkdir(parents=True)
+        (run.folder / "work" / "fold-0" / "result.json").write_text("{}")
         with pytest.raises(BCSamError, match="other options"):
             experiment(run.folder, seed=7)
 

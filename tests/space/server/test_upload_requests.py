@@ -28,7 +28,7 @@ def upload(http, *files):
 
 def ask(http, paths, *, call="name_cell", classifier="rf"):
     files = [{"path": path, "meta": {"_type": "gradio.FileData"}} for path in paths]
-    sent = [files if call == "name_slide" else files[0], classifier, 0, 1, []]
+    sent = [files, classifier, 0, 1, [], False] if call == "name_slide" else [files[0], classifier, 0, 1, []]
     event = http.post(f"/call/{call}", json={"data": sent}).json()["event_id"]
     return http.get(f"/call/{call}/{event}").text
 
