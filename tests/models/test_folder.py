@@ -5,20 +5,15 @@ import re
 from dataclasses import replace
 
 import pytest
-from small_model import small_model
 
 from bc_sam.cli.models import describe
 from bc_sam.config.model import BCSamConfig
-from bc_sam.config.normalization import NormalizationConfig
-from bc_sam.errors import BCSamError, ConfigError, WeightsError
-from bc_sam.models.auto import load_model
+from bc_sam.errors import ConfigError, WeightsError
 from bc_sam.models.folder import (
     check_files,
     hash_files,
     load_config,
-    replaced_folder,
     write_config,
-    write_preprocessor,
 )
 
 FILES = (
