@@ -194,8 +194,7 @@ class TrainingPipeline:
         timing = StageTiming(stage, self.fold, cost.seconds, cost.peak_memory_mib)
         if key is not None and self.accelerator.is_main_process:
             path = self.folder / f"cost-{crc32(f'{stage} {key}'.encode()):08x}.json"
-            first = StageTiming.load_intact(path) or timing
-            timing = replace(first if first.seconds > timing.seconds else timing, fold=self.fold)
+            timing = replace(StageTiming.load_intact(path) or timing, fold=self.fold)
             timing.save(path)
         self.timings.append(timing)
 

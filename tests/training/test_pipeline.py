@@ -149,12 +149,9 @@ class TestTimed:
         assert timing.peak_memory_mib > 0
 
     def test_a_reused_result_reports_its_original_cost(self, pipeline):
-        first, again, other = pipeline(), pipeline(), pipeline()
-        with first.timed("nap", "key"):
-            time.sleep(0.05)
-        with again.timed("nap", "key"):
-            pass
-        with other.timed("nap", "another key"):
-            pass
-        assert again.timings == first.timings
-        assert other.timings[0].seconds < 0.05
+        first, quicker, slower, other = pipeline(), pipeline(), pipeline(), pipeline()
+        for run, key, seconds in ((first, "key", 0.05), (quicker, "key", 0), (slower, "key", 0.1), (other, "other", 0)):
+            with run.timed("nap", key):
+                time.sleep(seconds)
+        assert quicker.timings == slower.timings == first.timings
+        assert other.timings != first.timings
