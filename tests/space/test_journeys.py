@@ -196,7 +196,7 @@ class TestASlide:
         choice = page.get_by_label(f"Name by hand for {cell_files[0].name}")
         choice.focus()
         page.keyboard.type("Smudge")
-        page.locator(".bc-differential", has_text="Smudge cell").wait_for()  # after those that begin with fewer letters
+        page.locator(".bc-differential", has_text="Smudge cell").wait_for()  # "S" alone names another
         assert "1 by hand" in page.locator("#count").inner_text()
         page.get_by_label(f"Name by hand for {cell_files[1].name}").select_option("Not a cell")
         page.locator("#count", has_text="1 is not a cell").wait_for()

@@ -150,7 +150,8 @@ class TestTimed:
 
     def test_a_reused_result_reports_its_original_cost(self, pipeline):
         first, quicker, slower, other = pipeline(), pipeline(), pipeline(), pipeline()
-        for run, key, seconds in ((first, "key", 0.05), (quicker, "key", 0), (slower, "key", 0.1), (other, "other", 0)):
+        naps = ((first, "one", 0.05), (quicker, "one", 0), (slower, "one", 0.1), (other, "other", 0))
+        for run, key, seconds in naps:
             with run.timed("nap", key):
                 time.sleep(seconds)
         assert quicker.timings == slower.timings == first.timings
