@@ -29,8 +29,9 @@ COLUMN_NAMES: Mapping[str, tuple[str, ...]] = {
     ),
 }
 
-#: Columns of the table that ``bc-sam predict --csv`` writes: predictions are no labels.
-_PREDICTIONS = {"likeliest", "givenby", "ood"}
+#: Columns of the tables that ``bc-sam predict --csv`` and the page write. Only names by hand are labels.
+_PREDICTIONS = {"name", "likeliest", "given_by", "ood"}
+_BY_HAND = "hand"
 
 #: File-name suffixes of tables.
 TABLE_SUFFIXES = (".csv", ".tsv", ".jsonl")
@@ -89,7 +90,7 @@ def read_tables(
     """Reads tables and matches their rows with images.
 
     A file is given relative to its table or to `root`, with slashes or backslashes, or by its name alone, with or
-    without suffix, if that is unambiguous.
+    without suffix, if that is unambiguous. Of a table of predictions, the names that were given by hand are labels.
 
     Args:
         paths: The tables.
@@ -111,6 +112,12 @@ def read_tables(
             raise DataError(
                 f"{path} has the columns {', '.join(names)}, but none of image files. Add --column file=NAME."
             )
+        by_hand = set(names) >= _PREDICTIONS and "label" not in (columns or {})
+        if by_hand:
+            chosen["label"] = "name"
+            rows = [row if row["given_by"] == _BY_HAND else row | {"name": ""} for row in rows]
+            n = sum(row["given_by"] == _BY_HAND for row in rows)
+            logger.info("%s holds predictions: %d of %d cells are named by hand, the labels.", path, n, len(rows))
         if not labelled:
             chosen.pop("label", None)
         has_labels |= "label" in chosen
@@ -203,7 +210,7 @@ def _fits(path: Path) -> bool:
         names, _ = _read(path, only_header=True)
     except DataError:
         return False
-    if {_key(name) for name in names} >= _PREDICTIONS:
+    if set(names) >= _PREDICTIONS:
         return False
     return {"file", "label"} <= find_columns(names, None, where=str(path)).keys()
 

@@ -168,6 +168,13 @@ class Comparison(JsonConfig):
     slides_known: bool = True
 
     @property
+    def held_out(self) -> str:
+        """The held-out cells in words, such as ``"80 held-out cells of 20 slides"``."""
+        if not self.slides_known:
+            return f"{self.cells:,} held-out images of unknown slides"
+        return f"{self.cells:,} held-out cells of {self.slides:,} slide{'' if self.slides == 1 else 's'}"
+
+    @property
     def verdict(self) -> str:
         """The conclusion in words."""
         rare = [name for name, (n, _, _) in self.per_class.items() if n < FEW_CELLS]

@@ -286,10 +286,9 @@ def render_comparisons(comparisons: Sequence[Comparison], default: str) -> str:
             *([name, f"{n}", f"{100 * a:.1f}", f"{100 * b:.1f}"] for name, (n, a, b) in main.per_class.items()),
         ]
     )
-    cells = f"cells of {main.slides} slides" if main.slides_known else "images of unknown slides"
     note = explain_ends(interval for c in comparisons for interval in (c.before, c.after, c.gain))
     blocks = [
-        f"Balanced accuracy on {main.cells} held-out {cells}, % (95 % confidence interval)\n{scores}",
+        f"Balanced accuracy on {main.held_out}, % (95 % confidence interval)\n{scores}",
         *([note] if note else []),
         f"{default}: recall, %\n{recalls}",
         f"{default}: {main.verdict}",

@@ -17,11 +17,7 @@ import numpy as np
 from safetensors import SafetensorError
 
 from bc_sam.errors import BCSamError
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from bc_sam.utils.path_lock import lock_path
 
 logger = logging.getLogger(__name__)
 
@@ -212,30 +208,17 @@ def _siblings(path: Path, suffix: str) -> list[Path]:
 @contextmanager
 def _in_use(path: Path) -> Iterator[None]:
     """Marks a file or folder as being written by this process; the mark goes when the process does."""
-    if fcntl is None:
-        yield
-        return
-    descriptor = os.open(path, os.O_RDONLY)
+    lock = lock_path(path)
     try:
-        with suppress(OSError):  # file systems without locks
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
     finally:
-        os.close(descriptor)
+        if lock is not None:
+            os.close(lock)
 
 
 def _is_in_use(path: Path) -> bool:
     """Whether a running process marked a file or folder with `_in_use`; also if that cannot be known."""
-    if fcntl is None:
-        return True
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except OSError:
-        return True
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+    lock = lock_path(path)
+    if lock is not None:
+        os.close(lock)
+    return lock is None

@@ -7,10 +7,7 @@ import weakref
 from contextlib import suppress
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
+from bc_sam.utils.path_lock import CAN_LOCK, lock_path
 
 # A folder gets its final name once it is locked, so that no other process takes it for an abandoned one.
 _UNLOCKED_PREFIX = ".unlocked_"
@@ -32,7 +29,7 @@ class PrivateFolder:
 
     def __init__(self, prefix: str) -> None:
         made = Path(tempfile.mkdtemp(prefix=_UNLOCKED_PREFIX))
-        lock = _lock(made)
+        lock = lock_path(made)
         self.path = made.rename(made.with_name(prefix + made.name.removeprefix(_UNLOCKED_PREFIX)))
         self._remove = weakref.finalize(self, _remove, self.path, lock)
 
@@ -54,28 +51,12 @@ def remove_abandoned(prefix: str) -> list[Path]:
     """
     removed = []
     for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
-        if fcntl is None or folder.is_symlink() or not folder.is_dir() or folder.stat().st_uid != os.getuid():
+        if not CAN_LOCK or folder.is_symlink() or not folder.is_dir() or folder.stat().st_uid != os.getuid():
             continue
-        if (lock := _lock(folder)) is not None:
+        if (lock := lock_path(folder)) is not None:
             _remove(folder, lock)
             removed.append(folder)
     return removed
-
-
-def _lock(folder: Path) -> int | None:
-    """Returns the locked descriptor of a folder; ``None`` if another process has locked it."""
-    if fcntl is None:
-        return None
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor
 
 
 def _remove(folder: Path, lock: int | None) -> None:

@@ -177,6 +177,18 @@ class TestVerdict:
         assert (result.after.low, result.after.high) == (0, 1)
         assert "a single slide" in result.verdict
 
+    @pytest.mark.parametrize(
+        ("groups", "known", "words"),
+        [
+            ([0, 0, 0, 0], True, "4 held-out cells of 1 slide"),
+            ([0, 0, 1, 1], True, "4 held-out cells of 2 slides"),
+            ([0, 1, 2, 3], False, "4 held-out images of unknown slides"),
+        ],
+    )
+    def test_the_held_out_cells_are_described(self, groups, known, words):
+        true = np.array([0, 1, 0, 1])
+        assert compare("rf", true, true, true, np.array(groups), LABELS, slides_known=known).held_out == words
+
     def test_images_of_unknown_slides_are_not_counted_as_slides(self):
         true = np.tile(np.arange(2), 2)
         verdict = compare("rf", true, true, true, np.arange(4), LABELS, slides_known=False).verdict
