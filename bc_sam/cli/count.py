@@ -1,8 +1,6 @@
 """The command ``count``: from photographs of a smear to a differential count."""
 
-import json
 import sys
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -143,14 +141,15 @@ def _search(
 
     from bc_sam.cli.output import describe_field, unreadable
     from bc_sam.errors import ImageError
-    from bc_sam.models.field_output import FieldFolder
+    from bc_sam.models.field_output import FieldFolder, stored_profile
     from bc_sam.models.field_records import FieldRecord
+    from bc_sam.models.fields import profile_fields
 
     images = list(found.images)
-    profile = _profile(images, settings["microns_per_pixel"], out)
+    microns_per_pixel = settings["microns_per_pixel"]
+    profile = (out and stored_profile(out, microns_per_pixel)) or profile_fields(images, microns_per_pixel)
     print(f"scale: {profile if profile else 'unknown'}", file=sys.stderr)
-    kept_profile = json.loads(json.dumps(asdict(profile))) if profile else None
-    folder = FieldFolder(out, {**settings, "profile": kept_profile}, model.labels) if out else None
+    folder = FieldFolder(out, settings, profile, model.config) if out else None
     records, errors = [], []
     n_kept = 0
     progress = tqdm(images, unit="field", disable=len(images) == 1 or None)
@@ -166,7 +165,7 @@ def _search(
                     name=True,
                     classifier=settings["classifier"],
                     abstain=settings["abstain"],
-                    microns_per_pixel=settings["microns_per_pixel"],
+                    microns_per_pixel=microns_per_pixel,
                     profile=profile,
                     show_progress_bar=len(images) == 1,
                 )
@@ -184,18 +183,3 @@ def _search(
     if n_kept:
         print(f"{n_kept} of {len(records)} fields were finished before and kept.", file=sys.stderr)
     return records, errors
-
-
-def _profile(images: list[Any], microns_per_pixel: float | None, out: Path | None) -> Any:
-    """Returns the scale and stain of the fields: those of the run that is resumed, else estimated."""
-    from bc_sam.data.appearance.magnification import Scale
-    from bc_sam.data.appearance.profile import AppearanceProfile
-    from bc_sam.models.fields import profile_fields
-
-    if out is not None and (out / "count.json").exists():
-        stored = json.loads((out / "count.json").read_text(encoding="utf-8"))
-        known = stored.get("profile")
-        if known and stored.get("microns_per_pixel") == microns_per_pixel:
-            strength = (known["strength"][0], known["strength"][1], known["strength"][2])
-            return AppearanceProfile(Scale(**known["scale"]), strength, known["n_images"])
-    return profile_fields(images, microns_per_pixel)

@@ -4,12 +4,16 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
 
+from bc_sam.config.model import BCSamConfig
+from bc_sam.data.appearance.magnification import Scale
+from bc_sam.data.appearance.profile import AppearanceProfile
 from bc_sam.data.datasets.box_crops import crop_box
 from bc_sam.data.fields.sources import Field, open_field
 from bc_sam.errors import BCSamError
@@ -39,18 +43,23 @@ class FieldFolder:
     Args:
         folder: The folder; created if it does not exist.
         settings: What the results depend on, as plain data.
-        labels: Label names of the model.
+        profile: Scale and stain of the fields, if known.
+        model: Config of the model.
 
     Raises:
         BCSamError: If the folder holds results of other settings, or other files.
     """
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], labels: Sequence[str]) -> None:
-        self.folder, self.labels = folder, labels
+    def __init__(
+        self, folder: Path, settings: Mapping[str, Any], profile: AppearanceProfile | None, model: BCSamConfig
+    ) -> None:
+        self.folder, self.labels = folder, model.labels
         path = folder / _SETTINGS
+        kept = json.loads(json.dumps(asdict(profile))) if profile else None  # tuples become lists
+        settings = {**settings, "weights": _weights(model), "profile": kept}
         if path.exists():
             stored = json.loads(path.read_text(encoding="utf-8"))
-            if stored != dict(settings):
+            if stored != settings:
                 changed = ", ".join(
                     sorted(key for key in {*stored, *settings} if stored.get(key) != settings.get(key))
                 )
@@ -63,7 +72,7 @@ class FieldFolder:
         for name in ("pictures", "crops", "qupath", "records"):
             (folder / name).mkdir(parents=True, exist_ok=True)
         with written_aside(path) as unfinished:
-            unfinished.write_text(json.dumps(dict(settings)), encoding="utf-8")
+            unfinished.write_text(json.dumps(settings), encoding="utf-8")
 
     def finished(self, name: str, source: Any) -> FieldRecord | None:
         """Returns the record of a field that is finished and has not changed since; else ``None``."""
@@ -97,6 +106,22 @@ class FieldFolder:
         write_coco(records, self.labels, self.folder / "coco.json")
 
 
+def stored_profile(folder: Path, microns_per_pixel: float | None) -> AppearanceProfile | None:
+    """Returns the scale and stain by which the fields in a folder were searched.
+
+    Args:
+        folder: See `FieldFolder`; it need not exist.
+        microns_per_pixel: The pixel size given by the user, which must be that of then.
+    """
+    path = folder / _SETTINGS
+    stored = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    known = stored.get("profile")
+    if not known or stored.get("microns_per_pixel") != microns_per_pixel:
+        return None
+    red, green, blue = known["strength"]
+    return AppearanceProfile(Scale(**known["scale"]), (red, green, blue), known["n_images"])
+
+
 def annotated_picture(field: Field, record: FieldRecord) -> Image.Image:
     """Draws outline, name and probability of each white cell on a field; large fields are reduced."""
     height, width = field.shape
@@ -120,6 +145,11 @@ def annotated_picture(field: Field, record: FieldRecord) -> Image.Image:
         draw.rectangle(draw.textbbox(corner, text, font_size=14), fill=(255, 255, 255))
         draw.text(corner, text, fill=colour, font_size=14)
     return picture
+
+
+def _weights(model: BCSamConfig) -> str:
+    """Identifies the files of a model, which may change while its name stays."""
+    return hashlib.sha256(json.dumps(sorted(model.files.items())).encode()).hexdigest()[:16]
 
 
 def _key(name: str, source: Any) -> str:

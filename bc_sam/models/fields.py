@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,13 +18,15 @@ from bc_sam.data.fields.others import Box, find_platelet_boxes, find_red_cell_bo
 from bc_sam.data.fields.outlines import continued, refine_outline
 from bc_sam.data.fields.sources import Field, open_field
 from bc_sam.data.fields.survey import FieldSurvey, fields_profile, glass_share, survey_field, survey_light
+from bc_sam.data.fields.tiles import divide
 from bc_sam.data.image_arguments import image_argument
 from bc_sam.data.mask_quality import mask_limits
 from bc_sam.data.preparation import require_pixel_size, sample_evenly
 from bc_sam.errors import ImageError
 from bc_sam.models.abstention import RejectionThresholds
-from bc_sam.models.found_cells import FieldCells, FoundCell
+from bc_sam.models.found_cells import FieldCells, FoundCell, without_repeats
 from bc_sam.models.observation import InspectedCell, ObservedCell, Parts
+from bc_sam.models.prediction import Prediction
 from bc_sam.networks.features import default_batch_size
 
 if TYPE_CHECKING:
@@ -50,9 +51,6 @@ _LEAST_CELL, _MOST_CELL = 25.0, 900.0
 
 # Parts of a group of nuclei belong to one cell if the mask of one contains this share of the other.
 _SAME_CELL = 0.4
-
-# Two cells are one that was found twice if they share this much of the smaller one.
-_SAME_OUTLINE = 0.5
 
 # A field with less glass than this is no smear, or its colours are inverted.
 _LEAST_GLASS = 0.03
@@ -206,18 +204,17 @@ class _Finder:
         red_cells: list[Box] = []
         platelets: list[Box] = []
         damaged: list[str] = []
-        tiles = _tiles(self.field.shape, round(_TILE_UM / self.microns), round(_MARGIN_UM / self.microns))
-        for core, reach in tqdm(tiles, unit="tile", disable=not show_progress_bar or len(tiles) == 1):
+        tiles = divide(self.field.shape, round(_TILE_UM / self.microns), round(_MARGIN_UM / self.microns))
+        for tile in tqdm(tiles, unit="tile", disable=not show_progress_bar or len(tiles) == 1):
             try:
-                pixels = self.field.read(*reach)
+                pixels = self.field.read(*tile.reach)
             except ImageError as error:
                 damaged.append(str(error))
                 continue
-            origin = reach[1].start, reach[0].start
             examined = examine_tile(reduce_tile(pixels, self.microns), self._white_of(pixels))
             found = list(self._white_cells(pixels, examined))
-            moved = (replace(cell, box=_moved(cell.box, *origin)) for cell in found)
-            cells += [cell for cell in moved if _is_in(cell.box, core)]
+            in_field = (replace(cell, box=tile.to_field(cell.box)) for cell in found)
+            cells += [cell for cell in in_field if tile.owns(cell.box)]
             white_cells = self._reduced_masks(found, examined, pixels.shape)
             factor = pixels.shape[0] / examined.nuclei.shape[0]
             for wanted, boxes, finder in (
@@ -225,9 +222,9 @@ class _Finder:
                 (self.search.platelets, platelets, find_platelet_boxes),
             ):
                 if wanted:
-                    scaled = (_scaled(box, factor, origin, self.field.shape) for box in finder(examined, white_cells))
-                    boxes += [box for box in scaled if _is_in(box, core)]
-        cells = _without_repeats(cells)
+                    candidates = (tile.to_field(box, factor) for box in finder(examined, white_cells))
+                    boxes += [box for box in candidates if tile.owns(box)]
+        cells = without_repeats(cells)
         return FieldCells(
             self.field.shape,
             tuple(sorted(cells, key=lambda cell: (cell.box[1], cell.box[0]))),
@@ -296,7 +293,9 @@ class _Finder:
         if answer.predicted is not None and not trusted and area < _LARGE_NUCLEUS:
             return None
         classical = seen_through(candidate.cell, window, factor)
-        others = seen_through(tile.nuclei & ~answer.prompt.nucleus & _larger(tile, candidate), window, factor)
+        # Platelets beside a cell, which are no candidates, do not keep its mask away.
+        nuclei = np.logical_or.reduce([other.nucleus for other in tile.candidates], initial=False)
+        others = seen_through(tile.nuclei & nuclei & ~answer.prompt.nucleus, window, factor)
         inside = seen_through(np.ones_like(tile.nuclei), window, factor)
         predicted = answer.predicted if trusted and answer.predicted is not None else classical
         red_cells = seen_through(tile.red_cells, window, factor)
@@ -315,7 +314,7 @@ class _Finder:
             prediction=self._prediction(answer, outline, cut_off) if self.search.name else None,
         )
 
-    def _prediction(self, answer: _Answer, outline: NDArray[np.bool_], cut_off: bool) -> Any:
+    def _prediction(self, answer: _Answer, outline: NDArray[np.bool_], cut_off: bool) -> Prediction:
         limits = mask_limits(normalized=self.model.config.normalization is not None)
         observed = replace(answer.observed, mask=outline, n_cells=1, cut_off=cut_off, mask_limits=limits)
         classifier = self.search.classifier or self.model.config.default_classifier
@@ -378,11 +377,6 @@ def _joined(parts: Sequence[_Answer], factor: float) -> _Answer:
     return replace(largest, prompt=prompt, nucleus=seen_through(nucleus, prompt.window, factor))
 
 
-def _larger(tile: ReducedTile, candidate: Candidate) -> NDArray[np.bool_]:
-    """Returns the nuclei of all candidates; platelets beside a cell do not keep its mask away."""
-    return np.logical_or.reduce([other.nucleus for other in tile.candidates], initial=False)
-
-
 def _at_full_resolution(
     outline: NDArray[np.bool_], window: Window, shape: tuple[int, ...]
 ) -> tuple[NDArray[np.bool_], Box]:
@@ -399,57 +393,5 @@ def _at_full_resolution(
     return mask, (left, top, left + mask.shape[1], top + mask.shape[0])
 
 
-def _tiles(shape: tuple[int, int], side: int, margin: int) -> list[tuple[tuple[slice, slice], tuple[slice, slice]]]:
-    """Returns the rows and columns of the tiles that divide a field, without and with their margins."""
-    spans = [
-        [(slice(a, b), slice(max(a - margin, 0), min(b + margin, length))) for a, b in _spans(length, side)]
-        for length in shape
-    ]
-    return [((rows[0], columns[0]), (rows[1], columns[1])) for rows in spans[0] for columns in spans[1]]
-
-
-def _spans(length: int, side: int) -> list[tuple[int, int]]:
-    edges = np.linspace(0, length, max(1, -(-length // side)) + 1).round().astype(int).tolist()
-    return list(pairwise(edges))
-
-
-def _is_in(box: Box, core: tuple[slice, slice]) -> bool:
-    """Whether the centre of a box is in the core of a tile, so that a cell on a seam is counted once."""
-    row, column = (box[1] + box[3]) // 2, (box[0] + box[2]) // 2
-    return core[0].start <= row < core[0].stop and core[1].start <= column < core[1].stop
-
-
-def _moved(box: Box, right: int, down: int) -> Box:
-    return box[0] + right, box[1] + down, box[2] + right, box[3] + down
-
-
-def _scaled(box: Box, factor: float, origin: tuple[int, int], shape: tuple[int, int]) -> Box:
-    left, top, right, bottom = (round(edge * factor) for edge in box)
-    left, top, right, bottom = _moved((left, top, right, bottom), *origin)
-    return left, top, min(right, shape[1]), min(bottom, shape[0])
-
-
 def _touches_border(nucleus: NDArray[np.bool_]) -> bool:
     return bool(nucleus[0].any() or nucleus[-1].any() or nucleus[:, 0].any() or nucleus[:, -1].any())
-
-
-def _without_repeats(cells: Sequence[FoundCell]) -> list[FoundCell]:
-    """Drops cells that overlap a better one, such as those that two tiles outline differently."""
-    ranked = sorted(cells, key=lambda cell: -cell.score)
-    left, top, right, bottom = np.array([cell.box for cell in ranked], int).reshape(-1, 4).T
-    kept = np.zeros(len(ranked), bool)
-    for index, cell in enumerate(ranked):
-        near = kept & (left < right[index]) & (right > left[index]) & (top < bottom[index]) & (bottom > top[index])
-        kept[index] = all(_overlap(cell, ranked[other]) < _SAME_OUTLINE for other in np.flatnonzero(near))
-    return [cell for cell, is_kept in zip(ranked, kept, strict=True) if is_kept]
-
-
-def _overlap(one: FoundCell, other: FoundCell) -> float:
-    """Returns the common area of two cells, whose boxes overlap, as a share of the smaller one."""
-    left, top = max(one.box[0], other.box[0]), max(one.box[1], other.box[1])
-    right, bottom = min(one.box[2], other.box[2]), min(one.box[3], other.box[3])
-    shared = [
-        cell.mask[top - cell.box[1] : bottom - cell.box[1], left - cell.box[0] : right - cell.box[0]]
-        for cell in (one, other)
-    ]
-    return float((shared[0] & shared[1]).sum()) / max(1, min(one.mask.sum(), other.mask.sum()))

@@ -1,6 +1,7 @@
 """The cells that were found in a field."""
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,9 @@ from numpy.typing import NDArray
 from bc_sam.data.appearance.profile import AppearanceProfile
 from bc_sam.data.fields.others import Box
 from bc_sam.models.prediction import Prediction
+
+# Two cells are one that was found twice if they share this much of the smaller one.
+_SAME_OUTLINE = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,3 +77,25 @@ class FieldCells:
         """Number of white cells by name; cells without a name are not counted."""
         predictions = (cell.prediction for cell in self.cells)
         return Counter(found.label for found in predictions if found is not None and found.label is not None)
+
+
+def without_repeats(cells: Sequence[FoundCell]) -> list[FoundCell]:
+    """Drops cells that overlap a better one, such as those that two tiles outline differently."""
+    ranked = sorted(cells, key=lambda cell: -cell.score)
+    left, top, right, bottom = np.array([cell.box for cell in ranked], int).reshape(-1, 4).T
+    kept = np.zeros(len(ranked), bool)
+    for index, cell in enumerate(ranked):
+        near = kept & (left < right[index]) & (right > left[index]) & (top < bottom[index]) & (bottom > top[index])
+        kept[index] = all(_overlap(cell, ranked[other]) < _SAME_OUTLINE for other in np.flatnonzero(near))
+    return [cell for cell, is_kept in zip(ranked, kept, strict=True) if is_kept]
+
+
+def _overlap(one: FoundCell, other: FoundCell) -> float:
+    """Returns the common area of two cells, whose boxes overlap, as a share of the smaller one."""
+    left, top = max(one.box[0], other.box[0]), max(one.box[1], other.box[1])
+    right, bottom = min(one.box[2], other.box[2]), min(one.box[3], other.box[3])
+    shared = [
+        cell.mask[top - cell.box[1] : bottom - cell.box[1], left - cell.box[0] : right - cell.box[0]]
+        for cell in (one, other)
+    ]
+    return float((shared[0] & shared[1]).sum()) / max(1, min(one.mask.sum(), other.mask.sum()))
