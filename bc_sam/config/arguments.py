@@ -142,14 +142,14 @@ class PretrainingArguments(JsonConfig):
         "teaching": "distillation_weight",
     }
 
-    epochs: int = 24
+    epochs: int = 22
     batch_size: int = 32
     learning_rate: float = 1e-3
     weight_decay: float = 0.05
     mask_weight: float = 0.5
     label_smoothing: float = 0.1
     teacher_sizes: tuple[int, ...] = (64, 80)
-    teacher_epochs: int = 20
+    teacher_epochs: int = 16
     teacher_rate: float = 2e-3
     distillation_weight: float = 0.7
     sampling_temperature: float = 0.5
