@@ -134,6 +134,19 @@ def checked_choice(loaded: LoadedModel, classifier: str, probability: float, ood
     return Choice(name, thresholds, tuple(labels))
 
 
+def checked_pixel_size(microns_per_pixel: Any) -> float | None:
+    """Validates a pixel size given through the API; ``None`` measures it.
+
+    Raises:
+        gr.Error: If it is no number.
+    """
+    if microns_per_pixel is None:
+        return None
+    if isinstance(microns_per_pixel, bool) or not isinstance(microns_per_pixel, int | float):
+        raise gr.Error("microns_per_pixel must be a number, such as 0.1, or null.", print_exception=False)
+    return float(microns_per_pixel)
+
+
 def _share(name: str, value: Any) -> float:
     """Validates a threshold given through the API."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
