@@ -9,16 +9,18 @@ from bc_sam.space.views.slide_view import Slide
 _LISTED = 3
 
 
-def fields_value(slide: Slide, shown: int = 0, **more: Any) -> dict[str, Any]:
+def fields_value(slide: Slide, shown: int | None = None, **more: Any) -> dict[str, Any]:
     """Returns the value of the component that shows one field at a time, without the pictures of the others.
 
     Args:
         slide: The slide.
-        shown: Index of the field that is shown.
+        shown: Index of the field that is shown; by default the first that has cells.
         **more: `focus`, the index of the cell to focus; `said`, a sentence on what was done.
     """
     if not slide.fields:
         return {}
+    if shown is None:
+        shown = min((cell.place.field for cell in slide.cells if cell.place is not None), default=0)
     shown = min(max(shown, 0), len(slide.fields) - 1)
     field = slide.fields[shown]
     return {

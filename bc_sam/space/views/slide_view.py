@@ -336,10 +336,10 @@ class Slide:
                     archive.writestr(place.crop_name, place.crop)
         return base64.b64encode(file.getvalue()).decode()
 
-    def shapes(self, field: int) -> dict[int, dict[str, Any]]:
-        """Returns where the browser draws the cells of a field, by index of the cell."""
+    def shapes(self, field: int) -> dict[str, dict[str, Any]]:
+        """Returns where the browser draws the cells of a field, by index of the cell as text, for JSON."""
         return {
-            index: shape_json(cell.place, self.fields[field].shape)
+            str(index): shape_json(cell.place, self.fields[field].shape)
             for index, cell in enumerate(self.cells)
             if cell.place is not None and cell.place.field == field and not self._is_withdrawn(index)
         }
