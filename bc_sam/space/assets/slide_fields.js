@@ -125,7 +125,7 @@ function turn(index) {
 
 function setZoom(to) {
   zoom = Math.min(4, Math.max(1, to));
-  part("view").style.width = `${100 * zoom}%`;
+  part("view").style.width = `calc(${zoom} * min(100%, 75vh * ${value.shape[1] / value.shape[0]}))`;
   part("smaller").disabled = zoom === 1;
   part("larger").disabled = zoom === 4;
 }

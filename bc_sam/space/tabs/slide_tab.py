@@ -20,6 +20,7 @@ from bc_sam.space.tabs.controls import (
     checked_pixel_size,
     plain_errors,
     to_choice,
+    typed_pixel_size,
     visitor_message,
 )
 from bc_sam.space.views.decision import Choice
@@ -72,10 +73,11 @@ def slide_tab(models: Models, settings: PageSettings, controls: Controls) -> Sli
             scale=3,
             min_width=260,
         )
-        microns = gr.Number(
-            None,
+        microns = gr.Textbox(
             label="Pixel size of fields, µm",
             info="If empty, measured from the red cells.",
+            placeholder="such as 0.1",
+            max_lines=1,
             min_width=160,
             elem_id="microns",
         )
@@ -150,7 +152,7 @@ def _work(models: Models, settings: PageSettings) -> Callable[..., Iterator[tupl
     def work(
         files: list[str] | None,
         kind: Kind,
-        microns: float | None,
+        microns: str,
         source: str,
         hand: dict[str, str] | None,
         *choice: Any,
@@ -161,7 +163,7 @@ def _work(models: Models, settings: PageSettings) -> Callable[..., Iterator[tupl
             return
         slide = None
         try:
-            for slide in predict(source, files, kind, microns):
+            for slide in predict(source, files, kind, typed_pixel_size(microns)):
                 kept = slide.remember(hand or {})
                 _, *nothing = nothing_shown()  # of the slide before
                 yield _progress(slide), gr.Button(visible=True), *nothing, slide, None
@@ -313,7 +315,7 @@ def _predictor(models: Models, settings: PageSettings) -> Callable[..., Iterator
     def predict(
         source: str, files: list[str], kind: Kind = "cells", microns_per_pixel: float | None = None
     ) -> Iterator[Slide]:
-        yield from predict_slide(models.get(source), files, settings, kind, microns_per_pixel or None)
+        yield from predict_slide(models.get(source), files, settings, kind, microns_per_pixel)
 
     return predict
 

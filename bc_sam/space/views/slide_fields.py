@@ -179,7 +179,7 @@ def shape_json(place: CellPlace, shape: tuple[int, int]) -> dict[str, Any]:
     height, width = shape
     left, top, right, bottom = place.box
     edges = 100 * left / width, 100 * top / height, 100 * (right - left) / width, 100 * (bottom - top) / height
-    points = " ".join(f"{x:.0f},{y:.0f}" for x, y in place.outline)
+    points = " ".join(f"{x:.1f},{y:.1f}" for x, y in place.outline)
     return {"box": [round(edge, 2) for edge in edges], "points": points}
 
 
