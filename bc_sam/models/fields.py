@@ -16,9 +16,9 @@ from bc_sam.data.appearance.resolution_tags import ResolutionTag, read_resolutio
 from bc_sam.data.fields.nuclei import (
     Candidate,
     ReducedTile,
+    candidate_at,
     centroid,
     examine_tile,
-    nucleus_at,
     reduce_tile,
     seen_through,
 )
@@ -328,10 +328,13 @@ class _Finder:
         pixels = self.field.read(rows, columns)
         tile = examine_tile(reduce_tile(pixels, self.microns), self._white_of(pixels))
         factor = tile.nuclei.shape[0] / pixels.shape[0]
-        nucleus = nucleus_at(tile, ((place[0] - rows.start) * factor, (place[1] - columns.start) * factor))
-        prompt = _Prompt(0, nucleus, self._window(centroid(nucleus), factor))
-        (answer,) = self._ask(pixels, [prompt], factor)
-        cell = self._outlined(pixels, tile, Candidate(nucleus, nucleus, (), (0.0, 0.0, 0.0)), answer, factor)
+        there = (place[0] - rows.start) * factor, (place[1] - columns.start) * factor
+        candidate = candidate_at(tile, there)
+        prompts = [_Prompt(0, nucleus, self._window(middle, factor)) for nucleus, middle in _places(candidate)]
+        whole, *parts = self._ask(pixels, prompts, factor)
+        cells = _separate(parts, factor) or [whole]
+        answer = min(cells, key=lambda cell: _distance(cell.prompt.nucleus, there))
+        cell = self._outlined(pixels, tile, candidate, answer, factor)
         cell = cell or self._square(place, rows, columns, answer)
         left, top, right, bottom = cell.box
         return replace(cell, box=(left + columns.start, top + rows.start, right + columns.start, bottom + rows.start))
@@ -508,6 +511,11 @@ def _at_full_resolution(
     mask = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     top, left = target[0].start + int(rows[0]), target[1].start + int(columns[0])
     return mask, (left, top, left + mask.shape[1], top + mask.shape[0])
+
+
+def _distance(nucleus: NDArray[np.bool_], place: tuple[float, float]) -> float:
+    """Returns the distance of a place from the nearest pixel of a nucleus, pixels."""
+    return float(np.hypot(*(np.argwhere(nucleus) + 0.5 - place).T).min())
 
 
 def _touches_border(nucleus: NDArray[np.bool_]) -> bool:

@@ -151,26 +151,31 @@ def seen_through(mask: NDArray[np.bool_], window: Window, factor: float) -> NDAr
     return np.asarray(mask[clipped] & inside)
 
 
-def nucleus_at(tile: ReducedTile, place: tuple[float, float]) -> NDArray[np.bool_]:
-    """Returns the nucleus at a place of a tile that a person points at, also of a cell that is no candidate.
+def candidate_at(tile: ReducedTile, place: tuple[float, float]) -> Candidate:
+    """Returns the candidate at a place of a tile that a person points at, also if there is none by its stain.
 
     Args:
         tile: The tile.
         place: Row and column, pixels of the reduced tile.
 
     Returns:
-        (H, W) bool: the group of nuclei of the candidate there, or its part if it may be that of several cells; else
-        the nearest stained pixels; else a small disc around the place.
+        The candidate whose nucleus or cytoplasm is there; else one of the nearest stained pixels; else one of a small
+        disc around the place.
 
     Example:
         >>> tile = examine_tile(np.full((60, 60, 3), 240, np.uint8), (240.0, 240.0, 240.0))
-        >>> tuple(round(middle) for middle in centroid(nucleus_at(tile, (20.0, 30.0))))
+        >>> tuple(round(middle) for middle in candidate_at(tile, (20.0, 30.0)).centre)
         (20, 30)
     """
     row, column = (min(max(int(at), 0), side - 1) for at, side in zip(place, tile.nuclei.shape, strict=True))
     there = [candidate for candidate in tile.candidates if candidate.cell[row, column]]
     if there:
-        return min(there[0].parts or (there[0].nucleus,), key=lambda part: _distance(part)[row, column])
+        return there[0]
+    nucleus = _nucleus_at(tile, row, column)
+    return Candidate(nucleus, nucleus, (), nucleus_density(tile.density, nucleus))
+
+
+def _nucleus_at(tile: ReducedTile, row: int, column: int) -> NDArray[np.bool_]:
     rows, columns = np.ogrid[: tile.nuclei.shape[0], : tile.nuclei.shape[1]]
     away = np.hypot(rows - row, columns - column) * WORKING_UM
     components, _ = ndimage.label(tile.nuclei)

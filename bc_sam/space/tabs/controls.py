@@ -135,15 +135,15 @@ def checked_choice(loaded: LoadedModel, classifier: str, probability: float, ood
 
 
 def checked_pixel_size(microns_per_pixel: Any) -> float | None:
-    """Validates a pixel size given through the API; ``None`` measures it.
+    """Validates a pixel size given through the API; 0 measures it, as Gradio takes ``None`` for no default.
 
     Raises:
         gr.Error: If it is no number.
     """
-    if microns_per_pixel is None:
+    if microns_per_pixel is None or (microns_per_pixel == 0 and microns_per_pixel is not False):
         return None
     if isinstance(microns_per_pixel, bool) or not isinstance(microns_per_pixel, int | float):
-        raise gr.Error("microns_per_pixel must be a number, such as 0.1, or null.", print_exception=False)
+        raise gr.Error("microns_per_pixel must be a number, such as 0.1, or 0 to measure it.", print_exception=False)
     return float(microns_per_pixel)
 
 

@@ -384,7 +384,7 @@ def _api(models: Models, settings: PageSettings) -> None:
         answer = gr.JSON(label="answer", visible=False)
         options = [*api_options(), gr.Checkbox(False, label="count_all", visible=False)]
         if endpoint is count_fields:
-            options.append(gr.JSON("null", label="microns_per_pixel", visible=False))
+            options.append(gr.JSON("0", label="microns_per_pixel", visible=False))
         gr.Button(visible=False).click(
             endpoint,
             [files, *options],

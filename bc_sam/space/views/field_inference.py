@@ -6,13 +6,16 @@ from dataclasses import replace
 from io import BytesIO
 from typing import Any, Literal, overload
 
+import numpy as np
 from PIL import Image
 
 from bc_sam.data.appearance.resolution_tags import read_resolution_tag
+from bc_sam.data.decoding_budget import memory_for
 from bc_sam.data.fields.recognition import shows_field
 from bc_sam.data.fields.sources import WholeField, open_field
-from bc_sam.data.images import IMAGE_FORMATS
-from bc_sam.data.preparation import measure_source, sample_evenly
+from bc_sam.data.fields.survey import measure_window
+from bc_sam.data.images import IMAGE_FORMATS, MAX_PIXELS, read_image
+from bc_sam.data.preparation import sample_evenly
 from bc_sam.errors import DataError, ImageError
 from bc_sam.models.abstention import Reason, image_reasons
 from bc_sam.models.fields import Search, find_cell_at, profile_fields, search_field
@@ -118,8 +121,14 @@ def _recognized(sources: _Sources, settings: PageSettings, microns_per_pixel: fl
 
 def _are_fields(sample: Sequence[dict[str, Any]], shape: tuple[int, int], microns_per_pixel: float | None) -> bool:
     """Whether most images of a sample show fields."""
-    measured = [found for found in map(measure_source, sample) if found is not None]
-    votes = [shows_field(found, shape, microns_per_pixel) for found, _ in measured]
+    votes = []
+    for source in sample:
+        try:
+            with memory_for(source, max_pixels=MAX_PIXELS):
+                found = measure_window(np.asarray(read_image(source)))
+        except ImageError:  # reported when it is read as a crop
+            continue
+        votes.append(shows_field(found, shape, microns_per_pixel))
     return 2 * sum(votes) > len(votes)
 
 
