@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bc_sam.space.views.slide_fields import NO_OUTLINE
+from bc_sam.space.views.slide_fields import NO_OUTLINE, PALE
 from bc_sam.space.views.slide_view import Slide
 
 # Number of fields whose problems the notice lists; all are shown with the fields.
@@ -60,6 +60,5 @@ def describe_added(slide: Slide, index: int, *, is_new: bool) -> str:
     cell = slide.cells[index]
     if not is_new:
         return f"{cell.name} is at this place already."
-    if NO_OUTLINE in cell.from_image:
-        return f"{cell.name} was added. {NO_OUTLINE.text}"
-    return f"{cell.name} was added."
+    remarks = [reason.text for reason in cell.from_image if reason in (NO_OUTLINE, PALE)]
+    return " ".join([f"{cell.name} was added.", *remarks])
