@@ -164,7 +164,7 @@ class Slide:
         self.n_bytes += len(cell.place.crop)
         return len(self.cells) - 1
 
-    def _is_withdrawn(self, index: int) -> bool:
+    def is_withdrawn(self, index: int) -> bool:
         """Returns whether a person added a cell of a field and took it back."""
         place = self.cells[index].place
         return place is not None and place.added and self.hand.get(index) == NO_CELL
@@ -194,18 +194,18 @@ class Slide:
         A cell in a field is the same if the place of the name is in its box, since models outline it differently.
         """
         in_fields: dict[str, list[tuple[int, int, str]]] = {}
-        for key, label in hand.items():
+        for key, name in hand.items():
             digest, at, place = key.partition("@")
             if at:
                 x, y = map(int, place.split(","))
-                in_fields.setdefault(digest, []).append((x, y, label))
+                in_fields.setdefault(digest, []).append((x, y, name))
         kept = 0
         for index, cell in enumerate(self.cells):
             label = hand.get(cell.digest)
             if label is None and cell.place is not None:
                 left, top, right, bottom = cell.place.box
                 named = in_fields.get(cell.digest.partition("@")[0], ())
-                label = next((label for x, y, label in named if left <= x < right and top <= y < bottom), None)
+                label = next((name for x, y, name in named if left <= x < right and top <= y < bottom), None)
             if label is not None:
                 kept += 1
                 if index not in self.hand:
@@ -214,7 +214,7 @@ class Slide:
 
     def hand_by_digest(self) -> dict[str, str]:
         """Returns the names given by hand by the digest of the image."""
-        named = (index for index in self.hand if not self._is_withdrawn(index))
+        named = (index for index in self.hand if not self.is_withdrawn(index))
         return {self.cells[index].digest: self.hand[index] for index in named}
 
     def usable(self) -> tuple[list[np.ndarray], list[float | None]]:
@@ -233,7 +233,7 @@ class Slide:
     def judged(self, choice: Choice) -> Iterator[JudgedCell]:
         """Yields each cell with its current status, classified by the visitor's choice or by hand."""
         for index, cell in enumerate(self.cells):
-            if self._is_withdrawn(index):
+            if self.is_withdrawn(index):
                 continue
             if cell.error is not None:
                 unread = Prediction(cell.name, None, None, None, cell.error)
@@ -341,7 +341,7 @@ class Slide:
         return {
             str(index): shape_json(cell.place, self.fields[field].shape)
             for index, cell in enumerate(self.cells)
-            if cell.place is not None and cell.place.field == field and not self._is_withdrawn(index)
+            if cell.place is not None and cell.place.field == field and not self.is_withdrawn(index)
         }
 
     def as_json(self, choice: Choice) -> dict[str, Any]:
