@@ -67,6 +67,9 @@ def kinds_that_can_occur(name: str, labels: Sequence[str]) -> tuple[str, ...]:
     return tuple(label for label in labels if label in kinds)
 
 
+#: Names that a person gives to what is no white cell. They are never part of a count of white cells, nor labels.
+NO_WHITE_CELL = ("platelet", "giant_platelet", "artefact", "no_cell")
+
 #: Names as a laboratory prints them, where they are not the label itself.
 _PLAIN_NAMES = {
     "neutrophil_banded": "Band neutrophil",

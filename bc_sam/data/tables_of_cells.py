@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
+from bc_sam.config.labels import NO_WHITE_CELL
 from bc_sam.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -118,6 +119,7 @@ def read_tables(
             rows = [row if row["given_by"] == _BY_HAND else row | {"name": ""} for row in rows]
             n = sum(row["given_by"] == _BY_HAND for row in rows)
             logger.info("%s holds predictions: %d of %d cells are named by hand, the labels.", path, n, len(rows))
+            rows = _without(rows, path)
         if not labelled:
             chosen.pop("label", None)
         has_labels |= "label" in chosen
@@ -203,6 +205,15 @@ class FileIndex:
         suffixes = ("/".join(parts[i:]) for i in range(1, len(parts)))
         inside = next((suffix for suffix in suffixes if suffix in self._files), None)
         return inside or self._by_name.get("/".join(parts)) or (self._by_name.get(parts[-1]) if parts else None)
+
+
+def _without(rows: list[dict[str, str]], path: Path) -> list[dict[str, str]]:
+    """Leaves out of a table of predictions what a person says is no white cell."""
+    kept = [row for row in rows if row["name"] not in NO_WHITE_CELL]
+    if len(kept) < len(rows):
+        names = ", ".join(sorted({row["name"] for row in rows} & set(NO_WHITE_CELL)))
+        logger.info("%s: %d images named %s by hand are left out.", path, len(rows) - len(kept), names)
+    return kept
 
 
 def _fits(path: Path) -> bool:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import binomtest
 
-from bc_sam.config.labels import COARSE_LABELS, ERYTHROID_LABELS
+from bc_sam.config.labels import COARSE_LABELS, ERYTHROID_LABELS, NO_WHITE_CELL
 from bc_sam.evaluation.naming_error import NamingError
 from bc_sam.models.abstention import BLASTS
 
@@ -29,9 +29,6 @@ OUTSIDE = ("erythroblast", *ERYTHROID_LABELS, "smudge_cell")
 
 #: Names that a person can give although no model has them.
 MORE_KINDS = ("plasma_cell", "other", "platelet", "giant_platelet", "artefact")
-
-#: Never part of a count of white cells.
-NO_WHITE_CELL = ("platelet", "giant_platelet", "artefact", "no_cell")
 
 
 @dataclass(frozen=True)

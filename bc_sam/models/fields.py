@@ -1,6 +1,6 @@
 """Finds the white cells of a field: nuclei by their stain, outlines by the model's own masks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +12,16 @@ from tqdm import tqdm
 from bc_sam.data.appearance.light import Rgb, white_point
 from bc_sam.data.appearance.normalization import Window, normalize_image
 from bc_sam.data.appearance.profile import AppearanceProfile
-from bc_sam.data.appearance.resolution_tags import read_resolution_tag
-from bc_sam.data.fields.nuclei import Candidate, ReducedTile, centroid, examine_tile, reduce_tile, seen_through
+from bc_sam.data.appearance.resolution_tags import ResolutionTag, read_resolution_tag
+from bc_sam.data.fields.nuclei import (
+    Candidate,
+    ReducedTile,
+    candidate_at,
+    centroid,
+    examine_tile,
+    reduce_tile,
+    seen_through,
+)
 from bc_sam.data.fields.others import Box, find_platelet_boxes, find_red_cell_boxes
 from bc_sam.data.fields.outlines import continued, refine_outline
 from bc_sam.data.fields.sources import Field, open_field
@@ -25,8 +33,7 @@ from bc_sam.data.preparation import require_pixel_size, sample_evenly
 from bc_sam.errors import ImageError
 from bc_sam.models.abstention import RejectionThresholds
 from bc_sam.models.found_cells import FieldCells, FoundCell, without_repeats
-from bc_sam.models.observation import InspectedCell, ObservedCell, Parts
-from bc_sam.models.prediction import Prediction
+from bc_sam.models.observation import InspectedCell, Observation, ObservedCell, Parts
 from bc_sam.networks.features import default_batch_size
 
 if TYPE_CHECKING:
@@ -61,6 +68,12 @@ _CROP_UM = 32.0
 # Maximum number of fields measured for their common scale and stain.
 _FIELD_SAMPLE = 20
 
+#: Side of the square that stands for a cell of which the model predicts no outline, µm.
+SQUARE_UM = 25.0
+
+#: Runs a model on windows; see `bc_sam.models.base.CellModel.observe`.
+Observe = Callable[..., Observation]
+
 
 @dataclass(frozen=True)
 class Search:
@@ -72,6 +85,8 @@ class Search:
         name: Whether to name the white cells.
         classifier: Name of the classifier; by default the config's.
         abstain: Whether to give no name to cells that should not be named; see `CellModel.stream`.
+        keep_observed: Whether to keep the results of all classifiers with each cell, so that it can be named again
+            without the model; see `bc_sam.models.found_cells.FoundCell.observed`.
     """
 
     red_cells: bool = False
@@ -79,6 +94,7 @@ class Search:
     name: bool = False
     classifier: str | None = None
     abstain: bool | RejectionThresholds = True
+    keep_observed: bool = False
 
 
 @dataclass(frozen=True)
@@ -157,16 +173,76 @@ def find_cells(
     """
     require_pixel_size(microns_per_pixel)
     with open_field(image_argument(source)) as field:
-        is_known = profile is not None and profile.scale.microns_per_pixel is not None
-        survey = survey_light(field) if is_known else survey_field(field)
-        if profile is None or not is_known:
-            stated = microns_per_pixel or field.microns_per_pixel
-            own = fields_profile([survey], microns_per_pixel=stated, tags=[read_resolution_tag(source)])
-            profile = own if profile is None else replace(profile, scale=own.scale)
-        if problem := _problem(survey, profile):
-            return FieldCells(field.shape, profile=profile, problem=problem)
-        finder = _Finder(model, field, search, profile, survey.measurement.white)
-        return finder.find(show_progress_bar)
+        return search_field(
+            model,
+            field,
+            search,
+            microns_per_pixel=microns_per_pixel,
+            profile=profile,
+            tag=read_resolution_tag(source),
+            show_progress_bar=show_progress_bar,
+        )
+
+
+def search_field(
+    model: "CellModel",
+    field: Field,
+    search: Search,
+    *,
+    microns_per_pixel: float | None = None,
+    profile: AppearanceProfile | None = None,
+    tag: ResolutionTag | None = None,
+    observe: Observe | None = None,
+    show_progress_bar: bool = False,
+) -> FieldCells:
+    """Finds the cells of an open field; see `find_cells`.
+
+    Args:
+        model: The model.
+        field: The field.
+        search: What is sought.
+        microns_per_pixel: Its pixel size, µm, if known.
+        profile: Scale and stain of the laboratory.
+        tag: Resolution tag of its file.
+        observe: Runs the model on one batch of windows, such as in turn with others; by default `model.observe`.
+        show_progress_bar: Whether to show a progress bar if the field is read in several tiles.
+    """
+    is_known = profile is not None and profile.scale.microns_per_pixel is not None
+    survey = survey_light(field) if is_known else survey_field(field)
+    if profile is None or not is_known:
+        stated = microns_per_pixel or field.microns_per_pixel
+        own = fields_profile([survey], microns_per_pixel=stated, tags=[tag])
+        profile = own if profile is None else replace(profile, scale=own.scale)
+    if problem := _problem(survey, profile):
+        return FieldCells(field.shape, profile=profile, problem=problem)
+    finder = _Finder(model, field, search, profile, survey.measurement.white, observe)
+    return finder.find(show_progress_bar)
+
+
+def find_cell_at(
+    model: "CellModel",
+    field: Field,
+    place: tuple[float, float],
+    search: Search,
+    profile: AppearanceProfile,
+    *,
+    observe: Observe | None = None,
+) -> FoundCell:
+    """Asks the model for the white cell at a place of a field, such as one that `find_cells` missed.
+
+    Args:
+        model: The model.
+        field: The field.
+        place: Row and column, pixels of the field.
+        search: Whether and how to name it.
+        profile: Scale and stain of the field; its scale must be known.
+        observe: See `search_field`.
+
+    Returns:
+        The cell. If the model predicts no outline there, it is a square around the place; see `FoundCell.outlined`.
+    """
+    finder = _Finder(model, field, search, profile, survey_light(field).measurement.white, observe)
+    return finder.at(place)
 
 
 def _problem(survey: FieldSurvey, profile: AppearanceProfile) -> str:
@@ -188,7 +264,13 @@ class _Finder:
     """Finds the cells of one field at a known scale."""
 
     def __init__(
-        self, model: "CellModel", field: Field, search: Search, profile: AppearanceProfile, white: Rgb
+        self,
+        model: "CellModel",
+        field: Field,
+        search: Search,
+        profile: AppearanceProfile,
+        white: Rgb,
+        observe: Observe | None,
     ) -> None:
         assert profile.scale.microns_per_pixel is not None
         self.model, self.field, self.search, self.profile, self.white = model, field, search, profile, white
@@ -197,6 +279,7 @@ class _Finder:
         self.window_um = normalization.field_of_view if normalization else _WHOLE_IMAGE_UM
         self.strength = None if not normalization else profile.strength if normalization.stain else (1.0, 1.0, 1.0)
         self.batch_size = default_batch_size(model.device)
+        self.observe = observe or model.observe
 
     def find(self, show_progress_bar: bool) -> FieldCells:
         """Searches the field tile by tile."""
@@ -235,6 +318,40 @@ class _Finder:
             damaged=tuple(damaged),
         )
 
+    def at(self, place: tuple[float, float]) -> FoundCell:
+        """Asks the model at one place of the field."""
+        half = round(_TILE_UM / 2 / self.microns)
+        rows, columns = (
+            slice(max(0, round(centre) - half), min(side, round(centre) + half))
+            for centre, side in zip(place, self.field.shape, strict=True)
+        )
+        pixels = self.field.read(rows, columns)
+        tile = examine_tile(reduce_tile(pixels, self.microns), self._white_of(pixels))
+        factor = tile.nuclei.shape[0] / pixels.shape[0]
+        there = (place[0] - rows.start) * factor, (place[1] - columns.start) * factor
+        candidate = candidate_at(tile, there)
+        prompts = [_Prompt(0, nucleus, self._window(middle, factor)) for nucleus, middle in _places(candidate)]
+        whole, *parts = self._ask(pixels, prompts, factor)
+        cells = _separate(parts, factor) or [whole]
+        answer = min(cells, key=lambda cell: _distance(cell.prompt.nucleus, there))
+        cell = self._outlined(pixels, tile, candidate, answer, factor)
+        cell = cell or self._square(place, rows, columns, answer)
+        left, top, right, bottom = cell.box
+        return replace(cell, box=(left + columns.start, top + rows.start, right + columns.start, bottom + rows.start))
+
+    def _square(self, place: tuple[float, float], rows: slice, columns: slice, answer: _Answer) -> FoundCell:
+        """Returns a square of the tile around a place of the field, for a cell without an outline."""
+        half = SQUARE_UM / 2 / self.microns
+        top, bottom, left, right = (
+            round(min(max(centre + reach - span.start, 0), span.stop - span.start))
+            for centre, span in zip(place, (rows, columns), strict=True)
+            for reach in (-half, half)
+        )
+        mask = np.ones((bottom - top, right - left), bool)
+        outline = np.ones((answer.prompt.window.size,) * 2, bool)
+        named = self._named(answer, outline, cut_off=False)
+        return FoundCell((left, top, right, bottom), mask, score=0.0, outlined=False, **named)
+
     def _remark(self, cells: Sequence[FoundCell]) -> str:
         height, width = self.field.shape
         if len(cells) == 1 and min(height, width) * self.microns <= _CROP_UM:
@@ -272,14 +389,15 @@ class _Finder:
 
     def _ask(self, pixels: NDArray[np.uint8], prompts: Sequence[_Prompt], factor: float) -> Iterator[_Answer]:
         white = self._white_of(pixels)
-        classifiers = [self.search.classifier or self.model.config.default_classifier]
+        # None: all
+        classifiers = None if self.search.keep_observed else [self._classifier]
         parts = Parts.MASKS
         if self.search.name:
             parts = Parts.ALL if self.search.abstain is not False else parts | Parts.EMBEDDINGS | Parts.PROBABILITIES
         for start in range(0, len(prompts), self.batch_size):
             batch = prompts[start : start + self.batch_size]
             shown = np.stack([normalize_image(pixels, prompt.window, white, self.strength) for prompt in batch])
-            observed = self.model.observe(shown, parts, classifiers=classifiers)
+            observed = self.observe(shown, parts, classifiers=classifiers)
             for prompt, cell in zip(batch, observed.cells(), strict=True):
                 yield _Answer(prompt, seen_through(prompt.nucleus, prompt.window, factor), cell.mask, cell)
 
@@ -306,19 +424,21 @@ class _Finder:
         if not mask.size:
             return None
         cut_off = _touches_border(answer.prompt.nucleus)
-        return FoundCell(
-            box,
-            mask,
-            score=answer.cover * min(1.0, area / _CERTAIN_NUCLEUS),
-            cut_off=cut_off,
-            prediction=self._prediction(answer, outline, cut_off) if self.search.name else None,
-        )
+        score = answer.cover * min(1.0, area / _CERTAIN_NUCLEUS)
+        return FoundCell(box, mask, score, cut_off, **self._named(answer, outline, cut_off))
 
-    def _prediction(self, answer: _Answer, outline: NDArray[np.bool_], cut_off: bool) -> Prediction:
+    @property
+    def _classifier(self) -> str:
+        return self.search.classifier or self.model.config.default_classifier
+
+    def _named(self, answer: _Answer, outline: NDArray[np.bool_], cut_off: bool) -> dict[str, Any]:
+        """Returns the attributes of a `FoundCell` that say what the model sees in its window."""
+        if not self.search.name:
+            return {}
         limits = mask_limits(normalized=self.model.config.normalization is not None)
         observed = replace(answer.observed, mask=outline, n_cells=1, cut_off=cut_off, mask_limits=limits)
-        classifier = self.search.classifier or self.model.config.default_classifier
-        return self.model.prediction_of(InspectedCell(None, observed), classifier, self.search.abstain)
+        prediction = self.model.prediction_of(InspectedCell(None, observed), self._classifier, self.search.abstain)
+        return {"prediction": prediction, "observed": observed if self.search.keep_observed else None}
 
     def _reduced_masks(
         self, cells: Sequence[FoundCell], tile: ReducedTile, shape: tuple[int, ...]
@@ -391,6 +511,11 @@ def _at_full_resolution(
     mask = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     top, left = target[0].start + int(rows[0]), target[1].start + int(columns[0])
     return mask, (left, top, left + mask.shape[1], top + mask.shape[0])
+
+
+def _distance(nucleus: NDArray[np.bool_], place: tuple[float, float]) -> float:
+    """Returns the distance of a place from the nearest pixel of a nucleus, pixels."""
+    return float(np.hypot(*(np.argwhere(nucleus) + 0.5 - place).T).min())
 
 
 def _touches_border(nucleus: NDArray[np.bool_]) -> bool:

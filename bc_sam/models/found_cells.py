@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from bc_sam.data.appearance.profile import AppearanceProfile
 from bc_sam.data.fields.others import Box
+from bc_sam.models.observation import ObservedCell
 from bc_sam.models.prediction import Prediction
 
 # Two cells are one that was found twice if they share this much of the smaller one.
@@ -26,6 +27,10 @@ class FoundCell:
             that are hardly larger than platelets.
         cut_off: Whether the border of the field cuts off its nucleus.
         prediction: Its name, or why it has none; ``None`` if cells were not named.
+        outlined: Whether the mask is its outline; else it is a square around a place at which the model, asked by a
+            person, predicts none.
+        observed: What the model computes for its window, with all classifiers; ``None`` unless
+            `bc_sam.models.fields.Search.keep_observed` asks for it.
     """
 
     box: Box
@@ -33,6 +38,8 @@ class FoundCell:
     score: float
     cut_off: bool = False
     prediction: Prediction | None = None
+    outlined: bool = True
+    observed: ObservedCell | None = None
 
     def full_mask(self, shape: tuple[int, int]) -> NDArray[np.bool_]:
         """Returns the mask in a field of this height and width, (H, W) bool."""

@@ -24,6 +24,7 @@ class PredictionTable:
         file: Open text file.
         labels: Label names, in the order of the probabilities.
         laboratory: The column of that name.
+        further: Names of columns after those of the labels, such as the place of a cell in a field.
 
     Example:
         >>> import io
@@ -34,13 +35,23 @@ class PredictionTable:
         "'=1.png,,,,,,,,,,Empty.,"
     """
 
-    def __init__(self, file: TextIO, labels: Sequence[str], laboratory: str = "") -> None:
+    def __init__(
+        self, file: TextIO, labels: Sequence[str], laboratory: str = "", *, further: Sequence[str] = ()
+    ) -> None:
         self.labels = labels
         self.laboratory = laboratory
         self._table = GuardedCsv(file)
-        self._table.write([*COLUMNS, *labels])
+        self._table.write([*COLUMNS, *labels, *further])
 
-    def add(self, file: str, prediction: Prediction, *, given_by: str = "", name: str | None = None) -> None:
+    def add(
+        self,
+        file: str,
+        prediction: Prediction,
+        *,
+        given_by: str = "",
+        name: str | None = None,
+        further: Sequence[str] = (),
+    ) -> None:
         """Writes the row of one image.
 
         Args:
@@ -48,10 +59,11 @@ class PredictionTable:
             prediction: Its prediction.
             given_by: The origin of the name, if there is one.
             name: A name that overrides the model's, such as a manual label.
+            further: Values of the further columns.
         """
         if prediction.probabilities is None:
             self._table.write(
-                [file, *[""] * (len(COLUMNS) - 2), str(prediction.error or ""), *[""] * len(self.labels)]
+                [file, *[""] * (len(COLUMNS) - 2), str(prediction.error or ""), *[""] * len(self.labels), *further]
             )
             return
         (first, p), *others = top_labels(prediction.probabilities, self.labels, 2)
@@ -61,4 +73,4 @@ class PredictionTable:
         reasons = " ".join(reason.text for reason in prediction.reasons)
         row = [file, name, first, f"{p:.4f}", reasons, ood, second, f"{q:.4f}", given_by if name else ""]
         row += [self.laboratory, ""]
-        self._table.write([*row, *(f"{share:.4f}" for share in prediction.probabilities)])
+        self._table.write([*row, *(f"{share:.4f}" for share in prediction.probabilities), *further])

@@ -60,7 +60,7 @@ def build(model: CellModel, settings: PageSettings | None = None, name: str = "t
 def launch_options(settings: PageSettings) -> dict[str, Any]:
     """Returns the options of Gradio's ``launch``: theme, and the limits that Gradio enforces."""
     middleware = [
-        Middleware(KeepWork),
+        Middleware(KeepWork, settings=settings),
         Middleware(UploadLimit, settings=settings),
         Middleware(SeparateUploads),
         Middleware(UploadedFilesOnly),

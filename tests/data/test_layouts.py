@@ -193,6 +193,14 @@ class TestTables:
         assert counts(load(folder / "cells.csv")) == {"monocyte": 1, None: 1}
         assert "1 of 2 cells are named by hand" in caplog.text
 
+    def test_what_is_no_white_cell_by_hand_is_left_out(self, folder, caplog):
+        (folder / "cells.csv").write_text(
+            "file,name,likeliest,probability,reasons,ood,given_by\n"
+            "1.jpg,no_cell,eosinophil,0.6,,0.9,hand\n2.jpg,monocyte,eosinophil,0.9,,0.1,hand\n"
+        )
+        assert counts(load(folder / "cells.csv")) == {"monocyte": 1}
+        assert "1 images named no_cell by hand are left out" in caplog.text
+
     def test_folders_of_classes_are_not_overruled_by_any_table(self, make, caplog):
         folder = make("monocyte/1.png", "EOS/2.png")
         (folder / "list.csv").write_text("file,label\nmonocyte/1.png,EOS\n")

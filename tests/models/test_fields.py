@@ -1,13 +1,16 @@
 """Fields in, cells out: what the bundled model finds on drawn smears, on seams, and where there is nothing to find."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from drawn_smear import draw_smear
 from PIL import Image
 
+from bc_sam.data.fields.sources import WholeField
 from bc_sam.models import fields as fields_module
 from bc_sam.models.auto import load_model
-from bc_sam.models.fields import profile_fields
+from bc_sam.models.fields import SQUARE_UM, Search, find_cell_at, profile_fields
 
 CENTRES = ((0.3, 0.3), (0.7, 0.6))
 SIDE, WIDTH = 480, 104
@@ -103,3 +106,39 @@ def test_a_crop_of_one_cell_says_so(model):
     found = model.find_cells(crop, microns_per_pixel=7.5 / 60)
     assert len(found) == 1
     assert "bc-sam predict" in found.problem
+
+
+@pytest.fixture(scope="module")
+def ask(model, smear):
+    """Asks the model for a cell at a place that a person points at."""
+    profile = model.find_cells(smear).profile
+    search = Search(name=True, keep_observed=True)
+    return lambda *place, **options: find_cell_at(model, WholeField(smear), place, search, profile, **options)
+
+
+def test_a_cell_asked_for_is_outlined_as_if_it_had_been_found(ask, model, smear):
+    found = model.find_cells(smear).cells[0]
+    asked = ask(CENTRES[0][0] * SIDE + 20, CENTRES[0][1] * SIDE - 10)
+    assert asked.outlined
+    assert asked.box == pytest.approx(found.box, abs=3)
+    assert asked.mask.shape == (asked.box[3] - asked.box[1], asked.box[2] - asked.box[0])
+    assert set(asked.observed.probabilities) == set(model.classifiers)
+
+
+def test_where_the_model_predicts_no_mask_a_square_stands_for_the_cell(ask, model):
+    def observe(pixels, *rest, **options):
+        observed = model.observe(pixels, *rest, **options)
+        return replace(observed, masks=np.zeros_like(observed.masks))
+
+    asked = ask(30.0, 300.0, observe=observe)
+    left, top, right, bottom = asked.box
+    side = SQUARE_UM / (7.5 / 60)
+    assert right - left == pytest.approx(side, rel=0.05)
+    assert (left + right) / 2 == pytest.approx(300, abs=2)
+    assert (top, bottom) == (0, pytest.approx(30 + side / 2, abs=4))  # clipped at the border
+    assert (asked.outlined, asked.score) == (False, 0.0)
+    assert asked.mask.all()
+
+
+def test_the_results_of_the_model_are_kept_only_if_asked(model, smear):
+    assert {cell.observed for cell in model.find_cells(smear, name=True).cells} == {None}

@@ -86,3 +86,14 @@ def test_formulas_are_escaped(start):
     assert list(named)[len(COLUMNS)] == f"'{labels[0]}"
     assert (named["file"], named["name"], named["likeliest"]) == (f"'{start}1.png", f"'{labels[0]}", f"'{labels[0]}")
     assert (bad["file"], bad["error"]) == (f"'{start}1.png", f"'{start}1.png is no image.")
+
+
+def test_further_columns_come_last_and_also_for_unreadable_images():
+    file = io.StringIO()
+    table = PredictionTable(file, LABELS, further=("field", "left"))
+    table.add("a.png", prediction(0.2, 0.7, 0.1), further=("smear.jpg", "12"))
+    table.add("b.png", UNREADABLE, further=("", ""))
+    first, second = csv.DictReader(io.StringIO(file.getvalue()))
+    assert list(first)[-2:] == ["field", "left"]
+    assert (first["field"], first["left"]) == ("smear.jpg", "12")
+    assert (second["field"], second["left"]) == ("", "")

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from drawn_smear import draw_smear
 from example_evaluation import example_evaluation
 from PIL import Image
 from small_model import small_model
@@ -62,6 +63,15 @@ def cell_files(tmp_path_factory):
         Image.fromarray(rendered(label, "munich", 0)).save(file)
         files.append(file)
     return files
+
+
+@pytest.fixture(scope="session")
+def field_files(tmp_path_factory):
+    """Two drawn fields, 60 µm wide, of two white cells and one."""
+    folder = tmp_path_factory.mktemp("fields")
+    for number, places in enumerate((((0.3, 0.3), (0.7, 0.6)), ((0.4, 0.5),)), start=1):
+        Image.fromarray(draw_smear(480, 60, 14, places, 104, seed=number)).save(folder / f"field{number}.png")
+    return sorted(folder.iterdir())
 
 
 @pytest.fixture(scope="session")

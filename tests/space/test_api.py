@@ -24,7 +24,7 @@ def expected(model, file, classifier="rf"):
 
 def test_only_the_documented_endpoints_exist(client):
     calls = client.view_api(return_format="dict", print_info=False)["named_endpoints"]
-    assert set(calls) == {"/name_cell", "/name_slide"}
+    assert set(calls) == {"/name_cell", "/name_slide", "/count_fields"}
     for call, described in calls.items():
         names = [parameter["parameter_name"] for parameter in described["parameters"]]
         assert names[1:] == [
@@ -32,7 +32,8 @@ def test_only_the_documented_endpoints_exist(client):
             "least_probability",
             "most_ood",
             "labels",
-            *(["count_all"] if call == "/name_slide" else []),
+            *(["count_all"] if call != "/name_cell" else []),
+            *(["microns_per_pixel"] if call == "/count_fields" else []),
         ]
         assert all(parameter["parameter_has_default"] for parameter in described["parameters"][1:])
 
@@ -81,6 +82,35 @@ def test_a_slide_is_counted(client, model, cell_files, tmp_path):
     assert counted == {name: names.count(name) for name in names}
     assert slide["laboratory"]["known"] is None  # four cells tell nothing
     assert all(line["low"] <= line["share"] <= line["high"] for line in slide["count"])
+
+
+def test_the_cells_of_fields_are_counted(client, field_files, cell_files, tmp_path):
+    (tmp_path / "broken.png").write_text("no image")
+    Image.new("RGB", (400, 400), (235, 230, 228)).save(tmp_path / "empty.png")
+    files = [handle_file(file) for file in (*field_files, tmp_path / "broken.png", tmp_path / "empty.png")]
+    answer = client.predict(files, "rf", 0, 1, api_name="/count_fields")
+    fields = {field["field"]: field for field in answer["fields"]}
+    assert [fields[file.name]["cells"] for file in field_files] == [2, 1]
+    assert fields["field1.png"]["red_cells"] == pytest.approx(14, abs=2)
+    assert fields["field1.png"]["microns_per_pixel"] == pytest.approx(7.5 / 60, rel=0.05)
+    assert (fields["empty.png"]["cells"], fields["field1.png"]["problem"]) == (0, "")
+    assert "Neither white nor red cells were found" in fields["empty.png"]["problem"]
+    cells = [cell for cell in answer["cells"] if "field" in cell]
+    assert [cell["field"] for cell in cells] == ["field1.png", "field1.png", "field2.png"]
+    left, top, right, bottom = cells[0]["box"]
+    assert ((left + right) / 2, (top + bottom) / 2) == pytest.approx((144, 144), abs=20)
+    assert {"name", "probability", "reasons"} <= set(cells[0])
+    (bad,) = (cell for cell in answer["cells"] if "file" in cell)
+    assert bad["error"].startswith("broken.png is not an image")
+    assert sum(line["count"] for line in answer["count"] if not line["part_of"]) == 3
+
+
+def test_the_pixel_size_of_fields_is_checked(client, field_files):
+    for size, said in (("large", "must be a number"), (True, "must be a number"), (5, "between 0.02 and 0.6")):
+        with pytest.raises(AppError, match=said):
+            client.predict([handle_file(field_files[0])], microns_per_pixel=size, api_name="/count_fields")
+    with pytest.raises(AppError, match="No files were given"):
+        client.predict(None, api_name="/count_fields")
 
 
 def test_invalid_requests_are_explained(client, cell_files):

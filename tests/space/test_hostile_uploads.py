@@ -53,6 +53,15 @@ def test_an_image_50000_pixels_wide_is_rejected_before_decoding(client, tmp_path
     assert "too many pixels" in refused(client, tmp_path / "large.png")
 
 
+def test_among_fields_such_an_image_is_reported_without_a_server_path(client, tmp_path, field_files):
+    (tmp_path / "large.png").write_bytes(declared_png(50_000))
+    files = [handle_file(tmp_path / "large.png"), handle_file(field_files[1])]
+    bad, good = client.predict(files, api_name="/count_fields")["cells"]
+    assert "too many pixels" in bad["error"]
+    assert not any(secret in bad["error"] for secret in SECRETS)
+    assert good["field"] == "field2.png"
+
+
 def test_an_svg_with_a_script_is_not_an_image(client, tmp_path):
     (tmp_path / "cell.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>')
     (tmp_path / "cell.png").write_bytes((tmp_path / "cell.svg").read_bytes())

@@ -327,6 +327,83 @@ class TestASlide:
         page.get_by_role("alert").filter(has_text="outside its folder").wait_for()
 
 
+class TestFields:
+    """Photographs of many cells among the images of a slide."""
+
+    def test_cells_are_outlined_named_removed_and_added_by_keyboard(self, page, field_files, cell_files, tmp_path):
+        name_all(page)
+        give_slide(page, [*field_files, cell_files[0]])
+        notice = page.locator("#slide-notice").inner_text()
+        assert "Taken as fields: field1.png, field2.png. Taken as a crop of one cell: basophil.png." in notice
+        cells = page.locator(".bc-cell")
+        assert cells.count() == 2
+        assert page.locator(".bc-field-view polygon.bc-line").count() == 2
+        count = page.locator("#count")
+        assert "4 of 4 cells counted" in count.inner_text()
+
+        cells.first.focus()
+        page.keyboard.press("Enter")
+        page.keyboard.type("Smudge")
+        page.locator(".bc-differential", has_text="Smudge cell").wait_for()
+        page.keyboard.press("Escape")
+        assert cells.first.inner_text() == "Smudge cell"
+        assert page.get_by_label("Name by hand for field1.png, cell 1").input_value() == "smudge_cell"
+
+        page.keyboard.press("Tab")  # from the first cell to the second
+        page.keyboard.press("Delete")
+        count.get_by_text("1 is not a cell").wait_for()
+        assert "removed" in cells.nth(1).inner_text()
+        page.keyboard.press("u")
+        count.get_by_text("4 of 4 cells counted").wait_for()
+
+        page.get_by_role("button", name="Add a missed cell").focus()
+        page.keyboard.press("Enter")
+        for key in ("Shift+ArrowRight", "Shift+ArrowRight", "Shift+ArrowRight", "Shift+ArrowUp", "Shift+ArrowUp"):
+            page.keyboard.press(key)
+        page.keyboard.press("Enter")
+        count.get_by_text("of 5 cells counted").wait_for()
+        assert cells.count() == 3
+        assert "field1.png, cell 3 was added" in page.locator(".bc-field-said").inner_text()
+        page.locator(".bc-field-undo").click()
+        count.get_by_text("of 4 cells counted").wait_for()
+        assert cells.count() == 2
+
+        page.get_by_role("button", name="Next", exact=True).first.click()
+        page.locator(".bc-field-count", has_text="field2.png: 1 white cell").wait_for()
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Save CSV and crops of the fields").click()
+        with zipfile.ZipFile(download.value.path()) as archive:
+            rows = list(csv.DictReader(io.TextIOWrapper(archive.open("cells.csv"))))
+            crops = [row["file"] for row in rows if row["field"]]
+            assert {*crops, "cells.csv"} == set(archive.namelist())
+        assert [row["field"] for row in rows] == ["", "field1.png", "field1.png", "field2.png"]
+        assert (rows[1]["name"], rows[1]["given_by"]) == ("smudge_cell", "hand")
+
+    def test_a_missed_cell_is_added_by_a_click_on_a_phone(self, visit, public, field_files):
+        page = visit(public, is_mobile=True, has_touch=True)
+        page.set_viewport_size({"width": 390, "height": 844})
+        give_slide(page, field_files[:1])
+        page.get_by_role("button", name="Add a missed cell").click()
+        box = page.locator(".bc-field-view").bounding_box()
+        page.locator(".bc-field-view").click(position={"x": 0.85 * box["width"], "y": 0.2 * box["height"]})
+        page.locator(".bc-field-said", has_text="cell 3 was added").wait_for()
+        left, top, width, height = (
+            page.locator(".bc-cell").nth(2).bounding_box()[edge] for edge in ("x", "y", "width", "height")
+        )
+        view = page.locator(".bc-field-view").bounding_box()
+        assert (left + width / 2 - view["x"]) / view["width"] == pytest.approx(0.85, abs=0.06)
+        assert (top + height / 2 - view["y"]) / view["height"] == pytest.approx(0.2, abs=0.06)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+    def test_a_field_that_cannot_be_searched_has_a_reason(self, page, tmp_path):
+        Image.new("RGB", (1000, 1000), (235, 230, 228)).save(tmp_path / "empty.png")
+        open_tab(page, "A slide")
+        page.locator(".bc-drop input[type=file]").nth(1).set_input_files(tmp_path / "empty.png")
+        page.locator(".bc-field-problem", has_text="The scale could not be measured").wait_for()
+        assert not page.get_by_role("button", name="Add a missed cell").is_visible()
+        assert "No cells counted yet" in page.locator("#count").inner_text()
+
+
 class TestLaboratories:
     def test_the_map_shows_the_visitors_cells(self, page, cell_files):
         give_cell(page, cell_files[0])

@@ -35,6 +35,12 @@ _LEAST_RED_CELL_HUE = 0.3
 _SHARE_OF_HUE = 0.8
 _FEWEST_PIXELS = 50
 
+# A place that a person points at is in a nucleus at most this far away, µm, of at least this area, µm²; otherwise a
+# disc of this radius, µm, stands for the nucleus.
+_POINTING_UM = 2.5
+_LEAST_POINTED = 3.0
+_DISC_UM = 2.0
+
 # How far from its nucleus the surroundings of a cell are searched for cytoplasm, µm.
 _SURROUNDINGS_UM = RED_CELL_UM
 
@@ -143,6 +149,42 @@ def seen_through(mask: NDArray[np.bool_], window: Window, factor: float) -> NDAr
     inside = ((rows >= 0) & (rows < mask.shape[0]))[:, None] & ((columns >= 0) & (columns < mask.shape[1]))
     clipped = np.clip(rows, 0, mask.shape[0] - 1)[:, None], np.clip(columns, 0, mask.shape[1] - 1)
     return np.asarray(mask[clipped] & inside)
+
+
+def candidate_at(tile: ReducedTile, place: tuple[float, float]) -> Candidate:
+    """Returns the candidate at a place of a tile that a person points at, also if there is none by its stain.
+
+    Args:
+        tile: The tile.
+        place: Row and column, pixels of the reduced tile.
+
+    Returns:
+        The candidate whose nucleus or cytoplasm is there; else one of the nearest stained pixels; else one of a small
+        disc around the place.
+
+    Example:
+        >>> tile = examine_tile(np.full((60, 60, 3), 240, np.uint8), (240.0, 240.0, 240.0))
+        >>> tuple(round(middle) for middle in candidate_at(tile, (20.0, 30.0)).centre)
+        (20, 30)
+    """
+    row, column = (min(max(int(at), 0), side - 1) for at, side in zip(place, tile.nuclei.shape, strict=True))
+    there = [candidate for candidate in tile.candidates if candidate.cell[row, column]]
+    if there:
+        return there[0]
+    nucleus = _nucleus_at(tile, row, column)
+    return Candidate(nucleus, nucleus, (), nucleus_density(tile.density, nucleus))
+
+
+def _nucleus_at(tile: ReducedTile, row: int, column: int) -> NDArray[np.bool_]:
+    rows, columns = np.ogrid[: tile.nuclei.shape[0], : tile.nuclei.shape[1]]
+    away = np.hypot(rows - row, columns - column) * WORKING_UM
+    components, _ = ndimage.label(tile.nuclei)
+    stained = np.where(components > 0, away, np.inf)
+    if stained.min() <= _POINTING_UM:
+        nearest = components == components.flat[stained.argmin()]
+        if nearest.sum() * WORKING_UM**2 >= _LEAST_POINTED:
+            return np.asarray(nearest)
+    return np.asarray(away <= _DISC_UM)
 
 
 def is_nucleus_coloured(red: Floats, green: Floats, blue: Floats) -> NDArray[np.bool_]:

@@ -61,7 +61,7 @@ def survey_field(field: Field) -> FieldSurvey:
     best: tuple[int, list[Measurement], list[NDArray[np.uint8]]] | None = None
     for side in _sides(field.shape):
         windows = list(_windows(field, side))
-        found = [_measure_window(window) for window in windows]
+        found = [measure_window(window) for window in windows]
         counted = [m for m in found if m.has_red_cell_ruler and _fits(m, max(windows[0].shape[:2]))]
         n_red_cells = sum(m.n_red_cells for m in counted)
         if best is None or n_red_cells > best[0]:
@@ -106,7 +106,7 @@ def fields_profile(
     return AppearanceProfile(scale, stain_strength(densities), len(surveys))
 
 
-def _measure_window(window: NDArray[np.uint8]) -> Measurement:
+def measure_window(window: NDArray[np.uint8]) -> Measurement:
     """Measures a window; where there are no nuclei, dark red cells are not taken for them."""
     found = measure(window)
     if found.has_red_cell_ruler:

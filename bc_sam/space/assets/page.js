@@ -14,7 +14,8 @@ document.addEventListener("paste", (event) => {
 window.bcSave = (text, name, type) => {
   if (!text) return;
   const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([text], { type }));
+  const content = type === "base64" ? Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0)) : text;
+  link.href = URL.createObjectURL(new Blob([content], { type: type === "base64" ? "application/octet-stream" : type }));
   link.download = name;
   link.click();
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
@@ -25,7 +26,7 @@ document.addEventListener("change", (event) => {
   const drop = event.target.matches?.("input[type=file]") && event.target.closest(".bc-drop");
   if (!drop) return;
   const several = event.target.multiple;
-  (several ? ["slide-notice", "laboratory", "count", "cells"] : ["answer"]).forEach((id) => {
+  (several ? ["slide-notice", "laboratory", "count", "fields", "cells"] : ["answer"]).forEach((id) => {
     const place = document.getElementById(id);
     if (!place) return;
     place.classList.add("bc-stale");

@@ -1,10 +1,6 @@
 // The cells of a slide as a list, sorted, filtered and paged, or as a gallery by name; one of them large. File names are
 // inserted as text, never as markup.
 const PAGE = 50;
-const STATUS = {
-  blast: "● Perhaps a blast", review: "⚠ For review", check: "? Check name", unreadable: "✕ Unreadable", named: "✓ Named",
-  hand: "✎ By hand",
-};
 const ORDER = Object.keys(STATUS);
 const COLUMNS = [
   ["", null],
@@ -15,20 +11,13 @@ const COLUMNS = [
   ["Second", (row) => row.second || ""],
   ["By hand", (row) => row.hand || ""],
 ];
-let rows = [], kinds = [], sorted = null, ascending = true, filter = "all", page = 0, gallery = false, large = null;
+let sorted = null, ascending = true, filter = "all", page = 0, gallery = false, large = null;
 let done = [];  // corrections that can be undone: [row, name before]
 
-const plain = (label) => (kinds.find(([kind]) => kind === label) || [label, label])[1];
 const percent = (share) => share > 0.995 ? "> 99 %" : share < 0.005 ? "< 1 %" : `${Math.round(100 * share)} %`;
-const make = (tag, properties = {}, ...children) => {
-  const node = Object.assign(document.createElement(tag), properties);
-  node.append(...children);
-  return node;
-};
-const isNamed = (row) => ["named", "check"].includes(row.status);
 
 function visibleRows() {
-  const filtered = rows.filter((row) => filter === "all" || row.status === filter);
+  const filtered = rows.filter((row) => !isWithdrawn(row) && (filter === "all" || row.status === filter));
   if (sorted === null) return filtered;
   const key = COLUMNS[sorted][1];
   return filtered.sort((a, b) => {
@@ -43,7 +32,14 @@ function correct(row, label, undone = false) {
   row.hand = label;
   row.status = label ? "hand" : row.automatic;
   trigger("correct", { position: row.position, label });
+  if (isWithdrawn(row) || element.querySelector(`tbody tr[data-position="${row.position}"]`) === null) draw();
   refresh(row);
+  tell();
+}
+
+// The fields draw the same cells; see slide_fields.js.
+function tell() {
+  window.dispatchEvent(new CustomEvent("bc-cells", { detail: { rows, kinds, undoable: done.length > 0 } }));
 }
 
 function undo() {
@@ -51,12 +47,11 @@ function undo() {
   if (last) correct(last[0], last[1], true);
 }
 
-// Names by the keys 1 to 9, in the order of the list of kinds.
 function correctByKey(event, row) {
-  const kind = /^[1-9]$/.test(event.key) && !event.ctrlKey && !event.metaKey && !event.altKey ? kinds[event.key - 1] : null;
+  const kind = kindOfKey(event);
   if (!kind) return false;
   event.preventDefault();
-  correct(row, kind[0]);
+  correct(row, kind);
   return true;
 }
 
@@ -116,7 +111,7 @@ function refresh(row) {
 
 function drawTabs() {
   const holder = element.querySelector(".bc-filters");
-  const count = (status) => rows.filter((row) => status === "all" || row.status === status).length;
+  const count = (status) => rows.filter((row) => !isWithdrawn(row) && (status === "all" || row.status === status)).length;
   const names = { all: "All", ...STATUS };
   holder.replaceChildren(...Object.keys(names).filter((key) => key === "all" || key === filter || count(key)).map((key) => {
     const button = make("button", { type: "button", textContent: `${names[key]} ${count(key)}` });
@@ -194,12 +189,16 @@ function fillLarge() {
   };
   const back = turn("Undo", undo);
   back.disabled = !done.length;
+  const inField = row.field === undefined ? "" : turn("Show in its field", () => {
+    dialog.close();
+    window.dispatchEvent(new CustomEvent("bc-show", { detail: row }));
+  });
   dialog.replaceChildren(
     make("img", { src: row.picture, alt: `The cell of ${row.file}, outlined` }),
     make("div", {}, make("h3", { textContent: said }), make("p", { textContent: guess }), make("p", { textContent: row.why || "" }),
       make("p", { className: "bc-file", textContent: row.file }),
       make("div", { className: "bc-choices", role: "group", ariaLabel: "Name by hand" }, ...choices),
-      make("div", { className: "bc-pages" }, turn("← Back", () => step(-1)), turn("Next →", () => step(1)), back, turn("Close", () => dialog.close())),
+      make("div", { className: "bc-pages" }, turn("← Back", () => step(-1)), turn("Next →", () => step(1)), back, inField, turn("Close", () => dialog.close())),
       make("p", { className: "bc-note", textContent: "Keys: 1 to 9 name the cell, arrows go on, U undoes, Esc closes." })),
   );
   dialog.focus();  // the button that had it is gone, and keys would go nowhere
@@ -215,7 +214,7 @@ function keysOfLarge(event) {
 function draw() {
   const body = element.querySelector("tbody");
   if (!body) return;
-  element.querySelector(".bc-slide").hidden = !rows.length;
+  element.querySelector(".bc-slide").hidden = rows.every(isWithdrawn);
   const all = visibleRows(), pages = Math.max(1, Math.ceil(all.length / PAGE));
   page = Math.min(page, pages - 1);
   body.replaceChildren(...all.slice(page * PAGE, (page + 1) * PAGE).map((row) => {
@@ -270,12 +269,21 @@ function update() {
   kinds = value.kinds || [];
   if (!value.keep) { sorted = null; ascending = true; filter = "all"; page = 0; done = []; }
   else done = done.map(([row, name]) => [rows.find((one) => one.position === row.position), name]).filter(([row]) => row);
+  const added = rows.find((row) => row.position === value.added);
+  if (added) done.push([added, NO_CELL]);  // to undo it is to take it back
   build();
   draw();
+  tell();
 }
 window.addEventListener("bc-look", (event) => {
   const row = rows.find((one) => one.position === event.detail);
   if (row) look(row);
 });
+window.addEventListener("bc-correct", (event) => {
+  const row = rows.find((one) => one.position === event.detail.position);
+  if (row) correct(row, event.detail.label);
+});
+window.addEventListener("bc-undo", undo);
+window.addEventListener("bc-ask-cells", tell);
 watch("value", update);
 update();

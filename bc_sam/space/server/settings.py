@@ -20,6 +20,10 @@ class PageSettings:
         max_image_bytes: Largest size of an image, alone or in a zip, bytes.
         max_pixels: Largest size of an image, pixels. Single cells have fewer than one million.
         max_cells: Largest number of images per slide.
+        max_fields: Largest number of fields per slide.
+        max_field_bytes: Largest size of a field, alone or in a zip, bytes. Fields may have 50 million pixels.
+        max_slide_bytes: Largest size of the pictures and crops that are kept of the fields of a slide, bytes.
+        max_results_bytes: Largest size of those of all visitors, bytes.
         max_model_bytes: Largest size of a model's files on the Hub, with its base, if the page is public, bytes.
         seconds: Time limit of a slide.
         keep_seconds: Lifetime of an unprocessed upload on disk; longer than `seconds` plus the time in the queue.
@@ -37,6 +41,10 @@ class PageSettings:
     max_image_bytes: int = 20 * 2**20
     max_pixels: int = 25_000_000
     max_cells: int = 2000
+    max_fields: int = 100
+    max_field_bytes: int = 100 * 2**20
+    max_slide_bytes: int = 64 * 2**20
+    max_results_bytes: int = 2**30
     max_model_bytes: int = 3 * 2**30
     seconds: int = 600
     keep_seconds: int = 1200

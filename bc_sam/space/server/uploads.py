@@ -31,11 +31,11 @@ class Upload:
 
     Attributes:
         name: File name, including folders inside a zip but no path on the server.
-        read: Returns its bytes.
+        read: Returns its bytes, of which there may be more if ``max_bytes`` is given.
     """
 
     name: str
-    read: Callable[[], bytes]
+    read: Callable[..., bytes]
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def opened_uploads(files: Sequence[str | Path], settings: PageSettings) -> Itera
             if file.suffix.lower() == ".zip":
                 uploads += _in_zip(stack, file, settings)
             else:
-                uploads.append(Upload(file.name, partial(read_file, file, settings.max_image_bytes)))
+                uploads.append(Upload(file.name, partial(read_file, file, max_bytes=settings.max_image_bytes)))
         if not uploads:
             raise DataError("The upload contains no images. Drop image files, or a zip of them.")
         if len(uploads) > settings.max_cells:
@@ -91,7 +91,7 @@ def _in_zip(stack: ExitStack, file: Path, settings: PageSettings) -> Iterator[Up
         path = PurePosixPath(member.filename)
         hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
         if not (member.is_dir() or hidden):
-            yield Upload(str(path), partial(_read_member, archive, member, settings.max_image_bytes))
+            yield Upload(str(path), partial(_read_member, archive, member, max_bytes=settings.max_image_bytes))
 
 
 def read_file(file: Path, max_bytes: int) -> bytes:
@@ -120,7 +120,7 @@ def _read_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, max_bytes: i
 
 def _checked(content: bytes, name: str, max_bytes: int) -> bytes:
     if len(content) > max_bytes:
-        raise ImageError(f"{name} is larger than {max_bytes // 2**20} MB. Drop an image of one cell.")
+        raise ImageError(f"{name} is larger than {max_bytes // 2**20} MB. Drop a smaller image.")
     return content
 
 

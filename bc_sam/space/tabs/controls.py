@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 import gradio as gr
 
-from bc_sam.errors import BCSamError
+from bc_sam.errors import BCSamError, DataError
 from bc_sam.models.abstention import RejectionThresholds
 from bc_sam.space.views.decision import Choice
 from bc_sam.space.views.loaded_models import LoadedModel
@@ -132,6 +132,35 @@ def checked_choice(loaded: LoadedModel, classifier: str, probability: float, ood
     name = classifier or loaded.model.config.default_classifier
     thresholds = RejectionThresholds(_share("least_probability", probability), _share("most_ood", ood))
     return Choice(name, thresholds, tuple(labels))
+
+
+def checked_pixel_size(microns_per_pixel: Any) -> float | None:
+    """Validates a pixel size given through the API; 0 measures it, as Gradio takes ``None`` for no default.
+
+    Raises:
+        gr.Error: If it is no number.
+    """
+    if microns_per_pixel is None or (microns_per_pixel == 0 and microns_per_pixel is not False):
+        return None
+    if isinstance(microns_per_pixel, bool) or not isinstance(microns_per_pixel, int | float):
+        raise gr.Error("microns_per_pixel must be a number, such as 0.1, or 0 to measure it.", print_exception=False)
+    return float(microns_per_pixel)
+
+
+def typed_pixel_size(text: str) -> float | None:
+    """Returns the pixel size that a visitor typed, µm; ``None`` if the field is empty.
+
+    Raises:
+        DataError: If it is no number.
+
+    Example:
+        >>> typed_pixel_size("0,1"), typed_pixel_size(" ")
+        (0.1, None)
+    """
+    try:
+        return float(text.replace(",", ".")) if text.strip() else None
+    except ValueError:
+        raise DataError(f"The pixel size of fields must be a number, such as 0.1, but is {text!r}.") from None
 
 
 def _share(name: str, value: Any) -> float:

@@ -66,6 +66,6 @@ def _own_cells(view: CellView | None, slide: Slide | None) -> Iterator[tuple]:
     if view is not None:
         yield view.embedding, view.name
     for index, cell in enumerate(slide.cells if slide else ()):
-        if cell.embedding is not None:
+        if cell.embedding is not None and not (slide and slide.is_withdrawn(index)):
             hand = slide.hand.get(index) if slide else None
             yield cell.embedding, f"{cell.name}, {plain(hand)}" if hand else cell.name

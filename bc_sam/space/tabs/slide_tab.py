@@ -1,7 +1,7 @@
 """The tab for the cells of a slide."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -9,25 +9,28 @@ import gradio as gr
 
 from bc_sam.config.labels import kinds_that_can_occur
 from bc_sam.data.images import IMAGE_SUFFIXES
-from bc_sam.errors import DataError
+from bc_sam.errors import BCSamError, DataError
 from bc_sam.space.server.gpu import on_gpu
 from bc_sam.space.server.settings import PageSettings
 from bc_sam.space.server.uploads import remove
 from bc_sam.space.tabs.controls import (
     Controls,
-    api_options,
-    checked_choice,
     plain_errors,
     to_choice,
+    typed_pixel_size,
     visitor_message,
 )
+from bc_sam.space.tabs.slide_api import predictor, slide_api
 from bc_sam.space.views.decision import Choice
+from bc_sam.space.views.field_inference import Kind, ask_for_cell
+from bc_sam.space.views.field_view import describe_added, describe_work, fields_value
 from bc_sam.space.views.loaded_models import Models
 from bc_sam.space.views.markup import asset, plain, render
-from bc_sam.space.views.slide_inference import predict_slide
 from bc_sam.space.views.slide_report import ReportHead, render_count, render_laboratory, render_report
-from bc_sam.space.views.slide_view import Slide
+from bc_sam.space.views.slide_view import Slide, SlideCell
 
+_KINDS = [("Recognize", "recognize"), ("One cell each", "cells"), ("Whole fields", "fields")]
+_FIELDS_SHELL = '<section class="bc-fields" aria-label="Fields" hidden></section>'
 _SHELL = '<div class="bc-slide" hidden></div>'
 
 
@@ -38,7 +41,8 @@ class SlideTab:
     Attributes:
         slide: The visitor's `Slide`, or ``None``.
         hand: Names given by hand, by the digest of the image; they outlive the slide and the model.
-        shown: The components that show it: notice, stop button, laboratory, count, counting rule and exports, table.
+        shown: The components that show it: notice, stop button, laboratory, count, fields, counting rule and exports,
+            button for a zip, table.
     """
 
     slide: gr.State
@@ -51,16 +55,39 @@ def slide_tab(models: Models, settings: PageSettings, controls: Controls) -> Sli
     slide = gr.State(None, time_to_live=settings.results_seconds)
     hand = gr.State({}, time_to_live=settings.results_seconds)
     files = gr.File(
-        label=f"Up to {settings.max_cells:,} images of one cell each, or zips of them",
+        label=f"Up to {settings.max_cells:,} images of one cell each, {settings.max_fields:,} whole fields, or zips",
         file_count="multiple",
         file_types=[*IMAGE_SUFFIXES, ".zip"],
         height=170,
         elem_classes="bc-drop",
     )
+    with gr.Row(elem_id="slide-options"):
+        kind = gr.Radio(
+            _KINDS,
+            value="recognize",
+            label="What the images show",
+            info="Fields are photographs of many cells, in which the white cells are found.",
+            scale=3,
+            min_width=260,
+        )
+        microns = gr.Textbox(
+            label="Pixel size of fields, µm",
+            info="If empty, measured from the red cells.",
+            placeholder="such as 0.1",
+            max_lines=1,
+            min_width=160,
+            elem_id="microns",
+        )
     notice = gr.HTML(waiting(), elem_id="slide-notice")
     stop = gr.Button("Stop", size="sm", visible=False, elem_id="slide-stop")
     laboratory = gr.HTML("", js_on_load=asset("laboratory.js"), elem_id="laboratory")
     count = gr.HTML("", js_on_load=asset("count.js"), elem_id="count")
+    fields = gr.HTML(
+        {},
+        html_template=_FIELDS_SHELL,
+        js_on_load=asset("slide_common.js") + asset("slide_fields.js"),
+        elem_id="fields",
+    )
     with gr.Column(visible=False, elem_id="exports") as exports:
         controls.count_all.render()
         with gr.Row():
@@ -71,14 +98,17 @@ def slide_tab(models: Models, settings: PageSettings, controls: Controls) -> Sli
         with gr.Row():
             csv = gr.Button("Save as CSV", size="sm")
             report = gr.Button("Save printable report", size="sm")
-    table = gr.HTML({}, html_template=_SHELL, js_on_load=asset("slide_table.js"), elem_id="cells")
+            zipped = gr.Button("Save CSV and crops of the fields", size="sm", visible=False)
+    table = gr.HTML(
+        {}, html_template=_SHELL, js_on_load=asset("slide_common.js") + asset("slide_table.js"), elem_id="cells"
+    )
     text = gr.Textbox(visible="hidden", elem_id="export")
 
-    shown = (notice, stop, laboratory, count, exports, table)
+    shown = (notice, stop, laboratory, count, fields, exports, zipped, table)
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     at_work = files.upload(
         _work(models, settings),
-        [files, controls.source, hand, *controls.choice],
+        [files, kind, microns, controls.source, hand, *controls.choice],
         [*shown, slide, files],
         scroll_to_output=True,
         concurrency_id="slide",
@@ -87,27 +117,42 @@ def slide_tab(models: Models, settings: PageSettings, controls: Controls) -> Sli
     )
     stop.click(_show_again, [slide, *controls.choice], [*shown], cancels=at_work, **quiet)
     table.correct(_correct, [slide, hand, *controls.choice], [count, slide, hand], trigger_mode="multiple", **quiet)
+    fields.turn(_turn, slide, fields, **quiet)
+    fields.point(
+        _add(models),
+        [slide, controls.source, *controls.choice],
+        [count, fields, table, slide],
+        concurrency_id="point",
+        concurrency_limit=2,
+        **quiet,
+    )
     laboratory.choose(_choose_kinds, slide, controls.labels, **quiet)  # which shows the slide again
     for changed in controls.changed:
         changed(_show_again, [slide, *controls.choice], [*shown], **quiet)
-    for button, write, inputs, name, kind in (
+    for button, write, inputs, name, media_type in (
         (csv, Slide.to_csv, [], "cells.csv", "text/csv"),
+        (zipped, Slide.to_zip, [], "cells.zip", "base64"),
         (report, _printed, head, "differential_count.html", "text/html"),
     ):
         button.click(_export(write, len(inputs)), [slide, *inputs, *controls.choice], text, **quiet).then(
-            None, text, None, js=f"(text) => bcSave(text, '{name}', '{kind}')", **quiet
+            None, text, None, js=f"(text) => bcSave(text, '{name}', '{media_type}')", **quiet
         )
-    _api(models, settings)
+    slide_api(models, settings)
     return SlideTab(slide, hand, shown)
 
 
 def _work(models: Models, settings: PageSettings) -> Callable[..., Iterator[tuple[Any, ...]]]:
     """Returns the handler of dropped files."""
-    predict = on_gpu(seconds=120)(_predictor(models, settings))
+    predict = on_gpu(seconds=120)(predictor(models, settings))
 
     @plain_errors
     def work(
-        files: list[str] | None, source: str, hand: dict[str, str] | None, *choice: Any
+        files: list[str] | None,
+        kind: Kind,
+        microns: str,
+        source: str,
+        hand: dict[str, str] | None,
+        *choice: Any,
     ) -> Iterator[tuple[Any, ...]]:
         """Yields the components that show the slide, its state and the file field after each batch."""
         if not files:
@@ -115,9 +160,9 @@ def _work(models: Models, settings: PageSettings) -> Callable[..., Iterator[tupl
             return
         slide = None
         try:
-            for slide in predict(source, files):
+            for slide in predict(source, files, kind, typed_pixel_size(microns)):
                 kept = slide.remember(hand or {})
-                nothing: tuple[Any, ...] = "", "", gr.Column(visible=False), {}  # of the slide before
+                _, *nothing = nothing_shown()  # of the slide before
                 yield _progress(slide), gr.Button(visible=True), *nothing, slide, None
             if slide is not None and kept:
                 slide.note += f" {kept} named by hand before, {'which are' if kept > 1 else 'which is'} kept."
@@ -134,19 +179,29 @@ def _work(models: Models, settings: PageSettings) -> Callable[..., Iterator[tupl
 
 def _show(slide: Slide | None, choice: Choice, keep: bool = False) -> tuple[Any, ...]:
     """Returns what the components of `SlideTab.shown` show of a finished slide."""
-    if slide is None or not slide.cells:
+    if slide is None or not (slide.cells or slide.fields):
         return waiting(), *nothing_shown()
-    text = f"{len(slide.cells):,} of {slide.expected:,} images processed. {slide.note}"
+    return (
+        render("notice.html", text=describe_work(slide), bad=False),
+        gr.Button(visible=False),
+        render_laboratory(slide, choice),
+        render_count(slide, choice),
+        gr.skip() if keep else fields_value(slide),  # the browser keeps the field that it shows
+        gr.Column(visible=True),
+        gr.Button(visible=bool(slide.fields)),
+        _rows(slide, choice, keep=keep),
+    )
+
+
+def _rows(slide: Slide, choice: Choice, **more: Any) -> dict[str, Any]:
+    """Returns the value of the table of cells."""
     kinds = [(label, plain(label)) for label in slide.names_by_hand]
-    rows = {"rows": slide.rows(choice), "kinds": kinds, "keep": keep}
-    notice = render("notice.html", text=text, bad=False)
-    shown = render_laboratory(slide, choice), render_count(slide, choice), gr.Column(visible=True), rows
-    return notice, gr.Button(visible=False), *shown
+    return {"rows": slide.rows(choice), "kinds": kinds, **more}
 
 
 def nothing_shown() -> tuple[Any, ...]:
     """Returns what the components of `SlideTab.shown` after the notice show without a slide."""
-    return gr.Button(visible=False), "", "", gr.Column(visible=False), {}
+    return gr.Button(visible=False), "", "", {}, gr.Column(visible=False), gr.Button(visible=False), {}
 
 
 @plain_errors
@@ -171,6 +226,46 @@ def _correct(
     others = {digest: label for digest, label in (hand or {}).items() if digest not in of_slide}
     count = render_count(corrected, to_choice(classifier, probability, ood, labels, count_all))
     return count, corrected, others | corrected.hand_by_digest()
+
+
+@plain_errors
+def _turn(slide: Slide | None, event: gr.EventData) -> dict[str, Any]:
+    """Shows another field."""
+    return fields_value(require_slide(slide), int(event.field))
+
+
+def _add(models: Models) -> Callable[..., tuple[Any, ...]]:
+    """Returns the handler of a click on a cell that was missed."""
+
+    @on_gpu(seconds=30)
+    def ask(source: str, slide: Slide, field: int, place: tuple[float, float]) -> SlideCell:
+        return ask_for_cell(models.get(source), slide, field, place)
+
+    @plain_errors
+    def add(
+        slide: Slide | None,
+        source: str,
+        classifier: str,
+        probability: float,
+        ood: float,
+        labels: list[str],
+        count_all: bool,
+        event: gr.EventData,
+    ) -> tuple[Any, ...]:
+        held = require_slide(slide)
+        choice = to_choice(classifier, probability, ood, labels, count_all)
+        field = int(event.field)
+        try:
+            cell = ask(source, held, field, (float(event.y), float(event.x)))
+        except BCSamError as error:
+            return gr.skip(), fields_value(held, field, said=str(error)), gr.skip(), gr.skip()
+        before = len(held.cells)
+        index = held.add_found(cell)
+        value = fields_value(held, field, focus=index, said=describe_added(held, index, is_new=index == before))
+        table = _rows(held, choice, keep=True, added=index if index == before else None)
+        return render_count(held, choice), value, table, held
+
+    return add
 
 
 @plain_errors
@@ -206,55 +301,13 @@ def require_slide(slide: Slide | None) -> Slide:
 def waiting() -> str:
     """Returns the placeholder of the slide."""
     text = (
-        "Drop the images of a slide, one cell each. You get the differential count and a table that lists the cells "
-        "to look at first, where you can name them by hand; both can be saved."
+        "Drop the images of a slide: crops of one cell, or fields, in which the cells are found. You get the "
+        "differential count and a table that lists the cells to look at first, where you can name them by hand; both "
+        "can be saved."
     )
     return render("notice.html", text=text, bad=False)
 
 
-def _predictor(models: Models, settings: PageSettings) -> Callable[[str, list[str]], Iterator[Slide]]:
-    def predict(source: str, files: list[str]) -> Iterator[Slide]:
-        yield from predict_slide(models.get(source), files, settings)
-
-    return predict
-
-
 def _progress(slide: Slide) -> str:
-    done, expected = len(slide.cells), slide.expected
+    done, expected = slide.processed, slide.expected
     return render("progress.html", text=f"{done:,} of {expected:,} images", done=done, expected=expected)
-
-
-def _api(models: Models, settings: PageSettings) -> None:
-    """Adds the API endpoint ``name_slide``; see ``space/README.md``."""
-    predict = on_gpu(seconds=120)(_predictor(models, settings))
-
-    @plain_errors
-    def name_slide(
-        files: list[str] | None,
-        classifier: str,
-        least_probability: float,
-        most_ood: float,
-        labels: list[str],
-        count_all: bool,
-    ) -> dict[str, Any]:
-        if not files:
-            raise gr.Error("No files were given. Upload a list of files.", print_exception=False)
-        try:
-            choice = checked_choice(models.own, classifier, least_probability, most_ood, labels)
-            *_, slide = predict("", files)
-        finally:
-            remove(files)
-        return slide.as_json(replace(choice, count_all=bool(count_all)))
-
-    files = gr.File(label="files", file_count="multiple", visible=False)
-    answer = gr.JSON(label="answer", visible=False)
-    gr.Button(visible=False).click(
-        name_slide,
-        [files, *api_options(), gr.Checkbox(False, label="count_all", visible=False)],
-        answer,
-        api_name="name_slide",
-        api_description="Classifies the cells of many images, or of zips of them: the differential count with "
-        "confidence intervals, and for each image its class or why none is given.",
-        concurrency_id="slide",
-        concurrency_limit=2,
-    )

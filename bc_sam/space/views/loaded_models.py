@@ -3,10 +3,10 @@
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -22,7 +22,7 @@ from bc_sam.models.base import CellModel
 from bc_sam.models.card import render_card
 from bc_sam.models.folder import CONFIG, MODEL_FILES, load_config
 from bc_sam.models.inspection import inspect_batch
-from bc_sam.models.observation import InspectedCell
+from bc_sam.models.observation import InspectedCell, Observation, Parts
 from bc_sam.networks.sam.loading import SAM_FILES
 from bc_sam.space.server.gpu import ON_ZERO_GPU
 from bc_sam.space.server.settings import PageSettings
@@ -54,6 +54,10 @@ class LoadedModel:
     def inspect(self, batch: Batch) -> list[InspectedCell]:
         """Runs the model on a batch; see `bc_sam.models.inspection.inspect_batch`."""
         return self._in_turn(inspect_batch, self.model, batch)
+
+    def observe(self, pixels: np.ndarray, parts: Parts, *, classifiers: Collection[str] | None = None) -> Observation:
+        """Runs the model on a batch of pixels; see `bc_sam.models.base.CellModel.observe`."""
+        return self._in_turn(partial(self.model.observe, pixels, parts, classifiers=classifiers))
 
     def render(self, embedding: np.ndarray) -> np.ndarray | None:
         """Decodes an embedding to an image; see `bc_sam.models.base.CellModel.render`."""

@@ -13,7 +13,7 @@ _SETS = {"five-part": "Five-part differential", "with-blasts": "Five-part and bl
 def render_count(slide: Slide, choice: Choice) -> str:
     """Returns the differential count as a table with a chart, in HTML."""
     blasts = [row for row in slide.rows(choice) if row["status"] == "blast"]
-    return render("count.html", processed=len(slide.cells), choice=choice, blasts=blasts, **_counted(slide, choice))
+    return render("count.html", choice=choice, blasts=blasts, **_counted(slide, choice))
 
 
 def render_laboratory(slide: Slide | None, choice: Choice) -> str:
@@ -83,6 +83,8 @@ def _counted(slide: Slide, choice: Choice) -> dict[str, object]:
     lines, statuses = slide.count(choice), slide.statuses(choice)
     return {
         "lines": lines,
+        "processed": sum(statuses.values()),
+        "unit": "cell" if slide.fields else "image",
         "total": sum(line.count for line in lines if not line.outside and not line.part_of),
         "by_classifier": statuses["named"] + statuses["check"],
         "statuses": statuses,

@@ -1,6 +1,8 @@
 """The cells of a slide: results, manual corrections, differential count, table and exports."""
 
+import base64
 import io
+import zipfile
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,6 +25,7 @@ from bc_sam.models.prediction_table import PredictionTable
 from bc_sam.space.views.cell_view import prediction_json
 from bc_sam.space.views.decision import Choice
 from bc_sam.space.views.pictures import SMALL, as_uri, fit, outlined, upright
+from bc_sam.space.views.slide_fields import CellPlace, SlideField, is_same_cell, shape_json
 
 #: Label by which a visitor excludes an image from the count.
 NO_CELL = "no_cell"
@@ -36,17 +39,19 @@ Status = Literal["blast", "review", "check", "unreadable", "named", "hand"]
 
 @dataclass(frozen=True)
 class SlideCell:
-    """One image of a slide, without its pixels.
+    """One cell of a slide, from a crop or a field, without the pixels of its image.
 
     Attributes:
-        name: File name.
+        name: File name, and of a cell in a field its number.
         thumbnail: Thumbnail with the outline of the cell, as a data URI; empty if the image is unreadable.
         embedding: (d,) float32, or ``None``.
         probabilities: (n_labels,) float32 of each classifier.
         ood: Out-of-distribution score, or ``None``.
         from_image: Reasons against a name from the image alone.
         error: Why the image is unreadable, or ``None``.
-        digest: SHA-256 of the file, by which a name given by hand is found again.
+        digest: SHA-256 of the file, by which a name given by hand is found again; of a cell in a field followed by
+            ``@`` and its centre (x, y), pixels.
+        place: Its place in a field; ``None`` for crops.
     """
 
     name: str
@@ -57,6 +62,7 @@ class SlideCell:
     from_image: tuple[Reason, ...] = ()
     error: ImageError | None = None
     digest: str = ""
+    place: CellPlace | None = None
 
 
 @dataclass(frozen=True)
@@ -64,12 +70,14 @@ class JudgedCell:
     """A cell of a slide with its current status.
 
     Attributes:
+        index: Its index among the cells of the slide.
         cell: The cell.
         prediction: The prediction of the chosen classifier.
         status: Its status.
         name: The name that is counted, given by hand or by the classifier, if any.
     """
 
+    index: int
     cell: SlideCell
     prediction: Prediction
     status: Status
@@ -84,10 +92,15 @@ class Slide:
         model: Name of the model.
         labels: Its class names.
         possible: Labels that the model was restricted to when it was saved; empty for all.
-        expected: Number of images; more than `cells` while inference runs, or if it was stopped.
-        cells: The processed images.
-        hand: Labels given by hand, by index of the cell; `NO_CELL` for images of no cell.
+        expected: Number of images, crops and fields.
+        processed: Number of them that are processed; fewer while inference runs, or if it was stopped.
+        cells: The cells.
+        fields: The fields in which some of the cells are.
+        hand: Labels given by hand, by index of the cell; `NO_CELL` for images of no cell and false finds.
         note: A remark, such as why inference was stopped.
+        taken: What was taken as a field and what as a crop, in a sentence; empty if all are crops.
+        unkept: Number of fields whose pictures and crops are not kept.
+        n_bytes: Size of what is kept of the fields, bytes.
         laboratory: Whether the model knows the laboratory of the cells.
         naming: How often each classifier takes one class for another, where that is known.
     """
@@ -96,9 +109,14 @@ class Slide:
     labels: tuple[str, ...]
     possible: tuple[str, ...] = ()
     expected: int = 0
+    processed: int = 0
     cells: list[SlideCell] = field(default_factory=list)
+    fields: list[SlideField] = field(default_factory=list)
     hand: dict[int, str] = field(default_factory=dict)
     note: str = ""
+    taken: str = ""
+    unkept: int = 0
+    n_bytes: int = 0
     laboratory: LaboratoryFit = field(default_factory=lambda: LaboratoryFit(None))
     naming: dict[str, NamingError] = field(default_factory=dict)
 
@@ -122,6 +140,34 @@ class Slide:
                 self.cells.append(SlideCell(name, error=error or item.error))
             else:
                 self.cells.append(replace(_without_pixels(item.observed, item.prepared, name), digest=digest))
+        self.processed += len(batch)
+
+    def add_field(self, field: SlideField) -> None:
+        """Adds a field, without its cells."""
+        self.fields.append(field)
+        self.n_bytes += len(field.picture)
+
+    def add_found(self, cell: SlideCell) -> int:
+        """Adds a cell of the fields, and returns its index.
+
+        If a person points at a cell that is there already, nothing is added; one that was removed comes back.
+        """
+        assert cell.place is not None
+        if cell.place.added:
+            for index, other in enumerate(self.cells):
+                place = other.place
+                if place and place.field == cell.place.field and is_same_cell(place.box, cell.place.box):
+                    if self.hand.get(index) == NO_CELL:
+                        del self.hand[index]
+                    return index
+        self.cells.append(cell)
+        self.n_bytes += len(cell.place.crop)
+        return len(self.cells) - 1
+
+    def is_withdrawn(self, index: int) -> bool:
+        """Returns whether a person added a cell of a field and took it back."""
+        place = self.cells[index].place
+        return place is not None and place.added and self.hand.get(index) == NO_CELL
 
     def correct(self, index: int, label: str) -> None:
         """Sets the label of a cell by hand; an empty one resets it. Invalid corrections are ignored."""
@@ -143,15 +189,33 @@ class Slide:
         return (*kinds, NO_CELL)
 
     def remember(self, hand: Mapping[str, str]) -> int:
-        """Gives cells the names that a person gave the same images before, and returns the number of these cells."""
+        """Gives cells the names that a person gave the same images before, and returns the number of these cells.
+
+        A cell in a field is the same if the place of the name is in its box, since models outline it differently.
+        """
+        in_fields: dict[str, list[tuple[int, int, str]]] = {}
+        for key, name in hand.items():
+            digest, at, place = key.partition("@")
+            if at:
+                x, y = map(int, place.split(","))
+                in_fields.setdefault(digest, []).append((x, y, name))
+        kept = 0
         for index, cell in enumerate(self.cells):
-            if index not in self.hand and cell.digest in hand:
-                self.correct(index, hand[cell.digest])
-        return sum(cell.digest in hand for cell in self.cells)
+            label = hand.get(cell.digest)
+            if label is None and cell.place is not None:
+                left, top, right, bottom = cell.place.box
+                named = in_fields.get(cell.digest.partition("@")[0], ())
+                label = next((name for x, y, name in named if left <= x < right and top <= y < bottom), None)
+            if label is not None:
+                kept += 1
+                if index not in self.hand:
+                    self.correct(index, label)
+        return kept
 
     def hand_by_digest(self) -> dict[str, str]:
         """Returns the names given by hand by the digest of the image."""
-        return {self.cells[index].digest: label for index, label in self.hand.items()}
+        named = (index for index in self.hand if not self.is_withdrawn(index))
+        return {self.cells[index].digest: self.hand[index] for index in named}
 
     def usable(self) -> tuple[list[np.ndarray], list[float | None]]:
         """Returns embeddings and out-of-distribution scores of the cells by which the laboratory is judged."""
@@ -169,14 +233,18 @@ class Slide:
     def judged(self, choice: Choice) -> Iterator[JudgedCell]:
         """Yields each cell with its current status, classified by the visitor's choice or by hand."""
         for index, cell in enumerate(self.cells):
+            if self.is_withdrawn(index):
+                continue
             if cell.error is not None:
-                yield JudgedCell(cell, Prediction(cell.name, None, None, None, cell.error), "unreadable", None)
+                unread = Prediction(cell.name, None, None, None, cell.error)
+                yield JudgedCell(index, cell, unread, "unreadable", None)
                 continue
             prediction = choice.predict(cell.name, cell.probabilities, self.labels, cell.ood, cell.from_image)
             if index in self.hand:
-                yield JudgedCell(cell, prediction, "hand", self.hand[index])
+                yield JudgedCell(index, cell, prediction, "hand", self.hand[index])
             else:
-                yield JudgedCell(cell, prediction, self._automatic_status(prediction, choice), prediction.label)
+                status = self._automatic_status(prediction, choice)
+                yield JudgedCell(index, cell, prediction, status, prediction.label)
 
     def _automatic_status(self, prediction: Prediction, choice: Choice) -> Status:
         """Returns the status of a cell that was not named by hand."""
@@ -213,13 +281,15 @@ class Slide:
 
     def rows(self, choice: Choice) -> list[dict[str, Any]]:
         """Returns the rows of the table in the browser, sorted by status, then by ascending probability."""
-        rows = [self._row(index, judged, choice) for index, judged in enumerate(self.judged(choice))]
+        rows = [self._row(judged, choice) for judged in self.judged(choice)]
         order = get_args(Status)
         return sorted(rows, key=lambda row: (order.index(row["status"]), row.get("probability", 0)))
 
-    def _row(self, index: int, judged: JudgedCell, choice: Choice) -> dict[str, Any]:
-        cell, prediction = judged.cell, judged.prediction
+    def _row(self, judged: JudgedCell, choice: Choice) -> dict[str, Any]:
+        index, cell, prediction = judged.index, judged.cell, judged.prediction
         row = {"position": index, "file": cell.name, "picture": cell.thumbnail, "status": judged.status}
+        if cell.place is not None:
+            row |= {"field": cell.place.field, "added": cell.place.added}
         if prediction.probabilities is None:
             return row | {"label": "", "hand": "", "why": str(cell.error)}
         second, probability = top_labels(prediction.probabilities, self.labels, 2)[-1]
@@ -238,18 +308,41 @@ class Slide:
         return ("unknown laboratory",) if self.withheld(choice) else ()
 
     def to_csv(self, choice: Choice) -> str:
-        """Returns a CSV with one row per cell; see `bc_sam.models.prediction_table.PredictionTable`."""
+        """Returns a CSV with one row per cell; see `bc_sam.models.prediction_table.PredictionTable`.
+
+        The file of a cell in a field is that of its crop in `to_zip`; more columns give its field and box.
+        """
         file = io.StringIO()
-        table = PredictionTable(file, self.labels, NOT_KNOWN if self.unknown() else "")
+        further = ("field", "left", "top", "right", "bottom") if self.fields else ()
+        table = PredictionTable(file, self.labels, NOT_KNOWN if self.unknown() else "", further=further)
         for judged in self.judged(choice):
-            by_hand = judged.status == "hand"
+            by_hand, place = judged.status == "hand", judged.cell.place
             table.add(
-                judged.cell.name,
+                place.crop_name if place else judged.cell.name,
                 judged.prediction,
                 given_by="hand" if by_hand else choice.classifier,
                 name=judged.name if by_hand else None,
+                further=(self.fields[place.field].name, *map(str, place.box)) if place else [""] * len(further),
             )
         return file.getvalue()
+
+    def to_zip(self, choice: Choice) -> str:
+        """Returns a zip of ``cells.csv`` and the crops of the fields' cells, for ``bc-sam adapt``, in Base64."""
+        file = io.BytesIO()
+        with zipfile.ZipFile(file, "w") as archive:  # stored, since JPEG hardly shrinks
+            archive.writestr("cells.csv", self.to_csv(choice))
+            for judged in self.judged(choice):
+                if (place := judged.cell.place) and place.crop:
+                    archive.writestr(place.crop_name, place.crop)
+        return base64.b64encode(file.getvalue()).decode()
+
+    def shapes(self, field: int) -> dict[str, dict[str, Any]]:
+        """Returns where the browser draws the cells of a field, by index of the cell as text, for JSON."""
+        return {
+            str(index): shape_json(cell.place, self.fields[field].shape)
+            for index, cell in enumerate(self.cells)
+            if cell.place is not None and cell.place.field == field and not self.is_withdrawn(index)
+        }
 
     def as_json(self, choice: Choice) -> dict[str, Any]:
         """Returns the slide in the format of the API; see ``space/README.md``."""
@@ -267,10 +360,31 @@ class Slide:
             "cells": [
                 {"file": judged.cell.name, "error": str(judged.cell.error)}
                 if judged.status == "unreadable"
-                else {"file": judged.cell.name, **prediction_json(judged.prediction)}
+                else {**self._origin_json(judged.cell), **prediction_json(judged.prediction)}
                 for judged in self.judged(choice)
             ],
         }
+
+    def _origin_json(self, cell: SlideCell) -> dict[str, Any]:
+        if cell.place is None:
+            return {"file": cell.name}
+        return {"field": self.fields[cell.place.field].name, "box": list(cell.place.box)}
+
+    def fields_json(self) -> list[dict[str, Any]]:
+        """Returns the fields in the format of the API; see ``space/README.md``."""
+        n_cells = Counter(cell.place.field for cell in self.cells if cell.place is not None)
+        return [
+            {
+                "field": field.name,
+                "height": field.shape[0],
+                "width": field.shape[1],
+                "microns_per_pixel": field.microns_per_pixel,
+                "cells": n_cells[index],
+                "red_cells": field.n_red_cells,
+                "problem": field.problem,
+            }
+            for index, field in enumerate(self.fields)
+        ]
 
 
 def _without_pixels(observed: ObservedCell, prepared: PreparedImage, name: str) -> SlideCell:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from drawn_smear import CYTOPLASM, GLASS, NUCLEUS, RED_CELL
 
-from bc_sam.data.fields.nuclei import WORKING_UM, examine_tile
+from bc_sam.data.fields.nuclei import WORKING_UM, candidate_at, examine_tile
 
 WHITE = tuple(map(float, GLASS))
 SIDE = 160
@@ -62,3 +62,19 @@ def test_pixels_of_the_hue_of_red_cells_are_known():
     assert tile.red_cells[40, 40]
     assert not tile.red_cells[110, 110]
     assert not tile.red_cells[110, 94]  # cytoplasm
+
+
+class TestAPlaceThatAPersonPointsAt:
+    def test_in_a_cell_its_candidate_is_meant(self):
+        tile = examine_tile(draw((80, 80, 13, CYTOPLASM), (80, 73, 4, NUCLEUS), (80, 87, 4, NUCLEUS)), WHITE)
+        assert candidate_at(tile, (80.0, 72.0)) is tile.candidates[0]
+
+    def test_a_nucleus_too_small_for_a_candidate_is_meant_all_the_same(self):
+        tile = examine_tile(draw((80, 80, 4, NUCLEUS)), WHITE)
+        assert tile.candidates == ()
+        assert candidate_at(tile, (83.0, 88.0)).centre == pytest.approx((80.5, 80.5), abs=1)
+
+    def test_elsewhere_a_small_disc_is_meant(self):
+        made = candidate_at(examine_tile(draw((30, 30, 8, NUCLEUS)), WHITE), (120.0, 110.0))
+        assert made.centre == pytest.approx((120.5, 110.5), abs=0.1)
+        assert made.nucleus.sum() * WORKING_UM**2 == pytest.approx(np.pi * 2**2, rel=0.1)

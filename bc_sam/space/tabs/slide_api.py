@@ -1,0 +1,106 @@
+"""The API endpoints for a slide: of crops, and of fields."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any
+
+import gradio as gr
+
+from bc_sam.space.server.gpu import on_gpu
+from bc_sam.space.server.settings import PageSettings
+from bc_sam.space.server.uploads import remove
+from bc_sam.space.tabs.controls import api_options, checked_choice, checked_pixel_size, plain_errors
+from bc_sam.space.views.field_inference import Kind
+from bc_sam.space.views.loaded_models import Models
+from bc_sam.space.views.slide_inference import predict_slide
+from bc_sam.space.views.slide_view import Slide
+
+
+def predictor(models: Models, settings: PageSettings) -> Callable[..., Iterator[Slide]]:
+    """Returns what runs a model, given by its source, on uploaded files."""
+
+    def predict(
+        source: str, files: list[str], kind: Kind = "cells", microns_per_pixel: float | None = None
+    ) -> Iterator[Slide]:
+        yield from predict_slide(models.get(source), files, settings, kind, microns_per_pixel)
+
+    return predict
+
+
+def slide_api(models: Models, settings: PageSettings) -> None:
+    """Adds the API endpoints ``name_slide`` and ``count_fields``; see ``space/README.md``."""
+    predict = on_gpu(seconds=120)(predictor(models, settings))
+
+    @plain_errors
+    def name_slide(
+        files: list[str] | None,
+        classifier: str,
+        least_probability: float,
+        most_ood: float,
+        labels: list[str],
+        count_all: bool,
+    ) -> dict[str, Any]:
+        return run(files, classifier, least_probability, most_ood, labels, count_all).json
+
+    @plain_errors
+    def count_fields(
+        files: list[str] | None,
+        classifier: str,
+        least_probability: float,
+        most_ood: float,
+        labels: list[str],
+        count_all: bool,
+        microns_per_pixel: Any,
+    ) -> dict[str, Any]:
+        answer = run(files, classifier, least_probability, most_ood, labels, count_all, "fields", microns_per_pixel)
+        return answer.json | {"fields": answer.slide.fields_json()}
+
+    def run(
+        files: list[str] | None,
+        classifier: str,
+        least_probability: float,
+        most_ood: float,
+        labels: list[str],
+        count_all: bool,
+        kind: Kind = "cells",
+        microns_per_pixel: Any = None,
+    ) -> _Answer:
+        if not files:
+            raise gr.Error("No files were given. Upload a list of files.", print_exception=False)
+        try:
+            choice = checked_choice(models.own, classifier, least_probability, most_ood, labels)
+            *_, slide = predict("", files, kind, checked_pixel_size(microns_per_pixel))
+        finally:
+            remove(files)
+        return _Answer(slide, slide.as_json(replace(choice, count_all=bool(count_all))))
+
+    described = {
+        name_slide: "Classifies the cells of many images, or of zips of them: the differential count with "
+        "confidence intervals, and for each image its class or why none is given.",
+        count_fields: "Finds and classifies the white cells of whole fields, or of zips of them: the differential "
+        "count with confidence intervals, for each cell its field, box and class or why none is given, and for each "
+        "field its scale, red cells and what is wrong with it.",
+    }
+    for endpoint, description in described.items():
+        files = gr.File(label="files", file_count="multiple", visible=False)
+        answer = gr.JSON(label="answer", visible=False)
+        options = [*api_options(), gr.Checkbox(False, label="count_all", visible=False)]
+        if endpoint is count_fields:
+            options.append(gr.JSON("0", label="microns_per_pixel", visible=False))
+        gr.Button(visible=False).click(
+            endpoint,
+            [files, *options],
+            answer,
+            api_name=endpoint.__name__,
+            api_description=description,
+            concurrency_id="slide",
+            concurrency_limit=2,
+        )
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """A slide, and what the API answers of its cells."""
+
+    slide: Slide
+    json: dict[str, Any]
