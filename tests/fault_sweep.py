@@ -30,13 +30,20 @@ HUB = HubSession()  # libraries read the environment once, on import
 
 import torch  # noqa: E402
 from faults import contents, fill_disk, observed  # noqa: E402
-from small_model import small_sam  # noqa: E402
+from huggingface_hub import HfApi  # noqa: E402
+from small_model import small_model, small_sam  # noqa: E402
 
 from bc_sam.cli import main  # noqa: E402
 from bc_sam.data.datasets.rendered import write_rendered  # noqa: E402
 
 LABELS = ("basophil", "monocyte", "neutrophil_segmented")
-SETTINGS = ("image_size=64", "folds=2", "checkpoint_steps=3", 'classifiers.names=["logistic"]', "classifiers.default=logistic")
+SETTINGS = (
+    "image_size=64",
+    "folds=2",
+    "checkpoint_steps=3",
+    'classifiers.names=["logistic"]',
+    "classifiers.default=logistic",
+)
 STAGES = ("segmentation.epochs=1", "segmentation.warmup_epochs=0", "segmentation.batch_size=8")
 STAGES += ("autoencoder.epochs=2", "autoencoder.batch_size=8")
 PACKAGE = str(Path(main.__code__.co_filename).parents[1])
@@ -148,7 +155,9 @@ class Recording:
         for file, content in now.items():
             if content and self.last.get(file) != content:
                 short = now | {file: content[: len(content) // 2]}
-                self.killed.setdefault(f"{place} half of {re.sub('[0-9]+', '', file)}", State("kill in a write", place, short))
+                self.killed.setdefault(
+                    f"{place} half of {re.sub('[0-9]+', '', file)}", State("kill in a write", place, short)
+                )
         self.last = now
 
     def _fill_disk(self, place):
@@ -238,7 +247,11 @@ def sweep(name, command, folder, initial, complaint=None, every=1):
         code, output = forked(partial(run, command))
         assert code == 0, output
         undisturbed.append(contents(folder))
-    loose = [file for file in undisturbed[0] if _mask(*[undisturbed[0][file]] * 2, undisturbed[1].get(file)) == b"differs between any two runs"]
+    loose = [
+        file
+        for file in undisturbed[0]
+        if _mask(*[undisturbed[0][file]] * 2, undisturbed[1].get(file)) == b"differs between any two runs"
+    ]
     write(folder, initial)
     recording = Recording(folder)
     assert recording.run(command) == 0
@@ -247,7 +260,9 @@ def sweep(name, command, folder, initial, complaint=None, every=1):
     failures, tried = [], {}
     start = time.perf_counter()
     for state in states[::every]:
-        key = repr(sorted((re.sub(r"\.[^./]+\.part", ".part", file), hash(content)) for file, content in state.files.items()))
+        key = repr(
+            sorted((re.sub(r"\.[^./]+\.part", ".part", file), hash(content)) for file, content in state.files.items())
+        )
         if key not in tried:
             write(folder, state.files)
             code, output = forked(partial(run, command))
@@ -261,12 +276,18 @@ def sweep(name, command, folder, initial, complaint=None, every=1):
     for code, state in recording.full:
         if "Traceback" in state.output:
             failures.append((state, code, ["a traceback"], state.output[-1500:]))
-    print(f"\n{name}: {sum(recording.operations.values())} operations {dict(recording.operations)}, "
-          f"{len(recording.killed)} kills, {len(recording.full)} full disks, {len(tried)} states in {time.perf_counter() - start:.0f} s, "
-          f"{len(failures)} failures; compared by name only: {loose}")
+    print(
+        f"\n{name}: {sum(recording.operations.values())} operations {dict(recording.operations)}, "
+        f"{len(recording.killed)} kills, {len(recording.full)} full disks, "
+        f"{len(tried)} states in {time.perf_counter() - start:.0f} s, "
+        f"{len(failures)} failures; compared by name only: {loose}"
+    )
     for state, code, wrong, output in failures:
         print(f"--- {state.fault} at {state.place}: exit {code}, differs: {wrong[:6]} ({len(wrong)})\n{output}")
-    said = Counter(state.output.strip().splitlines()[-1][:150] if state.output.strip() else "nothing" for _, state in recording.full)
+    said = Counter(
+        state.output.strip().splitlines()[-1][:150] if state.output.strip() else "nothing"
+        for _, state in recording.full
+    )
     for text, count in said.most_common():
         print(f"    full disk, {count} times: {text}")
     sys.stdout.flush()
@@ -279,7 +300,14 @@ def scenarios(root):
     base, work = root / "base", root / "work"
     small_sam().save_pretrained(base)
     work.mkdir()
-    data = ("--data", f"north={cells}/munich", "--data", f"south={cells}/barcelona", "--masks", cells / "masks/pairs.csv")
+    data = (
+        "--data",
+        f"north={cells}/munich",
+        "--data",
+        f"south={cells}/barcelona",
+        "--masks",
+        cells / "masks/pairs.csv",
+    )
     settings = [option for setting in (*SETTINGS, *STAGES) for option in ("--set", setting)]
     train = ("train", "--base", base, "--out", work / "run", *data, *settings)
     yield "train", train, work, {}, None
@@ -288,19 +316,93 @@ def scenarios(root):
     old = root / "old"
     code, output = forked(partial(run, ("train", "--base", base, "--out", old, *data, *settings)))
     assert code == 0, output
-    adapting = [o for s in ("segmentation.epochs=1", "autoencoder.epochs=1", "checkpoint_steps=1") for o in ("--set", f"training.{s}")]
+    adapting = [
+        o
+        for s in ("segmentation.epochs=1", "autoencoder.epochs=1", "checkpoint_steps=1")
+        for o in ("--set", f"training.{s}")
+    ]
     own = ("--data", f"ours={cells}/tehran", "--masks", cells / "masks/pairs.csv")
     yield "adapt", ("adapt", old, "--out", work / "run", *own, *adapting), work, {}, None
     network = ("--set", "network.epochs=1", "--set", "network.input_size=48", "--set", "network.batch_size=8")
     methods = ("--method", "bc-sam", "--method", "slca", "--method", "resnet")
-    yield "compare", ("compare", "--out", work / "table", "--base", base, *methods, *data, *settings, *network), work, {}, None
+    yield (
+        "compare",
+        ("compare", "--out", work / "table", "--base", base, *methods, *data, *settings, *network),
+        work,
+        {},
+        None,
+    )
     yield "save", ("save", old, work / "copy"), work, {}, None
     in_place = {f"copy/{name}": content for name, content in contents(old / "model").items()} | {"copy": None}
-    yield "save over another", ("save", old, work / "copy", "--labels", "basophil,monocyte", "--half"), work, in_place, None
+    yield (
+        "save over another",
+        ("save", old, work / "copy", "--labels", "basophil,monocyte", "--half"),
+        work,
+        in_place,
+        None,
+    )
     done = "exists and is not an empty folder"
-    yield "data", ("data", f"ours={cells}/tehran", "--masks", cells / "masks/pairs.csv", "--out", work / "parquet"), work, {}, done
+    yield (
+        "data",
+        ("data", f"ours={cells}/tehran", "--masks", cells / "masks/pairs.csv", "--out", work / "parquet"),
+        work,
+        {},
+        done,
+    )
     yield "render", ("render", work / "drawn", "--cells-per-class", "1", "--laboratory", "munich"), work, {}, done
     yield "predict", ("predict", cells / "tehran", "--model", old, "--csv", work / "cells.csv"), work, {}, None
+
+
+def sweep_push(model, work, every=1):
+    """Tries to push a model; returns a row of the table.
+
+    Each try has a repository of its own and is followed by a push without a fault. All are forks, since the client's
+    own threads do not survive one.
+    """
+    tempfile.tempdir = str(work)
+    os.environ["HF_TOKEN"] = HUB.hub().ALICE
+
+    def push(repo_id, at=None, is_kill=False):
+        def react(number, event):
+            if is_kill and number == at:
+                os._exit(9)
+            if not is_kill and at is not None and number >= at and event in ("open", "os.mkdir"):
+                fill_disk()
+
+        with observed(work, react) as watch:
+            code = run(("push", model, repo_id))
+        print(f"operations {watch.seen}")
+        return code
+
+    def pushed(repo_id):
+        api = HfApi()
+        tree = {
+            file.path: file.blob_id for file in api.list_repo_tree(repo_id, recursive=True) if hasattr(file, "blob_id")
+        }
+        return {name: blob for name, blob in tree.items() if name != "README.md"}, len(api.list_repo_commits(repo_id))
+
+    code, output = forked(partial(push, "alice/undisturbed"))
+    assert code == 0, output
+    expected = pushed("alice/undisturbed")
+    n_operations = int(output.split("operations ")[1])
+    tries = [(kill, number) for kill in (True, False) for number in range(0, n_operations, every)]
+    said, failures = Counter(), []
+    for kill, number in tries:
+        repo_id = f"alice/{'killed' if kill else 'full'}-{number}"
+        code, output = forked(partial(push, repo_id, number, is_kill=kill))
+        left = list(work.rglob("*"))
+        if not kill:
+            said[output.strip().splitlines()[-2][:150]] += 1
+        if "Traceback" in output or (left and not kill):
+            failures.append((repo_id, "first", left, output[-1500:]))
+        code, output = forked(partial(push, repo_id))
+        if code or pushed(repo_id) != expected or list(work.rglob("*")):
+            failures.append((repo_id, code, list(work.rglob("*")), output[-1500:]))
+    print(f"\npush: {n_operations} operations, {len(tries)} tries, {len(failures)} failures")
+    for failure in failures:
+        print("---", *failure)
+    for text, count in said.most_common():
+        print(f"    full disk, {count} times: {text}")
 
 
 def main_sweep():
@@ -313,6 +415,10 @@ def main_sweep():
         for name, *scenario in scenarios(Path(root)):
             if not options.commands or name.split()[0] in options.commands:
                 sweep(name, *scenario, every=options.every)
+        if not options.commands or "push" in options.commands:
+            write(Path(root, "work"), {})
+            saved = small_model(classifiers=("logistic",)).save_pretrained(Path(root, "small"))
+            sweep_push(saved, Path(root, "work"), options.every)
 
 
 if __name__ == "__main__":

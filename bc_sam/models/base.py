@@ -55,6 +55,9 @@ from bc_sam.utils.hub import EMBEDDED_MODEL
 from bc_sam.utils.private_folder import PrivateFolder, remove_abandoned
 from bc_sam.utils.torch_utils import halve_weights
 
+# Name of the temporary folders from which models are pushed.
+_PUSHED_PREFIX = "bc_sam_push_"
+
 
 class Encoded(NamedTuple):
     """The output of one pass of a model's networks on n images; parts that were not requested are ``None``.

@@ -80,7 +80,10 @@ class TestAllowList:
     def test_it_covers_a_loss_in_single_precision(self, fitted_classifiers, tmp_path):
         estimator = deepcopy(fitted_classifiers["ann"].estimator)
         network = estimator[-1]
-        network.loss_, network.loss_curve_ = np.float32(network.loss_), [np.float32(loss) for loss in network.loss_curve_]
+        network.loss_, network.loss_curve_ = (
+            np.float32(network.loss_),
+            [np.float32(loss) for loss in network.loss_curve_],
+        )
         save_estimator(estimator, tmp_path / "ann.skops")
         assert "NdArrayNode:numpy.float32" in types(tmp_path / "ann.skops")
         assert type(load_estimator(tmp_path / "ann.skops", "ann")[-1].loss_) is np.float32
