@@ -121,18 +121,24 @@ class Recording:
         occurrences: How many operations at the same place are recorded; of kills, also the last one.
     """
 
-    def __init__(self, folder, occurrences=2):
+    def __init__(self, folder, occurrences=1):
         self.folder, self.occurrences = folder, occurrences
         self.process, self.seen, self.operations = os.getpid(), Counter(), Counter()
         self.killed, self.full, self.last = {}, [], contents(folder)
         self.shadow = folder.with_name("shadow")
 
     def run(self, command):
-        with observed(self.folder, self.react):
-            code = run(command)
-        if os.getpid() != self.process:
-            sys.stdout.flush()
-            os._exit(code)
+        code = 99
+        try:
+            with observed(self.folder, self.react):
+                code = run(command)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            if os.getpid() != self.process:
+                sys.stdout.flush()
+                sys.stderr.flush()
+                os._exit(code)
         return code
 
     def react(self, number, event):
@@ -174,6 +180,8 @@ class Recording:
         if ended is None:
             return True
         self.full.append((ended[0], State("full disk", place, contents(self.folder), ended[1])))
+        if "Traceback" in ended[1]:
+            print(f"full disk at {place}:\n{ended[1]}", file=sys.stderr)
         self._restore(kept)
         return False
 
