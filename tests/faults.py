@@ -18,20 +18,22 @@ _KILLED = 9
 
 
 class _Watch:
-    """The folder that is watched, and what happens at which of its operations."""
+    """The folder that is watched, and what is called with the number and event of each of its operations."""
 
     folder = None
     seen = 0
-    at = -1
-    fail = None
+    react = None
 
 
 def _hook(event, args):
     if _Watch.folder is None or not _changes(event, args):
         return
     number, _Watch.seen = _Watch.seen, _Watch.seen + 1
-    if number == _Watch.at:
-        _Watch.fail()
+    folder, _Watch.folder = _Watch.folder, None  # what the reaction does is not watched
+    try:
+        _Watch.react(number, event)
+    finally:
+        _Watch.folder = folder
 
 
 def _changes(event, args):
@@ -46,13 +48,18 @@ sys.addaudithook(_hook)  # there is no way to remove it
 
 
 @contextmanager
-def watched(folder, at=-1, fail=None):
-    """Calls `fail` at one operation in a folder, numbered from 0."""
-    _Watch.folder, _Watch.seen, _Watch.at, _Watch.fail = str(folder), 0, at, fail
+def observed(folder, react):
+    """Calls `react(number, event)` before each operation in a folder, numbered from 0."""
+    _Watch.folder, _Watch.seen, _Watch.react = str(folder), 0, react
     try:
         yield _Watch
     finally:
         _Watch.folder = None
+
+
+def watched(folder, at=-1, fail=None):
+    """Calls `fail` at one operation in a folder, numbered from 0."""
+    return observed(folder, lambda number, event: fail() if number == at else None)
 
 
 def fill_disk():

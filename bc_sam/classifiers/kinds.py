@@ -183,6 +183,7 @@ KINDS: dict[str, ClassifierKind] = {
         build=_build_neural_network,
         types=(
             *SCALED_TYPES,
+            "NdArrayNode:numpy.float32",  # the loss, if fitted on float32 with an older SciPy, such as 1.14
             "ObjectNode:sklearn.neural_network._multilayer_perceptron.MLPClassifier",
             "ObjectNode:sklearn.neural_network._stochastic_optimizers.AdamOptimizer",
             "ObjectNode:sklearn.preprocessing._label.LabelBinarizer",

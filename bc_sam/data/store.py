@@ -19,7 +19,8 @@ from bc_sam.config.normalization import NormalizationConfig
 from bc_sam.data.appearance.magnification import Scale
 from bc_sam.data.appearance.profile import AppearanceProfile
 from bc_sam.data.appearance.resolution_tags import read_resolution_tag
-from bc_sam.data.images import read_image, read_mask_and_values
+from bc_sam.data.decoding_budget import memory_for
+from bc_sam.data.images import MAX_PIXELS, read_image, read_mask_and_values
 from bc_sam.data.preparation import Preparation, profile_sources, require_pixel_size, sample_evenly
 from bc_sam.data.splits import fingerprint
 from bc_sam.errors import ConfigError, DataError, ImageError
@@ -337,16 +338,19 @@ class _Decoded:
 def _decode(cell: dict[str, Any], preparation: Preparation) -> _Decoded | ImageError:
     """Reads one image and its mask. Returns errors instead of raising them, so that decoding continues."""
     try:
-        image = read_image(cell["image"])
-        tag = read_resolution_tag(cell["image"])
-        prepared = preparation.prepare(image, tag)
+        with memory_for(cell["image"], max_pixels=MAX_PIXELS):
+            image = read_image(cell["image"])
+            tag = read_resolution_tag(cell["image"])
+            prepared = preparation.prepare(image, tag)
+            del image  # before the memory is given back
         pixels = prepared.pixels
         values: list[float] = []
         if cell["mask"] is None:
             mask = np.full(pixels.shape[:2], NO_MASK, dtype=np.uint8)
         else:
-            mask, values = read_mask_and_values(cell["mask"])
-            mask = prepared.see_mask(mask)
+            with memory_for(cell["mask"], max_pixels=MAX_PIXELS):
+                mask, values = read_mask_and_values(cell["mask"])
+                mask = prepared.see_mask(mask)
     except ImageError as error:
         return error
     metadata = {
@@ -354,7 +358,7 @@ def _decode(cell: dict[str, Any], preparation: Preparation) -> _Decoded | ImageE
         "digest": digest_of(pixels),
         "mask_digest": digest_of(mask),
         "mask_values": values,
-        "size": (image.height, image.width),
+        "size": prepared.shape,
         "resolution_tag": tag.microns_per_pixel if tag else None,
     }
     return _Decoded(pixels, mask, metadata)

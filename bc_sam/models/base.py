@@ -52,7 +52,11 @@ from bc_sam.networks.sam.compiling import compile_blocks
 from bc_sam.utils.atomic import WRITE_ERRORS
 from bc_sam.utils.forked import note_threads, require_threads
 from bc_sam.utils.hub import EMBEDDED_MODEL
+from bc_sam.utils.private_folder import PrivateFolder, remove_abandoned
 from bc_sam.utils.torch_utils import halve_weights
+
+# Name of the temporary folders from which models are pushed.
+_PUSHED_PREFIX = "bc_sam_push_"
 
 
 class Encoded(NamedTuple):
@@ -201,15 +205,16 @@ class CellModel(ABC):
             HubError: If the push fails; no commit is made then.
         """
         repository = Repository.open(repo_id, private=private, revision=revision, create_pr=create_pr, token=token)
-        with tempfile.TemporaryDirectory() as folder:
-            card = repository.read_text(model_folder.CARD)
-            try:
-                self._write(Path(folder), include_base=include_base, existing_card=card, repo_id=repository.repo_id)
-            except WRITE_ERRORS as error:
-                raise BCSamError(
-                    f"The model could not be written to {folder} to be pushed: {error}. Nothing was pushed."
-                ) from error
-            return repository.commit(Path(folder), model_folder.MODEL_FILES, commit_message)
+        card = repository.read_text(model_folder.CARD)
+        remove_abandoned(_PUSHED_PREFIX)  # by pushes that were killed
+        try:
+            with PrivateFolder(_PUSHED_PREFIX) as folder:
+                self._write(folder, include_base=include_base, existing_card=card, repo_id=repository.repo_id)
+                return repository.commit(folder, model_folder.MODEL_FILES, commit_message)
+        except WRITE_ERRORS as error:
+            raise BCSamError(
+                f"The model could not be written to {tempfile.gettempdir()} to be pushed: {error}. Nothing was pushed."
+            ) from error
 
     def _write(
         self,

@@ -12,6 +12,7 @@ from bc_sam.evaluation.costs import total_cost
 from bc_sam.evaluation.results import Evaluation
 from bc_sam.evaluation.tables import align, render_markdown, render_text
 from bc_sam.training.engine.accelerator import processes
+from bc_sam.training.engine.checkpoints import remove_checkpoints
 from bc_sam.training.experiment import Experiment, RunConfig
 from bc_sam.training.run import IN_USE
 from bc_sam.utils.folder_lock import FolderLock
@@ -19,6 +20,9 @@ from bc_sam.utils.markdown import markdown_cell
 
 #: Keys of the environment that differ between methods.
 _METHOD_KEYS = ("method", "base", "backbone", "backbone of the mask", "labels shown", "trained parameters")
+
+# Name of the folder in which the runs share decoded cells, stage 1 and features.
+_SHARED = "work"
 
 
 def planned_runs(
@@ -75,6 +79,9 @@ def run_all(
 ) -> dict[str, Evaluation]:
     """Runs the unfinished runs, each in its own folder; shared intermediate results are computed once.
 
+    Once all are finished, the checkpoints that a kill left in the shared folder are removed, except those of stage 1,
+    which further methods may share.
+
     Args:
         folder: Parent of the run folders.
         config: Data of the runs.
@@ -87,17 +94,23 @@ def run_all(
     Raises:
         BCSamError: If another process writes to the folder.
     """
-    with FolderLock(folder, remedy=IN_USE) if processes().is_main_process else nullcontext():
-        return {
+    state = processes()
+    with FolderLock(folder, remedy=IN_USE) if state.is_main_process else nullcontext():
+        evaluations = {
             name: _run(folder, name, replace(config, arguments=arguments), all_folds=all_folds)
             for name, arguments in runs.items()
         }
+        if state.is_main_process:
+            for stage in (folder / _SHARED).glob("*/stage-*"):
+                if stage.name != "stage-1":
+                    remove_checkpoints(stage)
+        return evaluations
 
 
 def _run(folder: Path, name: str, config: RunConfig, *, all_folds: bool) -> Evaluation:
     """Finishes one of the runs of a comparison."""
     run_folder = folder / re.sub(r"\W+", "-", name)
-    with Experiment.create(run_folder, replace(config, shared=str(folder / "work"))) as experiment:
+    with Experiment.create(run_folder, replace(config, shared=str(folder / _SHARED))) as experiment:
         run_all_folds = all_folds or config.arguments.protocol == "leave-one-out"
         for fold in range(experiment.n_folds if run_all_folds else 1):
             experiment.run_fold(fold)

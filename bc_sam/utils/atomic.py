@@ -160,6 +160,8 @@ def is_unfinished(name: str) -> bool:
 
 def _replace_folder(folder: Path, new: Path) -> None:
     """Replaces a folder by another; the old one is moved aside first, and restored on failure."""
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
     if not folder.exists():
         os.rename(new, folder)
         return

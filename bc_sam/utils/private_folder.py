@@ -6,6 +6,7 @@ import tempfile
 import weakref
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 
 from bc_sam.utils.path_lock import CAN_LOCK, lock_path
 
@@ -16,15 +17,17 @@ _UNLOCKED_PREFIX = ".unlocked_"
 class PrivateFolder:
     """A temporary folder that only this user can read; removed when closed, or with the last reference.
 
-    Its lock ends with the process, however that ends; see `remove_abandoned`.
+    Its lock ends with the process, however that ends; see `remove_abandoned`. In a ``with`` statement it is its path.
 
     Args:
         prefix: Prefix of its name.
 
     Example:
-        >>> folder = PrivateFolder("example_")
-        >>> folder.path.is_dir(), folder.close(), folder.path.exists()
-        (True, None, False)
+        >>> with PrivateFolder("example_") as path:
+        ...     path.is_dir()
+        True
+        >>> path.exists()
+        False
     """
 
     def __init__(self, prefix: str) -> None:
@@ -36,6 +39,14 @@ class PrivateFolder:
     def close(self) -> None:
         """Removes the folder and its files."""
         self._remove()
+
+    def __enter__(self) -> Path:
+        return self.path
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
 
 
 def remove_abandoned(prefix: str) -> list[Path]:

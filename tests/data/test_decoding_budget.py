@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bc_sam.data import load_folder
 from bc_sam.data.batches import decoded_batches
 from bc_sam.data.decoding_budget import BUDGET, memory_for
 from bc_sam.data.preparation import Preparation, measure_source
+from bc_sam.data.store import store_cells
 from bc_sam.utils.byte_budget import ByteBudget
 
 N_PIXELS = 300 * 200
@@ -56,9 +58,19 @@ def test_an_image_beyond_the_limit_of_pixels_needs_no_memory():
         assert budget.used == 0
 
 
-@pytest.mark.parametrize(
-    "read", [lambda: next(decoded_batches([png()], Preparation(32), 1)).pixels, lambda: measure_source(png())]
-)
+@pytest.fixture(params=["batch", "measurement", "store"])
+def read(request, tmp_path):
+    """A function that decodes an image."""
+    (tmp_path / "cells" / "monocyte").mkdir(parents=True)
+    (tmp_path / "cells" / "monocyte" / "cell.png").write_bytes(png())
+    dataset = load_folder(tmp_path / "cells", domain="cells")
+    return {
+        "batch": lambda: next(decoded_batches([png()], Preparation(32), 1)).pixels,
+        "measurement": lambda: measure_source(png()),
+        "store": lambda: store_cells([dataset], tmp_path / "store", 32),
+    }[request.param]
+
+
 def test_decoding_waits_until_others_have_finished(read):
     with ThreadPoolExecutor(1) as pool:
         with BUDGET.reserved(BUDGET.limit):

@@ -70,11 +70,17 @@ def actions(drawn):
         with written_aside(folder / "cells.csv") as part:
             part.write_text("file,label\n")
 
+    def save_cells(folder):
+        target = folder / "parquet"
+        target.mkdir(exist_ok=True)  # an empty folder is accepted, a finished one is not
+        if not list(target.iterdir()):
+            save_parquet(drawn, target)
+
     return {
         "training": train,
         "state": save_state,
         "cells": lambda folder: store_cells([drawn], folder / "cells", 32),
-        "parquet": lambda folder: (folder / "parquet").exists() or save_parquet(drawn, folder / "parquet"),
+        "parquet": save_cells,
     }
 
 

@@ -5,6 +5,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 from dataclasses import replace
 from importlib.metadata import version
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from faults import killed_at
 from huggingface_hub import HfApi, ModelCard
 from peft import PeftModel
 from safetensors.torch import load_file
@@ -265,6 +267,13 @@ class TestWhenTheHubFails:
         model.push_to_hub(repo_id, private=False)
         with pytest.raises(HubError, match="is public"):
             small_model(seed=1).push_to_hub(repo_id, private=True)
+
+    def test_a_push_removes_what_a_killed_one_left(self, hub, repo_id, model, tmp_path, monkeypatch):
+        monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+        assert killed_at(lambda: model.push_to_hub(repo_id), tmp_path, 9)
+        assert list(tmp_path.rglob("*.safetensors"))
+        model.push_to_hub(repo_id)
+        assert not list(tmp_path.iterdir())
 
     @pytest.mark.parametrize("call", ["POST /api/repos/create", "GET /api/models", "preupload", "POST .*/commit/"])
     def test_a_push_survives_two_failures_of_the_server(self, hub, transfer, repo_id, model, call, elsewhere):

@@ -5,7 +5,15 @@ from example_evaluation import example_evaluation
 
 from bc_sam.config.presets import preset
 from bc_sam.evaluation.results import StageTiming
-from bc_sam.training.comparison_runs import costs, join, planned_runs, render_all_markdown, render_all_text
+from bc_sam.training.comparison_runs import (
+    costs,
+    join,
+    planned_runs,
+    render_all_markdown,
+    render_all_text,
+    run_all,
+)
+from bc_sam.training.experiment import RunConfig
 
 
 def evaluated(name, classifiers, parameters="1,234"):
@@ -80,3 +88,11 @@ def test_every_rendering_has_every_row(evaluations, render):
     text = render(evaluations)
     for name in ("slca", "bc-sam rf", "bc-sam ann", "1,234", "Macro F1"):
         assert name in text
+
+
+def test_checkpoints_that_a_kill_left_are_removed_once_all_runs_are_finished(tmp_path):
+    for stage in ("fold-0/stage-1", "fold-0/stage-2", "all/stage-2"):
+        (tmp_path / "work" / stage / "step-00000002").mkdir(parents=True)
+        (tmp_path / "work" / stage / "step-00000002" / "state.json").write_text("{}")
+    run_all(tmp_path, RunConfig(()), {}, all_folds=False)
+    assert [stage.name for stage in (tmp_path / "work").glob("*/*")] == ["stage-1"]

@@ -22,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 _WEIGHTS, _BEST, _OPTIMIZER, _STATE = "weights.safetensors", "best.safetensors", "optimizer.safetensors", "state.json"
 
+# Folder of a checkpoint that is being written.
+_UNFINISHED = "unfinished"
+
 
 @dataclass
 class Progress(JsonConfig):
@@ -77,6 +80,7 @@ class Checkpoints:
         Raises:
             BCSamError: If the checkpoint cannot be read.
         """
+        self._remove_remains()
         latest = self.latest()
         if latest is None:
             if self._steps():
@@ -106,7 +110,7 @@ class Checkpoints:
         """
         if not self.writes:
             return
-        part, final = self.folder / "unfinished", self.folder / f"step-{progress.step:08d}"
+        part, final = self.folder / _UNFINISHED, self.folder / f"step-{progress.step:08d}"
         try:
             shutil.rmtree(part, ignore_errors=True)
             part.mkdir(parents=True)
@@ -145,6 +149,12 @@ class Checkpoints:
             except ConfigError as error:
                 raise _unreadable(folder, error) from error
         return None
+
+    def _remove_remains(self) -> None:
+        """Removes what a kill left of a checkpoint that was being written or removed."""
+        for folder in self.folder.glob("*") if self.writes else ():
+            if folder.name == _UNFINISHED or not (folder / _STATE).exists():
+                shutil.rmtree(folder, ignore_errors=True)
 
     def _latest_intact(self) -> Path | None:
         with suppress(BCSamError):

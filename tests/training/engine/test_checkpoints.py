@@ -89,6 +89,17 @@ def test_incomplete_checkpoints_are_ignored(model, optimizer, checkpoints):
     assert [folder.name for folder in checkpoints.folder.iterdir()] == ["step-00000002"]
 
 
+def test_what_a_kill_left_is_removed_when_the_last_checkpoint_is_loaded(model, optimizer, checkpoints):
+    checkpoints.save(Progress("key", step=2, finished=True), model, optimizer)
+    for name in ("unfinished", "step-00000001"):
+        (checkpoints.folder / name).mkdir()
+        (checkpoints.folder / name / "weights.safetensors").write_bytes(b"half")
+    Checkpoints(checkpoints.folder, "key", writes=False).load(model, optimizer)
+    assert len(list(checkpoints.folder.iterdir())) == 3
+    checkpoints.load(model, optimizer)
+    assert [folder.name for folder in checkpoints.folder.iterdir()] == ["step-00000002"]
+
+
 @pytest.mark.parametrize("file", ["weights.safetensors", "optimizer.safetensors", "state.json"])
 def test_a_damaged_checkpoint_is_reported(model, optimizer, checkpoints, file):
     checkpoints.save(Progress("key", step=1), model, optimizer)
