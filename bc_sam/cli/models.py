@@ -21,7 +21,7 @@ from bc_sam.cli.options import (
 )
 from bc_sam.config.model import BCSamConfig
 from bc_sam.models.folder import RECORD
-from bc_sam.utils.hub import EMBEDDED_MODEL
+from bc_sam.utils.model_source import EMBEDDED_MODEL
 
 
 @app.command(rich_help_panel="Models")
@@ -43,7 +43,7 @@ def info(
     bc-sam info bc-sam-tiny
     """
     from bc_sam.models.folder import MODEL_FILES, check_files, load_config
-    from bc_sam.utils.hub import damage_explained, resolve_folder
+    from bc_sam.utils.model_source import damage_explained, resolve_folder
 
     folder = resolve_folder(
         model,

@@ -1,0 +1,137 @@
+"""Exports a model to one ONNX graph, from pixels to embeddings, mask logits and the probabilities of classifiers."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from bc_sam.config.model import BCSamConfig
+from bc_sam.errors import BCSamError
+from bc_sam.models.bc_sam import BCSam
+from bc_sam.models.onnx_backend.classifier_graphs import EMBEDDINGS, OPSETS, PROBABILITIES, classifier_graphs
+from bc_sam.models.onnx_backend.files import FINGERPRINT, MASK_LOGITS, PIXELS, fingerprint, probabilities_output
+from bc_sam.models.onnx_backend.guard import names_other_files
+from bc_sam.networks.sam.encoding import cell_logits, encode, normalise, upsample_logits
+from bc_sam.utils.atomic import written_aside
+from bc_sam.utils.extras import extras_explained
+
+if TYPE_CHECKING:  # needs the export extra
+    from onnx import ModelProto
+
+# Largest message of protobuf, in which the weights have to fit.
+_MOST_BYTES = 2**31 - 1
+
+
+class _Networks(nn.Module):
+    """The networks of a model as one module."""
+
+    def __init__(self, model: BCSam) -> None:
+        super().__init__()
+        self.sam, self.encoder, self.config = model.sam, model.autoencoder.encoder, model.config
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns embeddings (n, d) and mask logits (n, S, S), float32, of pixels (n, S, S, 3) uint8."""
+        config = self.config
+        features = encode(self.sam, normalise(pixels, config.image_mean, config.image_std))
+        logits = cell_logits(self.sam, features, mask_tokens=config.mask_tokens)
+        return self.encoder(features).flatten(1), upsample_logits(logits, config.image_size)
+
+
+def export_onnx(model: BCSam, stored: BCSamConfig, path: Path) -> None:
+    """Writes the graph of a model, with its weights, in float32.
+
+    Args:
+        model: A model in float32 on the CPU, with the classifiers to export.
+        stored: Config of its folder, whose files identify the weights.
+        path: The file to write.
+
+    Raises:
+        MissingPackageError: If a package of the extra ``export`` is not installed.
+        BCSamError: If the weights are too large for one file, a classifier cannot be expressed in ONNX, or the disk is
+            full.
+    """
+    with extras_explained():
+        import onnx
+        import onnxscript  # noqa: F401  # which torch needs
+
+        graph = _network_graph(model)
+        for name, part in classifier_graphs(model.classifiers, model.config.latent_dim).items():
+            graph = _joined(graph, part, name)
+    graph.producer_name = "bc_sam"
+    onnx.helper.set_model_props(graph, {FINGERPRINT: fingerprint(stored)})
+    content = graph.SerializeToString()
+    if names_other_files(content):
+        raise BCSamError("The exported graph would keep its weights in other files. Please report this.")
+    with written_aside(path) as unfinished:
+        unfinished.write_bytes(content)
+
+
+def _network_graph(model: BCSam) -> "ModelProto":
+    """Returns the graph from pixels to embeddings and mask logits, for any number of images."""
+    networks = _Networks(model).eval()
+    size = model.config.image_size
+    n_bytes = sum(tensor.nbytes for tensor in networks.state_dict().values())
+    if n_bytes >= _MOST_BYTES:
+        raise BCSamError(
+            f"The weights take {n_bytes / 1e9:.1f} GB, and a file of ONNX holds at most 2 GB. Use the torch backend."
+        )
+    example = torch.zeros(2, size, size, 3, dtype=torch.uint8)  # 2, since torch takes a size of 1 for fixed
+    with _quiet_exporter(), torch.no_grad():
+        program = torch.onnx.export(
+            networks,
+            (example,),
+            dynamo=True,
+            input_names=[PIXELS],
+            output_names=[EMBEDDINGS, MASK_LOGITS],
+            dynamic_shapes=({0: torch.export.Dim("n")},),
+            opset_version=OPSETS[""],
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    graph = program.model_proto
+    for node in graph.graph.node:  # where the code of each operator lies on the machine that exported it
+        del node.metadata_props[:]
+        node.ClearField("doc_string")
+    for info in (*graph.graph.value_info, *graph.graph.input, *graph.graph.output, *graph.graph.initializer):
+        del info.metadata_props[:]
+    del graph.graph.metadata_props[:], graph.metadata_props[:]
+    return graph
+
+
+def _joined(networks: "ModelProto", classifier: "ModelProto", name: str) -> "ModelProto":
+    """Appends a classifier to the graph of the networks."""
+    from onnx import compose, helper
+
+    prefixed = compose.add_prefix(classifier, prefix=f"{name}.")
+    del networks.opset_import[:]
+    networks.opset_import.extend(helper.make_opsetid(*entry) for entry in OPSETS.items())
+    prefixed.ir_version = networks.ir_version
+    outputs = [output.name for output in networks.graph.output]
+    joined = compose.merge_models(
+        networks,
+        prefixed,
+        io_map=[(EMBEDDINGS, f"{name}.{EMBEDDINGS}")],
+        outputs=[*outputs, f"{name}.{PROBABILITIES}"],
+    )
+    assert joined.graph.output[-1].name == probabilities_output(name)
+    return joined
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Silences what torch's exporter says of its own inner workings."""
+    exporter = logging.getLogger("torch.onnx")
+    level = exporter.level
+    exporter.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        exporter.setLevel(level)
