@@ -69,7 +69,8 @@ class OodScore:
         deviation = reference.latents.std(axis=0)
         self._deviation = np.where(deviation > 0, deviation, 1)
         self.scaled = reference.latents / self._deviation
-        self._squares = (self.scaled.astype(np.float64) ** 2).sum(axis=1)
+        self._columns = self.scaled.T.astype(np.float64)
+        self._squares = (self._columns**2).sum(axis=0)
         distances, _ = self._kneighbours(self.scaled, neighbours, exclude_self=True)
         self._reference_distances = np.sort(distances.mean(axis=1))
 
@@ -104,15 +105,17 @@ class OodScore:
             exclude_self: Whether the embeddings are those of the reference cells, of which none is its own neighbour.
         """
         distances, nearest = np.empty((len(scaled), count)), np.empty((len(scaled), count), np.int64)
-        reference = self.scaled.astype(np.float64)
         for start in range(0, len(scaled), _ROWS):
-            rows = scaled[start : start + _ROWS].astype(np.float64)
-            squares = (rows**2).sum(axis=1)[:, None] + self._squares - 2 * (rows @ reference.T)
+            block = slice(start, start + _ROWS)
+            rows = scaled[block].astype(np.float64)
+            squares = rows @ self._columns  # in place from here on, as new memory would take longer than the product
+            squares *= -2
+            squares += self._squares
+            squares += (rows**2).sum(axis=1)[:, None]
             if exclude_self:
                 squares[np.arange(len(rows)), start + np.arange(len(rows))] = np.inf
             found = np.argpartition(squares, count - 1, axis=1)[:, :count]
             found = np.take_along_axis(found, np.take_along_axis(squares, found, axis=1).argsort(axis=1), axis=1)
-            block = slice(start, start + len(rows))
             nearest[block] = found
             distances[block] = np.sqrt(np.maximum(np.take_along_axis(squares, found, axis=1), 0))
         return distances, nearest

@@ -4,21 +4,25 @@ import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Unpack
 
 import torch
 from torch import Tensor, nn
 
 from bc_sam.config.model import BCSamConfig
-from bc_sam.errors import BCSamError
+from bc_sam.errors import BCSamError, ConfigError
 from bc_sam.models.bc_sam import BCSam
+from bc_sam.models.folder import CONFIG, ONNX, hash_file, load_config, write_config
 from bc_sam.models.onnx_backend.classifier_graphs import EMBEDDINGS, OPSETS, PROBABILITIES, classifier_graphs
 from bc_sam.models.onnx_backend.files import FINGERPRINT, MASK_LOGITS, PIXELS, fingerprint, probabilities_output
 from bc_sam.models.onnx_backend.guard import names_other_files
+from bc_sam.models.stored_model import StoredModel
 from bc_sam.networks.sam.encoding import cell_logits, encode, normalise, upsample_logits
 from bc_sam.utils.atomic import written_aside
 from bc_sam.utils.extras import extras_explained
+from bc_sam.utils.model_source import SnapshotOptions
 
 if TYPE_CHECKING:  # needs the export extra
     from onnx import ModelProto
@@ -69,6 +73,38 @@ def export_onnx(model: BCSam, stored: BCSamConfig, path: Path) -> None:
         raise BCSamError("The exported graph would keep its weights in other files. Please report this.")
     with written_aside(path) as unfinished:
         unfinished.write_bytes(content)
+
+
+def export_to_folder(source: str | Path, out: Path | None = None, **options: Unpack[SnapshotOptions]) -> Path:
+    """Exports a model into its own folder, or into that of a copy, and lists the export in ``config.json``.
+
+    Args:
+        source: Model folder, run folder of ``bc-sam train``, or Hub id.
+        out: Folder of the copy; by default the model's own.
+        **options: Download options; see `SnapshotOptions`.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        ConfigError: If the model has no folder of its own and `out` is not given, or is no BC-SAM model.
+        BCSamError: See `StoredModel.open` and `export_onnx`.
+    """
+    if out is None and not Path(source).expanduser().is_dir():
+        raise ConfigError(
+            f"{source} is no local folder into which its export could go. Give a folder for a copy: --out."
+        )
+    stored = StoredModel.open(source, device="cpu", dtype="float32", **options)
+    if stored.config.network is not None:
+        raise ConfigError(f"{source} is a model of the method {stored.config.method}; only BC-SAM can be exported.")
+    model = BCSam.opened(stored)
+    folder = stored.folder if out is None else model.save_pretrained(out)
+    config = load_config(folder)
+    path = folder / ONNX
+    path.parent.mkdir(exist_ok=True)
+    export_onnx(model, config, path)
+    write_config(replace(config, files={**config.files, ONNX: hash_file(path)}), folder / CONFIG)
+    return path
 
 
 def _network_graph(model: BCSam) -> "ModelProto":
