@@ -1,5 +1,6 @@
 """Classifiers as ONNX graphs from embeddings to the probabilities of their classes."""
 
+import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -34,7 +35,9 @@ def classifier_graphs(classifiers: Mapping[str, LatentClassifier], n_features: i
     graphs, failed = {}, {}
     for name, classifier in classifiers.items():
         try:
-            graphs[name] = _convert(classifier.estimator, n_features)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # skl2onnx reads attributes that scikit-learn 1.9 deprecates
+                graphs[name] = _convert(classifier.estimator, n_features)
         except Exception as error:  # converters raise many unrelated exception types
             failed[name] = f"{name} ({type(error).__name__}: {' '.join(str(error).split())[:200]})"
     if failed:

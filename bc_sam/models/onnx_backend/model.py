@@ -154,7 +154,10 @@ class OnnxBCSam(BCSam):
 
     @cached_property
     def _with_torch(self) -> BCSam:
-        return BCSam.load(self._stored.with_torch(classifiers=[]))
+        import torch
+
+        with torch.inference_mode(False):  # which the caller may be in, and whose tensors could not be saved
+            return BCSam.load(self._stored.with_torch(classifiers=[]))
 
     @property
     def adapter(self) -> "PeftModel":  # type: ignore[override]  # an attribute there
