@@ -7,9 +7,8 @@ import pytest
 from bc_sam.config.model import BCSamConfig
 from bc_sam.models.onnx_backend.files import fingerprint
 
-CONFIG = BCSamConfig(
-    files={"adapter/adapter_model.safetensors": "a", "classifiers/rf.skops": "b", "evaluation.json": "c"}
-)
+FILES = {"adapter/adapter_model.safetensors": "a", "classifiers/rf.skops": "b", "evaluation.json": "c"}
+CONFIG = BCSamConfig(files=FILES)
 
 
 @pytest.mark.parametrize(
