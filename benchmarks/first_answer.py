@@ -1,8 +1,8 @@
 """Time from the shell to the first label, and to the prompt: python benchmarks/first_answer.py MODEL CELL.
 
-With ``--backend torch onnx`` both backends are compared, alternating. The rows "to completion" also give the peak memory
-of the process; the last of them runs without the garbage collector settings of `bc_sam.cli.app`, which collects less
-often and skips the collection at exit. With ``--files FOLDER``, naming all files of a folder is timed too.
+With ``--backend torch onnx`` both backends are compared, alternating. The rows "to completion" also give the peak
+memory of the process; the last of them runs without the garbage collector settings of `bc_sam.cli.app`, which collects
+less often and skips the collection at exit. With ``--files FOLDER``, naming all files of a folder is timed too.
 """
 
 import argparse
