@@ -11,7 +11,7 @@ import numpy as np
 
 from bc_sam.classifiers.fitting import LatentClassifier
 from bc_sam.classifiers.reference_latents import ReferenceLatents
-from bc_sam.errors import ConfigError, WeightsError
+from bc_sam.errors import BCSamError, ConfigError, WeightsError
 from bc_sam.models.base import CellModel, Encoded
 from bc_sam.models.bc_sam import BCSam
 from bc_sam.models.classifier_files import load_reference, selected_classifiers
@@ -29,6 +29,7 @@ from bc_sam.models.onnx_backend.files import (
 )
 from bc_sam.models.onnx_backend.guard import read_guarded
 from bc_sam.models.stored_model import StoredModel
+from bc_sam.utils.atomic import WRITE_ERRORS, folder_written_aside
 from bc_sam.utils.extras import extras_explained
 from bc_sam.utils.forked import require_threads
 
@@ -176,9 +177,17 @@ def _export_to_cache(stored: StoredModel) -> Path:
     logger.info("Exporting %s for ONNX Runtime, which is done once, to %s.", stored.source, path)
     with extras_explained():
         from bc_sam.models.onnx_backend.export import export_onnx
-    path.parent.mkdir(parents=True, exist_ok=True)
-    export_onnx(BCSam.load(stored.with_torch()), stored.config, path)
-    note_hash(path)
+    model = BCSam.load(stored.with_torch(classifiers=None))  # with all, whichever were asked for
+    try:
+        path.parent.parent.mkdir(parents=True, exist_ok=True)
+        with folder_written_aside(path.parent) as part:
+            export_onnx(model, stored.config, part / path.name)
+            note_hash(part / path.name)
+    except WRITE_ERRORS as error:
+        raise BCSamError(
+            f"The export could not be written to {path}: {error}. Set HF_HOME to a folder that can be written to, or "
+            f"export a copy of the model: bc-sam export {stored.source} --out FOLDER."
+        ) from error
     return path
 
 
@@ -186,6 +195,7 @@ def _open_session(onnxruntime: Any, path: Path, stored: StoredModel, n_threads: 
     content = read_guarded(path, most_bytes(stored.folder, stored.config))
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = n_threads
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # done by the export
     options.log_severity_level = 3  # errors, which are raised
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])

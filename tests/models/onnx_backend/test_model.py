@@ -127,10 +127,11 @@ class TestWithoutAnExport:
         caplog.set_level(logging.INFO, "bc_sam")
         folder = shutil.copytree(exported_model, tmp_path / "model", ignore=shutil.ignore_patterns("onnx"))
         relist(folder, **{ONNX: ""})
-        for _ in range(2):
-            model = load_model(folder, backend="onnx")
+        assert set(load_model(folder, backend="onnx", classifiers="rf").classifiers) == {"rf"}
+        model = load_model(folder, backend="onnx")
         assert caplog.text.count("which is done once") == 1
         assert not (folder / "onnx").exists()
+        assert set(model.classifiers) == {"logistic", "rf"}
         np.testing.assert_array_equal(
             model.predict_proba(CELLS), load_model(exported_model, backend="onnx").predict_proba(CELLS)
         )
