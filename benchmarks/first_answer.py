@@ -1,8 +1,9 @@
 """Time from the shell to the first label, and to the prompt: python benchmarks/first_answer.py MODEL CELL.
 
-With ``--backend torch onnx`` both backends are compared, alternating. The rows "to completion" also give the peak
-memory of the process; the last of them runs without the garbage collector settings of `bc_sam.cli.app`, which collects
-less often and skips the collection at exit. With ``--files FOLDER``, naming all files of a folder is timed too.
+With ``--backend torch onnx`` both backends are compared, alternating. The rows "to completion" also give the CPU time
+of the process, which depends less on what else the machine does, and its peak memory; the last of them runs without the
+garbage collector settings of `bc_sam.cli.app`, which collects less often and skips the collection at exit. With
+``--files FOLDER``, naming all files of a folder is timed too.
 """
 
 import argparse
@@ -31,11 +32,11 @@ def main() -> None:
     options = parser.parse_args()
     variants = {"python -c pass": partial(start, [sys.executable, "-c", NOTHING])}
     variants["import bc_sam"] = partial(start, [sys.executable, "-c", IMPORT])
-    memory: dict[str, list[float]] = {}
+    usage: dict[str, list[tuple[float, float]]] = {}
 
     def add(name: str, code: str, arguments: list[str]) -> None:
-        memory[name] = []
-        variants[name] = partial(finish, [sys.executable, "-c", code, *arguments], memory[name])
+        usage[name] = []
+        variants[name] = partial(finish, [sys.executable, "-c", code, *arguments], usage[name])
 
     for backend in options.backend:
         model = ["--model", options.model, "--backend", backend]
@@ -47,11 +48,11 @@ def main() -> None:
             add(f"{backend}: {options.files}", COMMAND, ["predict", options.files, *model])
     seconds = alternate(variants, options.rounds)
     print(machine())
-    rows = [
-        (name, spread(values, 1, 2), f"{statistics.median(memory[name]):.0f}" if name in memory else "")
-        for name, values in seconds.items()
-    ]
-    print_table(("command", "seconds, median (range)", "peak memory, MB"), rows)
+    rows = []
+    for name, values in seconds.items():
+        cpu, peak = map(statistics.median, zip(*usage[name], strict=True)) if name in usage else (0, 0)
+        rows.append((name, spread(values, 1, 2), *((f"{cpu:.2f}", f"{peak:.0f}") if peak else ("", ""))))
+    print_table(("command", "seconds, median (range)", "CPU seconds", "peak memory, MB"), rows)
 
 
 def start(command: list[str]) -> None:
@@ -64,14 +65,14 @@ def start(command: list[str]) -> None:
             raise SystemExit(f"{command} failed with exit status {process.returncode}.")
 
 
-def finish(command: list[str], peaks: list[float]) -> None:
-    """Runs a command to its end, and appends its peak memory, MB."""
+def finish(command: list[str], usage: list[tuple[float, float]]) -> None:
+    """Runs a command to its end, and appends its CPU time, seconds, and its peak memory, MB."""
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    _, status, usage = os.wait4(process.pid, 0)
+    _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         raise SystemExit(f"{command} failed with exit status {process.returncode}.")
-    peaks.append(usage.ru_maxrss / 1000)
+    usage.append((used.ru_utime + used.ru_stime, used.ru_maxrss / 1000))
 
 
 if __name__ == "__main__":
