@@ -1,7 +1,7 @@
 """Time from the shell to the first label, and to the prompt: python benchmarks/first_answer.py MODEL CELL.
 
-With ``--backend torch onnx`` both backends are compared, alternating. The rows "to completion" also give the CPU time
-of the process, which depends less on what else the machine does, and its peak memory; the last of them runs without the
+With ``--backend torch onnx`` both are compared, alternating. The rows "to completion" also give the CPU time
+of the process, which depends less on what else the machine does, and its peak memory. The last of them is without the
 garbage collector settings of `bc_sam.cli.app`, which collects less often and skips the collection at exit. With
 ``--files FOLDER``, naming all files of a folder is timed too.
 """
