@@ -60,22 +60,34 @@ def export_onnx(model: BCSam, stored: BCSamConfig, path: Path) -> None:
         BCSamError: If the weights are too large for one file, a classifier cannot be expressed in ONNX, or the disk is
             full.
     """
-    with extras_explained():
-        import onnx
-        import onnxruntime  # noqa: F401  # which optimizes the graph
-        import onnxscript  # noqa: F401  # which torch needs
+    require_exporters()
+    from onnx.helper import set_model_props
 
-        graph = _network_graph(model)
-        for name, part in classifier_graphs(model.classifiers, model.config.latent_dim).items():
-            graph = _joined(graph, part, name)
-        graph = _optimized(graph)
+    graph = _network_graph(model)
+    for name, part in classifier_graphs(model.classifiers, model.config.latent_dim).items():
+        graph = _joined(graph, part, name)
+    graph = _optimized(graph)
     graph.producer_name = "bc_sam"
-    onnx.helper.set_model_props(graph, {FINGERPRINT: fingerprint(stored)})
+    set_model_props(graph, {FINGERPRINT: fingerprint(stored)})
     content = graph.SerializeToString()
     if names_other_files(content):
         raise BCSamError("The exported graph would keep its weights in other files. Please report this.")
     with written_aside(path) as unfinished:
         unfinished.write_bytes(content)
+
+
+def require_exporters() -> None:
+    """Checks that the packages of the extra ``export`` are installed, before a model is loaded.
+
+    Raises:
+        MissingPackageError: If one is not.
+    """
+    with extras_explained():
+        import onnx  # noqa: F401
+        import onnxmltools  # noqa: F401
+        import onnxruntime  # noqa: F401  # which optimizes the graph
+        import onnxscript  # noqa: F401  # which torch's exporter needs
+        import skl2onnx  # noqa: F401
 
 
 def export_to_folder(source: str | Path, out: Path | None = None, **options: Unpack[SnapshotOptions]) -> Path:
@@ -97,6 +109,7 @@ def export_to_folder(source: str | Path, out: Path | None = None, **options: Unp
         raise ConfigError(
             f"{source} is no local folder into which its export could go. Give a folder for a copy: --out."
         )
+    require_exporters()
     stored = StoredModel.open(source, device="cpu", dtype="float32", **options)
     if stored.config.network is not None:
         raise ConfigError(f"{source} is a model of the method {stored.config.method}; only BC-SAM can be exported.")

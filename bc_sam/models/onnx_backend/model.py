@@ -173,10 +173,11 @@ class OnnxBCSam(BCSam):
 
 def _export_to_cache(stored: StoredModel) -> Path:
     """Exports a model whose folder has no export, to where it is found from now on."""
+    from bc_sam.models.onnx_backend.export import export_onnx, require_exporters  # with torch
+
+    require_exporters()
     path = cached_export(stored.config)
     logger.info("Exporting %s for ONNX Runtime, which is done once, to %s.", stored.source, path)
-    with extras_explained():
-        from bc_sam.models.onnx_backend.export import export_onnx
     model = BCSam.load(stored.with_torch(classifiers=None))  # with all, whichever were asked for
     try:
         path.parent.parent.mkdir(parents=True, exist_ok=True)
