@@ -57,8 +57,7 @@ def export_onnx(model: BCSam, stored: BCSamConfig, path: Path) -> None:
 
     Raises:
         MissingPackageError: If a package of the extra ``export`` is not installed.
-        BCSamError: If the weights are too large for one file, a classifier cannot be expressed in ONNX, or the disk is
-            full.
+        BCSamError: If the weights are too large for one file, or a classifier cannot be expressed in ONNX.
     """
     require_exporters()
     from onnx.helper import set_model_props
