@@ -103,3 +103,15 @@ def fitted_classifiers(labelled_latents):
     from bc_sam.classifiers.kinds import KINDS
 
     return fit_classifiers(tuple(KINDS), *labelled_latents, n_labels=len(LABELS))
+
+
+@pytest.fixture(scope="session")
+def exported_model(tmp_path_factory) -> Path:
+    """Folder of a small model with its export to ONNX. Copy it before changing anything in it."""
+    from small_model import small_model
+
+    from bc_sam.models.onnx_backend.export import export_to_folder
+
+    folder = small_model().save_pretrained(tmp_path_factory.mktemp("exported") / "model")
+    export_to_folder(folder)
+    return folder

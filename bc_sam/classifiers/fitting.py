@@ -1,11 +1,11 @@
 """Fits classical classifiers on embeddings and gives them a common interface."""
 
 from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 
-from bc_sam.classifiers.kinds import kind_of
 from bc_sam.errors import ConfigError, DataError
 
 
@@ -19,14 +19,14 @@ class LatentClassifier:
         estimator: A fitted scikit-learn classifier on embeddings (n, d), whose classes are 0..k-1.
         classes: Label index of each class, ascending, int64 (k,).
         n_labels: Number of labels of the model.
-        file: Content of the file that it was loaded from, if any; saving the model writes it back unchanged.
+        file: Content of the file that it was loaded from, or its path; saving the model writes it back unchanged.
 
     Attributes:
         allowed_labels: The subset of `classes` that may be predicted, int64 (m,); all unless `restrict_labels` was
             called.
     """
 
-    def __init__(self, estimator: Any, classes: np.ndarray, n_labels: int, file: bytes | None = None) -> None:
+    def __init__(self, estimator: Any, classes: np.ndarray, n_labels: int, file: bytes | Path | None = None) -> None:
         self.estimator = estimator
         self.classes = np.asarray(classes, dtype=np.int64)
         self.allowed_labels = self.classes
@@ -57,6 +57,8 @@ class LatentClassifier:
             >>> classifier.predict(latents).tolist()
             [2, 2, 7, 7]
         """
+        from bc_sam.classifiers.kinds import kind_of  # with scikit-learn, which applying a classifier may not need
+
         kind = kind_of(name)
         kind.require_installed()
         classes, encoded, counts = np.unique(labels, return_inverse=True, return_counts=True)
@@ -89,19 +91,28 @@ class LatentClassifier:
         Raises:
             DataError: If an embedding is not finite.
         """
-        probabilities = self.learned_proba(latents)
-        if len(self.allowed_labels) == len(self.classes):
-            return probabilities
-        return restrict_probabilities(probabilities, self.allowed_labels)
+        return self._restricted(self.learned_proba(latents))
+
+    def of_classes(self, values: np.ndarray) -> np.ndarray:
+        """Returns what `predict_proba` does, given the estimator's own probabilities (n, k) of its classes."""
+        return self._restricted(self._of_labels(values))
 
     def learned_proba(self, latents: np.ndarray) -> np.ndarray:
         """Returns probabilities (n, n_labels), float32, ignoring any restriction of the labels."""
         latents = np.asarray(latents, dtype=np.float32)
         require_finite(latents)  # some classifiers take NaN for a missing value, and would name the cell all the same
-        probabilities = np.zeros((len(latents), self.n_labels), dtype=np.float32)
-        if len(latents):
-            probabilities[:, self.classes] = self.estimator.predict_proba(latents)
+        values = self.estimator.predict_proba(latents) if len(latents) else np.empty((0, len(self.classes)))
+        return self._of_labels(values)
+
+    def _of_labels(self, values: np.ndarray) -> np.ndarray:
+        probabilities = np.zeros((len(values), self.n_labels), dtype=np.float32)
+        probabilities[:, self.classes] = values
         return probabilities
+
+    def _restricted(self, probabilities: np.ndarray) -> np.ndarray:
+        if len(self.allowed_labels) == len(self.classes):
+            return probabilities
+        return restrict_probabilities(probabilities, self.allowed_labels)
 
     def predict(self, latents: np.ndarray) -> np.ndarray:
         """Returns the index of the most probable label (n,), int64, for embeddings (n, d)."""

@@ -8,28 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile
 
 import numpy as np
-from sklearn.base import ClassifierMixin
-from sklearn.calibration import CalibratedClassifierCV
-from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
-from sklearn.neural_network import MLPClassifier
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC
 
-from bc_sam.classifiers.safe_io.validate_sklearn import (
-    check_forest,
-    check_logistic_regression,
-    check_neural_network,
-    check_svm,
-)
 from bc_sam.classifiers.safe_io.validate_xgboost import read_booster
 from bc_sam.errors import ConfigError, MissingPackageError
 from bc_sam.utils.extras import install_command
+
+# scikit-learn takes a second to import and is not needed to know which kinds there are, so only its users import it.
+if TYPE_CHECKING:
+    from sklearn.base import ClassifierMixin
 
 
 @dataclass(frozen=True)
@@ -52,7 +42,7 @@ class ClassifierKind:
     """
 
     display_name: str
-    build: Callable[[int, np.ndarray], ClassifierMixin]
+    build: "Callable[[int, np.ndarray], ClassifierMixin]"
     types: tuple[str, ...]
     check: Callable[[Any, int, int], None]
     read: Callable[[ZipFile, Sequence[Mapping[str, Any]], int | None, int | None], Any] | None = None
@@ -79,24 +69,35 @@ class ClassifierKind:
             raise MissingPackageError(f"{self.display_name} is not installed. Run: {self.how_to_install}")
 
 
-def _build_forest(seed: int, counts: np.ndarray) -> ClassifierMixin:
+def _build_forest(seed: int, counts: np.ndarray) -> "ClassifierMixin":
+    from sklearn.ensemble import RandomForestClassifier
+
     return RandomForestClassifier(n_estimators=200, max_depth=16, n_jobs=-1, random_state=seed)
 
 
-def _build_svm(kernel: str, seed: int, counts: np.ndarray) -> ClassifierMixin:
+def _build_svm(kernel: str, seed: int, counts: np.ndarray) -> "ClassifierMixin":
+    from sklearn.calibration import CalibratedClassifierCV
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.svm import SVC
+
     # Platt scaling needs every class in each of its folds; `ensemble=False` keeps one SVM, not one per fold.
     folds = min(5, int(counts.min()))
     svm = CalibratedClassifierCV(SVC(kernel=kernel, random_state=seed), cv=folds, ensemble=False)
     return make_pipeline(StandardScaler(), svm)
 
 
-def _build_xgboost(seed: int, counts: np.ndarray) -> ClassifierMixin:
+def _build_xgboost(seed: int, counts: np.ndarray) -> "ClassifierMixin":
     from xgboost import XGBClassifier
 
     return XGBClassifier(random_state=seed)
 
 
-def _build_neural_network(seed: int, counts: np.ndarray) -> ClassifierMixin:
+def _build_neural_network(seed: int, counts: np.ndarray) -> "ClassifierMixin":
+    from sklearn.neural_network import MLPClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     # Early stopping holds out a stratified tenth of the cells, which must have room for a cell of every class. It need
     # not include one: a class that is rare among many may be held out nowhere, and is then only learned.
     early_stopping = counts.sum() >= 10 * len(counts)
@@ -104,10 +105,25 @@ def _build_neural_network(seed: int, counts: np.ndarray) -> ClassifierMixin:
     return make_pipeline(StandardScaler(), network)
 
 
-def _build_logistic_regression(seed: int, counts: np.ndarray) -> ClassifierMixin:
+def _build_logistic_regression(seed: int, counts: np.ndarray) -> "ClassifierMixin":
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
     # A tenth of scikit-learn's default C is as accurate within a laboratory and more accurate across laboratories:
     # with bc-sam-tiny, 52 instead of 43 % from Acevedo-20 to Matek-19, and 71 instead of 69 % the other way.
     return make_pipeline(StandardScaler(), LogisticRegression(C=0.1, max_iter=2000, random_state=seed))
+
+
+def _check(check: str, *first: Any) -> Callable[[Any, int, int], None]:
+    """Returns a check of `bc_sam.classifiers.safe_io.validate_sklearn`, which imports scikit-learn, by its name."""
+
+    def checked(estimator: Any, n_features: int, n_classes: int) -> None:
+        from bc_sam.classifiers.safe_io import validate_sklearn
+
+        getattr(validate_sklearn, check)(*first, estimator, n_features, n_classes)
+
+    return checked
 
 
 #: Plain data types, found in every file.
@@ -140,7 +156,7 @@ def _svm(display_name: str, kernel: str) -> ClassifierKind:
             "ObjectNode:sklearn.calibration._SigmoidCalibration",
             "ObjectNode:sklearn.svm._classes.SVC",
         ),
-        check=partial(check_svm, kernel),
+        check=_check("check_svm", kernel),
     )
 
 
@@ -157,7 +173,7 @@ KINDS: dict[str, ClassifierKind] = {
             "ObjectNode:sklearn.tree._classes.DecisionTreeClassifier",
             "TreeNode:sklearn.tree._tree.Tree",
         ),
-        check=check_forest,
+        check=_check("check_forest"),
         # A file must not choose the number of threads. On small batches one thread is three times as fast as several
         # (benchmarks/README.md); for a million embeddings use `with joblib.parallel_config(n_jobs=-1)`.
         settings={"n_jobs": None, "verbose": 0},
@@ -189,13 +205,13 @@ KINDS: dict[str, ClassifierKind] = {
             "ObjectNode:sklearn.preprocessing._label.LabelBinarizer",
             "RandomStateNode:numpy.random.mtrand.RandomState",
         ),
-        check=check_neural_network,
+        check=_check("check_neural_network"),
     ),
     "logistic": ClassifierKind(
         "Logistic regression",
         build=_build_logistic_regression,
         types=(*SCALED_TYPES, "ObjectNode:sklearn.linear_model._logistic.LogisticRegression"),
-        check=check_logistic_regression,
+        check=_check("check_logistic_regression"),
     ),
 }
 

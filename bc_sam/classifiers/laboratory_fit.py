@@ -2,10 +2,9 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
-from scipy.stats import ncx2
-from sklearn.covariance import ledoit_wolf
 
 from bc_sam.classifiers.reference_latents import ReferenceLatents
 
@@ -73,17 +72,26 @@ class LaboratoryCheck:
 
     def __init__(self, reference: ReferenceLatents, domains: tuple[str, ...]) -> None:
         self._deviation = np.where(reference.latents.std(axis=0) > 0, reference.latents.std(axis=0), 1)
-        classes = dict(self._classes(reference, domains))
-        self._whiten = np.empty((0, 0))
-        self._means: dict[str, np.ndarray] = {}
-        if not classes:
-            return
-        residuals = np.concatenate([cells - cells.mean(axis=0) for cells in classes.values()])
+        self._cells = dict(self._classes(reference, domains))
+
+    @cached_property
+    def _whitening(self) -> np.ndarray:
+        """The transformation (d, d) after which cells of one class have unit covariance."""
+        # Imported for sets that are large enough to be judged, since it takes longer than naming one cell.
+        from sklearn.covariance import ledoit_wolf
+
+        residuals = np.concatenate([cells - cells.mean(axis=0) for cells in self._cells.values()])
         covariance, _ = ledoit_wolf(residuals, assume_centered=True)
-        self._whiten = np.linalg.cholesky(np.linalg.inv(covariance + 1e-9 * np.eye(len(covariance))))
-        for name in dict.fromkeys(domain for domain, _ in classes):
-            means = [cells.mean(axis=0) for (domain, _), cells in classes.items() if domain == name]
-            self._means[name] = np.stack(means) @ self._whiten
+        return np.linalg.cholesky(np.linalg.inv(covariance + 1e-9 * np.eye(len(covariance))))
+
+    @cached_property
+    def _means(self) -> dict[str, np.ndarray]:
+        """The whitened class means (k, d) of each laboratory."""
+        return {
+            name: np.stack([cells.mean(axis=0) for (domain, _), cells in self._cells.items() if domain == name])
+            @ self._whitening
+            for name in dict.fromkeys(domain for domain, _ in self._cells)
+        }
 
     def _classes(
         self, reference: ReferenceLatents, domains: tuple[str, ...]
@@ -106,9 +114,11 @@ class LaboratoryCheck:
         n = len(embeddings)
         scores = None if ood is None else np.asarray(ood, dtype=np.float64)[:ENOUGH_CELLS]
         odd_share = float((scores > _ODD).mean()) if scores is not None and len(scores) else 0.0
-        if n < FEWEST_CELLS or not self._means or not np.isfinite(embeddings).all():
+        if n < FEWEST_CELLS or not self._cells or not np.isfinite(embeddings).all():
             return LaboratoryFit(None, odd_share=odd_share, n_cells=n)
-        whitened = embeddings / self._deviation @ self._whiten
+        from scipy.stats import ncx2
+
+        whitened = embeddings / self._deviation @ self._whitening
         squares = {name: _squared_shift(whitened, means) for name, means in self._means.items()}
         nearest = min(squares, key=squares.__getitem__)
         dimensions = whitened.shape[1]

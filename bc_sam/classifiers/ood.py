@@ -3,13 +3,15 @@
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.neighbors import NearestNeighbors
 
 from bc_sam.classifiers.reference_latents import ReferenceLatents
 from bc_sam.errors import DataError
 
 #: Number of nearest reference cells to average the distance over.
 NEIGHBOURS = 5
+
+# Rows whose distances to all reference cells are in memory at a time.
+_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -67,19 +69,20 @@ class OodScore:
         deviation = reference.latents.std(axis=0)
         self._deviation = np.where(deviation > 0, deviation, 1)
         self.scaled = reference.latents / self._deviation
-        self._index = NearestNeighbors(n_neighbors=neighbours).fit(self.scaled)
-        distances, _ = self._index.kneighbors()  # excludes each cell itself
+        self._columns = self.scaled.T.astype(np.float64)
+        self._squares = (self._columns**2).sum(axis=0)
+        distances, _ = self._kneighbours(self.scaled, neighbours, exclude_self=True)
         self._reference_distances = np.sort(distances.mean(axis=1))
 
     def score(self, embeddings: np.ndarray) -> np.ndarray:
         """Returns the scores (n,) float64, 0..1, of embeddings (n, d)."""
-        distances, _ = self._index.kneighbors(embeddings / self._deviation)
+        distances, _ = self._kneighbours(embeddings / self._deviation, self.neighbours)
         return np.searchsorted(self._reference_distances, distances.mean(axis=1)) / len(self._reference_distances)
 
     def nearest(self, embedding: np.ndarray, count: int = NEIGHBOURS) -> list[Neighbour]:
         """Returns the nearest reference cells of an embedding (d,), nearest first."""
         count = min(count, len(self.reference.latents))
-        ((distances,), (rows,)) = self._index.kneighbors(embedding[None] / self._deviation, n_neighbors=count)
+        ((distances,), (rows,)) = self._kneighbours(embedding[None] / self._deviation, count)
         cells = self.reference
         return [
             Neighbour(
@@ -87,3 +90,32 @@ class OodScore:
             )
             for row, distance in zip(rows, distances, strict=True)
         ]
+
+    def _kneighbours(
+        self, scaled: np.ndarray, count: int, *, exclude_self: bool = False
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns distances and rows (n, count) of the nearest reference cells of standardized embeddings (n, d).
+
+        It compares with every cell, as scikit-learn does in this many dimensions. That is a matrix product, for which
+        importing scikit-learn would take five times as long as all else.
+
+        Args:
+            scaled: The embeddings.
+            count: Number of neighbours, nearest first.
+            exclude_self: Whether the embeddings are those of the reference cells, of which none is its own neighbour.
+        """
+        distances, nearest = np.empty((len(scaled), count)), np.empty((len(scaled), count), np.int64)
+        for start in range(0, len(scaled), _ROWS):
+            block = slice(start, start + _ROWS)
+            rows = scaled[block].astype(np.float64)
+            squares = rows @ self._columns  # in place from here on, as new memory would take longer than the product
+            squares *= -2
+            squares += self._squares
+            squares += (rows**2).sum(axis=1)[:, None]
+            if exclude_self:
+                squares[np.arange(len(rows)), start + np.arange(len(rows))] = np.inf
+            found = np.argpartition(squares, count - 1, axis=1)[:, :count]
+            found = np.take_along_axis(found, np.take_along_axis(squares, found, axis=1).argsort(axis=1), axis=1)
+            nearest[block] = found
+            distances[block] = np.sqrt(np.maximum(np.take_along_axis(squares, found, axis=1), 0))
+        return distances, nearest

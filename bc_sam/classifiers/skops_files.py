@@ -4,16 +4,15 @@ import zipfile
 from pathlib import Path
 from typing import Any
 
-from skops import io as skops_io
-
 from bc_sam.classifiers.kinds import KINDS, ClassifierKind
 from bc_sam.classifiers.safe_io.audit import audit
-from bc_sam.classifiers.safe_io.validate_sklearn import require_sound
 from bc_sam.errors import BCSamError, UntrustedFileError, WeightsError
 
 
 def save_estimator(estimator: Any, path: Path) -> None:
     """Writes a fitted scikit-learn estimator as a compressed skops file."""
+    from skops import io as skops_io
+
     skops_io.dump(estimator, path, compression=zipfile.ZIP_DEFLATED, compresslevel=9)
 
 
@@ -44,6 +43,8 @@ def load_estimator(path: Path, name: str, *, n_features: int | None = None, n_cl
         )
     kind = KINDS[name]
     kind.require_installed()
+    from bc_sam.classifiers.safe_io.validate_sklearn import require_sound
+
     try:
         estimator = _read(path, kind, n_features, n_classes)
         require_sound(estimator, kind.check, n_features, n_classes)
@@ -60,6 +61,8 @@ def load_estimator(path: Path, name: str, *, n_features: int | None = None, n_cl
 
 
 def _read(path: Path, kind: ClassifierKind, n_features: int | None, n_classes: int | None) -> Any:
+    from skops import io as skops_io
+
     with zipfile.ZipFile(path) as archive:
         nodes = audit(archive, kind.types)
         if kind.read is not None:

@@ -9,6 +9,7 @@ import typer
 from bc_sam.cli.app import app
 from bc_sam.cli.exit_status import exit_by
 from bc_sam.cli.options import (
+    Backend,
     Classifier,
     CountAll,
     Device,
@@ -23,7 +24,7 @@ from bc_sam.cli.options import (
     Token,
     read_labels,
 )
-from bc_sam.utils.hub import EMBEDDED_MODEL
+from bc_sam.utils.model_source import EMBEDDED_MODEL
 
 if TYPE_CHECKING:
     from bc_sam.data.inputs import NamedCells
@@ -55,6 +56,7 @@ def count(
     microns_per_pixel: MicronsPerPixel = None,
     device: Device = None,
     dtype: Dtype = "auto",
+    backend: Backend = "torch",
     revision: Revision = None,
     subfolder: Subfolder = None,
     token: Token = None,
@@ -89,6 +91,7 @@ def count(
         classifiers=[classifier or "default"],
         device=device,
         dtype=dtype,
+        backend=backend,
         revision=revision,
         subfolder=subfolder,
         token=token,

@@ -1,7 +1,7 @@
-"""Model commands: info, save, push, convert, bench."""
+"""Model commands: info, save, push, convert, export, bench."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,7 +21,7 @@ from bc_sam.cli.options import (
 )
 from bc_sam.config.model import BCSamConfig
 from bc_sam.models.folder import RECORD
-from bc_sam.utils.hub import EMBEDDED_MODEL
+from bc_sam.utils.model_source import EMBEDDED_MODEL
 
 
 @app.command(rich_help_panel="Models")
@@ -43,7 +43,7 @@ def info(
     bc-sam info bc-sam-tiny
     """
     from bc_sam.models.folder import MODEL_FILES, check_files, load_config
-    from bc_sam.utils.hub import damage_explained, resolve_folder
+    from bc_sam.utils.model_source import damage_explained, resolve_folder
 
     folder = resolve_folder(
         model,
@@ -166,6 +166,41 @@ def convert(
         f"bc-sam fit {out} --data NAME=SOURCE --out NEW, or on its X.npy, y.npy and dataset.npy, "
         f"bc-sam fit {out} --original FOLDER --out NEW."
     )
+
+
+@app.command(rich_help_panel="Models")
+def export(
+    model: Model,
+    backend: Annotated[Literal["onnx"], typer.Option(help="What will compute: ONNX Runtime.")] = "onnx",
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for a copy of the model with its export; by default its own folder.")
+    ] = None,
+    revision: Revision = None,
+    token: Token = None,
+    local_files_only: LocalFilesOnly = False,
+    force_download: ForceDownload = False,
+) -> None:
+    """Exports a model for another backend, into its folder.
+
+    The export has all networks and classifiers in one graph, from pixels to
+    mask, embedding and probabilities. bc-sam predict --backend onnx uses it,
+    and bc-sam push uploads it with the rest.
+
+    For example:
+
+    bc-sam export runs/mine
+    """
+    from bc_sam.models.onnx_backend.export import export_to_folder
+
+    path = export_to_folder(
+        model,
+        out,
+        revision=revision,
+        token=token,
+        local_files_only=local_files_only,
+        force_download=force_download,
+    )
+    print(f"Written: {path} ({path.stat().st_size / 1e6:.1f} MB)")
 
 
 @app.command(rich_help_panel="Models")

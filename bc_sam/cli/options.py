@@ -4,14 +4,14 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast, get_args
 
 import typer
 
 from bc_sam.config.arguments import ClassifierArguments
 from bc_sam.config.labels import LABELS
 from bc_sam.errors import ConfigError
-from bc_sam.utils.hub import EMBEDDED_MODEL
+from bc_sam.utils.model_source import EMBEDDED_MODEL
 
 if TYPE_CHECKING:
     from bc_sam.config.arguments import TrainingArguments
@@ -155,6 +155,13 @@ Device = Annotated[
     str | None, typer.Option(help="cpu, cuda, cuda:1, mps, ...; by default the first CUDA GPU, else the CPU.")
 ]
 Dtype = Annotated[str, typer.Option(help="Data type of SAM's encoder: auto, float32, bfloat16 or float16.")]
+Backend = Annotated[
+    Literal["torch", "onnx"],
+    typer.Option(
+        help="What computes: torch, or ONNX Runtime, which starts faster and uses the CPU only. A model without an "
+        "export is exported once, which takes a minute.",
+    ),
+]
 IncludeBase = Annotated[bool, typer.Option("--include-base", help="Include the base SAM even if it is on the Hub.")]
 Refit = Annotated[
     bool, typer.Option("--refit", help="Refit the classifiers on the stored latents without opening any skops file.")

@@ -13,6 +13,7 @@ import typer
 from bc_sam.cli.app import app
 from bc_sam.cli.exit_status import exit_by
 from bc_sam.cli.options import (
+    Backend,
     BatchSize,
     Cells,
     Classifier,
@@ -35,7 +36,7 @@ from bc_sam.cli.options import (
     require_writable,
 )
 from bc_sam.utils.atomic import written_aside
-from bc_sam.utils.hub import EMBEDDED_MODEL
+from bc_sam.utils.model_source import EMBEDDED_MODEL
 
 if TYPE_CHECKING:
     from bc_sam.data.appearance.profile import AppearanceProfile
@@ -68,6 +69,7 @@ def predict(
     batch_size: BatchSize = None,
     device: Device = None,
     dtype: Dtype = "auto",
+    backend: Backend = "torch",
     revision: Revision = None,
     subfolder: Subfolder = None,
     token: Token = None,
@@ -105,6 +107,7 @@ def predict(
         classifiers=[classifier or "default"],
         device=device,
         dtype=dtype,
+        backend=backend,
         revision=revision,
         subfolder=subfolder,
         token=token,
@@ -145,6 +148,7 @@ def embed(
     batch_size: BatchSize = None,
     device: Device = None,
     dtype: Dtype = "auto",
+    backend: Backend = "torch",
     revision: Revision = None,
     subfolder: Subfolder = None,
     token: Token = None,
@@ -180,6 +184,7 @@ def embed(
         classifiers=[],
         device=device,
         dtype=dtype,
+        backend=backend,
         revision=revision,
         subfolder=subfolder,
         token=token,
@@ -230,6 +235,8 @@ def _measured(
 
 
 def _compile_if_worthwhile(model: "CellModel", found: "NamedCells", batch_size: int | None) -> None:
+    if model.sam is None:
+        return
     from bc_sam.networks.sam.compiling import WORTH_COMPILING
 
     if len(found) >= WORTH_COMPILING:

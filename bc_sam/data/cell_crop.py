@@ -1,11 +1,13 @@
 """The autoencoder's reconstruction target: the cell cut out by its mask, on grey, 128 x 128 pixels."""
 
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from scipy import ndimage
-from torch import Tensor
+
+if TYPE_CHECKING:  # which masks and crops without resizing do without
+    from torch import Tensor
 
 #: Grey level outside the cell, and width of the border around its bounding box, pixels (BC-SAM, section 2.2).
 BACKGROUND = 128
@@ -102,6 +104,8 @@ def zoom_to_square(image: np.ndarray, size: int) -> np.ndarray:
         >>> zoom_to_square(np.zeros((60, 90, 3), np.uint8), 128).shape
         (128, 128, 3)
     """
+    import torch
+
     height, width, _ = image.shape
     pixels = torch.from_numpy(image).permute(2, 0, 1).double()
     zoomed = _zoom_matrix(height, size) @ pixels @ _zoom_matrix(width, size).T
@@ -109,6 +113,8 @@ def zoom_to_square(image: np.ndarray, size: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=256)
-def _zoom_matrix(length: int, size: int) -> Tensor:
+def _zoom_matrix(length: int, size: int) -> "Tensor":
     """Returns the interpolation matrix from `length` to `size` samples, (size, length) float64."""
+    import torch
+
     return torch.from_numpy(ndimage.zoom(np.eye(length), (size / length, 1), order=3))

@@ -13,7 +13,7 @@ from bc_sam.data.reading_options import Layout
 from bc_sam.data.tables_of_cells import TABLE_SUFFIXES, read_tables
 from bc_sam.errors import DataError
 from bc_sam.utils.display import as_utf8
-from bc_sam.utils.hub import is_hub_id
+from bc_sam.utils.model_source import is_hub_id
 
 if TYPE_CHECKING:
     from datasets import Dataset

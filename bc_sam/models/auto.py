@@ -6,14 +6,22 @@ from typing import Unpack
 from bc_sam.config.network import Method
 from bc_sam.models.base import CellModel
 from bc_sam.models.bc_sam import BCSam
-from bc_sam.models.comparison import ComparisonModel
 from bc_sam.models.stored_model import LoadOptions, StoredModel
-from bc_sam.utils.hub import EMBEDDED_MODEL
+from bc_sam.utils.model_source import EMBEDDED_MODEL
 
-#: Model class of each method.
-MODEL_CLASSES: dict[Method, type[CellModel]] = {
-    method: model_class for model_class in (BCSam, ComparisonModel) for method in model_class.methods
-}
+
+def model_class(method: Method) -> type[CellModel]:
+    """Returns the class of the models of a method.
+
+    Example:
+        >>> model_class("slca").__name__
+        'ComparisonModel'
+    """
+    if method in BCSam.methods:
+        return BCSam
+    from bc_sam.models.comparison import ComparisonModel  # which imports torch, as the onnx backend of BCSam does not
+
+    return ComparisonModel
 
 
 def load_model(source: str | Path = EMBEDDED_MODEL, **options: Unpack[LoadOptions]) -> CellModel:
@@ -31,4 +39,4 @@ def load_model(source: str | Path = EMBEDDED_MODEL, **options: Unpack[LoadOption
         ['monocyte']
     """
     stored = StoredModel.open(source, **options)
-    return MODEL_CLASSES[stored.config.method].opened(stored)
+    return model_class(stored.config.method).opened(stored)

@@ -1,24 +1,18 @@
 """The base class of all models: classifies, embeds and segments cells; saves, loads and shares models."""
 
-# First, since skops scans all loaded modules for scipy functions, which takes half a second after transformers; see
-# benchmarks/first_answer.py.
-import skops.io  # noqa: F401
-
-# isort: split
+import logging
+import shutil
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sized
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any, BinaryIO, ClassVar, Literal, NamedTuple, Self, Unpack, overload
+from typing import TYPE_CHECKING, Any, BinaryIO, ClassVar, Literal, NamedTuple, Self, Unpack, overload
 
 import numpy as np
-import torch
-from huggingface_hub import CommitInfo
 from PIL.Image import Image
 from tqdm import tqdm
-from transformers import SamModel
 
 from bc_sam.classifiers.fitting import LatentClassifier, require_finite, restrict_classifiers
 from bc_sam.classifiers.laboratory_fit import LaboratoryCheck, LaboratoryFit
@@ -37,23 +31,28 @@ from bc_sam.errors import BCSamError, ConfigError, DataError, ImageError
 from bc_sam.evaluation.results import Evaluation
 from bc_sam.models import folder as model_folder
 from bc_sam.models.abstention import Decision, RejectionThresholds, decide, image_reasons
-from bc_sam.models.card import write_card
 from bc_sam.models.classifier_files import NO_CLASSIFIERS, installed_versions
 from bc_sam.models.fields import Search, find_cells
 from bc_sam.models.found_cells import FieldCells
 from bc_sam.models.inspection import inspect_batch
 from bc_sam.models.observation import InspectedCell, Observation, Parts, separate_cells
+from bc_sam.models.onnx_backend.files import fingerprint
 from bc_sam.models.prediction import Prediction
 from bc_sam.models.stored_model import LoadOptions, StoredModel
 from bc_sam.models.training_record import TrainingRecord
-from bc_sam.models.upload import Repository
-from bc_sam.networks.features import default_batch_size
-from bc_sam.networks.sam.compiling import compile_blocks
 from bc_sam.utils.atomic import WRITE_ERRORS
-from bc_sam.utils.forked import note_threads, require_threads
-from bc_sam.utils.hub import EMBEDDED_MODEL
+from bc_sam.utils.forked import note_threads
+from bc_sam.utils.model_source import EMBEDDED_MODEL
 from bc_sam.utils.private_folder import PrivateFolder, remove_abandoned
-from bc_sam.utils.torch_utils import halve_weights
+
+# torch, transformers and the Hub's client are imported where they are used: the onnx backend needs none of them, and
+# importing them takes most of the time to its first answer; see benchmarks/first_answer.py.
+if TYPE_CHECKING:
+    import torch
+    from huggingface_hub import CommitInfo
+    from transformers import SamModel
+
+logger = logging.getLogger(__name__)
 
 # Name of the temporary folders from which models are pushed.
 _PUSHED_PREFIX = "bc_sam_push_"
@@ -65,10 +64,12 @@ class Encoded(NamedTuple):
     Attributes:
         foreground: (n, S, S) bool, the predicted masks with all components; also ``None`` if the model predicts none.
         embeddings: (n, latent_dim) float32.
+        probabilities: (n, k) float32 of the k classes of each classifier that was computed in the same pass.
     """
 
     foreground: np.ndarray | None
     embeddings: np.ndarray | None
+    probabilities: Mapping[str, np.ndarray] = {}  # never changed
 
 
 class CellModel(ABC):
@@ -94,7 +95,7 @@ class CellModel(ABC):
         config: BCSamConfig,
         classifiers: Mapping[str, LatentClassifier],
         *,
-        sam: SamModel | None,
+        sam: "SamModel | None",
         reference: ReferenceLatents | None = None,
         evaluation: Evaluation | None = None,
         record: TrainingRecord | None = None,
@@ -108,6 +109,7 @@ class CellModel(ABC):
         self._ood_score: OodScore | None = None
         self._laboratory_check: tuple[ReferenceLatents, LaboratoryCheck] | None = None
         self._stored_half = False
+        self._export: tuple[Path, str] | None = None
         note_threads()  # the weights were merged with them
         restrict_classifiers(self.classifiers, self.labels, self.config.allowed_labels)
 
@@ -119,7 +121,7 @@ class CellModel(ABC):
 
         Args:
             source: Model folder, run folder of ``bc-sam train``, or Hub id; by default the small bundled model.
-            **options: ``revision``, ``token``, ``device``, ``dtype``, ``classifiers`` and others; see
+            **options: ``revision``, ``token``, ``device``, ``dtype``, ``classifiers``, ``backend`` and others; see
                 `bc_sam.models.stored_model.LoadOptions`.
 
         Raises:
@@ -139,9 +141,11 @@ class CellModel(ABC):
 
     @classmethod
     def opened(cls, stored: StoredModel) -> Self:
-        """Loads a model and notes how its weights are stored, to save them alike."""
+        """Loads a model and notes how its weights are stored, to save them alike, and its export to ONNX, if any."""
         model = cls.load(stored)
         model._stored_half = stored.is_half
+        if model_folder.ONNX in stored.config.files:
+            model._export = stored.folder / model_folder.ONNX, fingerprint(stored.config)
         return model
 
     @classmethod
@@ -184,7 +188,7 @@ class CellModel(ABC):
         commit_message: str = "Upload BC-SAM",
         token: str | bool | None = None,
         include_base: bool = False,
-    ) -> CommitInfo:
+    ) -> "CommitInfo":
         """Pushes the model to a repository on the Hub, in one commit.
 
         Obsolete files of an older model are removed. Other files and manual edits of the card are kept.
@@ -204,6 +208,8 @@ class CellModel(ABC):
         Raises:
             HubError: If the push fails; no commit is made then.
         """
+        from bc_sam.models.upload import Repository
+
         repository = Repository.open(repo_id, private=private, revision=revision, create_pr=create_pr, token=token)
         card = repository.read_text(model_folder.CARD)
         remove_abandoned(_PUSHED_PREFIX)  # by pushes that were killed
@@ -225,6 +231,9 @@ class CellModel(ABC):
         repo_id: str | None = None,
         half: bool | None = None,
     ) -> None:
+        from bc_sam.models.card import write_card
+        from bc_sam.utils.torch_utils import halve_weights
+
         inside = self.config.base_inside or include_base
         self._write_weights(folder, with_base=inside)
         if self._stored_half if half is None else half:
@@ -241,9 +250,24 @@ class CellModel(ABC):
             versions=installed_versions(),
             files=model_folder.hash_files(folder),
         )
+        config = self._with_export(folder, config)
         model_folder.write_config(config, folder / model_folder.CONFIG)
         options: dict[str, Any] = {"existing": existing_card, "repo_id": repo_id, "thumbnails": self.n_thumbnails}
         write_card(folder, config, self.evaluation, self.record, **options)
+
+    def _with_export(self, folder: Path, config: BCSamConfig) -> BCSamConfig:
+        """Copies the export to ONNX with which the model was loaded, if it is one of what has just been written."""
+        if self._export is None:
+            return config
+        path, exported = self._export
+        if exported != fingerprint(config):
+            logger.warning(
+                "The export to ONNX is of other weights or classifiers and is left out. Export again: bc-sam export."
+            )
+            return config
+        (folder / model_folder.ONNX).parent.mkdir()
+        shutil.copyfile(path, folder / model_folder.ONNX)
+        return replace(config, files=model_folder.hash_files(folder))
 
     @abstractmethod
     def _write_weights(self, folder: Path, *, with_base: bool) -> None:
@@ -257,11 +281,18 @@ class CellModel(ABC):
 
     @property
     @abstractmethod
-    def device(self) -> torch.device:
+    def device(self) -> "torch.device":
         """The device of the model."""
 
+    @property
+    def default_batch_size(self) -> int:
+        """A reasonable number of images per batch on the model's device; ``bc-sam bench`` measures the best one."""
+        from bc_sam.networks.features import default_batch_size
+
+        return default_batch_size(self.device)
+
     @abstractmethod
-    def to(self, device: str | torch.device) -> Self:
+    def to(self, device: "str | torch.device") -> Self:
         """Moves the model to a device, in place, and returns it.
 
         Raises:
@@ -269,8 +300,10 @@ class CellModel(ABC):
         """
 
     @property
-    def dtype(self) -> torch.dtype:
-        """Data type that SAM's encoder computes in; float32 without a SAM."""
+    def dtype(self) -> "torch.dtype":
+        """Data type that SAM's encoder computes in; float32 without a SAM in torch."""
+        import torch
+
         return torch.float32 if self.sam is None else next(self.sam.vision_encoder.parameters()).dtype
 
     def eval(self) -> Self:
@@ -376,13 +409,16 @@ class CellModel(ABC):
             batch_size: Images per batch, as passed to `predict`; smaller batches run uncompiled.
 
         Returns:
-            Whether it is compiled; false if the model has no SAM, or there is no compiler.
+            Whether it is compiled; false if the model has no SAM in torch, or there is no compiler.
         """
-        return self.sam is not None and compile_blocks(self.sam, batch_size or default_batch_size(self.device))
+        if self.sam is None:
+            return False
+        from bc_sam.networks.sam.compiling import compile_blocks
+
+        return compile_blocks(self.sam, batch_size or self.default_batch_size)
 
     # ---- inference ----
 
-    @torch.inference_mode()
     def observe(
         self, pixels: np.ndarray, parts: Parts = Parts.ALL, *, classifiers: Collection[str] | None = None
     ) -> Observation:
@@ -402,16 +438,15 @@ class CellModel(ABC):
             >>> model.observe(np.zeros((2, 224, 224, 3), np.uint8), Parts.MASKS).masks.shape  # doctest: +SKIP
             (2, 224, 224)
         """
-        if self.device.type == "cpu":
-            require_threads()
         names = self.classifiers if classifiers is None else classifiers
         applied = {name: self._classifier(name) for name in names} if Parts.PROBABILITIES in parts else {}
         if not len(pixels):
             return Observation(pixels, embeddings=np.empty((0, self.config.latent_dim), np.float32))
-        foreground, embeddings = self._encode(
+        foreground, embeddings, computed = self._encode(
             pixels,
             masks=Parts.MASKS in parts,
             embeddings=bool(parts & (Parts.EMBEDDINGS | Parts.PROBABILITIES | Parts.OOD)),
+            classifiers=tuple(applied),
         )
         separated = None if foreground is None else [separate_cells(image) for image in foreground]
         score = self.ood_score if Parts.OOD in parts else None
@@ -421,22 +456,31 @@ class CellModel(ABC):
             n_cells=None if separated is None else np.array([n_cells for _, n_cells in separated]),
             embeddings=embeddings,
             probabilities={
-                name: _where_finite(classifier.predict_proba, embeddings)
+                name: _where_finite(classifier.of_classes, embeddings, computed[name])
+                if name in computed
+                else _where_finite(classifier.predict_proba, embeddings, embeddings)
                 for name, classifier in applied.items()
                 if embeddings is not None
             },
-            ood=None if score is None or embeddings is None else _where_finite(score.score, embeddings),
+            ood=None if score is None or embeddings is None else _where_finite(score.score, embeddings, embeddings),
             quality=measure_quality(pixels, quiet=True) if Parts.QUALITY in parts else None,
         )
 
     @abstractmethod
-    def _encode(self, pixels: np.ndarray, *, masks: bool, embeddings: bool) -> Encoded:
+    def _encode(
+        self, pixels: np.ndarray, *, masks: bool, embeddings: bool, classifiers: Collection[str] = ()
+    ) -> Encoded:
         """Runs the networks once on a batch of images.
 
         Args:
             pixels: (n, S, S, 3) uint8, n at least 1.
             masks: Whether to predict masks, if the model can.
             embeddings: Whether to compute embeddings.
+            classifiers: Loaded classifiers whose probabilities are needed. Those that the networks do not compute in
+                the same pass are applied to the embeddings.
+
+        Raises:
+            BCSamError: If the process was forked after the model was loaded; see `bc_sam.utils.forked`.
         """
 
     def render(self, embedding: np.ndarray) -> np.ndarray | None:
@@ -783,7 +827,7 @@ class CellModel(ABC):
                 first images of an iterator.
         """
         images = image_sequence(images)
-        size = default_batch_size(self.device) if batch_size is None else batch_size
+        size = self.default_batch_size if batch_size is None else batch_size
         normalization = self.config.normalization
         if normalization is not None and profile is None:
             require_pixel_size(microns_per_pixel)
@@ -809,10 +853,12 @@ class CellModel(ABC):
         return self.classifiers[name]
 
 
-def _where_finite(function: Callable[[np.ndarray], np.ndarray], embeddings: np.ndarray) -> np.ndarray:
-    """Applies a function to embeddings (n, d), with NaN for those that are not finite, which get no name."""
+def _where_finite(
+    function: Callable[[np.ndarray], np.ndarray], embeddings: np.ndarray, rows: np.ndarray
+) -> np.ndarray:
+    """Applies a function to rows (n, m), with NaN where embeddings (n, d) are not finite, as these get no name."""
     finite = np.isfinite(embeddings).all(axis=1)
-    values = function(embeddings[finite] if finite.any() else np.zeros_like(embeddings[:1]))
+    values = function(rows[finite] if finite.any() else np.zeros_like(rows[:1]))
     results = np.full((len(embeddings), *values.shape[1:]), np.nan, values.dtype)
     results[finite] = values[: finite.sum()]
     return results

@@ -1,14 +1,11 @@
 """BC-SAM: Segment Anything with LoRA, a cross-domain autoencoder, and classical classifiers on its embeddings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
-import torch
-from peft import PeftModel
-from transformers import SamModel
 
 from bc_sam.classifiers.fitting import LatentClassifier, fit_classifiers, restrict_classifiers
 from bc_sam.classifiers.kinds import KINDS
@@ -24,10 +21,15 @@ from bc_sam.models.classifier_files import installed_only, load_classifiers, sav
 from bc_sam.models.folder import ADAPTER, AUTOENCODER, BASE
 from bc_sam.models.stored_model import StoredModel
 from bc_sam.models.training_record import TrainingRecord
-from bc_sam.networks.autoencoder import CrossDomainAutoencoder, load_autoencoder, save_autoencoder
-from bc_sam.networks.features import encode_pixels, inference_sam, predict_foreground
-from bc_sam.networks.sam.lora import base_model, load_adapter, save_adapter
-from bc_sam.utils.torch_utils import quiet, usable_device
+from bc_sam.utils.forked import require_threads
+
+# The networks are imported where they are used, since the onnx backend, a subclass, does without torch.
+if TYPE_CHECKING:
+    import torch
+    from peft import PeftModel
+    from transformers import SamModel
+
+    from bc_sam.networks.autoencoder import CrossDomainAutoencoder
 
 
 class BCSam(CellModel):
@@ -51,21 +53,23 @@ class BCSam(CellModel):
     """
 
     methods: ClassVar[tuple[Method, ...]] = ("bc-sam",)
-    sam: SamModel
+    sam: "SamModel"
 
     def __init__(
         self,
         config: BCSamConfig,
-        adapter: PeftModel,
-        autoencoder: CrossDomainAutoencoder,
+        adapter: "PeftModel",
+        autoencoder: "CrossDomainAutoencoder",
         classifiers: Mapping[str, LatentClassifier],
         *,
         reference: ReferenceLatents | None = None,
         evaluation: Evaluation | None = None,
         record: TrainingRecord | None = None,
-        device: str | torch.device = "cpu",
+        device: "str | torch.device" = "cpu",
         precision: Precision = "no",
     ) -> None:
+        from bc_sam.networks.features import inference_sam
+
         sam = inference_sam(adapter, device, precision)
         super().__init__(config, classifiers, sam=sam, reference=reference, evaluation=evaluation, record=record)
         self.adapter = adapter
@@ -74,6 +78,13 @@ class BCSam(CellModel):
     @classmethod
     def load(cls, stored: StoredModel) -> Self:
         """Builds the model from its checked files; see `from_pretrained`."""
+        if stored.backend == "onnx":
+            from bc_sam.models.onnx_backend.model import OnnxBCSam  # only here, since it is a subclass
+
+            return OnnxBCSam.load(stored)  # type: ignore[return-value]
+        from bc_sam.networks.autoencoder import load_autoencoder
+        from bc_sam.networks.sam.lora import load_adapter
+
         folder, config = stored.folder, stored.config
         sizes = (config.feature_channels, config.latent_dim, config.decoder_channels)
         classifiers, reference = load_classifiers(folder, config, only=stored.classifiers, refit=stored.refit)
@@ -90,6 +101,10 @@ class BCSam(CellModel):
         )
 
     def _write_weights(self, folder: Path, *, with_base: bool) -> None:
+        from bc_sam.networks.autoencoder import save_autoencoder
+        from bc_sam.networks.sam.lora import base_model, save_adapter
+        from bc_sam.utils.torch_utils import quiet
+
         save_adapter(self.adapter, folder / ADAPTER)
         if with_base:
             with quiet():
@@ -190,12 +205,14 @@ class BCSam(CellModel):
         return np.array([valid.tolist().index(label) for label in given.tolist()], np.int64)
 
     @property
-    def device(self) -> torch.device:
+    def device(self) -> "torch.device":
         """The device of the model."""
         return self.sam.device
 
-    def to(self, device: str | torch.device) -> Self:
+    def to(self, device: "str | torch.device") -> Self:
         """Moves SAM and the autoencoder to a device, in place."""
+        from bc_sam.utils.torch_utils import usable_device
+
         device = usable_device(device)
         self.sam.to(device)  # type: ignore[arg-type]  # typed by the library as taking no argument
         self.autoencoder.to(device)
@@ -206,18 +223,29 @@ class BCSam(CellModel):
         """BC-SAM predicts masks."""
         return True
 
-    def _encode(self, pixels: np.ndarray, *, masks: bool, embeddings: bool) -> Encoded:
-        features = encode_pixels(self.sam, self.config, pixels)
-        return Encoded(
-            predict_foreground(self.sam, self.config, features) if masks else None,
-            self.autoencoder.encode(features.float()).cpu().numpy() if embeddings else None,
-        )
+    def _encode(
+        self, pixels: np.ndarray, *, masks: bool, embeddings: bool, classifiers: Collection[str] = ()
+    ) -> Encoded:
+        import torch
 
-    @torch.inference_mode()
+        from bc_sam.networks.features import encode_pixels, predict_foreground
+
+        if self.device.type == "cpu":
+            require_threads()
+        with torch.inference_mode():
+            features = encode_pixels(self.sam, self.config, pixels)
+            return Encoded(
+                predict_foreground(self.sam, self.config, features) if masks else None,
+                self.autoencoder.encode(features.float()).cpu().numpy() if embeddings else None,
+            )
+
     def render(self, embedding: np.ndarray) -> np.ndarray:
         """Decodes an embedding (d,) to an image of its cell, (128, 128, 3) uint8."""
-        (image,) = self.autoencoder.decode(torch.tensor(embedding, device=self.device)[None])
-        return (image * 255).round().byte().permute(1, 2, 0).cpu().numpy()
+        import torch
+
+        with torch.inference_mode():
+            (image,) = self.autoencoder.decode(torch.tensor(embedding, device=self.device)[None])
+            return (image * 255).round().byte().permute(1, 2, 0).cpu().numpy()
 
 
 def _remedy(lost: Sequence[str]) -> str:

@@ -8,7 +8,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
-from sklearn.exceptions import InconsistentVersionWarning
 
 from bc_sam.classifiers.fitting import LatentClassifier
 from bc_sam.classifiers.kinds import KINDS
@@ -54,7 +53,7 @@ def save_classifiers(
         if classifier.file is None:
             save_estimator(classifier.estimator, path)
         else:
-            path.write_bytes(classifier.file)
+            path.write_bytes(classifier.file if isinstance(classifier.file, bytes) else classifier.file.read_bytes())
     if reference is not None:
         reference.remember(classifiers).save(folder / REFERENCE)
         if reference.thumbnails:
@@ -85,8 +84,10 @@ def load_classifiers(
             are to be refitted, and the folder has no reference embeddings.
         DataError: If the classifiers are to be refitted, and no reference embedding is labelled.
     """
-    reference = _load_reference(folder, config)
-    names = installed_only(_selected(config, only))
+    from sklearn.exceptions import InconsistentVersionWarning
+
+    reference = load_reference(folder, config)
+    names = installed_only(selected_classifiers(config, only))
     if refit:
         return _refitted(folder, names, config, reference), reference
     with warnings.catch_warnings():
@@ -100,7 +101,7 @@ def stored_pictures(folder: Path, config: BCSamConfig) -> dict[str, int]:
     """Returns the number of thumbnails of training cells in a model folder, by laboratory."""
     if THUMBNAILS not in config.files:
         return {}
-    reference = _load_reference(folder, config)
+    reference = load_reference(folder, config)
     return reference.n_thumbnails(config.domains) if reference else {}
 
 
@@ -115,8 +116,12 @@ def installed_versions() -> dict[str, str]:
     return found
 
 
-def _selected(config: BCSamConfig, only: str | Collection[str] | None) -> tuple[str, ...]:
-    """Returns the names of the classifiers to load."""
+def selected_classifiers(config: BCSamConfig, only: str | Collection[str] | None) -> tuple[str, ...]:
+    """Returns the names of the classifiers to load; see `load_classifiers`.
+
+    Raises:
+        ConfigError: If the model has no classifier of a name.
+    """
     if only is None:
         return tuple(config.classifiers)
     wanted = [only] if isinstance(only, str) else only
@@ -147,7 +152,8 @@ def _load_classifier(folder: Path, name: str, config: BCSamConfig) -> LatentClas
     return LatentClassifier(estimator, classes, len(config.labels), path.read_bytes())
 
 
-def _load_reference(folder: Path, config: BCSamConfig) -> ReferenceLatents | None:
+def load_reference(folder: Path, config: BCSamConfig) -> ReferenceLatents | None:
+    """Loads the reference embeddings of a model folder with their thumbnails, if it has any."""
     if REFERENCE not in config.files:
         return None
     sizes = {"latent_dim": config.latent_dim, "n_labels": len(config.labels), "n_domains": len(config.domains)}

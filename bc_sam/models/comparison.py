@@ -1,6 +1,6 @@
 """Models of the comparison methods: SLCA, the shape-aware network, plain image classifiers."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -23,6 +23,7 @@ from bc_sam.models.stored_model import StoredModel
 from bc_sam.models.training_record import TrainingRecord
 from bc_sam.networks.cell_network import CellNetwork, head_weights, load_network, network_inputs, save_network, shrunk
 from bc_sam.networks.features import encode_pixels, inference_sam, largest_components, predict_foreground
+from bc_sam.utils.forked import require_threads
 from bc_sam.utils.torch_utils import quiet, usable_device
 
 #: Images, feature maps and masks; see `network_inputs`.
@@ -196,7 +197,12 @@ class ComparisonModel(CellModel):
         values = maps.float().cpu().numpy()
         return [image.restore_map(attention) for image, attention in zip(images, values, strict=True)]
 
-    def _encode(self, pixels: np.ndarray, *, masks: bool, embeddings: bool) -> Encoded:
+    @torch.inference_mode()
+    def _encode(
+        self, pixels: np.ndarray, *, masks: bool, embeddings: bool, classifiers: Collection[str] = ()
+    ) -> Encoded:
+        if self.device.type == "cpu":
+            require_threads()
         features, foreground = self._sam_outputs(pixels)
         if not embeddings:
             return Encoded(foreground if masks else None, None)

@@ -12,7 +12,7 @@ from bc_sam.networks.autoencoder import CrossDomainAutoencoder
 from bc_sam.networks.sam.encoding import feature_shape
 from bc_sam.networks.sam.loading import load_sam
 from bc_sam.networks.sam.segment_anything import adapter_from_original, read_torch_file
-from bc_sam.utils.hub import is_hub_id
+from bc_sam.utils.model_source import is_hub_id
 from bc_sam.utils.torch_utils import require_match
 
 

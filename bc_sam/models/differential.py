@@ -5,7 +5,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.stats import binomtest
 
 from bc_sam.config.labels import COARSE_LABELS, ERYTHROID_LABELS, NO_WHITE_CELL
 from bc_sam.evaluation.naming_error import NamingError
@@ -166,6 +165,8 @@ def _ordered(counts: Mapping[str, int]) -> list[str]:
 
 
 def _wilson(count: int, total: int) -> tuple[float, float]:
+    from scipy.stats import binomtest  # which takes longer to import than naming one cell does
+
     interval = binomtest(count, total).proportion_ci(_CONFIDENCE, method="wilson")
     return float(interval.low), float(interval.high)
 

@@ -34,7 +34,6 @@ from bc_sam.errors import ImageError
 from bc_sam.models.abstention import RejectionThresholds
 from bc_sam.models.found_cells import FieldCells, FoundCell, without_repeats
 from bc_sam.models.observation import InspectedCell, Observation, ObservedCell, Parts
-from bc_sam.networks.features import default_batch_size
 
 if TYPE_CHECKING:
     from bc_sam.models.base import CellModel
@@ -278,7 +277,7 @@ class _Finder:
         normalization = model.config.normalization
         self.window_um = normalization.field_of_view if normalization else _WHOLE_IMAGE_UM
         self.strength = None if not normalization else profile.strength if normalization.stain else (1.0, 1.0, 1.0)
-        self.batch_size = default_batch_size(model.device)
+        self.batch_size = model.default_batch_size
         self.observe = observe or model.observe
 
     def find(self, show_progress_bar: bool) -> FieldCells:

@@ -28,6 +28,7 @@ THUMBNAILS = "classifiers/thumbnails.safetensors"
 BASE = "base"
 NETWORK = "network/model.safetensors"
 FIGURES = "figures"
+ONNX = "onnx/model.onnx"
 
 # Key of the digest of the other content of `CONFIG`.
 _DIGEST = "digest"
@@ -45,6 +46,7 @@ MODEL_FILES = (
     f"{BASE}/*",
     "network/*",
     f"{FIGURES}/*",
+    "onnx/*",
 )
 
 # Files that users may edit.
@@ -105,7 +107,7 @@ def hash_files(folder: Path) -> dict[str, str]:
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     names = {path.relative_to(folder).as_posix(): path for path in files}
     return {
-        name: _sha256(path)
+        name: hash_file(path)
         for name, path in names.items()
         if name not in _UNCHECKED and not name.startswith(f"{FIGURES}/")
     }
@@ -127,7 +129,7 @@ def check_files(folder: Path, config: BCSamConfig) -> None:
         path = folder / name
         if not path.is_file():
             raise WeightsError(f"{path} is missing. Copy, download or save the model again.")
-        if _sha256(path) != expected:
+        if hash_file(path) != expected:
             raise WeightsError(
                 f"{path} is not the file that was saved with this model: its SHA-256 differs from the one in "
                 "config.json. It was modified or damaged. Copy or download the model again."
@@ -187,6 +189,7 @@ def _required(config: BCSamConfig) -> list[str]:
     return [*names, *base] if config.base_inside else names
 
 
-def _sha256(path: Path) -> str:
+def hash_file(path: Path) -> str:
+    """Returns the SHA-256 of a file as hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,27 +1,28 @@
 """A saved model that has been located and verified, but not built yet."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar, Unpack
-
-import torch
-from transformers import SamModel
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, get_args
 
 from bc_sam.config.base import Precision
 from bc_sam.config.model import BCSamConfig
+from bc_sam.errors import ConfigError
 from bc_sam.evaluation.results import Evaluation
 from bc_sam.models.folder import BASE, CLASSIFIERS, EVALUATION, MODEL_FILES, RECORD, check_files, load_config
 from bc_sam.models.training_record import TrainingRecord
-from bc_sam.networks.precision import precision_of
-from bc_sam.networks.sam.loading import load_hub_sam, load_sam
-from bc_sam.networks.sam.resizing import keep_mask_tokens
 from bc_sam.utils.forked import require_threads
-from bc_sam.utils.hub import SnapshotOptions, damage_explained, resolve_folder
 from bc_sam.utils.json_config import JsonConfig
-from bc_sam.utils.torch_utils import holds_half, usable_device
+from bc_sam.utils.model_source import SnapshotOptions, damage_explained, resolve_folder
+
+if TYPE_CHECKING:  # the onnx backend imports neither
+    import torch
+    from transformers import SamModel
 
 T = TypeVar("T", bound=JsonConfig)
+
+#: What computes: torch, or ONNX Runtime, which starts several times as fast and computes on the CPU only.
+Backend = Literal["torch", "onnx"]
 
 
 class LoadOptions(SnapshotOptions, total=False):
@@ -35,13 +36,16 @@ class LoadOptions(SnapshotOptions, total=False):
         classifiers: Names of the classifiers to load, where ``"default"`` is the config's; by default all.
         refit: Refit the classifiers on the stored embeddings without opening any skops file. As these embeddings are a
             sample of the training cells, the classifiers change slightly.
+        backend: ``"torch"``, the default, or ``"onnx"`` for ONNX Runtime, which starts several times as fast and
+            computes on the CPU in float32. If the model has no export, one is written to the Hub's cache.
     """
 
     subfolder: str | None
-    device: str | torch.device | None
-    dtype: str | torch.dtype
+    device: "str | torch.device | None"
+    dtype: "str | torch.dtype"
     classifiers: str | Collection[str] | None
     refit: bool
+    backend: Backend
 
 
 _HUB_OPTIONS = ("token", "cache_dir", "local_files_only", "force_download")
@@ -60,16 +64,18 @@ class StoredModel:
         classifiers: Names of the classifiers to load, or one name; ``None`` for all.
         refit: Whether to refit the classifiers.
         hub: Options for fetching a base SAM from the Hub.
+        backend: What computes.
     """
 
     source: str
     folder: Path
     config: BCSamConfig
-    device: torch.device
+    device: "str | torch.device"
     precision: Precision
     classifiers: str | Collection[str] | None
     refit: bool
     hub: Mapping[str, Any]
+    backend: Backend = "torch"
 
     @classmethod
     def open(cls, source: str | Path, **options: Unpack[LoadOptions]) -> "StoredModel":
@@ -82,31 +88,44 @@ class StoredModel:
         Raises:
             HubError: If the Hub has no such repository or revision, or cannot be reached.
             WeightsError: If a file is missing or changed, or was written by a newer version.
-            ConfigError: If the config is invalid, or there is no such device.
+            ConfigError: If the config is invalid, there is no such device or backend, or the backend does not compute
+                on this device or in this data type.
             BCSamError: If the process was forked after another model was loaded; see `bc_sam.utils.forked`.
         """
-        if not torch.cuda.is_available():
-            require_threads()  # merging the adapter would hang
+        backend = options.get("backend", "torch")
+        device, precision = _where_to_compute(backend, options.get("device"), options.get("dtype", "auto"))
         hub = {name: options[name] for name in _HUB_OPTIONS if name in options}  # type: ignore[literal-required]
         where: dict[str, Any] = {"revision": options.get("revision"), "subfolder": options.get("subfolder")}
         folder = resolve_folder(source, MODEL_FILES, **where, **hub)
         with damage_explained(source, f"bc-sam info {source}"):
             config = load_config(folder)
             check_files(folder, config)
+        if backend == "onnx" and config.network is not None:
+            raise ConfigError(
+                f"{source} is a model of the method {config.method}, and the onnx backend computes BC-SAM only. Use "
+                "the torch backend."
+            )
         return cls(
             source=str(source),
             folder=folder,
             config=config,
-            device=usable_device(options.get("device")),
-            precision=precision_of(options.get("dtype", "auto")),
+            device=device,
+            precision=precision,
             classifiers=options.get("classifiers"),
             refit=options.get("refit", False),
             hub=hub,
+            backend=backend,
         )
+
+    def with_torch(self, **changes: Any) -> "StoredModel":
+        """Returns the same model for the torch backend on the CPU in float32, with changed options."""
+        return replace(self, backend="torch", device="cpu", precision="no", **changes)
 
     @property
     def is_half(self) -> bool:
         """Whether the weights are stored in float16."""
+        from bc_sam.utils.safetensors_header import holds_half
+
         names = [name for name in self.config.files if name.endswith(".safetensors")]
         return any(holds_half(self.folder / name) for name in names if not name.startswith(CLASSIFIERS))
 
@@ -120,13 +139,16 @@ class StoredModel:
         """The training record of the model, if any."""
         return self._load_if_listed(TrainingRecord, RECORD)
 
-    def load_base(self) -> SamModel:
+    def load_base(self) -> "SamModel":
         """Loads the base SAM from the model folder, or at its pinned revision from the Hub.
 
         Raises:
             HubError: If it is on the Hub and cannot be fetched.
             WeightsError: If it is damaged or misshapen.
         """
+        from bc_sam.networks.sam.loading import load_hub_sam, load_sam
+        from bc_sam.networks.sam.resizing import keep_mask_tokens
+
         config = self.config
         if config.base_inside:
             sam = load_sam(self.folder / BASE, image_size=config.image_size)
@@ -137,3 +159,30 @@ class StoredModel:
 
     def _load_if_listed(self, kind: type[T], name: str) -> T | None:
         return kind.load(self.folder / name) if name in self.config.files else None
+
+
+def _where_to_compute(
+    backend: str, device: "str | torch.device | None", dtype: "str | torch.dtype"
+) -> "tuple[str | torch.device, Precision]":
+    """Returns device and data type, after checking that the backend has them."""
+    if backend not in get_args(Backend):
+        raise ConfigError(f"There is no backend {backend!r}. Choose {' or '.join(get_args(Backend))}.")
+    if backend == "onnx":
+        if device is not None and str(device) != "cpu":
+            raise ConfigError(f"The onnx backend computes on the CPU, not on {device}. Use the torch backend for it.")
+        if str(dtype).removeprefix("torch.") not in ("auto", "float32"):
+            raise ConfigError(f"The onnx backend computes in float32, not in {dtype}. Use the torch backend for it.")
+        return "cpu", "no"
+    # First, since skops scans all loaded modules for scipy functions, which takes half a second after transformers;
+    # see benchmarks/first_answer.py.
+    import skops.io  # noqa: F401
+
+    # isort: split
+    import torch
+
+    from bc_sam.networks.precision import precision_of
+    from bc_sam.utils.torch_utils import usable_device
+
+    if not torch.cuda.is_available():
+        require_threads()  # merging the adapter would hang
+    return usable_device(device), precision_of(dtype)

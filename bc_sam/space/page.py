@@ -20,7 +20,7 @@ from bc_sam.space.tabs.model_tab import model_tab
 from bc_sam.space.tabs.slide_tab import slide_tab
 from bc_sam.space.views.loaded_models import DOWNLOAD_PREFIX, LoadedModel, Models
 from bc_sam.space.views.markup import asset
-from bc_sam.utils.hub import display_name
+from bc_sam.utils.model_source import display_name
 from bc_sam.utils.private_folder import remove_abandoned
 
 _HEAD = """# Which blood cell is it?

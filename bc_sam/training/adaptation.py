@@ -37,8 +37,8 @@ from bc_sam.training.run import DataSources, Run, lock_run_folder
 from bc_sam.training.steps.train_autoencoder import Anchor
 from bc_sam.utils.atomic import load_array, save_array
 from bc_sam.utils.guarded_csv import GuardedCsv, open_csv
-from bc_sam.utils.hub import display_name
 from bc_sam.utils.json_config import JsonConfig
+from bc_sam.utils.model_source import display_name
 
 logger = logging.getLogger(__name__)
 

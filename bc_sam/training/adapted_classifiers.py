@@ -16,7 +16,7 @@ from bc_sam.evaluation.metrics import score
 from bc_sam.evaluation.results import ALL, Evaluation
 from bc_sam.models.bc_sam import BCSam
 from bc_sam.models.training_record import DataRecord, TrainingRecord
-from bc_sam.utils.hub import display_name
+from bc_sam.utils.model_source import display_name
 
 #: Largest weight of a cell of the new laboratory in the fit of a classifier.
 MAX_WEIGHT = 20

@@ -15,7 +15,7 @@ from bc_sam.networks.sam.encoding import feature_shape
 from bc_sam.networks.sam.loading import load_sam
 from bc_sam.networks.sam.lora import merge
 from bc_sam.networks.sam.resizing import resize_sam
-from bc_sam.utils.hub import EMBEDDED_MODEL, is_hub_id
+from bc_sam.utils.model_source import EMBEDDED_MODEL, is_hub_id
 
 
 def is_trained_model(base: str) -> bool:

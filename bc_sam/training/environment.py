@@ -8,7 +8,7 @@ import torch
 
 from bc_sam.config.arguments import TrainingArguments
 from bc_sam.networks.precision import cpu_capabilities
-from bc_sam.utils.hub import display_name
+from bc_sam.utils.model_source import display_name
 
 
 def _pretrained_models(arguments: TrainingArguments) -> dict[str, str]:

@@ -26,8 +26,8 @@ from bc_sam.training.fold import Fold, FoldResult, run_bc_sam_fold
 from bc_sam.training.pipeline import TrainingPipeline
 from bc_sam.training.preflight import check_labels, check_training
 from bc_sam.training.run import DataSources, Run, lock_run_folder
-from bc_sam.utils.hub import display_name
 from bc_sam.utils.json_config import JsonConfig
+from bc_sam.utils.model_source import display_name
 
 logger = logging.getLogger(__name__)
 

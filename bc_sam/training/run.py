@@ -21,8 +21,8 @@ from bc_sam.models.training_record import DataRecord
 from bc_sam.training.engine.accelerator import processes, start_accelerator
 from bc_sam.utils.atomic import is_unfinished
 from bc_sam.utils.folder_lock import LOCK, FolderLock
-from bc_sam.utils.hub import is_hub_id
 from bc_sam.utils.json_config import JsonConfig, read_json
+from bc_sam.utils.model_source import is_hub_id
 
 logger = logging.getLogger(__name__)
 

@@ -12,9 +12,14 @@ EXTRAS = {
     "gradio": "space",
     "imagecodecs": "formats",
     "matplotlib": "train",
+    "onnx": "export",
+    "onnxmltools": "export",
+    "onnxruntime": "onnx",
+    "onnxscript": "export",
     "pillow_heif": "formats",
     "pyarrow": "train",
     "pydicom": "formats",
+    "skl2onnx": "export",
     "xgboost": "xgboost",
 }
 

@@ -1,10 +1,9 @@
-"""Downloads from the Hub: local folders, snapshots, retries and error messages."""
+"""Downloads from the Hub: snapshots, retries and error messages."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path, PurePosixPath
-from typing import TypedDict, TypeVar, Unpack
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TypeVar, Unpack
 
 from huggingface_hub import constants, snapshot_download
 from huggingface_hub.errors import (
@@ -16,14 +15,17 @@ from huggingface_hub.errors import (
     RevisionNotFoundError,
 )
 
-from bc_sam.errors import ConfigError, HubError, WeightsError
-from bc_sam.utils.atomic import recover_folder
+from bc_sam.errors import HubError
 from bc_sam.utils.hub_client import HubWaitError, bound_waiting, is_timeout
-from bc_sam.utils.hub_id import reads_as_hub_id
-
-#: Name and folder of the trained model that ships with the package.
-EMBEDDED_MODEL = "bc-sam-tiny"
-EMBEDDED_FOLDER = Path(__file__).parents[1] / "models" / "embedded"
+from bc_sam.utils.model_source import (  # noqa: F401  # some under their former name
+    EMBEDDED_FOLDER,
+    EMBEDDED_MODEL,
+    SnapshotOptions,
+    damage_explained,
+    display_name,
+    is_hub_id,
+    resolve_folder,
+)
 
 # What the client raises on an answer without the fields it expects, such as a login page of a proxy.
 _GARBLED_ANSWER = (LookupError, TypeError, AttributeError, AssertionError)
@@ -40,73 +42,6 @@ _TRANSIENT_STATUS = (408, 429, 500, 502, 503, 504)
 _DROPPED_CONNECTION = ("RemoteProtocolError", "ReadError")
 
 T = TypeVar("T")
-
-
-class SnapshotOptions(TypedDict, total=False):
-    """Download options that every function loading from the Hub accepts as keyword arguments.
-
-    Attributes:
-        revision: Branch, tag or commit; ``main`` by default.
-        token: Access token; by default the one stored by ``hf auth login``, ``False`` for none.
-        cache_dir: Cache folder; by default the Hub's cache.
-        local_files_only: Use cached files only, without contacting the Hub.
-        force_download: Download cached files again.
-    """
-
-    revision: str | None
-    token: str | bool | None
-    cache_dir: str | Path | None
-    local_files_only: bool
-    force_download: bool
-
-
-def is_hub_id(source: str | Path) -> bool:
-    """Whether a source is a Hub id such as ``owner/name`` rather than a local path."""
-    is_checkpoint = str(source).endswith((".pth", ".pt"))
-    return reads_as_hub_id(str(source)) and not is_checkpoint and not Path(source).exists()
-
-
-def display_name(source: str | Path) -> str:
-    """Returns the name of a model without local folders: the Hub id, or the last component of a local path."""
-    return str(source) if is_hub_id(source) else Path(source).name
-
-
-def resolve_folder(
-    source: str | Path, files: Sequence[str], *, subfolder: str | None = None, **options: Unpack[SnapshotOptions]
-) -> Path:
-    """Returns the local folder of a model, downloading a snapshot if the source is a Hub id.
-
-    For a run folder of ``bc-sam train``, this is its folder ``model``.
-
-    Args:
-        source: Folder, Hub id such as ``"org/bc-sam"``, or ``"bc-sam-tiny"`` for the model shipped with the package.
-        files: Patterns of the files to download.
-        subfolder: Subfolder that contains the model.
-        **options: Download options; see `SnapshotOptions`.
-
-    Raises:
-        ConfigError: If the subfolder is outside the repository.
-        WeightsError: If the folder does not exist.
-        HubError: If the repository or revision does not exist, or the Hub is unreachable.
-    """
-    inner = PurePosixPath(subfolder or "")
-    if inner.is_absolute() or ".." in inner.parts:
-        raise ConfigError(f"The subfolder {subfolder!r} leads out of the repository. Give a path inside it.")
-    folder = Path(source).expanduser()
-    for replaced in (folder, folder / "model"):
-        recover_folder(replaced)
-    if source == EMBEDDED_MODEL and not folder.exists():
-        folder = EMBEDDED_FOLDER
-    elif folder.is_dir():
-        is_run = not (folder / "config.json").exists() and (folder / "model").is_dir() and subfolder is None
-        folder = folder / ("model" if is_run else inner)
-    elif is_hub_id(source):
-        folder = download_snapshot(str(source), [str(inner / name) for name in files], **options) / inner
-    else:
-        raise WeightsError(f"There is no folder {source}, and it is not a Hub id such as 'owner/name'.")
-    if not folder.is_dir():
-        raise WeightsError(f"{source} has no folder {subfolder or '.'}. Check the subfolder.")
-    return folder
 
 
 def download_snapshot(repo_id: str, files: Sequence[str], **options: Unpack[SnapshotOptions]) -> Path:
@@ -201,22 +136,3 @@ def _why_waiting_ended(error: BaseException | None) -> str:
             )
         error = error.__cause__
     return ""
-
-
-@contextmanager
-def damage_explained(source: str | Path, command: str) -> Iterator[None]:
-    """Adds to an error about the files of a Hub repository how to fetch them again, since broken ones stay cached.
-
-    Args:
-        source: Hub id; errors about anything else are passed on.
-        command: A command that fetches the files again.
-    """
-    try:
-        yield
-    except (WeightsError, ConfigError) as error:
-        if not is_hub_id(source):
-            raise
-        raise type(error)(
-            f"{error} A file that was damaged on its way from the Hub stays in the cache until it is fetched again: "
-            f"{command} --force-download, or in Python force_download=True."
-        ) from error

@@ -134,12 +134,6 @@ def halve_weights(folder: Path) -> None:
         save_file(halved, path, metadata=metadata)
 
 
-def holds_half(path: Path) -> bool:
-    """Whether a safetensors file holds a float16 tensor; no tensor is read."""
-    with safe_open(path, "pt") as file:
-        return any(file.get_slice(name).get_dtype() == "F16" for name in file.keys())  # noqa: SIM118
-
-
 def trained_parameters(model: nn.Module) -> int:
     """Returns the number of trainable parameters of a model.
 

@@ -25,6 +25,8 @@ COMMANDS = (
     "data ours=cells",
     "predict cells.parquet",
     "serve",
+    "export bc-sam-tiny --out copy",
+    "predict cell.png --backend onnx",
 )
 IMPORTS = ("Experiment", "Adaptation", "load_rendered", "load_cells")
 
@@ -60,6 +62,7 @@ def said(tmp_path_factory):
     folder = tmp_path_factory.mktemp("bare")
     (folder / "cells").mkdir()
     (folder / "cells.parquet").write_bytes(b"")
+    (folder / "cell.png").write_bytes(b"")
     (folder / "run").mkdir()
     (folder / "run" / "run.json").write_text("{}")
     finished = subprocess.run(

@@ -53,7 +53,7 @@ class CellModelForImageClassification(PreTrainedModel):
             BCSamError: If it cannot be loaded.
             ConfigError: If an argument is given that our models do not have, or an earlier version saved the model.
         """
-        from bc_sam.models.auto import MODEL_CLASSES
+        from bc_sam.models.auto import model_class
         from bc_sam.models.folder import PREPROCESSOR
         from bc_sam.models.stored_model import StoredModel
 
@@ -68,7 +68,7 @@ class CellModelForImageClassification(PreTrainedModel):
         if not isinstance(config, CellConfig):
             config = CellConfig(**stored.config.to_dict())
         config.name_or_path = str(pretrained_model_name_or_path)
-        return cls(config, MODEL_CLASSES[stored.config.method].load(stored))
+        return cls(config, model_class(stored.config.method).load(stored))
 
     def save_pretrained(self, save_directory: str | Path, **_: Any) -> None:  # type: ignore[override]
         """Writes a model folder; see `bc_sam.models.base.CellModel.save_pretrained`."""

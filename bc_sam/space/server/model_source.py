@@ -5,7 +5,7 @@ from pathlib import Path
 
 from huggingface_hub import RepoCard
 
-from bc_sam.utils.hub import EMBEDDED_MODEL
+from bc_sam.utils.model_source import EMBEDDED_MODEL
 
 
 def model_source(space: Path | None = None) -> str:

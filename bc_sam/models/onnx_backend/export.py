@@ -1,0 +1,206 @@
+"""Exports a model to one ONNX graph, from pixels to embeddings, mask logits and the probabilities of classifiers."""
+
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
+
+import torch
+from torch import Tensor, nn
+
+from bc_sam.config.model import BCSamConfig
+from bc_sam.errors import BCSamError, ConfigError
+from bc_sam.models.bc_sam import BCSam
+from bc_sam.models.folder import CONFIG, ONNX, hash_file, load_config, write_config
+from bc_sam.models.onnx_backend.classifier_graphs import EMBEDDINGS, OPSETS, PROBABILITIES, classifier_graphs
+from bc_sam.models.onnx_backend.files import FINGERPRINT, MASK_LOGITS, PIXELS, fingerprint, probabilities_output
+from bc_sam.models.onnx_backend.guard import names_other_files
+from bc_sam.models.stored_model import StoredModel
+from bc_sam.networks.sam.encoding import cell_logits, encode, normalise, upsample_logits
+from bc_sam.utils.atomic import written_aside
+from bc_sam.utils.extras import extras_explained
+from bc_sam.utils.model_source import SnapshotOptions
+
+if TYPE_CHECKING:  # needs the export extra
+    from onnx import ModelProto
+
+# Largest message of protobuf, in which the weights have to fit.
+_MOST_BYTES = 2**31 - 1
+
+
+class _Networks(nn.Module):
+    """The networks of a model as one module."""
+
+    def __init__(self, model: BCSam) -> None:
+        super().__init__()
+        self.sam, self.encoder, self.config = model.sam, model.autoencoder.encoder, model.config
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        """Returns embeddings (n, d) and mask logits (n, S, S), float32, of pixels (n, S, S, 3) uint8."""
+        config = self.config
+        features = encode(self.sam, normalise(pixels, config.image_mean, config.image_std))
+        logits = cell_logits(self.sam, features, mask_tokens=config.mask_tokens)
+        return self.encoder(features).flatten(1), upsample_logits(logits, config.image_size)
+
+
+def export_onnx(model: BCSam, stored: BCSamConfig, path: Path) -> None:
+    """Writes the graph of a model, with its weights, in float32.
+
+    Args:
+        model: A model in float32 on the CPU, with the classifiers to export.
+        stored: Config of its folder, whose files identify the weights.
+        path: The file to write.
+
+    Raises:
+        MissingPackageError: If a package of the extra ``export`` is not installed.
+        BCSamError: If the weights are too large for one file, or a classifier cannot be expressed in ONNX.
+    """
+    require_exporters()
+    from onnx.helper import set_model_props
+
+    graph = _network_graph(model)
+    for name, part in classifier_graphs(model.classifiers, model.config.latent_dim).items():
+        graph = _joined(graph, part, name)
+    graph = _optimized(graph)
+    graph.producer_name = "bc_sam"
+    set_model_props(graph, {FINGERPRINT: fingerprint(stored)})
+    content = graph.SerializeToString()
+    if names_other_files(content):
+        raise BCSamError("The exported graph would keep its weights in other files. Please report this.")
+    with written_aside(path) as unfinished:
+        unfinished.write_bytes(content)
+
+
+def require_exporters() -> None:
+    """Checks that the packages of the extra ``export`` are installed, before a model is loaded.
+
+    Raises:
+        MissingPackageError: If one is not.
+    """
+    with extras_explained():
+        import onnx  # noqa: F401
+        import onnxmltools  # noqa: F401
+        import onnxruntime  # noqa: F401  # which optimizes the graph
+        import onnxscript  # noqa: F401  # which torch's exporter needs
+        import skl2onnx  # noqa: F401
+
+
+def export_to_folder(source: str | Path, out: Path | None = None, **options: Unpack[SnapshotOptions]) -> Path:
+    """Exports a model into its own folder, or into that of a copy, and lists the export in ``config.json``.
+
+    Args:
+        source: Model folder, run folder of ``bc-sam train``, or Hub id.
+        out: Folder of the copy; by default the model's own.
+        **options: Download options; see `SnapshotOptions`.
+
+    Returns:
+        The file that was written.
+
+    Raises:
+        ConfigError: If the model has no folder of its own and `out` is not given, or is no BC-SAM model.
+        BCSamError: See `StoredModel.open` and `export_onnx`.
+    """
+    if out is None and not Path(source).expanduser().is_dir():
+        raise ConfigError(
+            f"{source} is no local folder into which its export could go. Give a folder for a copy: --out."
+        )
+    require_exporters()
+    stored = StoredModel.open(source, device="cpu", dtype="float32", **options)
+    if stored.config.network is not None:
+        raise ConfigError(f"{source} is a model of the method {stored.config.method}; only BC-SAM can be exported.")
+    model = BCSam.opened(stored)
+    folder = stored.folder if out is None else model.save_pretrained(out)
+    config = load_config(folder)
+    path = folder / ONNX
+    path.parent.mkdir(exist_ok=True)
+    export_onnx(model, config, path)
+    write_config(replace(config, files={**config.files, ONNX: hash_file(path)}), folder / CONFIG)
+    return path
+
+
+def _network_graph(model: BCSam) -> "ModelProto":
+    """Returns the graph from pixels to embeddings and mask logits, for any number of images."""
+    networks = _Networks(model).eval()
+    size = model.config.image_size
+    n_bytes = sum(tensor.nbytes for tensor in networks.state_dict().values())
+    if n_bytes >= _MOST_BYTES:
+        raise BCSamError(
+            f"The weights take {n_bytes / 1e9:.1f} GB, and a file of ONNX holds at most 2 GB. Use the torch backend."
+        )
+    example = torch.zeros(2, size, size, 3, dtype=torch.uint8)  # 2, since torch takes a size of 1 for fixed
+    with _quiet_exporter(), torch.no_grad():
+        program = torch.onnx.export(
+            networks,
+            (example,),
+            dynamo=True,
+            input_names=[PIXELS],
+            output_names=[EMBEDDINGS, MASK_LOGITS],
+            dynamic_shapes=({0: torch.export.Dim("n")},),
+            opset_version=OPSETS[""],
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    graph = program.model_proto
+    for node in graph.graph.node:  # where the code of each operator lies on the machine that exported it
+        del node.metadata_props[:]
+        node.ClearField("doc_string")
+    for info in (*graph.graph.value_info, *graph.graph.input, *graph.graph.output, *graph.graph.initializer):
+        del info.metadata_props[:]
+    del graph.graph.metadata_props[:], graph.metadata_props[:]
+    return graph
+
+
+def _joined(networks: "ModelProto", classifier: "ModelProto", name: str) -> "ModelProto":
+    """Appends a classifier to the graph of the networks."""
+    from onnx import compose, helper
+
+    prefixed = compose.add_prefix(classifier, prefix=f"{name}.")
+    del networks.opset_import[:]
+    networks.opset_import.extend(helper.make_opsetid(*entry) for entry in OPSETS.items())
+    prefixed.ir_version = networks.ir_version
+    outputs = [output.name for output in networks.graph.output]
+    joined = compose.merge_models(
+        networks,
+        prefixed,
+        io_map=[(EMBEDDINGS, f"{name}.{EMBEDDINGS}")],
+        outputs=[*outputs, f"{name}.{PROBABILITIES}"],
+    )
+    assert joined.graph.output[-1].name == probabilities_output(name)
+    return joined
+
+
+def _optimized(graph: "ModelProto") -> "ModelProto":
+    """Returns the graph with the operators into which ONNX Runtime fuses those of ONNX on a CPU.
+
+    Otherwise it would do so whenever the file is opened, which takes a fifth of a second, most of it for the hundreds
+    of operators to which skl2onnx converts an SVM. What suits one processor only is left out.
+    """
+    import onnx
+    from onnxruntime import GraphOptimizationLevel, InferenceSession, SessionOptions
+
+    with tempfile.TemporaryDirectory() as folder:
+        options = SessionOptions()
+        options.graph_optimization_level = GraphOptimizationLevel.ORT_ENABLE_EXTENDED
+        options.optimized_model_filepath = str(Path(folder, "optimized.onnx"))
+        options.log_severity_level = 3  # errors, which are raised
+        InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return onnx.load(options.optimized_model_filepath)
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Silences what torch's exporter says of its own inner workings."""
+    exporter = logging.getLogger("torch.onnx")
+    level = exporter.level
+    exporter.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        exporter.setLevel(level)

@@ -1,0 +1,42 @@
+"""An ONNX file is checked before ONNX Runtime opens it."""
+
+import numpy as np
+import pytest
+from onnx import TensorProto, helper, numpy_helper, save_model
+
+from bc_sam.errors import UntrustedFileError
+from bc_sam.models.onnx_backend.guard import read_guarded
+
+
+@pytest.fixture
+def graph():
+    """A graph that adds 1 to its input."""
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1024]) for name in "xy")
+    one = numpy_helper.from_array(np.ones(1024, np.float32), "one")
+    return helper.make_model(helper.make_graph([helper.make_node("Add", ["x", "one"], ["y"])], "add", [x], [y], [one]))
+
+
+def test_a_file_with_all_of_its_weights_is_read(graph, tmp_path):
+    save_model(graph, tmp_path / "model.onnx")
+    assert read_guarded(tmp_path / "model.onnx", 10_000) == graph.SerializeToString()
+
+
+def test_a_reference_to_another_file_is_refused(graph, tmp_path):
+    save_model(graph, tmp_path / "model.onnx", save_as_external_data=True, location="weights", size_threshold=0)
+    with pytest.raises(UntrustedFileError, match="refers to other files"):
+        read_guarded(tmp_path / "model.onnx", 10_000)
+
+
+def test_so_is_one_that_only_an_attribute_has(graph, tmp_path):
+    outside = TensorProto(name="one", dims=[1024], data_type=TensorProto.FLOAT, data_location=TensorProto.EXTERNAL)
+    outside.external_data.add(key="location", value="weights")
+    graph.graph.node.append(helper.make_node("Constant", [], ["two"], value=outside))
+    save_model(graph, tmp_path / "model.onnx")
+    with pytest.raises(UntrustedFileError, match="refers to other files"):
+        read_guarded(tmp_path / "model.onnx", 10_000)
+
+
+def test_a_file_that_is_too_large_is_not_read(tmp_path):
+    (tmp_path / "model.onnx").write_bytes(bytes(2_000_000))
+    with pytest.raises(UntrustedFileError, match=r"has 2 MB, more than .* \(1 MB\)\. It was not opened\."):
+        read_guarded(tmp_path / "model.onnx", 1_000_000)

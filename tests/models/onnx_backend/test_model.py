@@ -1,0 +1,196 @@
+"""With ONNX Runtime a model gives the same answers as with torch, from an export that was made of it."""
+
+import json
+import logging
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from small_model import IMAGE_SIZE, small_model
+
+from bc_sam import BCSam, load_model
+from bc_sam.errors import ConfigError, UntrustedFileError, WeightsError
+from bc_sam.models.folder import CONFIG, ONNX, hash_file, load_config, write_config
+
+CELLS = list(np.random.default_rng(0).integers(0, 256, (5, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8))
+
+
+@pytest.fixture(scope="module")
+def pair(exported_model):
+    """The same model with torch and with ONNX Runtime."""
+    torch_model = load_model(exported_model, device="cpu", dtype="float32")
+    return torch_model, BCSam.from_pretrained(exported_model, backend="onnx")
+
+
+@pytest.fixture
+def folder(exported_model, tmp_path):
+    return shutil.copytree(exported_model, tmp_path / "model")
+
+
+def relist(folder, **hashes):
+    """Changes hashes in ``config.json``, as whoever changes a file of a model would have to."""
+    config = load_config(folder)
+    files = {name: digest for name, digest in (config.files | hashes).items() if digest}
+    write_config(replace(config, files=files), folder / CONFIG)
+
+
+class TestTheSameAnswers:
+    @pytest.mark.parametrize("classifier", ["logistic", "rf"])
+    def test_probabilities(self, pair, classifier):
+        one, other = (model.predict_proba(CELLS, classifier=classifier) for model in pair)
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+    @pytest.mark.parametrize("n", [1, 2, 5])
+    def test_embeddings_of_any_number_of_cells(self, pair, n):
+        one, other = (model.embed(CELLS[:n]) for model in pair)
+        np.testing.assert_allclose(one, other, atol=1e-5)
+
+    def test_masks(self, pair):
+        for one, other in zip(*(model.segment(CELLS) for model in pair), strict=True):
+            assert (one == other).mean() > 0.999
+
+    def test_reasons_and_out_of_distribution_scores(self, pair):
+        blank = np.full_like(CELLS[0], 200)
+        one, other = (list(model.stream([*CELLS, blank, b"no image"], abstain=True)) for model in pair)
+        assert [p.label for p in one] == [p.label for p in other]
+        assert [[r.short for r in p.reasons] for p in one] == [[r.short for r in p.reasons] for p in other]
+        assert [p.ood for p in one] == pytest.approx([p.ood for p in other])
+        assert str(one[-1].error) == str(other[-1].error)
+
+    def test_restricted_labels(self, exported_model):
+        models = [load_model(exported_model, backend=backend, device="cpu") for backend in ("torch", "onnx")]
+        one, other = (m.restrict_labels(["basophil", "myeloblast"]).predict_proba(CELLS) for m in models)
+        np.testing.assert_allclose(one, other, atol=1e-2)
+        assert (other[:, 1] == 0).all()
+
+    def test_embeddings_from_elsewhere(self, pair):
+        latents = pair[0].embed(CELLS)
+        one, other = (model.classifiers["rf"].predict_proba(latents) for model in pair)
+        np.testing.assert_array_equal(one, other)
+
+    def test_no_cells(self, pair):
+        assert pair[1].predict([]) == []
+
+    def test_a_rendered_cell(self, pair):
+        latent = pair[0].embed(CELLS)[0]
+        np.testing.assert_array_equal(*(model.render(latent) for model in pair))
+
+
+class TestLoading:
+    def test_it_needs_neither_torch_nor_scikit_learn(self, exported_model):
+        code = (
+            "import sys, numpy as np\nfrom bc_sam import BCSam\n"
+            f"model = BCSam.from_pretrained({str(exported_model)!r}, backend='onnx')\n"
+            f"print(list(model.stream([np.zeros(({IMAGE_SIZE}, 70, 3), np.uint8)], abstain=True))[0].likeliest)\n"
+            "sys.exit(' '.join({'torch', 'sklearn', 'transformers', 'skops'} & sys.modules.keys()) or None)"
+        )
+        subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+    def test_only_the_classifiers_that_are_asked_for(self, exported_model):
+        assert set(load_model(exported_model, backend="onnx", classifiers="rf").classifiers) == {"rf"}
+        with pytest.raises(ConfigError, match="has no classifier 'svm'"):
+            load_model(exported_model, backend="onnx", classifiers="svm")
+
+    def test_it_is_the_class_of_the_model(self, pair):
+        assert isinstance(pair[1], BCSam)
+
+    @pytest.mark.parametrize(
+        ("options", "message"),
+        [
+            ({"device": "cuda"}, "computes on the CPU, not on cuda"),
+            ({"dtype": "bfloat16"}, "computes in float32, not in bfloat16"),
+            ({"refit": True}, "refitted by the torch backend"),
+        ],
+    )
+    def test_what_the_backend_lacks_is_said(self, exported_model, options, message):
+        with pytest.raises(ConfigError, match=message):
+            load_model(exported_model, backend="onnx", **options)
+
+    def test_an_unknown_backend_is_said(self, exported_model):
+        with pytest.raises(ConfigError, match=r"There is no backend 'openvino'\. Choose torch or onnx"):
+            load_model(exported_model, backend="openvino")
+
+    def test_a_comparison_model_is_refused(self, tmp_path):
+        from small_network import small_comparison
+
+        folder = small_comparison("resnet").save_pretrained(tmp_path / "model")
+        with pytest.raises(ConfigError, match="the onnx backend computes BC-SAM only"):
+            load_model(folder, backend="onnx")
+
+
+class TestWithoutAnExport:
+    def test_it_is_made_once_in_the_cache(self, exported_model, tmp_path, monkeypatch, caplog):
+        monkeypatch.setattr("huggingface_hub.constants.HF_ASSETS_CACHE", str(tmp_path / "assets"))
+        caplog.set_level(logging.INFO, "bc_sam")
+        folder = shutil.copytree(exported_model, tmp_path / "model", ignore=shutil.ignore_patterns("onnx"))
+        relist(folder, **{ONNX: ""})
+        assert set(load_model(folder, backend="onnx", classifiers="rf").classifiers) == {"rf"}
+        model = load_model(folder, backend="onnx")
+        assert caplog.text.count("which is done once") == 1
+        assert not (folder / "onnx").exists()
+        assert set(model.classifiers) == {"logistic", "rf"}
+        np.testing.assert_array_equal(
+            model.predict_proba(CELLS), load_model(exported_model, backend="onnx").predict_proba(CELLS)
+        )
+
+
+class TestSaving:
+    def test_the_export_is_saved_with_the_model(self, pair, tmp_path):
+        for model in pair:
+            saved = model.save_pretrained(tmp_path / "copy")
+            assert json.loads((saved / CONFIG).read_text())["files"][ONNX] == hash_file(saved / ONNX)
+            np.testing.assert_array_equal(
+                load_model(saved, backend="onnx").predict_proba(CELLS), pair[1].predict_proba(CELLS)
+            )
+
+    def test_it_is_left_out_if_the_classifiers_are_others(self, folder, tmp_path, caplog):
+        model = load_model(folder, backend="onnx")
+        embeddings = model.embed(CELLS)
+        model.fit(embeddings, ["monocyte", "basophil"] * 2 + ["monocyte"], "ours", names=["logistic"])
+        indices = model.classifiers["logistic"].predict(embeddings)
+        assert model.predict(CELLS) == [model.labels[index] for index in indices]
+        saved = model.save_pretrained(tmp_path / "copy")
+        assert not (saved / "onnx").exists()
+        assert "The export to ONNX is of other weights or classifiers and is left out" in caplog.text
+
+
+class TestExportsThatAreNotOfThisModel:
+    def test_other_weights(self, folder, tmp_path):
+        other = small_model(seed=1).save_pretrained(tmp_path / "other")
+        (other / ONNX).parent.mkdir()
+        shutil.copyfile(folder / ONNX, other / ONNX)
+        relist(other, **{ONNX: hash_file(other / ONNX)})
+        with pytest.raises(WeightsError, match="is an export of other weights or classifiers"):
+            load_model(other, backend="onnx")
+
+    def test_a_changed_file(self, folder):
+        (folder / ONNX).write_bytes((folder / ONNX).read_bytes() + b" ")
+        with pytest.raises(WeightsError, match="its SHA-256 differs"):
+            load_model(folder, backend="onnx")
+
+    def test_a_file_that_the_config_does_not_list(self, folder):
+        relist(folder, **{ONNX: ""})
+        with pytest.raises(UntrustedFileError, match=r"does not list onnx/model\.onnx among its files"):
+            load_model(folder, backend="onnx")
+
+    def test_a_listed_file_that_is_no_graph(self, folder):
+        (folder / ONNX).write_bytes(b"no graph")
+        relist(folder, **{ONNX: hash_file(folder / ONNX)})
+        with pytest.raises(WeightsError, match="is not a graph that this version of ONNX Runtime can open"):
+            load_model(folder, backend="onnx")
+
+    def test_a_listed_file_that_refers_to_others(self, folder):
+        (folder / ONNX).write_bytes((folder / ONNX).read_bytes() + b"location")
+        relist(folder, **{ONNX: hash_file(folder / ONNX)})
+        with pytest.raises(UntrustedFileError, match="refers to other files"):
+            load_model(folder, backend="onnx")
+
+    def test_a_listed_file_that_is_far_larger_than_the_model(self, folder):
+        with (folder / ONNX).open("r+b") as file:
+            file.truncate(2**28)  # zeros that take no room on the disk
+        relist(folder, **{ONNX: hash_file(folder / ONNX)})
+        with pytest.raises(UntrustedFileError, match="more than an export of this model can have"):
+            load_model(folder, backend="onnx")
