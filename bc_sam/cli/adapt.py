@@ -25,12 +25,15 @@ from bc_sam.cli.options import (
     Seed,
     Settings,
     Split,
+    Subfolder,
+    Token,
     TrainingPrecision,
     read_labels,
     read_layout,
     read_pairs,
     read_pixel_sizes,
     read_settings,
+    use_token,
 )
 from bc_sam.cli.runs import run_adaptation
 from bc_sam.errors import ConfigError
@@ -64,6 +67,8 @@ def adapt(
     log_with: LogWith = None,
     keep_pictures: KeepPictures = False,
     revision: Revision = None,
+    subfolder: Subfolder = None,
+    token: Token = None,
 ) -> None:
     r"""Adapts a model to one new laboratory, with or without labels.
 
@@ -94,6 +99,7 @@ def adapt(
         model=model,
         data=data[0],
         revision=revision,
+        subfolder=subfolder,
         masks=str(masks) if masks else None,
         label_map=read_pairs(label_map),
         microns_per_pixel=read_pixel_sizes(pixel_sizes),
@@ -102,4 +108,5 @@ def adapt(
         log_with=tuple(log_with or ()),
         arguments=AdaptationArguments().updated(read_settings(given, settings), where="The command line"),
     )
+    use_token(token)
     run_adaptation(out, config)

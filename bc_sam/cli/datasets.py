@@ -1,9 +1,10 @@
 """Data set commands: data, render."""
 
 from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from textwrap import indent
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +20,12 @@ from bc_sam.cli.options import (
     read_layout,
     read_pairs,
 )
+
+if TYPE_CHECKING:
+    from bc_sam.data.copies import ImageCheck
+
+# Most pairs that are listed of one kind.
+_MOST_PAIRS = 5
 
 
 @app.command("data", rich_help_panel="Data sets")
@@ -37,7 +44,9 @@ def data_command(
 ) -> None:
     """Summarizes a data set and, with --out, converts it to parquet.
 
-    The scale is estimated from the red cells of up to 60 images, or else from their white cells.
+    The scale is estimated from the red cells of up to 60 images, or else
+    from their white cells. Images that cannot be read, copies, and copies
+    with different labels are named.
 
     Parquet files are accepted by every command and by the datasets library.
 
@@ -46,8 +55,8 @@ def data_command(
     bc-sam data ours=cells/ --map lympho=lymphocyte_typical --out ours/
     """
     from bc_sam.data import load_cells, save_parquet
+    from bc_sam.data.copies import check_images
     from bc_sam.data.domain_scales import dataset_scale
-    from bc_sam.data.identical_files import contradicting_files
     from bc_sam.evaluation.tables import align
 
     layout = read_layout(group_by, config_name, split, columns)
@@ -61,13 +70,30 @@ def data_command(
     groups = {group for group in dataset["group"] if group is not None}
     print(f"slides or patients: {len(groups) or 'unknown'}")
     print(f"scale: {dataset_scale(dataset)}")
-    if pairs := contradicting_files(dataset):
-        print(
-            f"warning: identical files have different labels, {len(pairs)} in all, such as {pairs[0]}. Decide which "
-            "is right, and remove the other."
-        )
+    for warning in _warnings(check_images(dataset)):
+        print(f"warning: {warning}")
     if out:
         save_parquet(dataset, out)
+
+
+def _warnings(found: "ImageCheck") -> Iterator[str]:
+    """Yields a sentence for each kind of problem."""
+    if n := len(found.unreadable):
+        yield f"{n} image{'s' * (n > 1)} cannot be read: {found.unreadable[0]}"
+    if n := len(found.contradicting):
+        pairs = "1 pair of copies of one image has" if n == 1 else f"{n} pairs of copies of one image have"
+        yield f"{pairs} different labels: {_some(found.contradicting)}. Decide which is right, and remove the other."
+    if n := len(found.copies) - len(found.contradicting):
+        others = [pair for pair in found.copies if pair not in found.contradicting]
+        yield f"{n} pair{'s' * (n > 1)} of copies of one image: {_some(others)}. Training keeps copies in one fold."
+    if n := len(found.alike):
+        pairs = "1 pair of images is" if n == 1 else f"{n} pairs of images are"
+        yield f"{pairs} nearly the same: {_some(found.alike)}. If they show one cell, keep one of them."
+
+
+def _some(pairs: Sequence[str]) -> str:
+    more = f", and {len(pairs) - _MOST_PAIRS} more" if len(pairs) > _MOST_PAIRS else ""
+    return "; ".join(pairs[:_MOST_PAIRS]) + more
 
 
 @app.command(rich_help_panel="Data sets")

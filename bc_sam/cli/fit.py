@@ -14,13 +14,17 @@ from bc_sam.cli.options import (
     GroupBy,
     IncludeBase,
     LabelMap,
+    LocalFilesOnly,
     Model,
     Revision,
     Seed,
     Split,
+    Subfolder,
+    Token,
     read_labels,
     read_layout,
     read_pairs,
+    use_token,
 )
 from bc_sam.errors import ConfigError
 
@@ -45,6 +49,9 @@ def fit(
     columns: Columns = None,
     seed: Seed = None,
     revision: Revision = None,
+    subfolder: Subfolder = None,
+    token: Token = None,
+    local_files_only: LocalFilesOnly = False,
     batch_size: BatchSize = None,
     include_base: IncludeBase = False,
 ) -> None:
@@ -66,10 +73,13 @@ def fit(
     from bc_sam.models.bc_sam import BCSam
     from bc_sam.models.labelled_embeddings import LabelledEmbeddings
 
+    use_token(token)
     layout = read_layout(group_by, config_name, split, columns)
     options = ReadingOptions(label_map=read_pairs(label_map), **vars(layout))
     datasets = load_domains(data, options) if data else []
-    loaded = BCSam.from_pretrained(model, revision=revision, classifiers=[])
+    loaded = BCSam.from_pretrained(
+        model, revision=revision, subfolder=subfolder, local_files_only=local_files_only, classifiers=[]
+    )
     if original:
         cells = LabelledEmbeddings.of_original(original)
     else:

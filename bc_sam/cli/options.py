@@ -293,6 +293,12 @@ def read_pixel_sizes(values: list[str] | None) -> dict[str, float]:
     return sizes
 
 
+def use_token(token: str | None) -> None:
+    """Uses an access token for all that this process fetches from the Hub, such as data sets; it is stored nowhere."""
+    if token:
+        os.environ["HF_TOKEN"] = token
+
+
 def read_labels(labels: str | None) -> list[str] | None:
     """Parses the comma-separated names of ``--labels``."""
     return None if labels is None else [name.strip() for name in labels.split(",")]

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from textwrap import indent
 
-from bc_sam.config.labels import plain_name
+from bc_sam.config.labels import COARSE_LABELS, plain_name
 from bc_sam.errors import ImageError
 from bc_sam.evaluation.tables import align
 from bc_sam.models.differential import ClassCount
@@ -26,6 +26,8 @@ def describe(name: str, prediction: Prediction, labels: Sequence[str]) -> str:
     (first, p), *others = top_labels(prediction.probabilities, labels, 2)
     if prediction.abstained:
         return printable(f"{name}: no name. {reasons}")
+    if prediction.label in COARSE_LABELS:  # the kinds are in the reasons
+        return printable(f"{name}: {prediction.label} {prediction.label_probability:.2f} {reasons}")
     guess = "".join(f" (else {second} {q:.2f})" for second, q in others)
     return printable(f"{name}: {first} {p:.2f}{guess}" + (f" {reasons}" if reasons else ""))
 

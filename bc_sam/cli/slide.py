@@ -102,8 +102,13 @@ def print_count(
         error = error.restricted(model.config.allowed_labels or model.labels)
     if len(cells) > 1:
         lines = differential_count(tally.counts, count_all=count_all, tally=tally, error=error)
-        print(f"\n{render_differential(lines, shares=shares)}")
-        print("\n".join(_notes(tally, blasts, shares=shares, naming=error is not None)))
+        print(
+            f"\n{render_differential(lines, shares=shares)}"
+            if lines
+            else "\nNo differential count: no cell can be counted."
+        )
+        for note in _notes(tally, blasts, shares=shares, naming=error is not None):
+            print(note)
     elif blasts:
         print(_blasts(blasts))
     if unnamed := tally.unnamed.total() - len(blasts):

@@ -26,6 +26,9 @@ COARSE_LABELS: dict[str, tuple[str, ...]] = {
     "lymphocyte": ("lymphocyte_typical", "lymphocyte_atypical"),
 }
 
+#: Names that a person can give although no model has them.
+KINDS_BY_HAND: tuple[str, ...] = ("plasma_cell", "other", "platelet", "giant_platelet", "artefact")
+
 #: The four stages of erythroid maturation, from the least mature, as in bone-marrow data sets such as BMEC.
 ERYTHROID_LABELS: tuple[str, ...] = (
     "proerythroblast",
@@ -74,6 +77,8 @@ NO_WHITE_CELL = ("platelet", "giant_platelet", "artefact", "no_cell")
 _PLAIN_NAMES = {
     "neutrophil_banded": "Band neutrophil",
     "neutrophil_segmented": "Segmented neutrophil",
+    "neutrophil_undecided": "Band or segmented",
+    "lymphocyte": "Lymphocyte, typical or atypical",
     "lymphocyte_typical": "Lymphocyte",
     "lymphocyte_atypical": "Atypical lymphocyte",
     "erythroblast": "Nucleated red cell",

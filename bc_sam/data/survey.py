@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from bc_sam.data.copies import contradicting_pairs
 from bc_sam.data.domain_scales import DomainScale, encoder_scale_warning, stored_scales
 from bc_sam.data.image_quality import find_near_duplicates, measure_quality
 from bc_sam.data.splits import find_copies, independent_units
@@ -124,11 +125,9 @@ def _per_laboratory(cells: CellStore, selected: np.ndarray) -> dict[str, int]:
 def _contradicting(cells: CellStore, copies: np.ndarray, labels: Sequence[str]) -> list[str]:
     """Describes the pairs of copies (m, 2) that have different labels."""
     files, index = cells.table.files, cells.labels
-    pairs = sorted((min(pair), max(pair)) for pair in copies.tolist())
     return [
         f"{files[one]} ({labels[index[one]]}) and {files[other]} ({labels[index[other]]})"
-        for one, other in pairs
-        if min(index[one], index[other]) >= 0 and index[one] != index[other]
+        for one, other in contradicting_pairs(copies.tolist(), index.tolist())
     ]
 
 

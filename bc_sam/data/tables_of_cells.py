@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from bc_sam.config.labels import NO_WHITE_CELL
+from bc_sam.config.labels import KINDS_BY_HAND, NO_WHITE_CELL
 from bc_sam.errors import DataError
 
 logger = logging.getLogger(__name__)
@@ -209,9 +209,9 @@ class FileIndex:
 
 def _without(rows: list[dict[str, str]], path: Path) -> list[dict[str, str]]:
     """Leaves out of a table of predictions what a person says is no white cell."""
-    kept = [row for row in rows if row["name"] not in NO_WHITE_CELL]
+    kept = [row for row in rows if row["name"] not in (*NO_WHITE_CELL, *KINDS_BY_HAND)]
     if len(kept) < len(rows):
-        names = ", ".join(sorted({row["name"] for row in rows} & set(NO_WHITE_CELL)))
+        names = ", ".join(sorted({row["name"] for row in rows} & {*NO_WHITE_CELL, *KINDS_BY_HAND}))
         logger.info("%s: %d images named %s by hand are left out.", path, len(rows) - len(kept), names)
     return kept
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bc_sam.config.labels import COARSE_LABELS, plain_name
 from bc_sam.data.mask_quality import NO_CELL, mask_problem
 from bc_sam.models.observation import ObservedCell
 
@@ -22,6 +23,9 @@ _MARGIN = 0.4
 #: Labels that are never counted before a person has looked at the cell.
 BLASTS = ("myeloblast",)
 
+
+# Short forms of the reasons that leave nothing else to say.
+_SHOWS_NO_CELL = ("blank", "no cell")
 
 #: Where to go with a photograph of many cells.
 COUNT_FIELDS = "The cells of whole fields are found and named by bc-sam count."
@@ -72,10 +76,13 @@ class Decision:
     Attributes:
         label: Index of the most probable label.
         reasons: Reasons against the name, strongest first.
+        parent: The name to give instead of the label, one of `bc_sam.config.labels.COARSE_LABELS`, if it is certain
+            but the kind is not; else empty.
     """
 
     label: int
     reasons: tuple[Reason, ...] = ()
+    parent: str = ""
 
     @property
     def abstain(self) -> bool:
@@ -112,6 +119,12 @@ def _image_reasons(observed: ObservedCell) -> Iterator[Reason]:
         yield Reason(
             "The cell is very small: perhaps a platelet, which is not a class of the model.", True, "very small"
         )
+    elif observed.no_nucleus:
+        yield Reason(
+            "Nothing is as large and as dark as a nucleus: perhaps a platelet, which is not a class of the model.",
+            True,
+            "no nucleus",
+        )
     if found is not None and found > 1:
         yield Reason(
             f"There seem to be {found} cells. Crop the image to one of them. {COUNT_FIELDS}",
@@ -120,6 +133,12 @@ def _image_reasons(observed: ObservedCell) -> Iterator[Reason]:
         )
     if observed.blurred:
         yield Reason("The image is out of focus. Photograph the cell again.", True, "blurred")
+    if observed.size_assumed:
+        yield Reason(
+            "Too few red cells are around the cell to measure its size: check that it is no platelet.",
+            False,
+            "size unknown",
+        )
     if mask is not None and (problem := mask_problem(mask, observed.mask_limits)) is not None:
         yield Reason(f"Check the outline: {problem}.", False, "check outline")
 
@@ -133,15 +152,16 @@ def decide(
 ) -> Decision:
     """Decides whether to name a cell, and whether the name should be checked.
 
-    A name must be probable enough, and by a margin more probable than the second. A blast gets its name, but should
-    always be checked.
+    A name must be probable enough, and by a margin more probable than the second. If that is true only of the kinds of
+    one parent together, such as band and segmented neutrophils, the cell gets the parent's name. A blast gets its
+    name, but should always be checked. Of an image that shows no cell, nothing else is said.
 
     Args:
         probabilities: (n_labels,) of one classifier.
         ood: Out-of-distribution score, 0..1; ``None`` if the model has no reference embeddings to compare with.
         from_image: See `image_reasons`.
         thresholds: Thresholds of abstention; by default `RejectionThresholds()`.
-        labels: Label names, by which blasts are recognized.
+        labels: Label names, by which blasts and kinds of one parent are recognized.
 
     Example:
         >>> decide(np.array([0.2] * 5), 0.2).abstain
@@ -150,34 +170,64 @@ def decide(
         False
         >>> decide(np.array([0.55, 0.45]), 0.2).reasons[0].short
         'close second'
+        >>> decide(np.array([0.5, 0.45, 0.05]), 0.2, labels=("neutrophil_banded", "neutrophil_segmented", "a")).parent
+        'neutrophil'
     """
     thresholds = thresholds or RejectionThresholds()
     label = int(probabilities.argmax())
-    probability = float(probabilities[label])
+    if not_shown := tuple(reason for reason in from_image if reason.short in _SHOWS_NO_CELL):
+        return Decision(label, not_shown)
+    parent, kinds = "", tuple[int, ...]()
     reasons = [reason for reason in from_image if reason.abstain]
     if ood is not None and ood > thresholds.ood:
         reasons.append(Reason(_ood_text(ood), True, "out of distribution"))
-    if not np.isfinite(probability):
+    if not np.isfinite(probabilities[label]):
         reasons.append(Reason("The model computes no finite values for this image.", True, "not finite"))
-    elif probability < thresholds.probability:
-        best, required = _percent(probability), _percent(thresholds.probability)
-        text = f"No class is probable enough: the best has {best}, and {required} are required."
-        reasons.append(Reason(text, True, "unsure"))
-    elif (second := _second(probabilities)) > probability - thresholds.least_margin:
-        text = (
-            f"Two classes are close: the best has {_percent(probability)}, the second {_percent(second)}; "
-            f"{100 * thresholds.least_margin:.0f} percentage points between them are required."
-        )
-        reasons.append(Reason(text, True, "close second"))
+    elif (doubt := _doubt(probabilities, thresholds)) is not None:
+        if not reasons:  # otherwise there is no name whose kind could be open
+            parent, kinds = _certain_parent(probabilities, label, thresholds, labels)
+        reasons += [] if parent else [doubt]
     if label < len(labels) and labels[label] in BLASTS:
         reasons.append(Reason("Perhaps a blast: it is not counted before a person has looked.", False, "blast?"))
+    if parent:
+        reasons.append(_kind_reason(parent, [(labels[kind], float(probabilities[kind])) for kind in kinds]))
     reasons += [reason for reason in from_image if not reason.abstain]
-    return Decision(label, tuple(reasons))
+    return Decision(label, tuple(reasons), parent)
 
 
-def _second(probabilities: np.ndarray) -> float:
-    """Returns the second largest of probabilities (n_labels,), less rounding errors; 0 for a single label."""
-    return float(np.sort(probabilities)[-2]) - 1e-6 if len(probabilities) > 1 else 0.0
+def _doubt(probabilities: np.ndarray, thresholds: RejectionThresholds) -> Reason | None:
+    """Returns what is wrong with the largest of probabilities (n,); ``None`` if it is enough for a name."""
+    best = float(probabilities.max())
+    second = float(np.sort(probabilities)[-2]) - 1e-6 if len(probabilities) > 1 else 0.0  # less rounding errors
+    if best < thresholds.probability:
+        required = _percent(thresholds.probability)
+        text = f"No class is probable enough: the best has {_percent(best)}, and {required} are required."
+        return Reason(text, True, "unsure")
+    if second > best - thresholds.least_margin:
+        text = (
+            f"Two classes are close: the best has {_percent(best)}, the second {_percent(second)}; "
+            f"{100 * thresholds.least_margin:.0f} percentage points between them are required."
+        )
+        return Reason(text, True, "close second")
+    return None
+
+
+def _certain_parent(
+    probabilities: np.ndarray, label: int, thresholds: RejectionThresholds, labels: Sequence[str]
+) -> tuple[str, tuple[int, ...]]:
+    """Returns the parent of a label, and its kinds, if they are probable enough together; else nothing."""
+    for parent, names in COARSE_LABELS.items():
+        kinds = [column for column, name in enumerate(labels) if name in names]
+        if label in kinds:
+            together = np.append(np.delete(probabilities, kinds), probabilities[kinds].sum())
+            if together.argmax() == len(together) - 1 and _doubt(together, thresholds) is None:
+                return parent, tuple(sorted(kinds, key=lambda kind: -probabilities[kind]))
+    return "", ()
+
+
+def _kind_reason(parent: str, kinds: Sequence[tuple[str, float]]) -> Reason:
+    each = ", ".join(f"{plain_name(kind).lower()} {_percent(share)}" for kind, share in kinds)
+    return Reason(f"The kind of {parent} is not certain: {each}.", False, "which kind?")
 
 
 def _percent(share: float) -> str:

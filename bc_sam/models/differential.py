@@ -2,11 +2,11 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
-from bc_sam.config.labels import COARSE_LABELS, ERYTHROID_LABELS, NO_WHITE_CELL
+from bc_sam.config.labels import COARSE_LABELS, ERYTHROID_LABELS, KINDS_BY_HAND, NO_WHITE_CELL
 from bc_sam.evaluation.naming_error import NamingError
 from bc_sam.models.abstention import BLASTS
 
@@ -14,20 +14,21 @@ _CONFIDENCE = 0.95
 
 #: Classes in the order of a laboratory's report; others follow, the most common first.
 REPORT_ORDER = (
-    *("neutrophil_segmented", "neutrophil_banded", "lymphocyte_typical", "lymphocyte_atypical"),
+    *("neutrophil_segmented", "neutrophil_banded", "neutrophil"),
+    *("lymphocyte_typical", "lymphocyte_atypical", "lymphocyte"),
     *("monocyte", "eosinophil", "basophil", "metamyelocyte", "myelocyte", "promyelocyte", "myeloblast"),
     *("plasma_cell", "other", "erythroblast", *ERYTHROID_LABELS, "smudge_cell"),
     *("platelet", "giant_platelet", "artefact"),
 )
 
-#: The line that sums up the neutrophils, above its subtypes.
-NEUTROPHIL = "neutrophil"
+#: The line that sums up the neutrophils, above its subtypes; and that of those whose kind is not certain, below them.
+NEUTROPHIL, NEUTROPHIL_UNDECIDED = "neutrophil", "neutrophil_undecided"
 
 #: Counted per 100 white cells, outside the denominator, unless asked otherwise.
 OUTSIDE = ("erythroblast", *ERYTHROID_LABELS, "smudge_cell")
 
 #: Names that a person can give although no model has them.
-MORE_KINDS = ("plasma_cell", "other", "platelet", "giant_platelet", "artefact")
+MORE_KINDS = KINDS_BY_HAND
 
 
 @dataclass(frozen=True)
@@ -61,31 +62,38 @@ class Tally:
         named: Number of cells by the name that the classifier gave, without blasts that nobody has looked at.
         by_hand: Number of cells by the name that a person gave.
         unnamed: Number of cells that were left for review, or are perhaps blasts, by their likeliest name.
+        undecided: Number of named cells that have the name of a parent, such as ``"neutrophil"``, by their likeliest
+            name.
     """
 
     named: Counter[str]
     by_hand: Counter[str]
     unnamed: Counter[str]
+    undecided: Counter[str] = field(default_factory=Counter)
 
     @classmethod
     def of(cls, cells: Iterable[tuple[str | None, str | None, str | None]]) -> "Tally":
         """Tallies cells, each given as name, likeliest name and name by hand; blasts wait until a person has looked.
 
         Example:
-            >>> Tally.of([("monocyte", "monocyte", None), ("myeloblast", "myeloblast", None), (None, "a", "other")])
-            Tally(named=Counter({'monocyte': 1}), by_hand=Counter({'other': 1}), unnamed=Counter({'myeloblast': 1}))
+            >>> tally = Tally.of([("a", "a", None), ("myeloblast", "myeloblast", None), (None, "a", "other")])
+            >>> tally.named, tally.by_hand, tally.unnamed
+            (Counter({'a': 1}), Counter({'other': 1}), Counter({'myeloblast': 1}))
         """
         named: Counter[str] = Counter()
         by_hand: Counter[str] = Counter()
         unnamed: Counter[str] = Counter()
+        undecided: Counter[str] = Counter()
         for name, likeliest, hand in cells:
             if hand is not None:
                 by_hand[hand] += 1
             elif name is not None and name not in BLASTS:
                 named[name] += 1
+                if likeliest is not None and name != likeliest:
+                    undecided[likeliest] += 1
             elif likeliest is not None:
                 unnamed[likeliest] += 1
-        return cls(named, by_hand, unnamed)
+        return cls(named, by_hand, unnamed, undecided)
 
     @property
     def counts(self) -> Counter[str]:
@@ -104,7 +112,8 @@ def differential_count(
 ) -> list[ClassCount]:
     """Returns a differential count in the order of a laboratory's report.
 
-    Neutrophils are one line if there are kinds of them, followed by these. Nucleated red cells and smudge cells are
+    Neutrophils are one line if there are kinds of them, followed by these, and by those whose kind is not certain.
+    Nucleated red cells and smudge cells are
     outside the denominator, unless there are no other cells.
 
     The 95 % confidence intervals are Wilson's (J. Am. Stat. Assoc. 22, 1927), for the error of sampling. With a
@@ -141,7 +150,7 @@ def differential_count(
         low, high = _wilson(count, total + count if is_outside else total)
         if is_outside:  # odds: per white cell
             low, high = low / max(1e-9, 1 - low), high / max(1e-9, 1 - high)
-        if possible is not None:
+        if possible is not None and possible.keys() & set(parts):
             drawn = sum(possible.get(part, np.zeros(1)) for part in parts) / np.maximum(within, 1e-9)
             explained = np.quantile(drawn, [(1 - _CONFIDENCE) / 2, (1 + _CONFIDENCE) / 2])
             low, high = min(low, float(explained[0])), max(high, float(explained[1]))
@@ -149,11 +158,11 @@ def differential_count(
 
     lines = []
     for label in _ordered(counts):
-        kinds = [kind for kind in _ordered(counts) if kind in COARSE_LABELS[NEUTROPHIL]]
+        kinds = [kind for kind in _ordered(counts) if kind in (*COARSE_LABELS[NEUTROPHIL], NEUTROPHIL)]
         if label in kinds and len(kinds) > 1:
             if label == kinds[0]:
                 lines.append(line(NEUTROPHIL, kinds))
-            lines.append(line(label, [label], NEUTROPHIL))
+            lines.append(line(NEUTROPHIL_UNDECIDED if label == NEUTROPHIL else label, [label], NEUTROPHIL))
         else:
             lines.append(line(label, [label]))
     return lines
@@ -173,7 +182,7 @@ def _wilson(count: int, total: int) -> tuple[float, float]:
 
 def _possible_counts(tally: Tally, error: NamingError) -> dict[str, np.ndarray]:
     """Returns draws of the true number of cells per class; names by hand are taken to be right."""
-    by_classifier = tally.named + tally.unnamed
+    by_classifier = tally.named + tally.unnamed + tally.undecided  # without the names of parents, which are no labels
     drawn = error.possible_counts([by_classifier[label] for label in error.labels])
     possible = {label: drawn[:, column] for column, label in enumerate(error.labels)}
     for label, count in tally.by_hand.items():

@@ -140,7 +140,8 @@ def annotated_picture(field: Field, record: FieldRecord) -> Image.Image:
         corners = [(x * factor, y * factor) for x, y in cell.outline]
         if len(corners) > 2:
             draw.line([*corners, corners[0]], fill=colour, width=3)
-        text = f"{cell.name} {cell.probability:.2f}" if cell.name else f"{UNNAMED} ({cell.likeliest}?)"
+        share = f" {cell.probability:.2f}" if cell.name == cell.likeliest else ""
+        text = f"{cell.name}{share}" if cell.name else f"{UNNAMED} ({cell.likeliest}?)"
         corner = cell.box[0] * factor, max(cell.box[1] * factor - 16, 0)
         draw.rectangle(draw.textbbox(corner, text, font_size=14), fill=(255, 255, 255))
         draw.text(corner, text, fill=colour, font_size=14)

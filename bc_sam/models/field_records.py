@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from bc_sam.config.labels import COARSE_LABELS
 from bc_sam.models.found_cells import FieldCells, FoundCell
 from bc_sam.models.laboratory import is_usable
 from bc_sam.utils.atomic import written_aside
@@ -171,7 +172,10 @@ def write_table(records: Sequence[FieldRecord], file: TextIO) -> None:
 
 def write_coco(records: Sequence[FieldRecord], labels: Sequence[str], path: Path) -> None:
     """Writes boxes, outlines and names of all white cells in the format of COCO."""
-    categories = {label: number for number, label in enumerate([*labels, UNNAMED], start=1)}
+    parents = [
+        parent for parent in COARSE_LABELS if any(parent == name for record in records for name in record.counts)
+    ]
+    categories = {label: number for number, label in enumerate([*labels, UNNAMED, *parents], start=1)}
     annotations: list[dict[str, Any]] = []
     for image, record in enumerate(records, start=1):
         for cell in record.cells:
@@ -201,7 +205,8 @@ def write_geojson(record: FieldRecord, labels: Sequence[str], path: Path) -> Non
     features = []
     for number, cell in enumerate(record.cells, start=1):
         ring = [list(corner) for corner in (*cell.outline, *cell.outline[:1])]
-        colour = _PALETTE[labels.index(cell.name) % len(_PALETTE)] if cell.name in labels else _GREY
+        label = cell.likeliest if cell.name in COARSE_LABELS else cell.name  # a parent has the colour of a kind of it
+        colour = _PALETTE[labels.index(label) % len(_PALETTE)] if label in labels else _GREY
         features.append(
             {
                 "type": "Feature",

@@ -47,6 +47,9 @@ class ObservedCell:
         blank: Whether the image is blank.
         blurred: Whether it is out of focus.
         cut_off: Whether the border of a field cuts off the cell's nucleus; unknown for crops.
+        no_nucleus: Whether what is stained like a nucleus is too small and pale for one; unknown if images are not
+            normalized.
+        size_assumed: Whether the cell is taken to be of average size, since nothing else in the image has a known one.
         scale_problem: Why the cell's size cannot be trusted; empty if it can, or if images are not normalized.
         mask_limits: Which masks are plausible, given what the encoder sees of an image.
     """
@@ -60,6 +63,8 @@ class ObservedCell:
     blank: bool = False
     blurred: bool = False
     cut_off: bool = False
+    no_nucleus: bool = False
+    size_assumed: bool = False
     scale_problem: str = ""
     mask_limits: MaskLimits = WHOLE_IMAGE
 
@@ -147,6 +152,8 @@ def _with_preparation(observed: ObservedCell, prepared: PreparedImage) -> Observ
     n_cells = max(observed.n_cells or 0, prepared.n_white_cells)
     return replace(
         observed,
+        no_nucleus=prepared.no_nucleus,
+        size_assumed=prepared.size_assumed,
         scale_problem=prepared.scale_problem,
         mask_limits=mask_limits(normalized=prepared.window is not None),
         n_cells=n_cells or observed.n_cells,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from bc_sam.config.labels import COARSE_LABELS
 from bc_sam.errors import ImageError
 from bc_sam.models.abstention import Decision, Reason
 
@@ -19,13 +20,15 @@ class Prediction:
 
     Attributes:
         source: The image as passed.
-        label: The predicted label; ``None`` if the model abstains, or the image is unreadable.
+        label: The predicted label; ``None`` if the model abstains, or the image is unreadable. With abstention it may
+            be the name of a parent, ``"neutrophil"`` or ``"lymphocyte"``, whose kind is not certain.
         probabilities: (n_labels,) float32 in the order of the model's labels.
         latent: The embedding, (latent_dim,) float32.
         error: Why the image is unreadable, or ``None``.
         likeliest: The most probable label, even if the model abstains.
         reasons: Reasons against the label, strongest first; empty if abstention is off.
         ood: Out-of-distribution score, 0..1; ``None`` if abstention is off, or the model has no reference cells.
+        label_probability: Probability of `label`, 0..1; that of all kinds together if it is the name of a parent.
     """
 
     source: Any
@@ -36,6 +39,7 @@ class Prediction:
     likeliest: str | None = None
     reasons: tuple[Reason, ...] = ()
     ood: float | None = None
+    label_probability: float | None = None
 
     @classmethod
     def of(
@@ -59,8 +63,20 @@ class Prediction:
             ood: Out-of-distribution score.
         """
         likeliest = labels[decision.label]
-        label = None if decision.abstain else likeliest
-        return cls(source, label, probabilities, latent, None, likeliest, decision.reasons, ood)
+        label = None if decision.abstain else decision.parent or likeliest
+        kinds = COARSE_LABELS[decision.parent] if decision.parent else (likeliest,)
+        share = float(sum(probabilities[column] for column, name in enumerate(labels) if name in kinds))
+        return cls(
+            source,
+            label,
+            probabilities,
+            latent,
+            None,
+            likeliest,
+            decision.reasons,
+            ood,
+            None if label is None else share,
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Returns plain data for JSON or a table; a source in memory, such as an array, is described by its type."""
@@ -91,7 +107,8 @@ class Prediction:
             return f"Prediction({facts['source']}: {self.error})"
         name = self.label or f"no name, likeliest {self.likeliest}"
         reasons = "".join(f"; {reason}" for reason in facts["reasons"])
-        probability = "" if self.probability is None else f" {self.probability:.2f}"
+        share = self.probability if self.label_probability is None else self.label_probability
+        probability = "" if share is None else f" {share:.2f}"
         return f"Prediction({facts['source']}: {name}{probability}{reasons})"
 
     def _repr_html_(self) -> str:

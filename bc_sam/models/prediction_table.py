@@ -16,8 +16,9 @@ COLUMNS = (
 class PredictionTable:
     """A CSV file that grows by one row per image.
 
-    The columns are those of `COLUMNS`, and the probability of each label. ``name`` is empty where the model abstains,
-    for the given ``reasons``; ``given_by`` is the classifier, or ``hand`` for a manual label; ``laboratory`` says
+    The columns are those of `COLUMNS`, and the probability of each label; ``probability`` is that of ``likeliest``.
+    ``name`` is empty where the model abstains, for the given ``reasons``, and ``neutrophil`` or ``lymphocyte`` where
+    only the kind is uncertain; ``given_by`` is the classifier, or ``hand`` for a manual label; ``laboratory`` says
     if the model does not know the laboratory of the cells, where names are often wrong.
 
     Args:

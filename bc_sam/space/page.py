@@ -9,6 +9,7 @@ from starlette.middleware import Middleware
 
 from bc_sam.models.auto import load_model
 from bc_sam.models.base import CellModel
+from bc_sam.models.stored_model import LoadOptions
 from bc_sam.space.server.sessions import KeepWork
 from bc_sam.space.server.settings import PageSettings, page_settings
 from bc_sam.space.server.upload_requests import SeparateUploads, UploadedFilesOnly, UploadLimit
@@ -68,7 +69,7 @@ def launch_options(settings: PageSettings) -> dict[str, Any]:
     return {
         "theme": _theme(),
         "css": asset("page.css"),
-        "head": f"<script>{asset('page.js')}</script>",
+        "head": f"<script>{asset('page.js')}</script><style>{asset('print.css')}</style>",
         "max_file_size": settings.max_file_bytes,
         "app_kwargs": {"middleware": middleware},
         "show_error": False,
@@ -88,18 +89,20 @@ def _theme() -> gr.Theme:
     )
 
 
-def serve(source: str, **options: Any) -> None:
+def serve(source: str, loading: LoadOptions | None = None, **options: Any) -> None:
     """Loads a model and serves the page until it is stopped.
 
     Args:
         source: Model folder, run folder or Hub id.
+        loading: How to load it, such as its revision; see `bc_sam.load_model`.
         **options: For Gradio's ``launch``, such as ``server_port``.
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that uploads are removed on exit
     settings = page_settings()
     for prefix in (UPLOADS_PREFIX, DOWNLOAD_PREFIX):
         remove_abandoned(prefix)  # by servers that were killed
-    model = load_model(source, device="cpu")
+    options_of_model: LoadOptions = {"device": "cpu", **(loading or {})}
+    model = load_model(source, **options_of_model)
     model.require_classifiers()
     with UploadFolder(settings.keep_seconds):
         build(model, settings, display_name(source)).launch(**launch_options(settings) | options)

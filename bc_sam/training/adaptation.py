@@ -59,6 +59,7 @@ class AdaptationConfig(JsonConfig):
         model: The model to start from: a folder or a Hub id.
         data: The new laboratory as ``NAME=SOURCE``; see `bc_sam.data.sources.load_cells`.
         revision: Branch, tag or commit of the model on the Hub.
+        subfolder: Folder of the model in its repository.
         masks: CSV file that pairs images with annotated masks.
         label_map: Canonical class of each of a folder's own class names; ``None`` skips the folder.
         group_pattern: Regular expression whose first group on a file name is the slide.
@@ -71,6 +72,7 @@ class AdaptationConfig(JsonConfig):
     model: str
     data: str
     revision: str | None = None
+    subfolder: str | None = None
     masks: str | None = None
     label_map: dict[str, str | None] = field(default_factory=dict)
     group_pattern: str | None = None
@@ -145,7 +147,9 @@ class Adaptation(Run):
         self.config = config
         device = self.accelerator.device
         dtype = dtype_of(self.precision, device)
-        model = load_model(config.model, revision=config.revision, device=device, dtype=dtype)
+        model = load_model(
+            config.model, revision=config.revision, subfolder=config.subfolder, device=device, dtype=dtype
+        )
         if not isinstance(model, BCSam):
             raise BCSamError(f"{config.model} is no BC-SAM model, but {model.config.method}, so it cannot be adapted.")
         if model.reference is None or not model.classifiers:

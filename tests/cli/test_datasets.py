@@ -2,6 +2,7 @@
 
 import re
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -37,14 +38,50 @@ def test_columns_are_given_by_role():
         read_layout(None, None, None, ["label"])
 
 
-def test_data_names_identical_files_with_different_labels(capsys, tmp_path):
-    for number, file in enumerate(("monocyte/1.png", "monocyte/2.png", "EOS/3.png", "EOS/4.png")):
-        (tmp_path / file).parent.mkdir(exist_ok=True)
-        Image.new("RGB", (40, 40), (9 * min(number, 2), 90, 90)).save(tmp_path / file)
-    data_command(f"ours={tmp_path}")
-    assert "identical files" not in capsys.readouterr().out
-    (tmp_path / "EOS" / "3.png").write_bytes((tmp_path / "monocyte" / "1.png").read_bytes())
-    data_command(f"ours={tmp_path}")
-    (warning,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("warning:"))
-    assert "identical files have different labels, 1 in all" in warning
-    assert "EOS/3.png (eosinophil) and monocyte/1.png (monocyte)" in warning
+class TestCopies:
+    """Contradictions of a data set are said before a training learns from them."""
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        for number, file in enumerate(("monocyte/1.png", "monocyte/2.png", "EOS/3.png", "EOS/4.png")):
+            (tmp_path / file).parent.mkdir(exist_ok=True)
+            blocks = np.random.default_rng(number).integers(0, 255, (12, 12, 3), dtype=np.uint8)
+            Image.fromarray(blocks).resize((96, 96), Image.Resampling.BICUBIC).save(tmp_path / file)
+        return tmp_path
+
+    def warnings(self, folder, capsys):
+        data_command(f"ours={folder}")
+        return [line for line in capsys.readouterr().out.splitlines() if line.startswith("warning:")]
+
+    def test_without_any_nothing_is_said(self, folder, capsys):
+        assert self.warnings(folder, capsys) == []
+
+    def test_identical_files_with_different_labels_are_named(self, folder, capsys):
+        (folder / "EOS" / "3.png").write_bytes((folder / "monocyte" / "1.png").read_bytes())
+        (warning,) = self.warnings(folder, capsys)
+        assert "1 pair of copies of one image has different labels" in warning
+        assert "EOS/3.png (eosinophil) and monocyte/1.png (monocyte)" in warning
+
+    def test_so_are_copies_that_were_turned_and_saved_in_another_format(self, folder, capsys):
+        Image.open(folder / "monocyte" / "1.png").rotate(90).save(folder / "EOS" / "5.tif")
+        (warning,) = self.warnings(folder, capsys)
+        assert "EOS/5.tif (eosinophil) and monocyte/1.png (monocyte)" in warning
+
+    def test_copies_of_one_label_contradict_nothing(self, folder, capsys):
+        Image.open(folder / "monocyte" / "1.png").rotate(90).save(folder / "monocyte" / "5.tif")
+        (warning,) = self.warnings(folder, capsys)
+        assert warning.startswith(
+            "warning: 1 pair of copies of one image: monocyte/1.png (monocyte) and monocyte/5.tif"
+        )
+
+    def test_copies_in_other_colours_are_nearly_the_same(self, folder, capsys):
+        pixels = np.asarray(Image.open(folder / "monocyte" / "1.png"))
+        Image.fromarray((pixels * (0.7, 0.8, 0.9)).astype(np.uint8)).save(folder / "EOS" / "5.png")
+        (warning,) = self.warnings(folder, capsys)
+        assert "1 pair of images is nearly the same: EOS/5.png (eosinophil) and monocyte/1.png (monocyte)" in warning
+
+    def test_an_image_that_cannot_be_read_is_named(self, folder, capsys):
+        (folder / "EOS" / "5.png").write_bytes((folder / "EOS" / "4.png").read_bytes()[:900])
+        (warning,) = self.warnings(folder, capsys)
+        assert "1 image cannot be read" in warning
+        assert "5.png" in warning

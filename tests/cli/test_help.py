@@ -92,6 +92,16 @@ def test_commands_on_cells_take_what_loading_a_model_takes(name):
     assert {"--device", "--revision", "--subfolder", "--token", "--local-files-only", "--force-download"} <= options
 
 
+@pytest.mark.parametrize(
+    ("name", "more"),
+    [("serve", {"--local-files-only"}), ("adapt", set()), ("fit", {"--local-files-only"}), ("resume", set())],
+)
+def test_commands_that_start_from_a_model_take_what_reaches_it_on_the_hub(name, more):
+    options = {option for parameter in COMMANDS[name].params for option in parameter.opts}
+    where = set() if name == "resume" else {"--revision", "--subfolder"}  # which a run remembers
+    assert {"--token", *where, *more} <= options
+
+
 def test_the_version_is_printed():
     result = CliRunner().invoke(app, ["--version"])
     assert (result.exit_code, result.output) == (0, f"bc-sam {version('bc_sam')}\n")

@@ -9,7 +9,7 @@ import numpy as np
 
 from bc_sam.cli.output import describe, render_differential
 from bc_sam.errors import ImageError
-from bc_sam.models.abstention import Decision, Reason
+from bc_sam.models.abstention import Decision, Reason, decide
 from bc_sam.models.differential import differential_count
 from bc_sam.models.prediction import Prediction
 
@@ -29,6 +29,15 @@ class TestOneCell:
 
     def test_a_line_says_why_there_is_no_name(self):
         assert describe("a.png", prediction(BLANK), LABELS) == "a.png: no name. The image shows nothing."
+
+    def test_a_line_has_the_parents_name_if_only_the_kind_is_open(self):
+        labels = ("neutrophil_banded", "neutrophil_segmented", "monocyte")
+        shares = np.array([0.4, 0.5, 0.1], np.float32)
+        named = Prediction.of("a.png", decide(shares, None, labels=labels), shares, labels)
+        assert describe("a.png", named, labels) == (
+            "a.png: neutrophil 0.90 The kind of neutrophil is not certain: segmented neutrophil 50 %, band neutrophil "
+            "40 %."
+        )
 
     def test_a_line_says_what_to_check(self):
         line = describe("a.png", prediction(CHECK), LABELS)

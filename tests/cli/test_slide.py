@@ -74,6 +74,12 @@ def test_blasts_are_listed_and_not_counted(said):
     assert rows[1]["name"] == "myeloblast"
 
 
+def test_without_a_counted_cell_there_is_no_table(said):
+    out, _ = said(0, ("myeloblast",))
+    assert "No differential count: no cell can be counted." in out
+    assert "Intervals" not in out
+
+
 def test_nucleated_red_cells_can_be_counted_among_all(said):
     assert "100.0 per 100" in said(0, ("monocyte", "erythroblast"))[0]
     assert "per 100" not in said(0, ("monocyte", "erythroblast"), count_all=True)[0]

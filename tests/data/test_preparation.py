@@ -154,6 +154,43 @@ class TestScaleOfAnImage:
         assert seen.pixels.shape == (size, size, 3)
 
 
+class TestNucleus:
+    """Platelets are told from the smallest white cells by a nucleus that is both small and pale."""
+
+    @pytest.mark.parametrize(
+        ("microns", "red", "missing"),
+        [(6.0, 140, True), (6.0, 30, False), (9.0, 140, False)],
+        ids=["platelet", "small dark nucleus", "large pale nucleus"],
+    )
+    def test_small_and_pale_is_none(self, microns, red, missing):
+        pixels = draw_smear(300, RED_CELL, white_cell=microns / MICRONS, white_cells=())
+        row, column = np.ogrid[:300, :300]
+        pixels[np.hypot(row - 150, column - 150) < WHITE_CELL / 2] = (235, 230, 228)
+        pixels[np.hypot(row - 150, column - 150) < microns / MICRONS / 2] = (red, 60, 160)
+        image = Image.fromarray(pixels)
+        assert Preparation(SIZE, NORMALIZATION, given(MICRONS)).prepare(image).no_nucleus == missing
+        assert OWN.prepare(image).no_nucleus == missing
+
+    def test_a_stain_that_is_estimated_from_platelets_does_not_make_them_dark(self):
+        pixels = draw_smear(300, RED_CELL, white_cells=())
+        row, column = np.ogrid[:300, :300]
+        pixels[np.hypot(row - 150, column - 150) < 13] = (140, 60, 160)
+        profile = given(MICRONS, (2.0, 2.0, 2.0))
+        assert Preparation(SIZE, NORMALIZATION, profile).prepare(Image.fromarray(pixels)).no_nucleus
+
+    def test_a_cell_alone_is_its_own_ruler_and_one_of_several_is_not(self):
+        alone = Image.fromarray(draw_smear(150, white_cell=100, n_red_cells=0))
+        assert OWN.prepare(alone).size_assumed
+        assert not OWN.prepare(smear()).size_assumed
+        assert not SQUARE.prepare(alone).size_assumed
+        profile = profile_sources([np.asarray(alone)] * 3)
+        assert not Preparation(SIZE, NORMALIZATION, profile).prepare(alone).size_assumed
+
+    def test_it_is_unknown_without_normalization_or_scale(self):
+        assert not SQUARE.prepare(smear()).no_nucleus
+        assert not OWN.prepare(Image.new("RGB", (60, 40), "white")).no_nucleus
+
+
 class TestScaleProblem:
     def test_a_plausible_cell_has_none(self):
         assert OWN.prepare(smear()).scale_problem == ""

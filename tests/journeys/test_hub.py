@@ -19,7 +19,7 @@ from huggingface_hub import HfApi, ModelCard
 from peft import PeftModel
 from safetensors.torch import load_file
 from skops import io as skops_io
-from small_model import IMAGE_SIZE, small_model, small_sam
+from small_model import IMAGE_SIZE, LATENT_DIM, small_model, small_sam
 from transformers import SamModel
 
 from bc_sam import BCSam
@@ -27,6 +27,7 @@ from bc_sam.classifiers.kinds import KINDS
 from bc_sam.classifiers.skops_files import trusted_types
 from bc_sam.classifiers.thumbnails import draw_thumbnail
 from bc_sam.errors import BCSamError, HubError, WeightsError
+from bc_sam.training.adaptation import Adaptation, AdaptationConfig
 from bc_sam.utils.hub import display_name, resolve_folder
 
 CELLS = list(np.random.default_rng(0).integers(0, 256, (3, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8))
@@ -120,6 +121,27 @@ class TestRoundTrip:
             BCSam.from_pretrained(repo_id, subfolder="../one")
         with pytest.raises(WeightsError, match="three"):
             BCSam.from_pretrained(repo_id, subfolder="three", cache_dir=elsewhere)
+
+
+def test_fit_and_adapt_reach_a_private_model_in_a_subfolder(hub, repo_id, model, run_bc_sam, monkeypatch, tmp_path):
+    """The token of the option serves for the whole command and is written nowhere."""
+    model.save_pretrained(tmp_path / "both" / "small")
+    HfApi().create_repo(repo_id, private=True)
+    HfApi().upload_folder(repo_id=repo_id, folder_path=tmp_path / "both")
+    monkeypatch.setenv("HF_TOKEN", hub.BOB)  # who may not read it
+    labels = np.repeat([0, 9], 10)
+    latents = np.random.default_rng(0).random((20, LATENT_DIM), dtype=np.float32) + labels[:, None]
+    for name, values in {"X": latents, "y": labels, "dataset": labels * 0}.items():
+        np.save(tmp_path / f"{name}.npy", values)
+    options = ("--original", tmp_path, "--classifiers", "logistic", "--out", tmp_path / "fitted")
+    fit = ("fit", repo_id, "--subfolder", "small", *options)
+    assert run_bc_sam(*fit) == 1
+    assert run_bc_sam(*fit, "--token", hub.ALICE) == 0
+    assert tuple(BCSam.from_pretrained(tmp_path / "fitted").classifiers) == ("logistic",)
+    config = AdaptationConfig(repo_id, "ours=cells", subfolder="small")
+    with Adaptation.create(tmp_path / "run", config) as adaptation:
+        same(model, adaptation.model)
+    assert hub.ALICE not in (tmp_path / "run" / "adaptation.json").read_text()
 
 
 class TestRevisions:

@@ -42,6 +42,7 @@ def test_a_good_image_gives_no_reason(cell):
         ({"n_cells": 3}, "3 cells"),
         ({"blurred": True}, "out of focus"),
         ({"scale_problem": "No white cell was found."}, "No white cell"),
+        ({"no_nucleus": True}, "Nothing is as large and as dark as a nucleus: perhaps a platelet"),
     ],
 )
 def test_a_bad_image_gets_no_name(cell, change, words):
@@ -63,6 +64,12 @@ def test_a_suspicious_outline_is_reported_but_the_name_is_kept(cell):
     decision = decide(SURE, 0.5, image_reasons(replace(cell, mask=cut)))
     assert not decision.abstain
     assert "edge" in decision.reasons[0].text
+
+
+def test_a_cell_that_is_its_own_ruler_is_named_and_to_be_checked(cell):
+    decision = decide(SURE, 0.5, image_reasons(replace(cell, size_assumed=True)))
+    assert not decision.abstain
+    assert [reason.short for reason in decision.reasons] == ["size unknown"]
 
 
 def test_without_masks_an_unknown_scale_counts_too(cell):
@@ -132,6 +139,50 @@ def test_the_strongest_reason_comes_first(cell):
         "check outline",
     ]
     assert decision.abstain
+
+
+@pytest.mark.parametrize("change", [{"blank": True}, {"mask": np.zeros((64, 64), bool)}])
+def test_where_there_is_no_cell_nothing_is_said_of_classes(cell, change):
+    decision = decide(np.array([0.4, 0.3, 0.3]), 1.0, image_reasons(replace(cell, **change)))
+    assert decision.abstain
+    assert len(decision.reasons) == 1
+
+
+def test_a_platelet_is_mentioned_once(cell):
+    (reason,) = image_reasons(replace(cell, mask=SMALL_DISC, mask_limits=COMMON_SCALE, no_nucleus=True))
+    assert reason.short == "very small"
+
+
+class TestKindsOfOneParent:
+    """If only the kind is open, the cell has the name that both kinds share."""
+
+    LABELS = ("neutrophil_banded", "neutrophil_segmented", "monocyte", "lymphocyte_typical", "lymphocyte_atypical")
+
+    @pytest.mark.parametrize("shares", [(0.41, 0.52, 0.07, 0, 0), (0.45, 0.45, 0.1, 0, 0)])
+    def test_the_parent_is_named_and_the_kinds_are_said(self, shares):
+        decision = decide(np.array(shares), 0.5, labels=self.LABELS)
+        assert (decision.abstain, decision.parent) == (False, "neutrophil")
+        (reason,) = decision.reasons
+        assert reason.short == "which kind?"
+        assert "segmented neutrophil 52 %, band neutrophil 41 %" in reason.text or shares[0] == shares[1]
+
+    def test_a_clear_kind_keeps_its_name(self):
+        decision = decide(np.array([0.2, 0.75, 0.05, 0, 0]), 0.5, labels=self.LABELS)
+        assert (decision.parent, decision.reasons) == ("", ())
+
+    @pytest.mark.parametrize("shares", [(0.3, 0.28, 0.42, 0, 0), (0.25, 0.26, 0.49, 0, 0)])
+    def test_a_parent_too_needs_probability_and_margin(self, shares):
+        decision = decide(np.array(shares), 0.5, labels=self.LABELS)
+        assert (decision.abstain, decision.parent) == (True, "")
+
+    def test_what_else_speaks_against_a_name_still_does(self):
+        decision = decide(np.array([0.45, 0.5, 0.05, 0, 0]), 0.999, labels=self.LABELS)
+        assert decision.abstain
+        assert [reason.short for reason in decision.reasons] == ["out of distribution", "close second"]
+
+    def test_lymphocytes_have_a_parent_too_and_unrelated_classes_none(self):
+        assert decide(np.array([0, 0, 0, 0.5, 0.5]), 0.5, labels=self.LABELS).parent == "lymphocyte"
+        assert decide(np.array([0, 0.5, 0.5, 0, 0]), 0.5, labels=self.LABELS).abstain
 
 
 def test_probabilities_that_are_not_finite_give_no_name():

@@ -58,6 +58,22 @@ def test_neutrophils_are_one_line_with_their_kinds_below():
     assert lines[0].share == 0.75
 
 
+def test_neutrophils_whose_kind_is_not_certain_are_a_line_of_their_own():
+    lines = differential_count({"monocyte": 10, "neutrophil_banded": 0, "neutrophil_segmented": 25, "neutrophil": 5})
+    assert [(line.label, line.count, line.part_of) for line in lines] == [
+        ("neutrophil", 30, ""),
+        ("neutrophil_segmented", 25, "neutrophil"),
+        ("neutrophil_banded", 0, "neutrophil"),
+        ("neutrophil_undecided", 5, "neutrophil"),
+        ("monocyte", 10, ""),
+    ]
+    assert [line.label for line in differential_count({"neutrophil": 5})] == ["neutrophil"]
+    assert [line.label for line in differential_count({"lymphocyte": 5, "lymphocyte_typical": 9})] == [
+        "lymphocyte_typical",
+        "lymphocyte",
+    ]
+
+
 def test_nucleated_red_cells_and_smudge_cells_are_counted_per_100_white_cells():
     counts = {"monocyte": 40, "basophil": 10, "erythroblast": 5, "smudge_cell": 60}
     monocyte, _, red, smudge = differential_count(counts)
@@ -82,6 +98,11 @@ class TestTally:
         blast = ("myeloblast", "myeloblast", None)
         assert Tally.of([blast, ("monocyte", "monocyte", None)]).counts == {"monocyte": 1}
         assert Tally.of([(*blast[:2], "myeloblast")]).counts == {"myeloblast": 1}
+
+    def test_a_cell_with_a_parents_name_is_counted_under_it_and_measured_by_its_likeliest_kind(self):
+        tally = Tally.of([("neutrophil", "neutrophil_segmented", None), ("monocyte", "monocyte", None)])
+        assert tally.counts == {"neutrophil": 1, "monocyte": 1}
+        assert tally.undecided == {"neutrophil_segmented": 1}
 
     def test_what_is_no_white_cell_is_not_counted(self):
         cells = [("monocyte", "monocyte", hand) for hand in ("platelet", "giant_platelet", "artefact", "no_cell")]
@@ -129,6 +150,16 @@ class TestErrorOfNaming:
         hand = differential_count(by_hand, tally=Tally(none, by_hand, none), error=error)
         named = differential_count(by_hand, tally=Tally(by_hand, none, none), error=error)
         assert all(one.high - one.low < other.high - other.low for one, other in zip(hand, named, strict=True))
+
+    def test_undecided_neutrophils_widen_the_interval_of_their_kind_and_count_as_neutrophils(self):
+        error = NamingError(self.LABELS, self.CONFUSION * 100)
+        counts = Counter({"neutrophil_segmented": 40, "neutrophil": 40, "monocyte": 20})
+        tally = Tally(counts, Counter(), Counter(), Counter({"neutrophil_segmented": 40}))
+        all_of_them, segmented, undecided, _ = differential_count(counts, tally=tally, error=error)
+        assert (all_of_them.label, all_of_them.share) == ("neutrophil", 0.8)
+        assert all_of_them.high < 0.95
+        assert segmented.high > 0.7
+        assert undecided.low > 0.3
 
     def test_the_confusion_is_that_of_the_model_and_can_be_restricted(self):
         evaluation = example_evaluation()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bc_sam.data.datasets.box_annotations import read_boxes
-from bc_sam.models.abstention import Decision, Reason
+from bc_sam.models.abstention import Decision, Reason, decide
 from bc_sam.models.field_records import UNNAMED, FieldRecord, white_per_100_red, write_coco, write_geojson, write_table
 from bc_sam.models.found_cells import FieldCells, FoundCell
 from bc_sam.models.prediction import Prediction
@@ -55,6 +55,21 @@ def test_coco_is_read_back_with_the_same_boxes(record, tmp_path):
         ((10, 20, 40, 60), "monocyte"),
         ((50, 5, 80, 30), UNNAMED),
     ]
+
+
+def test_a_parents_name_is_a_class_of_its_own(tmp_path):
+    labels = ("monocyte", "neutrophil_banded", "neutrophil_segmented")
+    shares = np.array([0.1, 0.4, 0.5], np.float32)
+    named = Prediction.of(None, decide(shares, None, labels=labels), shares, labels)
+    found = FoundCell((10, 20, 40, 60), np.ones((40, 30), bool), 0.9, prediction=named)
+    record = FieldRecord.of("a.png", FieldCells((100, 120), (found,)))
+    assert record.counts == {"neutrophil": 1}
+    write_coco([record], labels, tmp_path / "coco.json")
+    _, (box,) = read_boxes(tmp_path, ["a.png"], [tmp_path / "coco.json"])
+    assert box.name == "neutrophil"
+    write_geojson(record, labels, tmp_path / "a.geojson")
+    (feature,) = json.loads((tmp_path / "a.geojson").read_text())["features"]
+    assert feature["properties"]["classification"]["name"] == "neutrophil"
 
 
 def test_geojson_has_closed_classified_polygons(record, tmp_path):

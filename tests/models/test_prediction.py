@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bc_sam.errors import ImageError
-from bc_sam.models.abstention import Decision, Reason
+from bc_sam.models.abstention import Decision, Reason, decide
 from bc_sam.models.prediction import Prediction, top_labels
 from bc_sam.models.prediction_html import picture_table
 
@@ -32,6 +32,17 @@ def test_a_decision_becomes_a_label_or_none(reasons, label, abstained, check):
     assert (prediction.abstained, prediction.check) == (abstained, check)
     assert prediction.probability == pytest.approx(0.7)
     assert (prediction.reasons, prediction.ood, prediction.source) == (reasons, 0.3, "a.png")
+
+
+def test_a_parents_name_has_the_probability_of_all_its_kinds():
+    labels = ("neutrophil_banded", "neutrophil_segmented", "monocyte")
+    shares = np.array([0.4, 0.5, 0.1], np.float32)
+    prediction = Prediction.of("a.png", decide(shares, None, labels=labels), shares, labels)
+    assert (prediction.label, prediction.likeliest, prediction.check) == ("neutrophil", "neutrophil_segmented", True)
+    assert prediction.label_probability == pytest.approx(0.9)
+    assert prediction.probability == pytest.approx(0.5)
+    assert repr(prediction) == "Prediction(a.png: neutrophil 0.90; which kind?)"
+    assert prediction.to_dict()["label"] == "neutrophil"
 
 
 def test_an_unreadable_image_is_not_an_abstention():

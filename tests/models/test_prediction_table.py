@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from bc_sam.errors import ImageError
-from bc_sam.models.abstention import Decision, Reason
+from bc_sam.models.abstention import Decision, Reason, decide
 from bc_sam.models.prediction import Prediction
 from bc_sam.models.prediction_table import COLUMNS, PredictionTable
 
@@ -57,6 +57,16 @@ def test_a_cell_without_a_name_has_reasons_and_no_given_by():
     (row,) = rows(("a.png", prediction(0.2, 0.7, 0.1, reasons=REASONS), {"given_by": "rf"}))
     assert (row["name"], row["likeliest"], row["given_by"]) == ("", "monocyte", "")
     assert row["reasons"] == "The image is out of focus. Check the outline: it is ragged."
+
+
+def test_a_parents_name_stands_before_its_likeliest_kind():
+    labels = ("neutrophil_banded", "neutrophil_segmented", "monocyte")
+    shares = np.array([0.4, 0.5, 0.1], np.float32)
+    named = Prediction.of("", decide(shares, None, labels=labels), shares, labels)
+    (row,) = rows(("a.png", named, {"given_by": "rf"}), labels=labels)
+    assert (row["name"], row["likeliest"], row["probability"]) == ("neutrophil", "neutrophil_segmented", "0.5000")
+    assert (row["second"], row["given_by"]) == ("neutrophil_banded", "rf")
+    assert "The kind of neutrophil is not certain" in row["reasons"]
 
 
 def test_a_manual_name_overrides_the_models():

@@ -289,6 +289,35 @@ class TestASlide:
         page.get_by_label(f"Name by hand for {cell_files[0].name}").select_option("Giant platelet")
         page.locator("#count", has_text="2 by hand").wait_for()
 
+    def test_a_cell_is_large_in_its_own_pixels_once_they_have_come(self, page, cell_files):
+        give_slide(page, cell_files)
+        page.locator("#cells .bc-look").first.click()
+        picture = page.locator("dialog[open] > img")
+        page.wait_for_function("() => document.querySelector('dialog[open] > img').naturalWidth === 640")
+        first = picture.get_attribute("src")
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function(
+            "(first) => { const image = document.querySelector('dialog[open] > img');"
+            " return image.src !== first && image.naturalWidth === 640; }",
+            arg=first,
+        )
+
+    def test_names_passed_through_on_the_way_are_one_correction(self, page, cell_files):
+        """The keys of a closed list select each name that they pass."""
+        name_all(page)
+        give_slide(page, cell_files)
+        choice = page.get_by_label(f"Name by hand for {cell_files[0].name}")
+        choice.focus()
+        for label in ("neutrophil_segmented", "neutrophil_banded", "monocyte"):
+            choice.evaluate(
+                "(select, label) => { select.value = label; select.dispatchEvent(new Event('change')); }", label
+            )
+        page.locator("#count", has_text="1 by hand").wait_for()
+        page.locator(".bc-views").get_by_role("button", name="Undo").click()
+        page.locator("#count", has_text="0 by hand").wait_for()
+        assert choice.input_value() == ""
+        assert page.locator(".bc-views").get_by_role("button", name="Undo").is_disabled()
+
     def test_in_an_unknown_laboratory_the_kinds_are_chosen_first(self, page, cell_files, tmp_path):
         files = []
         for number in range(25):  # training cells in other colours
@@ -480,6 +509,22 @@ class TestLook:
             open_tab(page, name)
             page.wait_for_timeout(400)
             assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
+
+    def test_on_paper_there_is_the_answer_and_nothing_to_click(self, visit, public, cell_files):
+        page = visit(f"{public}/?__theme=dark", color_scheme="dark")
+        give_cell(page, cell_files[0])
+        page.emulate_media(media="print")
+        assert page.locator(".bc-verdict").is_visible()
+        assert page.locator(".bc-drop:visible, [role=tab]:visible, #examples:visible, footer:visible").count() == 0
+        ink = page.locator(".bc-verdict .bc-name").evaluate("name => getComputedStyle(name).color")
+        assert ink == "rgb(29, 39, 51)"  # also of a page with dark colours
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+        page.emulate_media(media="screen")
+        give_slide(page, cell_files)
+        page.emulate_media(media="print")
+        assert page.locator("#count .bc-count").is_visible()
+        assert page.locator("#cells tbody tr").count() == len(cell_files)
+        assert page.locator("#cells select:visible, #exports button:visible, .bc-filters:visible").count() == 0
 
     @pytest.mark.parametrize("scheme", ["light", "dark"])
     def test_text_has_enough_contrast_in_light_and_dark_mode(self, visit, public, cell_files, scheme):

@@ -70,6 +70,7 @@ class Measurement:
         white_cell_px: Equivalent diameter of the white cell, pixels; ``None`` if there is none.
         n_white_cells: Number of white cells whose nucleus is at least half as large as the largest.
         nucleus_density: Optical density of the white cell's nucleus in red, green and blue; ``None`` if there is none.
+        nucleus_px: Equivalent diameter of the white cell's nucleus, pixels; ``None`` if there is none.
     """
 
     white: Rgb
@@ -79,6 +80,7 @@ class Measurement:
     white_cell_px: float | None = None
     n_white_cells: int = 0
     nucleus_density: Rgb | None = None
+    nucleus_px: float | None = None
 
     @property
     def has_red_cell_ruler(self) -> bool:
@@ -99,6 +101,7 @@ class Measurement:
             centre=(self.centre[0] * factor, self.centre[1] * factor),
             red_cell_px=None if self.red_cell_px is None else self.red_cell_px * factor,
             white_cell_px=None if self.white_cell_px is None else self.white_cell_px * factor,
+            nucleus_px=None if self.nucleus_px is None else self.nucleus_px * factor,
         )
 
 
@@ -180,6 +183,7 @@ def measure(image: NDArray[np.uint8]) -> Measurement:
         white_cell_px=white_cell.diameter / factor,
         n_white_cells=white_cell.n_cells,
         nucleus_density=nucleus_density(density, white_cell.nucleus),
+        nucleus_px=white_cell.nucleus_diameter / factor,
     )
 
 

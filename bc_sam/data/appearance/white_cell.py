@@ -55,6 +55,11 @@ class WhiteCell:
         return float(2 * np.sqrt(self.mask.sum() / np.pi))
 
     @property
+    def nucleus_diameter(self) -> float:
+        """Equivalent diameter of the nucleus, pixels."""
+        return float(2 * np.sqrt(self.nucleus.sum() / np.pi))
+
+    @property
     def centre(self) -> tuple[float, float]:
         """Row and column of the cell's centroid, pixels."""
         row, column = ndimage.center_of_mass(self.mask)

@@ -21,6 +21,9 @@ window.bcSave = (text, name, type) => {
   setTimeout(() => URL.revokeObjectURL(link.href), 10000);
 };
 
+// The large picture of a cell has come from the server.
+window.bcLarge = (text) => { if (text) window.dispatchEvent(new CustomEvent("bc-large", { detail: JSON.parse(text) })); };
+
 // A new file takes the old answer away, also if it is then refused; the answer to it brings the place back.
 document.addEventListener("change", (event) => {
   const drop = event.target.matches?.("input[type=file]") && event.target.closest(".bc-drop");

@@ -4,9 +4,9 @@ const STATUS = {
   hand: "✎ By hand",
 };
 const NO_CELL = "no_cell";
-let rows = [], kinds = [];
+let rows = [], kinds = [], parents = [];
 
-const plain = (label) => (kinds.find(([kind]) => kind === label) || [label, label])[1];
+const plain = (label) => ([...kinds, ...parents].find(([kind]) => kind === label) || [label, label])[1];
 const make = (tag, properties = {}, ...children) => {
   const node = Object.assign(document.createElement(tag), properties);
   node.append(...children);

@@ -6,12 +6,13 @@ const COLUMNS = [
   ["", null],
   ["File", (row) => row.file.toLowerCase()],
   ["Status", (row) => ORDER.indexOf(row.status)],
-  ["Name", (row) => row.hand || row.label || ""],
-  ["Probability", (row) => row.probability ?? -1],
+  ["Name", (row) => row.hand || (isNamed(row) ? row.name : row.label) || ""],
+  ["Probability", (row) => (isNamed(row) ? row.name_probability : row.probability) ?? -1],
   ["Second", (row) => row.second || ""],
   ["By hand", (row) => row.hand || ""],
 ];
 let sorted = null, ascending = true, filter = "all", page = 0, gallery = false, large = null;
+let seen = new Map();  // large pictures that have come, by row
 let done = [];  // corrections that can be undone: [row, name before]
 
 const percent = (share) => share > 0.995 ? "> 99 %" : share < 0.005 ? "< 1 %" : `${Math.round(100 * share)} %`;
@@ -26,9 +27,9 @@ function visibleRows() {
   });
 }
 
-function correct(row, label, undone = false) {
+function correct(row, label, kept = false) {
   if (row.status === "unreadable" || (row.hand || "") === label) return;
-  if (!undone) done.push([row, row.hand || ""]);
+  if (!kept) done.push([row, row.hand || ""]);
   row.hand = label;
   row.status = label ? "hand" : row.automatic;
   trigger("correct", { position: row.position, label });
@@ -61,7 +62,15 @@ function byHand(row) {
   const select = make("select", {}, ...options.map(([value, text]) => make("option", { value, textContent: text })));
   select.value = row.hand || "";
   select.setAttribute("aria-label", `Name by hand for ${row.file}`);
-  select.addEventListener("change", () => correct(row, select.value));
+  // Typing or arrow keys pass through other names on the way: together they are one correction, undone in one step.
+  let own = null;
+  select.addEventListener("focus", () => { own = null; });
+  select.addEventListener("change", () => {
+    const goesOn = own !== null && done.at(-1) === own;
+    correct(row, select.value, goesOn);
+    if (!goesOn) own = done.at(-1);
+    else if (own[1] === (row.hand || "")) { done.pop(); own = null; drawTabs(); }
+  });
   return select;
 }
 
@@ -76,7 +85,7 @@ function picture(row) {
 
 function fill(line, row, select) {
   const named = isNamed(row);
-  const name = row.hand ? plain(row.hand) : named ? plain(row.label) : "";
+  const name = row.hand ? plain(row.hand) : named ? plain(row.name) : "";
   const status = make("td", {}, make("span", { className: `bc-status bc-${row.status}`, textContent: STATUS[row.status] }));
   if (row.short) status.append(make("small", { textContent: row.short, title: row.why }));
   const beside = row.status === "unreadable" ? row.why : named ? "" : `most likely: ${plain(row.label)}`;
@@ -88,7 +97,7 @@ function fill(line, row, select) {
     make("th", { scope: "row", textContent: row.file, title: row.why || row.file }),
     status,
     make("td", {}, make("b", { textContent: name }), beside ? make("small", { textContent: beside }) : ""),
-    make("td", { className: "bc-right", textContent: row.label ? percent(row.probability) : "" }),
+    make("td", { className: "bc-right", textContent: row.label ? percent(named ? row.name_probability : row.probability) : "" }),
     make("td", {}, row.label ? `${plain(row.second)} ` : "", row.label ? make("small", { textContent: percent(row.second_probability) }) : ""),
   ];
   cells.forEach((cell, i) => { if (i) cell.dataset.head = COLUMNS[i][0]; });
@@ -127,9 +136,9 @@ function drawTabs() {
 
 // One group per name, those that nobody named first; a picture dragged to a group gets its name.
 function drawGallery() {
-  const groups = new Map([["blast", []], ["review", []], ...kinds.map(([kind]) => [kind, []])]);
+  const groups = new Map([["blast", []], ["review", []], ...[...parents, ...kinds].map(([kind]) => [kind, []])]);
   visibleRows().forEach((row) => {
-    if (row.status !== "unreadable") groups.get(row.hand || (isNamed(row) ? row.label : row.status))?.push(row);
+    if (row.status !== "unreadable") groups.get(row.hand || (isNamed(row) ? row.name : row.status))?.push(row);
   });
   const focused = document.activeElement?.closest?.(".bc-gallery [data-position]")?.dataset.position;
   const sections = [...groups].filter(([, members]) => members.length).map(([name, members]) => {
@@ -145,7 +154,7 @@ function drawGallery() {
     });
     const section = make("section", {}, make("h4", { textContent: `${title} ` }, make("small", { textContent: members.length })),
       make("div", { className: "bc-tiles" }, ...tiles));
-    if (!(name in STATUS)) {
+    if (kinds.some(([kind]) => kind === name)) {
       section.addEventListener("dragover", (event) => event.preventDefault());
       section.addEventListener("drop", (event) => {
         event.preventDefault();
@@ -160,21 +169,27 @@ function drawGallery() {
 }
 
 function look(row) {
-  large = row;
-  fillLarge();
+  show(row);
   const dialog = element.querySelector("dialog");
   if (!dialog.open) dialog.showModal();
+}
+
+// Shows the small picture until the large one has come.
+function show(row) {
+  large = row;
+  fillLarge();
+  if (!seen.has(row.position)) trigger("look", { position: row.position });
 }
 
 function step(by) {
   const shown = visibleRows().filter((row) => row.picture);
   const next = shown[shown.indexOf(large) + by];
-  if (next) { large = next; fillLarge(); }
+  if (next) show(next);
 }
 
 function fillLarge() {
   const row = large, dialog = element.querySelector("dialog");
-  const said = row.hand ? `By hand: ${plain(row.hand)}` : isNamed(row) ? plain(row.label) : STATUS[row.status];
+  const said = row.hand ? `By hand: ${plain(row.hand)}` : isNamed(row) ? plain(row.name) : STATUS[row.status];
   const guess = `Most likely ${plain(row.label).toLowerCase()}, ${percent(row.probability)}; then ${plain(row.second).toLowerCase()}, ${percent(row.second_probability)}.`;
   const choices = kinds.map(([kind, text], i) => {
     const button = make("button", { type: "button" }, i < 9 ? make("kbd", { textContent: i + 1 }) : "", text);
@@ -194,7 +209,7 @@ function fillLarge() {
     window.dispatchEvent(new CustomEvent("bc-show", { detail: row }));
   });
   dialog.replaceChildren(
-    make("img", { src: row.picture, alt: `The cell of ${row.file}, outlined` }),
+    make("img", { src: seen.get(row.position) || row.picture, alt: `The cell of ${row.file}, outlined` }),
     make("div", {}, make("h3", { textContent: said }), make("p", { textContent: guess }), make("p", { textContent: row.why || "" }),
       make("p", { className: "bc-file", textContent: row.file }),
       make("div", { className: "bc-choices", role: "group", ariaLabel: "Name by hand" }, ...choices),
@@ -267,7 +282,8 @@ function update() {
   const value = typeof props.value === "string" ? JSON.parse(props.value || "{}") : props.value || {};
   rows = value.rows || [];
   kinds = value.kinds || [];
-  if (!value.keep) { sorted = null; ascending = true; filter = "all"; page = 0; done = []; }
+  parents = value.parents || [];
+  if (!value.keep) { sorted = null; ascending = true; filter = "all"; page = 0; done = []; seen = new Map(); }
   else done = done.map(([row, name]) => [rows.find((one) => one.position === row.position), name]).filter(([row]) => row);
   const added = rows.find((row) => row.position === value.added);
   if (added) done.push([added, NO_CELL]);  // to undo it is to take it back
@@ -285,5 +301,10 @@ window.addEventListener("bc-correct", (event) => {
 });
 window.addEventListener("bc-undo", undo);
 window.addEventListener("bc-ask-cells", tell);
+window.addEventListener("bc-large", ({ detail: { position, file, picture } }) => {
+  if (!rows.some((row) => row.position === position && row.file === file)) return;  // of the slide before
+  seen.set(position, picture);
+  if (large?.position === position) element.querySelector("dialog[open] > img")?.setAttribute("src", picture);
+});
 watch("value", update);
 update();

@@ -1,5 +1,6 @@
 """The tab for the cells of a slide."""
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -7,7 +8,7 @@ from typing import Any
 
 import gradio as gr
 
-from bc_sam.config.labels import kinds_that_can_occur
+from bc_sam.config.labels import COARSE_LABELS, kinds_that_can_occur
 from bc_sam.data.images import IMAGE_SUFFIXES
 from bc_sam.errors import BCSamError, DataError
 from bc_sam.space.server.gpu import on_gpu
@@ -103,6 +104,7 @@ def slide_tab(models: Models, settings: PageSettings, controls: Controls) -> Sli
         {}, html_template=_SHELL, js_on_load=asset("slide_common.js") + asset("slide_table.js"), elem_id="cells"
     )
     text = gr.Textbox(visible="hidden", elem_id="export")
+    large = gr.Textbox(visible="hidden", elem_id="large-picture")
 
     shown = (notice, stop, laboratory, count, fields, exports, zipped, table)
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
@@ -137,6 +139,10 @@ def slide_tab(models: Models, settings: PageSettings, controls: Controls) -> Sli
         button.click(_export(write, len(inputs)), [slide, *inputs, *controls.choice], text, **quiet).then(
             None, text, None, js=f"(text) => bcSave(text, '{name}', '{media_type}')", **quiet
         )
+    # A large picture is sent only when it is looked at, since thousands would be too much for the page.
+    table.look(_large_picture, slide, large, trigger_mode="multiple", **quiet).then(
+        None, large, None, js="(text) => bcLarge(text)", **quiet
+    )
     slide_api(models, settings)
     return SlideTab(slide, hand, shown)
 
@@ -196,7 +202,8 @@ def _show(slide: Slide | None, choice: Choice, keep: bool = False) -> tuple[Any,
 def _rows(slide: Slide, choice: Choice, **more: Any) -> dict[str, Any]:
     """Returns the value of the table of cells."""
     kinds = [(label, plain(label)) for label in slide.names_by_hand]
-    return {"rows": slide.rows(choice), "kinds": kinds, **more}
+    parents = [(parent, plain(parent)) for parent in COARSE_LABELS]
+    return {"rows": slide.rows(choice), "kinds": kinds, "parents": parents, **more}
 
 
 def nothing_shown() -> tuple[Any, ...]:
@@ -266,6 +273,17 @@ def _add(models: Models) -> Callable[..., tuple[Any, ...]]:
         return render_count(held, choice), value, table, held
 
     return add
+
+
+@plain_errors
+def _large_picture(slide: Slide | None, event: gr.EventData) -> str:
+    """Returns the position of a cell and its picture as JSON; an empty text if there is no such cell."""
+    position = int(event.position)
+    cells = [] if slide is None else slide.cells
+    original = cells[position].original if 0 <= position < len(cells) else None
+    if original is None:
+        return ""
+    return json.dumps({"position": position, "file": cells[position].name, "picture": original.as_uri()})
 
 
 @plain_errors

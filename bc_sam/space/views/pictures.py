@@ -21,17 +21,6 @@ def fit(image: Image.Image, side: int) -> Image.Image:
     return image.resize(size, Image.Resampling.BICUBIC)
 
 
-def upright(pixels: np.ndarray, size: tuple[int, int]) -> Image.Image:
-    """Resizes square pixels (S, S, 3) to the aspect ratio of the original image (height, width)."""
-    return Image.fromarray(pixels).resize(_within(size, max(pixels.shape[:2])), Image.Resampling.BILINEAR)
-
-
-def _within(size: tuple[int, int], side: int) -> tuple[int, int]:
-    height, width = size
-    scale = side / max(height, width)
-    return max(1, round(width * scale)), max(1, round(height * scale))
-
-
 def outlined(image: Image.Image, mask: np.ndarray) -> Image.Image:
     """Draws the outline of a mask (h, w) bool on an image; the mask is resized to the image.
 

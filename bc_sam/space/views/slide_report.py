@@ -30,6 +30,7 @@ def render_laboratory(slide: Slide | None, choice: Choice) -> str:
         sets=[(name, _SETS[name]) for name, _ in sets],
         chosen=chosen,
         labels=choice.labels,
+        model=slide.model,
     )
 
 

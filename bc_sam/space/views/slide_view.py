@@ -9,11 +9,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 import numpy as np
-from PIL import Image
 
 from bc_sam.classifiers.laboratory_fit import LaboratoryFit
 from bc_sam.config.labels import KINDS_THAT_CAN_OCCUR
-from bc_sam.data.preparation import PreparedImage
 from bc_sam.errors import ImageError
 from bc_sam.evaluation.naming_error import NamingError
 from bc_sam.models.abstention import BLASTS, Reason, image_reasons
@@ -24,7 +22,7 @@ from bc_sam.models.prediction import Prediction, top_labels
 from bc_sam.models.prediction_table import PredictionTable
 from bc_sam.space.views.cell_view import prediction_json
 from bc_sam.space.views.decision import Choice
-from bc_sam.space.views.pictures import SMALL, as_uri, fit, outlined, upright
+from bc_sam.space.views.large_pictures import OriginalPicture
 from bc_sam.space.views.slide_fields import CellPlace, SlideField, is_same_cell, shape_json
 
 #: Label by which a visitor excludes an image from the count.
@@ -44,6 +42,7 @@ class SlideCell:
     Attributes:
         name: File name, and of a cell in a field its number.
         thumbnail: Thumbnail with the outline of the cell, as a data URI; empty if the image is unreadable.
+        original: The cell as it was photographed, to be shown large.
         embedding: (d,) float32, or ``None``.
         probabilities: (n_labels,) float32 of each classifier.
         ood: Out-of-distribution score, or ``None``.
@@ -56,6 +55,7 @@ class SlideCell:
 
     name: str
     thumbnail: str = ""
+    original: OriginalPicture | None = None
     embedding: np.ndarray | None = None
     probabilities: dict[str, np.ndarray] = field(default_factory=dict)
     ood: float | None = None
@@ -139,7 +139,9 @@ class Slide:
             if item.observed is None or item.prepared is None:
                 self.cells.append(SlideCell(name, error=error or item.error))
             else:
-                self.cells.append(replace(_without_pixels(item.observed, item.prepared, name), digest=digest))
+                self.cells.append(
+                    replace(_without_pixels(item.observed, OriginalPicture.of(item), name), digest=digest)
+                )
         self.processed += len(batch)
 
     def add_field(self, field: SlideField) -> None:
@@ -294,6 +296,8 @@ class Slide:
             return row | {"label": "", "hand": "", "why": str(cell.error)}
         second, probability = top_labels(prediction.probabilities, self.labels, 2)[-1]
         return row | {
+            "name": prediction.label or "",
+            "name_probability": round(prediction.label_probability or 0.0, 4),
             "label": prediction.likeliest,
             "probability": round(float(prediction.probabilities.max()), 4),
             "second": second,
@@ -387,13 +391,11 @@ class Slide:
         ]
 
 
-def _without_pixels(observed: ObservedCell, prepared: PreparedImage, name: str) -> SlideCell:
-    seen_as_square = prepared.window is not None
-    picture = Image.fromarray(observed.pixels) if seen_as_square else upright(observed.pixels, prepared.shape)
-    picture = fit(picture, SMALL)
+def _without_pixels(observed: ObservedCell, original: OriginalPicture | None, name: str) -> SlideCell:
     return SlideCell(
         name=name,
-        thumbnail=as_uri(picture if observed.mask is None else outlined(picture, observed.mask), quality=75),
+        thumbnail="" if original is None else original.thumbnail,
+        original=original,
         embedding=observed.embedding,
         probabilities=dict(observed.probabilities),
         ood=observed.ood,
