@@ -177,7 +177,7 @@ def _float32_at_most(values: np.ndarray) -> np.ndarray:
     """Rounds float64 values down to float32, so that comparing a float32 with them gives the same.
 
     Example:
-        >>> bool(np.float32(0.1) <= 0.1), bool(np.float32(0.1) <= _float32_at_most(np.array([0.1]))[0])
+        >>> bool(np.float32(0.1) <= np.float64(0.1)), bool(np.float32(0.1) <= _float32_at_most(np.array([0.1]))[0])
         (False, False)
     """
     rounded = values.astype(np.float32)
