@@ -208,11 +208,12 @@ class FileIndex:
 
 
 def _without(rows: list[dict[str, str]], path: Path) -> list[dict[str, str]]:
-    """Leaves out of a table of predictions what a person says is no white cell."""
+    """Leaves out of a table of predictions what a person gave a name that is no class of a model."""
     kept = [row for row in rows if row["name"] not in (*NO_WHITE_CELL, *KINDS_BY_HAND)]
     if len(kept) < len(rows):
         names = ", ".join(sorted({row["name"] for row in rows} & {*NO_WHITE_CELL, *KINDS_BY_HAND}))
-        logger.info("%s: %d images named %s by hand are left out.", path, len(rows) - len(kept), names)
+        left_out = len(rows) - len(kept)
+        logger.info("%s: %d of %d images left out, named by hand: %s.", path, left_out, len(rows), names)
     return kept
 
 

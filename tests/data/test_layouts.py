@@ -166,7 +166,7 @@ class TestTables:
     def test_images_and_rows_without_a_counterpart_are_said(self, folder, caplog):
         (folder / "metadata.csv").write_text("file,label\nimages/1.jpg,EOS\nimages/9.jpg,EOS\n")
         assert counts(load(folder)) == {"eosinophil": 1}
-        assert "1 images are not in metadata.csv" in caplog.text
+        assert "1 of 2 images left out, not listed in metadata.csv" in caplog.text
         assert "1 rows name no image" in caplog.text
 
     def test_a_table_of_other_images_is_rejected(self, folder):
@@ -193,13 +193,14 @@ class TestTables:
         assert counts(load(folder / "cells.csv")) == {"monocyte": 1, None: 1}
         assert "1 of 2 cells are named by hand" in caplog.text
 
-    def test_what_is_no_white_cell_by_hand_is_left_out(self, folder, caplog):
+    @pytest.mark.parametrize("name", ["no_cell", "platelet", "plasma_cell", "other"])
+    def test_names_by_hand_that_are_no_class_of_a_model_are_left_out(self, folder, caplog, name):
         (folder / "cells.csv").write_text(
             "file,name,likeliest,probability,reasons,ood,given_by\n"
-            "1.jpg,no_cell,eosinophil,0.6,,0.9,hand\n2.jpg,monocyte,eosinophil,0.9,,0.1,hand\n"
+            f"1.jpg,{name},eosinophil,0.6,,0.9,hand\n2.jpg,monocyte,eosinophil,0.9,,0.1,hand\n"
         )
         assert counts(load(folder / "cells.csv")) == {"monocyte": 1}
-        assert "1 images named no_cell by hand are left out" in caplog.text
+        assert f"1 of 2 images left out, named by hand: {name}." in caplog.text
 
     def test_folders_of_classes_are_not_overruled_by_any_table(self, make, caplog):
         folder = make("monocyte/1.png", "EOS/2.png")

@@ -159,7 +159,8 @@ def _labels_of_table(
     title = ", ".join(path.name for path in table.paths)
     listed = [file for file in files if file.as_posix() in table.labels]
     if len(listed) < len(files):
-        logger.warning("%s: %d images are not in %s and are left out.", domain, len(files) - len(listed), title)
+        left_out = len(files) - len(listed)
+        logger.warning("%s: %d of %d images left out, not listed in %s.", domain, left_out, len(files), title)
     if not table.has_labels:
         logger.warning("%s: %s has no column of labels. Name it with --column label=NAME.", domain, title)
         return listed, {file: folders[file] for file in listed}
