@@ -37,6 +37,9 @@ from bc_sam.utils.hub import EMBEDDED_FOLDER
 #: The held-out fold.
 FOLD = 0
 
+#: With ``--fine``: side of the images and of the patches, pixels, and side of the images of the coarse teacher.
+FINE_SIZE, FINE_PATCH, COARSE_SIZE = 80, 8, 112
+
 #: Rendered cells per class for pretraining, each from its own simulated laboratory.
 RENDERED = 100
 
@@ -49,6 +52,11 @@ def main() -> None:
     parser.add_argument("--bccd", help="folder of BCCD: boxes.csv and fields/")
     parser.add_argument("--masks", required=True, help="CSV that pairs images with annotated masks")
     parser.add_argument("--out", type=Path, required=True, help="run folder; an interrupted run is resumed")
+    parser.add_argument(
+        "--fine",
+        action="store_true",
+        help="images of 80 px, patches of 8 px, and a SAM with patches of 16 px as another teacher: the next version",
+    )
     parser.add_argument("--embed", action="store_true", help="write the finished model into the package")
     options = parser.parse_args()
     logging.basicConfig(format="%(message)s")
@@ -56,9 +64,10 @@ def main() -> None:
     base = options.out.with_name(f"{options.out.name}-base")
     data = [f"matek19={options.matek19}", f"acevedo20={options.acevedo20}"]
     data += [f"bccd={options.bccd}"] if options.bccd else []
-    experiment = Experiment.create(options.out, RunConfig(tuple(data), options.masks, arguments=arguments(str(base))))
+    config = RunConfig(tuple(data), options.masks, arguments=arguments(str(base), options.fine))
+    experiment = Experiment.create(options.out, config)
     if not (base / "model.safetensors").exists():
-        train_base(experiment, base)
+        train_base(experiment, base, fine=options.fine)
     experiment.run_fold(FOLD)
     if experiment.is_main_process:
         folder = experiment.publish_model()
@@ -68,12 +77,13 @@ def main() -> None:
     experiment.accelerator.end_training()
 
 
-def arguments(base: str) -> TrainingArguments:
+def arguments(base: str, fine: bool = False) -> TrainingArguments:
     """Returns the arguments of the three stages."""
     pretrained = preset("pretrained")
     return replace(
         pretrained,
         base=base,
+        image_size=FINE_SIZE if fine else pretrained.image_size,
         validation=0.1,
         keep_pictures=True,  # all data sets are public
         # Of the six the most accurate in JTSC among those whose calibration error there is at most 0.08.
@@ -81,13 +91,14 @@ def arguments(base: str) -> TrainingArguments:
     )
 
 
-def train_base(experiment: Experiment, folder: Path) -> None:
+def train_base(experiment: Experiment, folder: Path, *, fine: bool) -> None:
     """Pretrains a small SAM on the cells outside the test fold, with the validation cells held out."""
     rows, validation = experiment.split_validation(np.flatnonzero(experiment.folds != FOLD))
     training = experiment.training
-    sam = load_sam("tiny", image_size=training.image_size, seed=training.seed)
+    sam = load_sam("tiny", image_size=training.image_size, seed=training.seed, patch_size=FINE_PATCH if fine else 16)
+    coarse = load_sam("tiny", image_size=COARSE_SIZE, seed=training.seed + 1) if fine else None
     work = experiment.folder / "work" / "base"
-    pretraining = PretrainingArguments()
+    pretraining = PretrainingArguments(epochs=24) if fine else PretrainingArguments()
     with experiment.accelerator.main_process_first():
         drawn = load_rendered(ANYWHERE, cells_per_class=RENDERED, seed=training.seed)
         rendered = store_cells([drawn], work / "rendered", training.image_size, training.normalization)
@@ -95,7 +106,7 @@ def train_base(experiment: Experiment, folder: Path) -> None:
     views = LabelledViews(
         experiment.cells, rows, rendered, validation, pretraining, experiment.accelerator, config, training.seed
     )
-    sam, teachers, _ = pretrain(sam, views, checkpoints=_checkpoints(work, pretraining, views))
+    sam, teachers, _ = pretrain(sam, views, coarse=coarse, checkpoints=_checkpoints(work, pretraining, views))
     if experiment.is_main_process:
         for teacher in teachers:
             plain = replace(
@@ -119,11 +130,13 @@ def _checkpoints(work: Path, pretraining: PretrainingArguments, views: LabelledV
     writes = views.accelerator.is_main_process
 
     def teacher(size: int) -> Checkpoints:
-        own = replace(pretraining, epochs=0, teacher_sizes=(size,))
+        own = replace(pretraining, epochs=0, coarse_epochs=0, teacher_sizes=(size,))
         return Checkpoints(work / f"teacher-{size}", repr((own, cells)), writes=writes)
 
     teachers = tuple(map(teacher, pretraining.teacher_sizes))
-    return PretrainingCheckpoints(teachers, Checkpoints(work / "sam", repr((pretraining, cells)), writes=writes))
+    coarse = Checkpoints(work / "coarse", repr((replace(pretraining, epochs=0), cells)), writes=writes)
+    sam = Checkpoints(work / "sam", repr((pretraining, cells)), writes=writes)
+    return PretrainingCheckpoints(teachers, sam, coarse)
 
 
 if __name__ == "__main__":

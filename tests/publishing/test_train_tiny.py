@@ -18,7 +18,7 @@ SIZE = 64
 CLASSES = ("eosinophil", "lymphocyte_typical", "monocyte")
 
 
-def few_steps(base):
+def few_steps(base, fine=False):
     """Arguments that make the three stages take seconds."""
     tiny = preset("tiny")
     return replace(
@@ -57,9 +57,9 @@ def write_bccd(folder):
     (folder / "boxes.csv").write_text("\n".join(lines) + "\n")
 
 
-def few_epochs():
+def few_epochs(**_):
     """Arguments that make the pretraining take seconds."""
-    return PretrainingArguments(epochs=1, teacher_epochs=1, teacher_sizes=(32, 40))
+    return PretrainingArguments(epochs=1, teacher_epochs=1, coarse_epochs=1, teacher_sizes=(32, 40))
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def train(run_script, laboratories, tmp_path):
 
 def test_a_run_from_scratch_writes_a_model_into_the_package(train, laboratories, tmp_path):
     package = tmp_path / "embedded"
-    out = train("--bccd", laboratories / "bccd", "--embed", EMBEDDED_FOLDER=package)
+    out = train("--bccd", laboratories / "bccd", "--fine", "--embed", EMBEDDED_FOLDER=package, COARSE_SIZE=48)
     model = BCSam.from_pretrained(package)
     assert model.config.domains == ("matek19", "acevedo20", "bccd")
     assert model.config.normalization == few_steps("").normalization
@@ -98,7 +98,10 @@ def test_a_run_from_scratch_writes_a_model_into_the_package(train, laboratories,
     assert initial.weight.shape == pretrained.weight.shape
     assert not torch.equal(initial.weight, pretrained.weight)
 
-    # The teachers are models of their own.
+    assert model.sam.config.vision_config.patch_size == 8
+    assert (out / "work" / "base" / "coarse").is_dir()
+
+    # The plain teachers are models of their own.
     for size in (32, 40):
         teacher = load_model(f"{out}-base-teacher-{size}")
         assert teacher.config.method == "resnet"
@@ -110,13 +113,13 @@ def test_a_run_from_scratch_writes_a_model_into_the_package(train, laboratories,
         assert set(teacher.predict(cells)) <= set(LABELS)
 
     # A finished base is not trained again.
-    train("--bccd", laboratories / "bccd", train_base=None)
+    train("--bccd", laboratories / "bccd", "--fine", train_base=None)
 
 
 def test_bccd_is_optional(train, laboratories):
     domains = []
 
-    def stop(experiment, _):
+    def stop(experiment, _, fine):
         domains.append(experiment.cells.table.domain_names)
         raise InterruptedError
 
