@@ -112,6 +112,6 @@ def exported_model(tmp_path_factory) -> Path:
 
     from bc_sam.models.onnx_backend.export import export_to_folder
 
-    folder = small_model().save_pretrained(tmp_path_factory.mktemp("exported") / "model")
+    folder = small_model(average_turns=True).save_pretrained(tmp_path_factory.mktemp("exported") / "model")
     export_to_folder(folder)
     return folder

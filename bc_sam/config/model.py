@@ -44,6 +44,8 @@ class BCSamConfig(JsonConfig):
         allowed_labels: Labels that predictions are restricted to; empty for all trained labels. See
             `bc_sam.models.base.CellModel.restrict_labels`. Called ``among`` in older files.
         normalization: Normalization of images to a common scale and light; ``None`` stretches whole images to squares.
+        average_turns: Whether the embedding of a cell is the mean of those of its image in the four orientations, as
+            a cell has none. The encoder then runs four times.
     """
 
     renamed_keys: ClassVar = {"among": "allowed_labels"}
@@ -69,6 +71,7 @@ class BCSamConfig(JsonConfig):
     network: NetworkConfig | None = None
     allowed_labels: tuple[str, ...] = ()
     normalization: NormalizationConfig | None = None
+    average_turns: bool = False
 
     @property
     def method(self) -> Method:
@@ -83,7 +86,7 @@ class BCSamConfig(JsonConfig):
     def to_dict(self) -> dict[str, Any]:
         """Returns plain data. Unset fields are omitted so that older versions can still read the config."""
         data = super().to_dict()
-        unused = {name for name in ("network", "allowed_labels", "normalization") if not data[name]}
+        unused = {name for name in ("network", "allowed_labels", "normalization", "average_turns") if not data[name]}
         return {name: data[name] for name in data if name not in unused}
 
     def __post_init__(self) -> None:

@@ -228,16 +228,20 @@ class BCSam(CellModel):
     ) -> Encoded:
         import torch
 
-        from bc_sam.networks.features import encode_pixels, predict_foreground
+        from bc_sam.networks.features import embed_turns, encode_pixels, predict_foreground
 
         if self.device.type == "cpu":
             require_threads()
         with torch.inference_mode():
             features = encode_pixels(self.sam, self.config, pixels)
-            return Encoded(
-                predict_foreground(self.sam, self.config, features) if masks else None,
-                self.autoencoder.encode(features.float()).cpu().numpy() if embeddings else None,
-            )
+            foreground = predict_foreground(self.sam, self.config, features) if masks else None
+            if not embeddings:
+                return Encoded(foreground, None)
+            if self.config.average_turns:
+                latents = embed_turns(self.sam, self.autoencoder, self.config, pixels, features)
+            else:
+                latents = self.autoencoder.encode(features.float())
+            return Encoded(foreground, latents.cpu().numpy())
 
     def render(self, embedding: np.ndarray) -> np.ndarray:
         """Decodes an embedding (d,) to an image of its cell, (128, 128, 3) uint8."""

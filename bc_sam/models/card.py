@@ -137,11 +137,12 @@ def _what_it_sees(config: BCSamConfig) -> str:
     """Describes what the network sees of an image."""
     size = config.network.input_size if config.network else config.image_size
     square = f"{size} x {size} px"
+    turns = "; the embedding is the mean over its four orientations" if config.average_turns else ""
     if config.normalization is None:
-        return f"resized to {square}"
+        return f"resized to {square}{turns}"
     return (
         f"brought to one scale and light: {square} of {config.normalization.field_of_view:g} µm, centred on the white "
-        "cell; the pixel size is measured from the red cells unless `microns_per_pixel` is given"
+        f"cell; the pixel size is measured from the red cells unless `microns_per_pixel` is given{turns}"
     )
 
 

@@ -76,6 +76,24 @@ def encode_pixels(sam: SamModel, config: BCSamConfig, pixels: np.ndarray) -> Ten
 
 
 @torch.inference_mode()
+def embed_turns(
+    sam: SamModel, autoencoder: CrossDomainAutoencoder, config: BCSamConfig, pixels: np.ndarray, upright: Tensor
+) -> Tensor:
+    """Returns the mean embedding of images in the four orientations, (B, latent_dim) float32.
+
+    Args:
+        sam: A model from `inference_sam`.
+        autoencoder: The autoencoder.
+        config: Mean and standard deviation of the pixels.
+        pixels: (B, S, S, 3) uint8, RGB.
+        upright: Feature maps (B, C, h, w) of the images as they are.
+    """
+    turned = (np.ascontiguousarray(np.rot90(pixels, turns, axes=(1, 2))) for turns in (1, 2, 3))
+    maps = (upright, *(encode_pixels(sam, config, images) for images in turned))
+    return torch.stack([autoencoder.encode(features.float()) for features in maps]).mean(dim=0)
+
+
+@torch.inference_mode()
 def predict_foreground(sam: SamModel, config: BCSamConfig, features: Tensor) -> np.ndarray:
     """Returns the predicted foreground of each image, with all its components: (B, S, S) bool."""
     logits = cell_logits(sam, features, mask_tokens=config.mask_tokens)

@@ -24,6 +24,17 @@ def test_saving_and_loading_preserves_it(tmp_path):
         np.testing.assert_array_equal(ours, theirs)
 
 
+def test_the_embedding_of_a_cell_can_be_the_same_in_every_orientation(tmp_path):
+    cell = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    turned = [np.ascontiguousarray(np.rot90(cell, turns)) for turns in range(4)]
+    single, averaged = small_model(), small_model(average_turns=True)
+    expected = single.embed(turned).mean(axis=0)
+    np.testing.assert_allclose(averaged.embed(turned), np.tile(expected, (4, 1)), atol=1e-5)
+    assert not np.allclose(single.embed(turned)[1], expected, atol=1e-3)
+    np.testing.assert_array_equal(averaged.segment(turned)[1], single.segment(turned)[1])
+    assert BCSam.from_pretrained(averaged.save_pretrained(tmp_path / "model")).config.average_turns
+
+
 def weights_of(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.glob("[!c]*/*.safetensors")}
 

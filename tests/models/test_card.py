@@ -47,6 +47,13 @@ def metadata_of(text):
     return yaml.safe_load(text.split("---\n")[1])
 
 
+def test_embeddings_averaged_over_orientations_are_told_from_those_evaluated():
+    averaged = render_card(replace(CONFIG, average_turns=True), EVALUATION, RECORD)
+    for text in ("the embedding is the mean over its four orientations", "Measured on single embeddings"):
+        assert text in averaged
+        assert text not in render_card(CONFIG, EVALUATION, RECORD)
+
+
 class TestThumbnails:
     def test_are_listed_with_their_licences(self):
         card = render_card(CONFIG, EVALUATION, RECORD, thumbnails={"matek19": 200, "acevedo20": 1800, "ours": 7})

@@ -41,10 +41,16 @@ class _Networks(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Returns embeddings (n, d) and mask logits (n, S, S), float32, of pixels (n, S, S, 3) uint8."""
-        config = self.config
-        features = encode(self.sam, normalise(pixels, config.image_mean, config.image_std))
-        logits = cell_logits(self.sam, features, mask_tokens=config.mask_tokens)
-        return self.encoder(features).flatten(1), upsample_logits(logits, config.image_size)
+        features = self._features(pixels)
+        logits = cell_logits(self.sam, features, mask_tokens=self.config.mask_tokens)
+        embeddings = self.encoder(features).flatten(1)
+        if self.config.average_turns:
+            turned = (self._features(pixels.rot90(turns, (1, 2))) for turns in (1, 2, 3))
+            embeddings = (embeddings + sum(self.encoder(features).flatten(1) for features in turned)) / 4
+        return embeddings, upsample_logits(logits, self.config.image_size)
+
+    def _features(self, pixels: Tensor) -> Tensor:
+        return encode(self.sam, normalise(pixels, self.config.image_mean, self.config.image_std))
 
 
 def export_onnx(model: BCSam, stored: BCSamConfig, path: Path) -> None:

@@ -39,7 +39,7 @@ def probabilities_output(classifier: str) -> str:
 def fingerprint(config: BCSamConfig) -> str:
     """Returns a hash of all that determines the graph of a model: weights, classifiers and the config's constants."""
     base = None if config.base_inside else (config.base, config.base_revision)
-    constants_ = (config.image_size, config.image_mean, config.image_std, config.mask_tokens)
+    constants_ = (config.image_size, config.image_mean, config.image_std, config.mask_tokens, config.average_turns)
     files = {name: config.files[name] for name in _exported_files(config)}
     return hashlib.sha256(json.dumps([_GRAPH_VERSION, base, constants_, files], sort_keys=True).encode()).hexdigest()
 
