@@ -21,6 +21,7 @@ from bc_sam.data import load_cells
 from bc_sam.evaluation.bootstrap import Interval, percentile_interval
 from bc_sam.evaluation.merging import merge_columns, merge_indices, merged_labels
 from bc_sam.models.base import CellModel
+from bc_sam.models.observation import Parts
 
 #: Fewest cells of a class that counts in balanced accuracy.
 FEWEST = 8
@@ -80,6 +81,13 @@ def main() -> None:
         metavar="FOLDER=CLASS",
         help="class of the images in FOLDER, in the laboratories that have it",
     )
+    parser.add_argument(
+        "--orientations",
+        type=int,
+        choices=(1, 4),
+        default=1,
+        help="of each image, over which embeddings are averaged; for models that do not do so by themselves",
+    )
     parser.add_argument("--classifiers", nargs="*", help="classifiers to measure; by default the model's default one")
     options = parser.parse_args()
     print("| model | classifier | laboratory | cells | accuracy | balanced | restricted | calibration error |")
@@ -88,7 +96,9 @@ def main() -> None:
     for source in options.models:
         model = load_model(source)
         for spec in options.data:
-            for name, scored in measure(model, spec, read_pairs(options.map), options.classifiers):
+            for name, scored in measure(
+                model, spec, read_pairs(options.map), options.classifiers, options.orientations
+            ):
                 identity = f"| {Path(source).name} | {name} | {spec.partition('=')[0]} |"
                 accuracy = (scored.predicted(restricted=False) == scored.true).mean()
                 print(
@@ -102,7 +112,7 @@ def main() -> None:
 
 
 def measure(
-    model: CellModel, spec: str, label_map: dict[str, str | None], classifiers: list[str] | None
+    model: CellModel, spec: str, label_map: dict[str, str | None], classifiers: list[str] | None, orientations: int
 ) -> Iterator[tuple[str, Scored]]:
     """Yields the predictions of each classifier of a model for one laboratory."""
     from datasets import Image
@@ -112,12 +122,20 @@ def measure(
     cells = load_cells(spec, label_map=present or None).cast_column("image", Image(decode=False))
     cells = cells.filter(lambda label: label is not None, input_columns="label")
     true = np.array(cells["label"])
-    embeddings = model.embed(list(cells["image"]))
+    embeddings = np.concatenate(
+        [_embed(model, batch.pixels, orientations) for batch in model.batches(list(cells["image"]))]
+    )
     for name in classifiers or [model.config.default_classifier]:
         classifier = model.classifiers[name]
         merged = merged_labels(classifier.classes, true, model.labels)
         probabilities = merge_columns(classifier.predict_proba(embeddings), merged)
         yield name, Scored(merge_indices(true, merged), probabilities, model.labels)
+
+
+def _embed(model: CellModel, pixels: np.ndarray, orientations: int) -> np.ndarray:
+    """Returns the mean embeddings of images (n, S, S, 3) over their first orientations."""
+    turned = (np.ascontiguousarray(np.rot90(pixels, turns, axes=(1, 2))) for turns in range(orientations))
+    return np.mean([np.asarray(model.observe(images, Parts.EMBEDDINGS).embeddings) for images in turned], axis=0)
 
 
 def recall_by_class(scored: Scored) -> str:
