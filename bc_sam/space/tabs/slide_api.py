@@ -1,7 +1,7 @@
 """The API endpoints for a slide: of crops, and of fields."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
@@ -10,6 +10,7 @@ from bc_sam.space.server.gpu import on_gpu
 from bc_sam.space.server.settings import PageSettings
 from bc_sam.space.server.uploads import remove
 from bc_sam.space.tabs.controls import api_options, checked_choice, checked_pixel_size, plain_errors
+from bc_sam.space.views.decision import Choice
 from bc_sam.space.views.field_inference import Kind
 from bc_sam.space.views.loaded_models import Models
 from bc_sam.space.views.slide_inference import predict_slide
@@ -40,7 +41,8 @@ def slide_api(models: Models, settings: PageSettings) -> None:
         labels: list[str],
         count_all: bool,
     ) -> dict[str, Any]:
-        return run(files, classifier, least_probability, most_ood, labels, count_all).json
+        slide, choice = run(files, classifier, least_probability, most_ood, labels, count_all)
+        return slide.as_json(choice)
 
     @plain_errors
     def count_fields(
@@ -52,27 +54,23 @@ def slide_api(models: Models, settings: PageSettings) -> None:
         count_all: bool,
         microns_per_pixel: Any,
     ) -> dict[str, Any]:
-        answer = run(files, classifier, least_probability, most_ood, labels, count_all, "fields", microns_per_pixel)
-        return answer.json | {"fields": answer.slide.fields_json()}
+        options = classifier, least_probability, most_ood, labels, count_all
+        slide, choice = run(files, *options, kind="fields", microns_per_pixel=microns_per_pixel)
+        return slide.as_json(choice) | {"fields": slide.fields_json()}
 
     def run(
-        files: list[str] | None,
-        classifier: str,
-        least_probability: float,
-        most_ood: float,
-        labels: list[str],
-        count_all: bool,
-        kind: Kind = "cells",
-        microns_per_pixel: Any = None,
-    ) -> _Answer:
+        files: list[str] | None, *options: Any, kind: Kind = "cells", microns_per_pixel: Any = None
+    ) -> tuple[Slide, Choice]:
+        """Returns the slide, and how to show it by the options that both endpoints have."""
         if not files:
             raise gr.Error("No files were given. Upload a list of files.", print_exception=False)
+        *checked, count_all = options
         try:
-            choice = checked_choice(models.own, classifier, least_probability, most_ood, labels)
+            choice = checked_choice(models.own, *checked)
             *_, slide = predict("", files, kind, checked_pixel_size(microns_per_pixel))
         finally:
             remove(files)
-        return _Answer(slide, slide.as_json(replace(choice, count_all=bool(count_all))))
+        return slide, replace(choice, count_all=bool(count_all))
 
     described = {
         name_slide: "Classifies the cells of many images, or of zips of them: the differential count with "
@@ -96,11 +94,3 @@ def slide_api(models: Models, settings: PageSettings) -> None:
             concurrency_id="slide",
             concurrency_limit=2,
         )
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """A slide, and what the API answers of its cells."""
-
-    slide: Slide
-    json: dict[str, Any]
