@@ -75,19 +75,11 @@ def cell_tab(models: Models, settings: PageSettings, controls: Controls) -> Cell
         return _as_new(render_cell_view(result, to_choice(*choice))), result, None
 
     @plain_errors
-    def name_example(
-        source: str,
-        classifier: str,
-        probability: float,
-        ood: float,
-        labels: list[str],
-        count_all: bool,
-        event: gr.EventData,
-    ) -> tuple[str, CellView]:
+    def name_example(event: gr.EventData, source: str, *choice: Any) -> tuple[str, CellView]:
         example = shelf[int(event.position)]
         name = f"Example: {plain(example.label).lower()}, {plain(example.laboratory)}"
         result = view_cell(models.get(source), example.image, name, settings)
-        return render_cell_view(result, to_choice(classifier, probability, ood, labels, count_all)), result
+        return render_cell_view(result, to_choice(*choice)), result
 
     @plain_errors
     def name_again(view: CellView | None, *choice: Any) -> str:

@@ -218,20 +218,13 @@ def _show_again(slide: Slide | None, *choice: Any) -> tuple[Any, ...]:
 
 @plain_errors
 def _correct(
-    slide: Slide | None,
-    hand: dict[str, str] | None,
-    classifier: str,
-    probability: float,
-    ood: float,
-    labels: list[str],
-    count_all: bool,
-    event: gr.EventData,
+    event: gr.EventData, slide: Slide | None, hand: dict[str, str] | None, *choice: Any
 ) -> tuple[str, Slide, dict[str, str]]:
     corrected = require_slide(slide)
     corrected.correct(int(event.position), str(event.label))
     of_slide = {cell.digest for cell in corrected.cells}
     others = {digest: label for digest, label in (hand or {}).items() if digest not in of_slide}
-    count = render_count(corrected, to_choice(classifier, probability, ood, labels, count_all))
+    count = render_count(corrected, to_choice(*choice))
     return count, corrected, others | corrected.hand_by_digest()
 
 
@@ -249,18 +242,9 @@ def _add(models: Models) -> Callable[..., tuple[Any, ...]]:
         return ask_for_cell(models.get(source), slide, field, place)
 
     @plain_errors
-    def add(
-        slide: Slide | None,
-        source: str,
-        classifier: str,
-        probability: float,
-        ood: float,
-        labels: list[str],
-        count_all: bool,
-        event: gr.EventData,
-    ) -> tuple[Any, ...]:
+    def add(event: gr.EventData, slide: Slide | None, source: str, *options: Any) -> tuple[Any, ...]:
         held = require_slide(slide)
-        choice = to_choice(classifier, probability, ood, labels, count_all)
+        choice = to_choice(*options)
         field = int(event.field)
         try:
             cell = ask(source, held, field, (float(event.y), float(event.x)))
