@@ -20,7 +20,7 @@ from bc_sam.models.auto import load_model
 from bc_sam.models.base import CellModel
 from bc_sam.models.fields import profile_fields
 from bc_sam.models.found_cells import FieldCells
-from bc_sam.utils.hub import EMBEDDED_MODEL
+from bc_sam.utils.model_source import EMBEDDED_MODEL
 
 CLASSES = {
     "neutrophil": "neutrophil_segmented",

@@ -10,7 +10,7 @@ from huggingface_hub import RepoCard
 
 from bc_sam import BCSamError, __version__, load_model
 from bc_sam.models.upload import Repository
-from bc_sam.utils.hub import EMBEDDED_FOLDER, EMBEDDED_MODEL
+from bc_sam.utils.model_source import EMBEDDED_FOLDER, EMBEDDED_MODEL
 
 ROOT = Path(__file__).parents[1]
 

@@ -32,7 +32,7 @@ from bc_sam.training.experiment import Experiment, RunConfig
 from bc_sam.training.run_report import write_run_report
 from bc_sam.training.steps.pretrain import PretrainingCheckpoints, pretrain
 from bc_sam.training.steps.train_labels import LabelledViews
-from bc_sam.utils.hub import EMBEDDED_FOLDER
+from bc_sam.utils.model_source import EMBEDDED_FOLDER
 
 #: The held-out fold.
 FOLD = 0

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from bc_sam.config.network import BACKBONE_SIZES, BackboneConfig
 from bc_sam.errors import ConfigError, UntrustedFileError, WeightsError
-from bc_sam.utils.hub import download_snapshot, is_hub_id
+from bc_sam.utils.hub import download_snapshot
 from bc_sam.utils.json_config import read_json
+from bc_sam.utils.model_source import is_hub_id
 from bc_sam.utils.torch_utils import require_complete, seeded
 
 # A new family also needs its config fields in `bc_sam.config.network.BACKBONE_SIZES`.

@@ -17,15 +17,7 @@ from huggingface_hub.errors import (
 
 from bc_sam.errors import HubError
 from bc_sam.utils.hub_client import HubWaitError, bound_waiting, is_timeout
-from bc_sam.utils.model_source import (  # noqa: F401  # some under their former name
-    EMBEDDED_FOLDER,
-    EMBEDDED_MODEL,
-    SnapshotOptions,
-    damage_explained,
-    display_name,
-    is_hub_id,
-    resolve_folder,
-)
+from bc_sam.utils.model_source import SnapshotOptions
 
 # What the client raises on an answer without the fields it expects, such as a login page of a proxy.
 _GARBLED_ANSWER = (LookupError, TypeError, AttributeError, AssertionError)

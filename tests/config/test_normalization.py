@@ -11,7 +11,7 @@ from bc_sam.config.normalization import NormalizationConfig
 from bc_sam.errors import ConfigError
 from bc_sam.models.training_record import TrainingRecord
 from bc_sam.training.experiment import RunConfig
-from bc_sam.utils.hub import EMBEDDED_FOLDER
+from bc_sam.utils.model_source import EMBEDDED_FOLDER
 
 OWN = NormalizationConfig(field_of_view=24.0, stain=False)
 

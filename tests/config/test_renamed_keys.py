@@ -7,7 +7,7 @@ import pytest
 from bc_sam.config.arguments import AdaptationArguments, PretrainingArguments, TrainingArguments, ViewArguments
 from bc_sam.config.network import NetworkArguments
 from bc_sam.models.training_record import TrainingRecord
-from bc_sam.utils.hub import EMBEDDED_FOLDER
+from bc_sam.utils.model_source import EMBEDDED_FOLDER
 
 
 @pytest.mark.parametrize(

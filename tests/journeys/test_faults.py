@@ -16,7 +16,7 @@ from bc_sam.models.auto import load_model
 from bc_sam.models.folder import MODEL_FILES, check_files, load_config
 from bc_sam.training.engine.checkpoints import Checkpoints, Progress, remove_checkpoints
 from bc_sam.utils.atomic import save_array, written_aside
-from bc_sam.utils.hub import resolve_folder
+from bc_sam.utils.model_source import resolve_folder
 
 
 @pytest.fixture(scope="module")

@@ -28,7 +28,7 @@ from bc_sam.classifiers.skops_files import trusted_types
 from bc_sam.classifiers.thumbnails import draw_thumbnail
 from bc_sam.errors import BCSamError, HubError, WeightsError
 from bc_sam.training.adaptation import Adaptation, AdaptationConfig
-from bc_sam.utils.hub import display_name, resolve_folder
+from bc_sam.utils.model_source import display_name, resolve_folder
 
 CELLS = list(np.random.default_rng(0).integers(0, 256, (3, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8))
 

@@ -21,7 +21,7 @@ from bc_sam.space.server.uploads import UploadFolder
 from bc_sam.space.views.decision import Choice
 from bc_sam.space.views.loaded_models import LoadedModel
 from bc_sam.space.views.slide_inference import predict_slide
-from bc_sam.utils.hub import EMBEDDED_MODEL
+from bc_sam.utils.model_source import EMBEDDED_MODEL
 
 
 def cell(label, laboratory, seed):

@@ -15,7 +15,7 @@ from bc_sam.models.abstention import decide
 from bc_sam.models.evaluate import evaluate_model
 from bc_sam.models.inspection import inspect_cells
 from bc_sam.models.laboratory import laboratory_of
-from bc_sam.utils.hub import EMBEDDED_FOLDER, EMBEDDED_MODEL
+from bc_sam.utils.model_source import EMBEDDED_FOLDER, EMBEDDED_MODEL
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ import bc_sam
 from bc_sam import BCSam, BCSamError
 from bc_sam.cli import main
 from bc_sam.space.server.model_source import model_source
-from bc_sam.utils.hub import EMBEDDED_MODEL
+from bc_sam.utils.model_source import EMBEDDED_MODEL
 
 ROOT = Path(__file__).parents[2]
 SPACE = ROOT / "space"

@@ -10,7 +10,8 @@ from bc_sam.networks.sam.attention import use_fused_bias_attention
 from bc_sam.networks.sam.resizing import patch_grid, resize_sam
 from bc_sam.networks.sam.safe_folder import load_sam_folder
 from bc_sam.networks.sam.segment_anything import read_torch_file, sam_from_original
-from bc_sam.utils.hub import SnapshotOptions, damage_explained, download_snapshot, is_hub_id
+from bc_sam.utils.hub import download_snapshot
+from bc_sam.utils.model_source import SnapshotOptions, damage_explained, is_hub_id
 from bc_sam.utils.torch_utils import seeded
 
 #: Patterns of the files of a SAM on the Hub.
@@ -34,7 +35,7 @@ def load_sam(
         image_size: Side of the square input, pixels; a multiple of the patch size.
         seed: Seed of the random weights of ``"tiny"``; the global random state is not changed.
         patch_size: Side of the patches of ``"tiny"``, pixels.
-        **options: ``revision``, ``token`` and other Hub options; see `bc_sam.utils.hub.SnapshotOptions`.
+        **options: ``revision``, ``token`` and other Hub options; see `bc_sam.utils.model_source.SnapshotOptions`.
 
     Returns:
         The model in eval mode, float32.
@@ -70,7 +71,7 @@ def load_hub_sam(repo_id: str, *, image_size: int = 224, **options: Unpack[Snaps
     Args:
         repo_id: Hub id.
         image_size: Side of the square input, pixels.
-        **options: See `bc_sam.utils.hub.SnapshotOptions`.
+        **options: See `bc_sam.utils.model_source.SnapshotOptions`.
 
     Raises:
         HubError: If the repository or revision does not exist, or the Hub cannot be reached.

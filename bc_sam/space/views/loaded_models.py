@@ -27,7 +27,8 @@ from bc_sam.networks.sam.loading import SAM_FILES
 from bc_sam.space.server.gpu import ON_ZERO_GPU
 from bc_sam.space.server.settings import PageSettings
 from bc_sam.space.views.latent_map import LatentMap, draw_map
-from bc_sam.utils.hub import HUB_ERRORS, display_name, download_snapshot, explain, is_hub_id, with_retries
+from bc_sam.utils.hub import HUB_ERRORS, download_snapshot, explain, with_retries
+from bc_sam.utils.model_source import display_name, is_hub_id
 from bc_sam.utils.private_folder import PrivateFolder
 
 T = TypeVar("T")
