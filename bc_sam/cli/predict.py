@@ -278,7 +278,7 @@ def attention(
     from bc_sam.cli.output import render_skipped, unreadable
     from bc_sam.data.images import read_image
     from bc_sam.errors import ImageError
-    from bc_sam.evaluation.plots import attention_maps
+    from bc_sam.evaluation.plots import attention_maps, to_png
     from bc_sam.models.auto import load_model
     from bc_sam.models.comparison import with_attention
 
@@ -310,7 +310,7 @@ def attention(
             titles = [f"{Path(name).name}\n{label}" for name, label in zip(images, labels, strict=True)]
             figure = attention_maps([np.asarray(image) for image in images.values()], maps, titles)
             with written_aside(out / f"attention_{number:03d}.png") as part:
-                figure.savefig(part, format="png")
+                part.write_bytes(to_png(figure))
     for line in render_skipped(n_errors, len(found), found.other_files):
         print(line, file=sys.stderr)
     if n_errors < len(found):

@@ -1,7 +1,6 @@
 """The self-contained HTML report of a run: metrics, calibration and figures."""
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from matplotlib.figure import Figure
 from bc_sam.errors import ConfigError
 from bc_sam.evaluation.bootstrap import Comparison, explain_ends
 from bc_sam.evaluation.costs import stage_costs
+from bc_sam.evaluation.plots import to_png
 from bc_sam.evaluation.results import ALL, Evaluation, pool_dice
 from bc_sam.evaluation.tables import (
     best_classifier,
@@ -112,10 +112,8 @@ def _embed(figures: Figure | list[Figure]) -> list[dict[str, Any]]:
     """Returns each figure as a data URI, with its title and its size in CSS pixels."""
     images = []
     for figure in figures if isinstance(figures, list) else [figures]:
-        png = io.BytesIO()
-        figure.savefig(png, format="png", metadata={"Software": None})
         width, height = (round(100 * inches) for inches in figure.get_size_inches())
-        uri = "data:image/png;base64," + base64.b64encode(png.getvalue()).decode()
+        uri = "data:image/png;base64," + base64.b64encode(to_png(figure)).decode()
         name = " ".join(figure.get_suptitle().replace(r"\$", "$").split())
         images.append({"uri": uri, "name": name, "width": width, "height": height})
     return images

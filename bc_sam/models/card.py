@@ -168,10 +168,12 @@ def _draw(folder: Path, evaluation: Evaluation | None, classifier: str) -> list[
             "matplotlib is not installed, so the card has no figures. Run: %s", install_command("matplotlib")
         )
         return []
+    from bc_sam.evaluation.plots import to_png
+
     folder.mkdir()
     figures = card_pictures(evaluation, classifier)
     for name, figure in figures.items():
-        figure.savefig(folder / name, metadata={"Software": None})
+        (folder / name).write_bytes(to_png(figure))
     return list(figures)
 
 

@@ -130,4 +130,4 @@ def save_figures(figures: Mapping[str, Figure | list[Figure]], folder: Path) -> 
             with written_aside(
                 folder / (f"{name}_{number + 1}.png" if isinstance(drawn, list) else f"{name}.png")
             ) as part:
-                figure.savefig(part, format="png")
+                part.write_bytes(plots.to_png(figure))

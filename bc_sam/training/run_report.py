@@ -33,7 +33,7 @@ def write_run_report(experiment: Experiment, command: list[str]) -> Evaluation:
         The evaluation.
     """
     evaluation = experiment.evaluation()
-    model = load_model(experiment.finished_passes()[0] / "model")
+    model = load_model(experiment.finished_passes()[0] / "model", classifiers="default")
     classifier = model.config.default_classifier
     figures: dict[str, Figure | list[Figure]] = {
         **plots.evaluation_figures(evaluation, classifier),

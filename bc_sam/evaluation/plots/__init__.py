@@ -2,6 +2,7 @@
 
 from bc_sam.evaluation.plots.cells import attention_maps, cell_gallery, mask_overlays, reconstructions
 from bc_sam.evaluation.plots.latents import latent_map
+from bc_sam.evaluation.plots.png import to_png
 from bc_sam.evaluation.plots.results import (
     confusion_matrix,
     cross_domain_bars,
@@ -22,5 +23,6 @@ __all__ = [
     "readable",
     "reconstructions",
     "reliability_diagram",
+    "to_png",
     "training_curves",
 ]
