@@ -37,16 +37,18 @@ class Scored:
         true: (n,) label index.
         probabilities: (n, n_labels).
         labels: Class names.
+        fewest: Fewest cells of a class that counts in balanced accuracy.
     """
 
     true: np.ndarray
     probabilities: np.ndarray
     labels: tuple[str, ...]
+    fewest: int = FEWEST
 
     @property
     def counted(self) -> list[int]:
         """Label indices of the classes with enough cells."""
-        return [int(label) for label in np.unique(self.true) if (self.true == label).sum() >= FEWEST]
+        return [int(label) for label in np.unique(self.true) if (self.true == label).sum() >= self.fewest]
 
     def predicted(self, *, restricted: bool) -> np.ndarray:
         """Returns the most probable label of each cell, optionally among those that occur."""

@@ -15,6 +15,7 @@ def run_script(monkeypatch):
 
     def run(name, *arguments, **replaced):
         spec = importlib.util.spec_from_file_location(name, ROOT / "hub" / f"{name}.py")
+        monkeypatch.syspath_prepend(ROOT / "hub")
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         for key, value in replaced.items():

@@ -12,6 +12,7 @@ from bc_sam.config.arguments import PretrainingArguments
 from bc_sam.config.labels import LABELS
 from bc_sam.config.presets import preset
 from bc_sam.data.datasets.rendered import LABORATORIES, render_cell, write_rendered
+from bc_sam.errors import DataError
 from bc_sam.networks.sam.loading import load_sam
 
 SIZE = 64
@@ -77,7 +78,7 @@ def train(run_script, laboratories, tmp_path):
     return run
 
 
-def test_a_run_from_scratch_writes_a_model_into_the_package(train, laboratories, tmp_path):
+def test_a_run_from_scratch_writes_a_model_into_the_package(train, laboratories, tmp_path, run_script, capsys):
     package = tmp_path / "embedded"
     out = train("--bccd", laboratories / "bccd", "--fine", "--embed", EMBEDDED_FOLDER=package, COARSE_SIZE=48)
     model = BCSam.from_pretrained(package)
@@ -111,6 +112,21 @@ def test_a_run_from_scratch_writes_a_model_into_the_package(train, laboratories,
         probabilities = teacher.predict_proba(cells)
         assert probabilities.sum(axis=1) == pytest.approx(np.ones(3), abs=1e-5)
         assert set(teacher.predict(cells)) <= set(LABELS)
+
+    # The cells that it held out are found again, and are named as in its evaluation, as it averages nothing.
+    capsys.readouterr()
+    sources = {"matek19": "munich", "acevedo20": "barcelona", "bccd": "bccd"}
+    data = [f"--data={name}={laboratories / folder}" for name, folder in sources.items()]
+    masks = f"--masks={laboratories / 'masks' / 'pairs.csv'}"
+    run_script("measure_held_out", "--model", package, *data, masks)
+    rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:5]]
+    for name, _, n_cells, accuracy, *_, stored in rows:
+        assert int(n_cells) == model.evaluation.select("logistic", "all", name)[0].n_test
+        assert accuracy == stored
+    with pytest.raises(DataError, match=r"matek19, acevedo20, bccd.* in this order"):
+        run_script("measure_held_out", "--model", package, *data[::-1], masks)
+    with pytest.raises(DataError, match="are held out, and"):
+        run_script("measure_held_out", "--model", package, data[0].replace("munich", "barcelona"), *data[1:], "--fold=1")
 
     # A finished base is not trained again.
     train("--bccd", laboratories / "bccd", "--fine", train_base=None)
