@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hub_server.session import HubSession
 from hypothesis import HealthCheck, settings
+from made_once import copied, made_once
 
 from bc_sam.config.labels import LABELS
 
@@ -112,6 +113,8 @@ def exported_model(tmp_path_factory) -> Path:
 
     from bc_sam.models.onnx_backend.export import export_to_folder
 
-    folder = small_model(average_turns=True).save_pretrained(tmp_path_factory.mktemp("exported") / "model")
-    export_to_folder(folder)
-    return folder
+    def export(folder):
+        small_model(average_turns=True).save_pretrained(folder)
+        export_to_folder(folder)
+
+    return copied(made_once(tmp_path_factory, "exported", export), tmp_path_factory)

@@ -8,6 +8,8 @@ SMALL = (
     "autoencoder.epochs=2",
     "autoencoder.batch_size=16",
 )
+#: For runs whose classifiers do not matter: one that takes no time to fit, save and load.
+ONE_CLASSIFIER = ("--set", 'classifiers.names=["logistic"]', "--set", "classifiers.default=logistic")
 DATA = ("--data", "north=rendered:munich:6", "--data", "south=rendered:barcelona:6")
 
 

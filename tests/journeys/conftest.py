@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+from made_once import copied, made_once
 from small_run import DATA, train_options
 
 from bc_sam.cli import main
@@ -28,10 +29,12 @@ def run_bc_sam():
 
 @pytest.fixture(scope="session")
 def run_folder(tmp_path_factory, run_bc_sam):
-    """A finished `bc-sam train` on cells of two rendered laboratories."""
-    folder = tmp_path_factory.mktemp("runs") / "rendered"
-    assert run_bc_sam(*train_options(folder, *DATA)) == 0
-    return folder
+    """A finished `bc-sam train` on cells of two rendered laboratories, with every kind of classifier."""
+
+    def train(folder):
+        assert run_bc_sam(*train_options(folder, *DATA)) == 0
+
+    return copied(made_once(tmp_path_factory, "run", train), tmp_path_factory)
 
 
 @pytest.fixture(scope="session")

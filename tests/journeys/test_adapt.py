@@ -4,9 +4,11 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from made_once import copied, made_once
 
 from bc_sam import BCSam
 from bc_sam.config.labels import LABELS
@@ -27,7 +29,10 @@ SMALL = ("--set", "training.autoencoder.epochs=1", "--set", "training.segmentati
 @pytest.fixture(scope="module")
 def hospital(tmp_path_factory):
     """Cells of a third laboratory, eight slides of four classes, and annotated masks of all of them."""
-    folder = tmp_path_factory.mktemp("hospital")
+    return made_once(tmp_path_factory, "hospital", write_hospital)
+
+
+def write_hospital(folder):
     write_rendered(folder / "all", ("tehran",), cells_per_class=24, size=96, labels=tuple(OURS.values()))
     names = {label: name for name, label in OURS.items()}
     pairs = []
@@ -40,21 +45,40 @@ def hospital(tmp_path_factory):
         pairs.append((f"{target.parent.name}/{target.name}", mask))
     with (folder / "pairs.csv").open("w", newline="") as table:
         csv.writer(table).writerows([("image", "mask"), *pairs])
-    return folder
 
 
 @pytest.fixture(scope="module")
-def options(run_folder, hospital):
+def cells(hospital):
+    """Options that name the cells of the hospital, and keep an adaptation to seconds."""
     maps = [option for name, label in OURS.items() for option in ("--map", f"{name}={label}")]
-    cells = ("--data", f"ours={hospital / 'cells'}", "--group-pattern", "^([^_]+)_")
-    return ("adapt", run_folder, *cells, *maps, *SMALL)
+    return ("--data", f"ours={hospital / 'cells'}", "--group-pattern", "^([^_]+)_", *maps, *SMALL)
 
 
 @pytest.fixture(scope="module")
-def adapted(run_bc_sam, options, tmp_path_factory):
-    out = tmp_path_factory.mktemp("adapted") / "run"
-    assert run_bc_sam(*options, "--out", out) == 0
-    return out
+def adapted(run_bc_sam, run_folder, cells, tmp_path_factory):
+    """An adaptation of a model with every kind of classifier."""
+
+    def adapt(out):
+        assert run_bc_sam("adapt", run_folder, *cells, "--out", out) == 0
+
+    return copied(made_once(tmp_path_factory, "adapted", adapt), tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def model(run_folder, tmp_path_factory):
+    """The folder of a model with two classifiers, which is adapted in a fraction of the time."""
+    model = BCSam.from_pretrained(run_folder)
+    names = ("logistic", "svm_rbf")
+    model.classifiers = {name: model.classifiers[name] for name in names}
+    model.config = replace(model.config, classifiers={name: model.config.classifiers[name] for name in names})
+    fitted = replace(model.record.arguments.classifiers, names=names)
+    model.record = replace(model.record, arguments=replace(model.record.arguments, classifiers=fitted))
+    return model.save_pretrained(tmp_path_factory.mktemp("models") / "two")
+
+
+@pytest.fixture(scope="module")
+def options(model, cells):
+    return ("adapt", model, *cells)
 
 
 def test_the_adapted_model_lists_old_and_new_laboratories(adapted, run_folder, hospital):
@@ -122,10 +146,11 @@ def test_the_table_states_the_verdict(options, run_bc_sam, tmp_path, capsys):
     assert "Too few held-out cells to tell" in out
 
 
-def test_without_labels_the_classifiers_are_unchanged(options, run_bc_sam, run_folder, tmp_path):
+def test_without_labels_the_classifiers_are_unchanged(options, run_bc_sam, model, tmp_path):
     assert run_bc_sam(*options, "--out", tmp_path / "run", "--labels-per-class", 0) == 0
     assert AdaptationResult.load(tmp_path / "run" / "result.json").labelled == 0
-    for file in (run_folder / "model" / "classifiers").glob("*.skops"):
+    assert list((model / "classifiers").glob("*.skops"))
+    for file in (model / "classifiers").glob("*.skops"):
         assert file.read_bytes() == (tmp_path / "run" / "model" / "classifiers" / file.name).read_bytes()
 
 
@@ -174,19 +199,19 @@ def test_labels_of_some_classes_only_bring_the_advice_to_restrict_the_labels(ada
     assert f"--labels {','.join(label for label in LABELS if label in OURS.values())} " in out
 
 
-def test_annotated_masks_fine_tune_the_adapter(options, run_bc_sam, run_folder, hospital, tmp_path):
+def test_annotated_masks_fine_tune_the_adapter(options, run_bc_sam, model, hospital, tmp_path):
     assert run_bc_sam(*options, "--out", tmp_path / "run", "--masks", hospital / "pairs.csv") == 0
     assert AdaptationResult.load(tmp_path / "run" / "result.json").masks >= 70
     name = "adapter/adapter_model.safetensors"
-    assert (tmp_path / "run" / "model" / name).read_bytes() != (run_folder / "model" / name).read_bytes()
+    assert (tmp_path / "run" / "model" / name).read_bytes() != (model / name).read_bytes()
 
 
-def test_a_flat_folder_without_labels_is_accepted(run_bc_sam, run_folder, hospital, tmp_path, capsys):
+def test_a_flat_folder_without_labels_is_accepted(run_bc_sam, model, hospital, tmp_path, capsys):
     (tmp_path / "flat").mkdir()
     for file in sorted((hospital / "cells" / "mono").iterdir()):
         shutil.copy(file, tmp_path / "flat")
     data = ("--data", f"ours={tmp_path / 'flat'}", "--group-pattern", "^([^_]+)_")
-    assert run_bc_sam("adapt", run_folder, *data, *SMALL, "--out", tmp_path / "run") == 0
+    assert run_bc_sam("adapt", model, *data, *SMALL, "--out", tmp_path / "run") == 0
     assert "cannot be compared with the original" in capsys.readouterr().out
     assert BCSam.from_pretrained(tmp_path / "run").evaluation is None
 
@@ -227,12 +252,12 @@ class TestFormerSpellings:
 
 
 class TestMistakes:
-    def test_unknown_folder_names_get_a_suggestion(self, run_bc_sam, run_folder, hospital, tmp_path, capsys):
+    def test_unknown_folder_names_get_a_suggestion(self, run_bc_sam, model, hospital, tmp_path, capsys):
         data = ("--data", f"ours={hospital / 'cells'}")
-        assert run_bc_sam("adapt", run_folder, *data, "--out", tmp_path / "run") == 1
+        assert run_bc_sam("adapt", model, *data, "--out", tmp_path / "run") == 1
         assert "--map neutro=neutrophil_segmented" in capsys.readouterr().err
         maps = [option for name, label in OURS.items() for option in ("--map", f"{name}={label}")]
-        assert run_bc_sam("adapt", run_folder, *data, *maps, *SMALL, "--out", tmp_path / "run") == 0
+        assert run_bc_sam("adapt", model, *data, *maps, *SMALL, "--out", tmp_path / "run") == 0
 
     def test_one_laboratory_at_a_time(self, options, run_bc_sam, tmp_path, capsys):
         assert run_bc_sam(*options, "--data", "more=rendered:munich:1", "--out", tmp_path / "run") == 1
@@ -249,12 +274,11 @@ class TestMistakes:
             assert run_bc_sam("train", option, value, "--out", tmp_path / "run") == 1
             assert "bc-sam adapt MODEL" in capsys.readouterr().err
 
-    def test_a_model_without_embeddings_is_rejected(self, options, run_bc_sam, run_folder, tmp_path, capsys):
-        model = BCSam.from_pretrained(run_folder)
-        model.reference = None
-        model.save_pretrained(tmp_path / "bare")
-        arguments = [tmp_path / "bare" if option == run_folder else option for option in options]
-        assert run_bc_sam(*arguments, "--out", tmp_path / "run") == 1
+    def test_a_model_without_embeddings_is_rejected(self, cells, run_bc_sam, model, tmp_path, capsys):
+        bare = BCSam.from_pretrained(model)
+        bare.reference = None
+        bare.save_pretrained(tmp_path / "bare")
+        assert run_bc_sam("adapt", tmp_path / "bare", *cells, "--out", tmp_path / "run") == 1
         assert "stores no embeddings" in capsys.readouterr().err
 
     def test_other_options_need_another_folder(self, adapted, options, run_bc_sam, capsys):

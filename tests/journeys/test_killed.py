@@ -7,9 +7,14 @@ import sys
 import time
 
 import pytest
-from small_run import DATA, train_options
+from made_once import made_once
+from small_run import DATA, ONE_CLASSIFIER, train_options
 
 PARTS = ("adapter/adapter_model.safetensors", "autoencoder/model.safetensors", "base/model.safetensors")
+
+
+def options(folder):
+    return train_options(folder, *DATA, *ONE_CLASSIFIER, "--set", "checkpoint_steps=2")
 
 
 def start(*arguments):
@@ -32,15 +37,16 @@ def kill_at(process, folder, pattern):
 
 @pytest.fixture(scope="module")
 def single_threaded_run(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("alone") / "run"
-    process = start(*train_options(folder, *DATA, "--set", "checkpoint_steps=2"))
-    assert process.wait(300) == 0, process.stderr.read()
-    return folder
+    def train(folder):
+        process = start(*options(folder))
+        assert process.wait(300) == 0, process.stderr.read()
+
+    return made_once(tmp_path_factory, "single_threaded", train)
 
 
 def test_it_ends_with_the_same_bytes(single_threaded_run, tmp_path):
     folder = tmp_path / "run"
-    kill_at(start(*train_options(folder, *DATA, "--set", "checkpoint_steps=2")), folder, "work/fold-0/stage-1/step-*4")
+    kill_at(start(*options(folder)), folder, "work/fold-0/stage-1/step-*4")
     kill_at(start("resume", folder), folder, "work/fold-0/stage-2/step-*8")
     process = start("resume", folder)
     _, errors = process.communicate(timeout=300)

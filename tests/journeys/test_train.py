@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from small_run import DATA, train_options
+from small_run import DATA, ONE_CLASSIFIER, train_options
 
 from bc_sam import BCSam
 from bc_sam.classifiers.thumbnails import draw_thumbnail
@@ -147,7 +147,8 @@ class TestOwnData:
         self, hospital, tmp_path, run_bc_sam
     ):
         out = tmp_path / "run"
-        assert run_bc_sam(*train_options(out, *DATA[:2], "--data", f"ours={hospital}", "--set", "folds=2")) == 0
+        more = ("--set", "folds=2", *ONE_CLASSIFIER)
+        assert run_bc_sam(*train_options(out, *DATA[:2], "--data", f"ours={hospital}", *more)) == 0
         evaluation = Evaluation.load(out / "evaluation.json")
         assert any("slide0_broken.png" in note for note in evaluation.notes)
         assert sum(evaluation.counts["ours"].values()) == 18
@@ -188,20 +189,20 @@ class TestEvaluate:
 
     def test_the_paper_protocol_tests_other_domains_whole(self, run_bc_sam, tmp_path):
         out = tmp_path / "run"
-        more = "--protocol", "paper", "--set", "classifiers.rendered=1"
+        more = ("--protocol", "paper", "--set", "classifiers.rendered=1", *ONE_CLASSIFIER)
         assert run_bc_sam(*train_options(out, *DATA, *more)) == 0
         assert "also on 1 rendered cells per class" in (out / "model" / "README.md").read_text()
         evaluation = Evaluation.load(out / "evaluation.json")
         assert {pair.fold for pair in evaluation.pairs} == {0, 1, 2}
-        assert {pair.n_test for pair in evaluation.select("rf", "north", "south")} == {6 * len(LABELS)}
-        own = [pair.n_test for pair in evaluation.select("rf", "north", "north")]
+        assert {pair.n_test for pair in evaluation.select("logistic", "north", "south")} == {6 * len(LABELS)}
+        own = [pair.n_test for pair in evaluation.select("logistic", "north", "north")]
         assert sum(own) == 6 * len(LABELS)
 
     def test_the_same_seed_gives_the_same_model_with_pictures_of_its_cells_or_without(
         self, run_folder, run_bc_sam, tmp_path
     ):
         again = tmp_path / "again"
-        assert run_bc_sam(*train_options(again, *DATA, "--keep-pictures")) == 0
+        assert run_bc_sam(*train_options(again, *DATA, *ONE_CLASSIFIER, "--keep-pictures")) == 0
         latents = [np.load(folder / "work/fold-0/latents.npy") for folder in (run_folder, again)]
         np.testing.assert_array_equal(*latents)
         first, second = (BCSam.from_pretrained(folder) for folder in (run_folder, again))
