@@ -21,6 +21,7 @@ from bc_sam.space.tabs.model_tab import model_tab
 from bc_sam.space.tabs.slide_tab import slide_tab
 from bc_sam.space.views.loaded_models import DOWNLOAD_PREFIX, LoadedModel, Models
 from bc_sam.space.views.markup import asset
+from bc_sam.space.views.slide_adaptation import ADAPTED_PREFIX
 from bc_sam.utils.model_source import display_name
 from bc_sam.utils.private_folder import remove_abandoned
 
@@ -99,7 +100,7 @@ def serve(source: str, loading: LoadOptions | None = None, **options: Any) -> No
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that uploads are removed on exit
     settings = page_settings()
-    for prefix in (UPLOADS_PREFIX, DOWNLOAD_PREFIX):
+    for prefix in (UPLOADS_PREFIX, DOWNLOAD_PREFIX, ADAPTED_PREFIX):
         remove_abandoned(prefix)  # by servers that were killed
     options_of_model: LoadOptions = {"device": "cpu", **(loading or {})}
     model = load_model(source, **options_of_model)
