@@ -355,6 +355,7 @@ class TestASlide:
         learn.click()
         panel.get_by_text("Logistic regression, adapted to 20 cells that you named").wait_for()
         assert panel.locator("tbody tr").count() == 2
+        assert page.locator(".bc-views").get_by_role("button", name="Undo").is_enabled()
         assert "20 by hand" in page.locator("#count").inner_text()  # names given by hand stay
         names = page.locator("#cells .bc-row-named b, #cells .bc-row-check b").all_inner_texts()
         assert set(names) <= {"Basophil", "Eosinophil"}

@@ -65,33 +65,41 @@ def show_adaptation(slide: Slide | None, choice: Choice, rejected: Adaptation | 
     )
 
 
-def learner(
-    models: Models, show: Callable[[Slide, Choice, Adaptation | None], tuple[Any, ...]], n_others: int
-) -> Callable[..., Any]:
-    """Returns the handler of the button that adapts the classifier.
+@plain_errors
+def begin_learning(slide: Slide | None, *options: Any) -> tuple[str, gr.Button]:
+    """Says that the classifier learns, in `said` and `learn` of the panel.
+
+    This is an event of its own, since what a generator skips in a first step is sent again as it was before.
+    """
+    n = len(_held(slide).named_cells(to_choice(*options).classifier).labels)
+    text = f"The classifier learns from {n} cells. This takes some seconds."
+    return render("notice.html", text=text, bad=False), gr.Button(interactive=False)
+
+
+def learner(models: Models, show: Callable[[Slide, Choice, Adaptation | None], tuple[Any, ...]]) -> Callable[..., Any]:
+    """Returns the handler that adapts the classifier, a generator, since a function could not be cancelled.
 
     Args:
         models: The models of the page.
-        show: Returns the updates of all components that show a slide; the last are those of `AdaptationPanel.shown`.
-        n_others: Number of the components before these.
+        show: Returns the updates of all components that show a slide, given an adaptation that is not used, if any.
     """
 
     @plain_errors
     def learn(slide: Slide | None, source: str, *options: Any) -> Iterator[tuple[Any, ...]]:
-        if slide is None:
-            raise DataError("This slide has expired. Drop it again.")
-        choice = to_choice(*options)
-        cells = slide.named_cells(choice.classifier)
-        text = f"The classifier learns from {len(cells.labels)} cells. This takes some seconds."
-        waiting = gr.skip(), render("notice.html", text=text, bad=False), gr.Button(interactive=False), gr.skip()
-        yield *[gr.skip()] * n_others, *waiting, slide
-        adaptation = adapt(models.get(source), choice.classifier, cells)
-        worse = adaptation.is_worse(choice, slide.labels)
+        held, choice = _held(slide), to_choice(*options)
+        adaptation = adapt(models.get(source), choice.classifier, held.named_cells(choice.classifier))
+        worse = adaptation.is_worse(choice, held.labels)
         if not worse:
-            slide.adopt(adaptation)
-        yield *show(slide, choice, adaptation if worse else None), slide
+            held.adopt(adaptation)
+        yield *show(held, choice, adaptation if worse else None), held
 
     return learn
+
+
+def _held(slide: Slide | None) -> Slide:
+    if slide is None:
+        raise DataError("This slide has expired. Drop it again.")
+    return slide
 
 
 def saver(models: Models) -> Callable[..., str]:

@@ -15,7 +15,7 @@ from bc_sam.errors import BCSamError, DataError
 from bc_sam.space.server.gpu import on_gpu
 from bc_sam.space.server.settings import PageSettings
 from bc_sam.space.server.uploads import remove
-from bc_sam.space.tabs.adaptation_panel import AdaptationPanel, learner, saver, show_adaptation
+from bc_sam.space.tabs.adaptation_panel import AdaptationPanel, begin_learning, learner, saver, show_adaptation
 from bc_sam.space.tabs.controls import (
     Controls,
     plain_errors,
@@ -112,8 +112,7 @@ def slide_tab(models: Models, settings: PageSettings, controls: Controls) -> Sli
     text = gr.Textbox(visible="hidden", elem_id="export")
     large = gr.Textbox(visible="hidden", elem_id="large-picture")
 
-    others = (notice, stop, laboratory, count, fields, exports, zipped, table)
-    shown = (*others, *adaptation.shown)
+    shown = (notice, stop, laboratory, count, fields, exports, zipped, table, *adaptation.shown)
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     at_work = files.upload(
         _work(models, settings),
@@ -139,8 +138,11 @@ def slide_tab(models: Models, settings: PageSettings, controls: Controls) -> Sli
     laboratory.choose(_choose_kinds, slide, controls.labels, **quiet)  # which shows the slide again
     for changed in controls.changed:
         changed(_show_again, [slide, *controls.choice], [*shown], **quiet)
-    learned = adaptation.learn.click(
-        learner(models, _show_adapted, len(others)),
+    begun = adaptation.learn.click(
+        begin_learning, [slide, *controls.choice], [adaptation.said, adaptation.learn], **quiet
+    )
+    learned = begun.success(
+        learner(models, _show_adapted),
         [slide, controls.source, *controls.choice],
         [*shown, slide],
         concurrency_id="adapt",
