@@ -85,9 +85,11 @@ def launch_options(settings: PageSettings) -> dict[str, Any]:
 def _theme() -> gr.Theme:
     system = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
     mono = ("ui-monospace", "Consolas", "monospace")
-    return gr.themes.Default(
+    theme = gr.themes.Default(
         primary_hue="teal", neutral_hue="slate", font=system, font_mono=mono, radius_size="md", text_size="md"
     )
+    # Gradio's own are hardly seen, above all in dark mode.
+    return theme.set(checkbox_border_color="*neutral_500", checkbox_border_color_dark="*neutral_400")
 
 
 def serve(source: str, loading: LoadOptions | None = None, **options: Any) -> None:

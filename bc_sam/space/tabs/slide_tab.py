@@ -61,7 +61,7 @@ def slide_tab(models: Models, settings: PageSettings, controls: Controls) -> Sli
     slide = gr.State(None, time_to_live=settings.results_seconds)
     hand = gr.State({}, time_to_live=settings.results_seconds)
     files = gr.File(
-        label=f"Up to {settings.max_cells:,} images of one cell each, {settings.max_fields:,} whole fields, or zips",
+        label=f"Up to {settings.max_cells:,} cells, {settings.max_fields:,} fields, or zips",
         file_count="multiple",
         file_types=[*IMAGE_SUFFIXES, ".zip"],
         height=170,
