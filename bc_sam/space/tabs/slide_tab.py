@@ -149,6 +149,7 @@ def slide_tab(models: Models, settings: PageSettings, controls: Controls) -> Sli
         concurrency_limit=1,
         **quiet,
     )
+    learned.failure(_show_again, [slide, *controls.choice], [*shown], **quiet)
     files.upload(None, cancels=learned, **quiet)  # whose result would be of the slide before
     adaptation.restore.click(_restore, [slide, *controls.choice], [*shown, slide], **quiet)
     adaptation.save.click(saver(models), [slide, controls.source, *controls.choice], text, **quiet).then(

@@ -170,7 +170,9 @@ class TestWhatIsSaid:
         return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", "", render_adaptation(slide, CHOICE, rejected)))
 
     def test_before_what_is_missing(self, slide):
-        assert "No cell has a name by hand yet. 20 more are needed, of at least 2 kinds." in self.said(slide)
+        said = self.said(slide)
+        assert "No cell has a name by hand yet. 20 more are needed, of at least 2 kinds." in said
+        assert "bc-sam adapt small-model --data ours=FOLDER/cells.csv --out adapted" in said  # for further slides
         name(slide, 20, ("basophil", "basophil"))
         slide.correct(21, "platelet")
         said = self.said(slide)
