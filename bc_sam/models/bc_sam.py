@@ -1,5 +1,6 @@
 """BC-SAM: Segment Anything with LoRA, a cross-domain autoencoder, and classical classifiers on its embeddings."""
 
+import copy
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -195,6 +196,32 @@ class BCSam(CellModel):
             self.record = self.record.with_fitted(fitted, ClassifierArguments(names, default))
         self.config = replace(self.config, domains=domains, classifiers={}, default_classifier=default)
         return self
+
+    def with_classifiers(
+        self, classifiers: Mapping[str, LatentClassifier], reference: ReferenceLatents, laboratory: str
+    ) -> Self:
+        """Returns a model that shares the networks of this one, with other classifiers.
+
+        It has no evaluation, since the stored one is that of the former classifiers.
+
+        Args:
+            classifiers: The classifiers; the first is the default.
+            reference: The stored embeddings, in which the new laboratory has the number after the last.
+            laboratory: Name of the laboratory whose cells the classifiers learned.
+
+        Raises:
+            ConfigError: If a classifier was trained on none of the labels that are allowed.
+        """
+        made, default = copy.copy(self), next(iter(classifiers))
+        domains = (*self.config.domains, laboratory)
+        made.classifiers, made.reference, made.evaluation = dict(classifiers), reference, None
+        made.config = replace(self.config, domains=domains, classifiers={}, default_classifier=default)
+        if self.record is not None:
+            learned = {laboratory: int((reference.domains == len(self.config.domains)).sum())}
+            made.record = self.record.with_fitted(learned, ClassifierArguments(tuple(classifiers), default))
+        made._export = None
+        restrict_classifiers(made.classifiers, made.labels, made.config.allowed_labels)
+        return made
 
     def _label_indices(self, labels: Sequence[str] | np.ndarray) -> np.ndarray:
         """Returns the index of each label, (n,) int64, of names or indices."""

@@ -21,6 +21,7 @@ from bc_sam.space.tabs.model_tab import model_tab
 from bc_sam.space.tabs.slide_tab import slide_tab
 from bc_sam.space.views.loaded_models import DOWNLOAD_PREFIX, LoadedModel, Models
 from bc_sam.space.views.markup import asset
+from bc_sam.space.views.slide_adaptation import ADAPTED_PREFIX
 from bc_sam.utils.model_source import display_name
 from bc_sam.utils.private_folder import remove_abandoned
 
@@ -84,9 +85,11 @@ def launch_options(settings: PageSettings) -> dict[str, Any]:
 def _theme() -> gr.Theme:
     system = ("system-ui", "-apple-system", "Segoe UI", "Roboto", "sans-serif")
     mono = ("ui-monospace", "Consolas", "monospace")
-    return gr.themes.Default(
+    theme = gr.themes.Default(
         primary_hue="teal", neutral_hue="slate", font=system, font_mono=mono, radius_size="md", text_size="md"
     )
+    # Gradio's own are hardly seen, above all in dark mode.
+    return theme.set(checkbox_border_color="*neutral_500", checkbox_border_color_dark="*neutral_400")
 
 
 def serve(source: str, loading: LoadOptions | None = None, **options: Any) -> None:
@@ -99,7 +102,7 @@ def serve(source: str, loading: LoadOptions | None = None, **options: Any) -> No
     """
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that uploads are removed on exit
     settings = page_settings()
-    for prefix in (UPLOADS_PREFIX, DOWNLOAD_PREFIX):
+    for prefix in (UPLOADS_PREFIX, DOWNLOAD_PREFIX, ADAPTED_PREFIX):
         remove_abandoned(prefix)  # by servers that were killed
     options_of_model: LoadOptions = {"device": "cpu", **(loading or {})}
     model = load_model(source, **options_of_model)

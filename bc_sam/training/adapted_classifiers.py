@@ -8,6 +8,7 @@ import numpy as np
 
 from bc_sam.classifiers.fitting import LatentClassifier, fit_classifiers, restrict_classifiers
 from bc_sam.classifiers.reference_latents import ReferenceLatents
+from bc_sam.classifiers.refitting import refit
 from bc_sam.config.arguments import AdaptationArguments
 from bc_sam.config.model import BCSamConfig
 from bc_sam.data.store import CellTable
@@ -17,9 +18,6 @@ from bc_sam.evaluation.results import ALL, Evaluation
 from bc_sam.models.bc_sam import BCSam
 from bc_sam.models.training_record import DataRecord, TrainingRecord
 from bc_sam.utils.model_source import display_name
-
-#: Largest weight of a cell of the new laboratory in the fit of a classifier.
-MAX_WEIGHT = 20
 
 
 @dataclass(frozen=True)
@@ -102,15 +100,11 @@ class AdaptedClassifiers:
         rows = np.flatnonzero(training_labels >= 0)
         if not len(rows):
             return cls(model, reference, latents, arguments, training_labels, model.classifiers)
-        cells = latents.after[rows], training_labels[rows]
+        names, cells = tuple(model.classifiers), (latents.after[rows], training_labels[rows])
         if arguments.learn_from == "both":
-            old = reference.subset(np.flatnonzero(reference.labels >= 0))
-            rows = np.repeat(rows, class_weights(old.labels, training_labels[rows]))
-            cells = (
-                np.concatenate([old.latents, latents.after[rows]]),
-                np.concatenate([old.labels, training_labels[rows]]),
-            )
-        classifiers = fit_classifiers(tuple(model.classifiers), *cells, len(model.labels), seed)
+            classifiers = refit(names, reference, *cells, len(model.labels), seed)
+        else:
+            classifiers = fit_classifiers(names, *cells, len(model.labels), seed)
         restrict_classifiers(classifiers, model.labels, model.config.allowed_labels)
         return cls(model, reference, latents, arguments, training_labels, classifiers)
 
@@ -199,21 +193,3 @@ class AdaptedClassifiers:
         """
         old = self.model.record.data if self.model.record else ()
         return TrainingRecord(replace(self.arguments.training, base=display_name(model)), (*old, *new))
-
-
-def class_weights(old: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """Returns the repetitions of each new cell that balance old and new cells within each class.
-
-    Args:
-        old: (m,) label index of each old cell.
-        new: (n,) label index of each new cell.
-
-    Returns:
-        (n,) int64, 1 to `MAX_WEIGHT`.
-
-    Example:
-        >>> class_weights(np.array([0, 0, 0, 0, 1]), np.array([0, 0, 1, 2])).tolist()
-        [2, 2, 1, 1]
-    """
-    counts = np.array([((old == label).sum(), (new == label).sum()) for label in new])
-    return np.clip(counts[:, 0] // counts[:, 1], 1, MAX_WEIGHT)

@@ -1,6 +1,7 @@
 """BC-SAM models are saved, loaded, moved and refitted."""
 
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -122,6 +123,25 @@ def test_no_images_give_empty_results():
     assert model.predict([], abstain=True) == []
     assert model.embed([]).shape == (0, LATENT_DIM)
     assert model.segment([]) == []
+
+
+class TestWithClassifiers:
+    def test_it_shares_the_networks_and_leaves_the_model_as_it_is(self, tmp_path):
+        model, other = small_model(), small_model(1)
+        joined = model.reference.joined(replace(other.reference, domains=np.full(60, 2)))
+        made = model.with_classifiers({"rf": other.classifiers["rf"]}, joined, "ours")
+        assert made.sam is model.sam
+        assert (made.config.domains, made.config.default_classifier) == (("north", "south", "ours"), "rf")
+        assert (model.config.domains, list(model.classifiers)) == (("north", "south"), ["logistic", "rf"])
+        loaded = BCSam.from_pretrained(made.save_pretrained(tmp_path / "made"))
+        expected = other.classifiers["rf"].predict_proba(model.embed(CELLS))
+        assert np.allclose(loaded.predict_proba(CELLS), expected, atol=1e-4)
+
+    def test_allowed_labels_stay(self):
+        model = small_model()
+        model.restrict_labels([model.labels[0], model.labels[3]])
+        made = model.with_classifiers({"rf": small_model(1).classifiers["rf"]}, model.reference, "ours")
+        assert set(made.classifiers["rf"].predict(model.reference.latents)) <= {0, 3}
 
 
 class TestFit:

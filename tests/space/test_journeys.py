@@ -336,6 +336,37 @@ class TestASlide:
         page.locator("#count", has_text="95 % interval").wait_for()
         assert "often wrong here" not in said.locator("h3").inner_text()
 
+    def test_a_classifier_learns_from_cells_named_by_hand_and_the_model_is_saved(self, page, cell_files, tmp_path):
+        files = []
+        for number in range(22):
+            kind, file = number % 2, tmp_path / f"{number:02d}.png"
+            turned = Image.open(cell_files[kind]).convert("RGB").rotate(14 * number, fillcolor="white")
+            turned.point(lambda value: 255 - value).save(file)
+            files.append(file)
+        name_all(page)
+        give_slide(page, files)
+        learn, panel = page.locator("#adapt"), page.locator("#adaptation")
+        assert learn.is_disabled()
+        assert "20 more are needed" in panel.inner_text()
+        for number in range(20):
+            kind = ("Basophil", "Eosinophil")[number % 2]
+            page.get_by_label(f"Name by hand for {number:02d}.png").select_option(kind)
+        panel.get_by_text("Named by hand: 10 basophil, 10 eosinophil.").wait_for()
+        learn.click()
+        panel.get_by_text("Logistic regression, adapted to 20 cells that you named").wait_for()
+        assert panel.locator("tbody tr").count() == 2
+        assert page.locator(".bc-views").get_by_role("button", name="Undo").is_enabled()
+        assert "20 by hand" in page.locator("#count").inner_text()  # names given by hand stay
+        names = page.locator("#cells .bc-row-named b, #cells .bc-row-check b").all_inner_texts()
+        assert set(names) <= {"Basophil", "Eosinophil"}
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Save adapted model").click()
+        with zipfile.ZipFile(download.value.path()) as archive:
+            assert "adapted/config.json" in archive.namelist()
+        page.get_by_role("button", name="Use the classifier as it was").click()
+        panel.get_by_role("heading", name="Adapt to this slide").wait_for()
+        assert learn.is_enabled()
+
     def test_a_new_file_takes_the_old_answer_away(self, page, cell_files, tmp_path):
         give_cell(page, cell_files[0])
         (tmp_path / "notes.txt").write_text("no image")

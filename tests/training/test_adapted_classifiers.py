@@ -10,7 +10,7 @@ from small_model import LATENT_DIM, small_model
 
 from bc_sam.config.arguments import AdaptationArguments
 from bc_sam.data.store import CellTable
-from bc_sam.training.adapted_classifiers import MAX_WEIGHT, AdaptedClassifiers, NewLatents, class_weights
+from bc_sam.training.adapted_classifiers import AdaptedClassifiers, NewLatents
 
 N = 40
 CLASSES = (0, 3)
@@ -61,19 +61,6 @@ def test_each_cell_of_unknown_slide_is_a_separate_slide():
     assert slides[0] == slides[1]
     assert len(set(slides[2:4])) == 2
     assert len(set(slides)) == 4
-
-
-class TestClassWeights:
-    @given(st.lists(st.integers(0, 3), max_size=60), st.lists(st.integers(0, 3), min_size=1, max_size=20))
-    def test_old_and_new_cells_are_balanced_within_each_class(self, old, new):
-        old, new = np.array(old), np.array(new)
-        weights = class_weights(old, new)
-        for label in np.unique(new):
-            (weight,) = set(weights[new == label])
-            n_old, n_new = (old == label).sum(), (new == label).sum()
-            assert 1 <= weight <= MAX_WEIGHT
-            if weight < MAX_WEIGHT:
-                assert weight == 1 or weight * n_new <= n_old < (weight + 1) * n_new
 
 
 class TestFit:

@@ -16,9 +16,12 @@ from bc_sam.space.views.slide_view import Slide
 _MAX_OWN_CELLS = 200
 
 
+_DRAWING = "The map of the training cells appears here. Drawing it takes some seconds, the first time."
+
+
 def laboratories_tab(tab: gr.Tab, models: Models, controls: Controls, view: gr.State, slide: gr.State) -> None:
     """Builds the tab; its content is rendered when the tab is opened."""
-    page = gr.HTML("", elem_id="laboratories")
+    page = gr.HTML(render("notice.html", text=_DRAWING, bad=False), elem_id="laboratories")
     with gr.Accordion("Model card", open=False):
         card = gr.Markdown("", elem_id="card", latex_delimiters=[])
 

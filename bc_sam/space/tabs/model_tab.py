@@ -61,6 +61,7 @@ def model_tab(
             [source, slide.hand],
             outputs,
             api_visibility="private",
+            cancels=slide.learned,
             concurrency_id="load",
             concurrency_limit=2,
         )

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 import gradio as gr
+from gradio.events import Dependency
 
 from bc_sam.config.labels import COARSE_LABELS, kinds_that_can_occur
 from bc_sam.data.images import IMAGE_SUFFIXES
@@ -14,6 +15,7 @@ from bc_sam.errors import BCSamError, DataError
 from bc_sam.space.server.gpu import on_gpu
 from bc_sam.space.server.settings import PageSettings
 from bc_sam.space.server.uploads import remove
+from bc_sam.space.tabs.adaptation_panel import AdaptationPanel, begin_learning, learner, saver, show_adaptation
 from bc_sam.space.tabs.controls import (
     Controls,
     plain_errors,
@@ -27,6 +29,7 @@ from bc_sam.space.views.field_inference import Kind, ask_for_cell
 from bc_sam.space.views.field_view import describe_added, describe_work, fields_value
 from bc_sam.space.views.loaded_models import Models
 from bc_sam.space.views.markup import asset, plain, render
+from bc_sam.space.views.slide_adaptation import Adaptation
 from bc_sam.space.views.slide_report import ReportHead, render_count, render_laboratory, render_report
 from bc_sam.space.views.slide_view import Slide, SlideCell
 
@@ -43,12 +46,14 @@ class SlideTab:
         slide: The visitor's `Slide`, or ``None``.
         hand: Names given by hand, by the digest of the image; they outlive the slide and the model.
         shown: The components that show it: notice, stop button, laboratory, count, fields, counting rule and exports,
-            button for a zip, table.
+            button for a zip, table, adaptation.
+        learned: The event in which a classifier learns from the slide.
     """
 
     slide: gr.State
     hand: gr.State
-    shown: tuple[gr.components.Component, ...]
+    shown: tuple[gr.blocks.Block, ...]
+    learned: Dependency
 
 
 def slide_tab(models: Models, settings: PageSettings, controls: Controls) -> SlideTab:
@@ -56,7 +61,7 @@ def slide_tab(models: Models, settings: PageSettings, controls: Controls) -> Sli
     slide = gr.State(None, time_to_live=settings.results_seconds)
     hand = gr.State({}, time_to_live=settings.results_seconds)
     files = gr.File(
-        label=f"Up to {settings.max_cells:,} images of one cell each, {settings.max_fields:,} whole fields, or zips",
+        label=f"Up to {settings.max_cells:,} cells, {settings.max_fields:,} fields, or zips",
         file_count="multiple",
         file_types=[*IMAGE_SUFFIXES, ".zip"],
         height=170,
@@ -100,13 +105,14 @@ def slide_tab(models: Models, settings: PageSettings, controls: Controls) -> Sli
             csv = gr.Button("Save as CSV", size="sm")
             report = gr.Button("Save printable report", size="sm")
             zipped = gr.Button("Save CSV and crops of the fields", size="sm", visible=False)
+    adaptation = AdaptationPanel.create()
     table = gr.HTML(
         {}, html_template=_SHELL, js_on_load=asset("slide_common.js") + asset("slide_table.js"), elem_id="cells"
     )
     text = gr.Textbox(visible="hidden", elem_id="export")
     large = gr.Textbox(visible="hidden", elem_id="large-picture")
 
-    shown = (notice, stop, laboratory, count, fields, exports, zipped, table)
+    shown = (notice, stop, laboratory, count, fields, exports, zipped, table, *adaptation.shown)
     quiet: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     at_work = files.upload(
         _work(models, settings),
@@ -118,7 +124,8 @@ def slide_tab(models: Models, settings: PageSettings, controls: Controls) -> Sli
         **quiet,
     )
     stop.click(_show_again, [slide, *controls.choice], [*shown], cancels=at_work, **quiet)
-    table.correct(_correct, [slide, hand, *controls.choice], [count, slide, hand], trigger_mode="multiple", **quiet)
+    corrected = [count, *adaptation.shown, slide, hand]
+    table.correct(_correct, [slide, hand, *controls.choice], corrected, trigger_mode="multiple", **quiet)
     fields.turn(_turn, slide, fields, **quiet)
     fields.point(
         _add(models),
@@ -131,6 +138,23 @@ def slide_tab(models: Models, settings: PageSettings, controls: Controls) -> Sli
     laboratory.choose(_choose_kinds, slide, controls.labels, **quiet)  # which shows the slide again
     for changed in controls.changed:
         changed(_show_again, [slide, *controls.choice], [*shown], **quiet)
+    begun = adaptation.learn.click(
+        begin_learning, [slide, *controls.choice], [adaptation.said, adaptation.learn], **quiet
+    )
+    learned = begun.success(
+        learner(models, _show_adapted),
+        [slide, controls.source, *controls.choice],
+        [*shown, slide],
+        concurrency_id="adapt",
+        concurrency_limit=1,
+        **quiet,
+    )
+    learned.failure(_show_again, [slide, *controls.choice], [*shown], **quiet)
+    files.upload(None, cancels=learned, **quiet)  # whose result would be of the slide before
+    adaptation.restore.click(_restore, [slide, *controls.choice], [*shown, slide], **quiet)
+    adaptation.save.click(saver(models), [slide, controls.source, *controls.choice], text, **quiet).then(
+        None, text, None, js="(text) => bcSave(text, 'adapted_model.zip', 'base64')", **quiet
+    )
     for button, write, inputs, name, media_type in (
         (csv, Slide.to_csv, [], "cells.csv", "text/csv"),
         (zipped, Slide.to_zip, [], "cells.zip", "base64"),
@@ -144,7 +168,7 @@ def slide_tab(models: Models, settings: PageSettings, controls: Controls) -> Sli
         None, large, None, js="(text) => bcLarge(text)", **quiet
     )
     slide_api(models, settings)
-    return SlideTab(slide, hand, shown)
+    return SlideTab(slide, hand, shown, learned)
 
 
 def _work(models: Models, settings: PageSettings) -> Callable[..., Iterator[tuple[Any, ...]]]:
@@ -183,7 +207,9 @@ def _work(models: Models, settings: PageSettings) -> Callable[..., Iterator[tupl
     return work
 
 
-def _show(slide: Slide | None, choice: Choice, keep: bool = False) -> tuple[Any, ...]:
+def _show(
+    slide: Slide | None, choice: Choice, keep: bool = False, rejected: Adaptation | None = None
+) -> tuple[Any, ...]:
     """Returns what the components of `SlideTab.shown` show of a finished slide."""
     if slide is None or not (slide.cells or slide.fields):
         return waiting(), *nothing_shown()
@@ -196,6 +222,7 @@ def _show(slide: Slide | None, choice: Choice, keep: bool = False) -> tuple[Any,
         gr.Column(visible=True),
         gr.Button(visible=bool(slide.fields)),
         _rows(slide, choice, keep=keep),
+        *show_adaptation(slide, choice, rejected),
     )
 
 
@@ -208,7 +235,16 @@ def _rows(slide: Slide, choice: Choice, **more: Any) -> dict[str, Any]:
 
 def nothing_shown() -> tuple[Any, ...]:
     """Returns what the components of `SlideTab.shown` after the notice show without a slide."""
-    return gr.Button(visible=False), "", "", {}, gr.Column(visible=False), gr.Button(visible=False), {}
+    others: tuple[Any, ...] = (
+        gr.Button(visible=False),
+        "",
+        "",
+        {},
+        gr.Column(visible=False),
+        gr.Button(visible=False),
+        {},
+    )
+    return *others, *show_adaptation(None, to_choice("", 0, 0, [], False))
 
 
 @plain_errors
@@ -216,16 +252,25 @@ def _show_again(slide: Slide | None, *choice: Any) -> tuple[Any, ...]:
     return _show(slide, to_choice(*choice), keep=True)
 
 
+def _show_adapted(slide: Slide, choice: Choice, rejected: Adaptation | None = None) -> tuple[Any, ...]:
+    return _show(slide, choice, keep=True, rejected=rejected)
+
+
 @plain_errors
-def _correct(
-    event: gr.EventData, slide: Slide | None, hand: dict[str, str] | None, *choice: Any
-) -> tuple[str, Slide, dict[str, str]]:
-    corrected = require_slide(slide)
+def _restore(slide: Slide | None, *options: Any) -> tuple[Any, ...]:
+    held, choice = require_slide(slide), to_choice(*options)
+    held.restore(choice.classifier)
+    return *_show_adapted(held, choice), held
+
+
+@plain_errors
+def _correct(event: gr.EventData, slide: Slide | None, hand: dict[str, str] | None, *options: Any) -> tuple[Any, ...]:
+    corrected, choice = require_slide(slide), to_choice(*options)
     corrected.correct(int(event.position), str(event.label))
     of_slide = {cell.digest for cell in corrected.cells}
     others = {digest: label for digest, label in (hand or {}).items() if digest not in of_slide}
-    count = render_count(corrected, to_choice(*choice))
-    return count, corrected, others | corrected.hand_by_digest()
+    shown = render_count(corrected, choice), *show_adaptation(corrected, choice)
+    return *shown, corrected, others | corrected.hand_by_digest()
 
 
 @plain_errors
@@ -264,10 +309,8 @@ def _large_picture(slide: Slide | None, event: gr.EventData) -> str:
     """Returns the position of a cell and its picture as JSON; an empty text if there is no such cell."""
     position = int(event.position)
     cells = [] if slide is None else slide.cells
-    original = cells[position].original if 0 <= position < len(cells) else None
-    if original is None:
-        return ""
-    return json.dumps({"position": position, "file": cells[position].name, "picture": original.as_uri()})
+    picture = cells[position].large() if 0 <= position < len(cells) else ""
+    return json.dumps({"position": position, "file": cells[position].name, "picture": picture}) if picture else ""
 
 
 @plain_errors

@@ -15,6 +15,9 @@ from huggingface_hub import HfApi
 from huggingface_hub.hf_api import ModelInfo
 from huggingface_hub.utils import filter_repo_objects
 
+from bc_sam.classifiers.fitting import LatentClassifier, restrict_classifiers
+from bc_sam.classifiers.reference_latents import ReferenceLatents
+from bc_sam.classifiers.refitting import refit
 from bc_sam.data.batches import Batch
 from bc_sam.errors import BCSamError, ConfigError, HubError
 from bc_sam.models.auto import load_model
@@ -63,6 +66,15 @@ class LoadedModel:
     def render(self, embedding: np.ndarray) -> np.ndarray | None:
         """Decodes an embedding to an image; see `bc_sam.models.base.CellModel.render`."""
         return self._in_turn(self.model.render, embedding)
+
+    def refit(
+        self, classifier: str, stored: ReferenceLatents, embeddings: np.ndarray, labels: np.ndarray, seed: int
+    ) -> LatentClassifier:
+        """Fits a classifier, which the model does not use; see `bc_sam.classifiers.refitting.refit`."""
+        fit = partial(refit, (classifier,), stored, embeddings, labels, len(self.model.labels), seed)
+        fitted = self._in_turn(fit)[classifier]
+        restrict_classifiers({classifier: fitted}, self.model.labels, self.model.config.allowed_labels)
+        return fitted
 
     def move(self, device: torch.device) -> None:
         """Moves the model to a device, if it is on another one."""

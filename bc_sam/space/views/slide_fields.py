@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from bc_sam.data.appearance.profile import AppearanceProfile
 from bc_sam.data.datasets.box_crops import crop_box
@@ -16,7 +16,7 @@ from bc_sam.data.fields.sources import Field
 from bc_sam.models.abstention import Reason
 from bc_sam.models.fields import SQUARE_UM
 from bc_sam.models.found_cells import FoundCell
-from bc_sam.space.views.pictures import fit, jpeg_uri
+from bc_sam.space.views.pictures import LARGE, as_uri, fit, jpeg_uri, outlined
 from bc_sam.utils.polygons import outline_polygon
 
 # Pixel size of the picture that is kept, µm, finer than what the model sees; and its longest side, pixels.
@@ -56,6 +56,7 @@ class CellPlace:
         box: Left, top, right and bottom edge, pixels of the field.
         outline: Corners (x, y) of its outline, pixels of the field.
         crop: The cell with its surroundings, JPEG; empty if it is not kept.
+        crop_box: What the crop shows, pixels of the field.
         crop_name: File name of the crop in a download.
         added: Whether a person pointed at the cell; otherwise it was found.
     """
@@ -64,8 +65,24 @@ class CellPlace:
     box: Box
     outline: tuple[tuple[float, float], ...]
     crop: bytes = b""
+    crop_box: Box = (0, 0, 0, 0)
     crop_name: str = ""
     added: bool = False
+
+    def crop_uri(self, *, with_outline: bool = True) -> str:
+        """Returns the crop, large, with the outline of the cell, as a data URI; empty if the crop is not kept."""
+        if not self.crop:
+            return ""
+        with Image.open(io.BytesIO(self.crop)) as stored:
+            picture = fit(stored.convert("RGB"), LARGE)
+        if with_outline and len(self.outline) > 2:
+            left, top, right, bottom = self.crop_box
+            factors = picture.width / (right - left), picture.height / (bottom - top)
+            mask = Image.new("1", picture.size)
+            corners = [((x - left) * factors[0], (y - top) * factors[1]) for x, y in self.outline]
+            ImageDraw.Draw(mask).polygon(corners, fill=1)
+            picture = outlined(picture, np.asarray(mask))
+        return as_uri(picture, quality=90)
 
 
 @dataclass(frozen=True)
@@ -149,15 +166,20 @@ def place_of(
         cell.box,
         tuple(outline_polygon(cell.mask, cell.box[0], cell.box[1])),
         _jpeg(Image.fromarray(pixels), 95),
+        (left, top, right, bottom),
         f"crops/{index + 1:03d}_{stem}_{number:04d}.jpg",
     )
 
 
 def enlarged(place: CellPlace, factor: float) -> CellPlace:
     """Returns a place in a picture as a place in the field that is larger by a factor."""
-    left, top, right, bottom = (round(edge * factor) for edge in place.box)
+
+    def enlarge(box: Box) -> Box:
+        left, top, right, bottom = (round(edge * factor) for edge in box)
+        return left, top, right, bottom
+
     outline = tuple((x * factor, y * factor) for x, y in place.outline)
-    return replace(place, box=(left, top, right, bottom), outline=outline)
+    return replace(place, box=enlarge(place.box), outline=outline, crop_box=enlarge(place.crop_box))
 
 
 def is_same_cell(one: Box, other: Box) -> bool:

@@ -15,6 +15,7 @@ from bc_sam.space.server.settings import PageSettings
 from bc_sam.space.server.uploads import Upload, image_sources, opened_uploads
 from bc_sam.space.views.field_inference import Kind, find_fields, search_fields
 from bc_sam.space.views.loaded_models import LoadedModel
+from bc_sam.space.views.slide_adaptation import can_adapt
 from bc_sam.space.views.slide_view import Slide
 
 #: Images per batch. A visitor with a single cell waits for one batch of another's slide.
@@ -118,4 +119,5 @@ def start_slide(loaded: LoadedModel, expected: int) -> Slide:
         possible=model.config.allowed_labels,
         expected=expected,
         naming={name: error for name, error in errors.items() if error is not None},
+        can_adapt=can_adapt(loaded),
     )

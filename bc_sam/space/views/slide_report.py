@@ -30,7 +30,8 @@ def render_laboratory(slide: Slide | None, choice: Choice) -> str:
         sets=[(name, _SETS[name]) for name, _ in sets],
         chosen=chosen,
         labels=choice.labels,
-        model=slide.model,
+        can_adapt=slide.can_adapt,
+        adapted=slide.n_learned(choice),
     )
 
 
@@ -91,5 +92,6 @@ def _counted(slide: Slide, choice: Choice) -> dict[str, object]:
         "statuses": statuses,
         "withheld": slide.withheld(choice),
         "unknown": slide.unknown(),
-        "naming": choice.classifier in slide.naming,
+        "naming": slide.naming_error(choice) is not None,
+        "adapted": slide.n_learned(choice),
     }

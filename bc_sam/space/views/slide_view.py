@@ -23,7 +23,8 @@ from bc_sam.models.prediction_table import PredictionTable
 from bc_sam.space.views.cell_view import prediction_json
 from bc_sam.space.views.decision import Choice
 from bc_sam.space.views.large_pictures import OriginalPicture
-from bc_sam.space.views.slide_fields import CellPlace, SlideField, is_same_cell, shape_json
+from bc_sam.space.views.slide_adaptation import Adaptation, Adapted, NamedCells
+from bc_sam.space.views.slide_fields import NO_OUTLINE, CellPlace, SlideField, is_same_cell, shape_json
 
 #: Label by which a visitor excludes an image from the count.
 NO_CELL = "no_cell"
@@ -42,7 +43,7 @@ class SlideCell:
     Attributes:
         name: File name, and of a cell in a field its number.
         thumbnail: Thumbnail with the outline of the cell, as a data URI; empty if the image is unreadable.
-        original: The cell as it was photographed, to be shown large.
+        original: The cell as it was photographed, to be shown large; ``None`` for cells of fields.
         embedding: (d,) float32, or ``None``.
         probabilities: (n_labels,) float32 of each classifier.
         ood: Out-of-distribution score, or ``None``.
@@ -51,6 +52,7 @@ class SlideCell:
         digest: SHA-256 of the file, by which a name given by hand is found again; of a cell in a field followed by
             ``@`` and its centre (x, y), pixels.
         place: Its place in a field; ``None`` for crops.
+        adapted: What each classifier says that was adapted to the slide.
     """
 
     name: str
@@ -63,6 +65,20 @@ class SlideCell:
     error: ImageError | None = None
     digest: str = ""
     place: CellPlace | None = None
+    adapted: dict[str, Adapted] = field(default_factory=dict)
+
+    def large(self) -> str:
+        """Returns the cell large, with its outline, as a data URI; empty if no such picture is kept."""
+        if self.original is not None:
+            return self.original.as_uri()
+        return self.place.crop_uri(with_outline=NO_OUTLINE not in self.from_image) if self.place else ""
+
+    def predict(self, choice: Choice, labels: Sequence[str]) -> Prediction:
+        """Classifies the cell, or abstains; a classifier that was adapted to the slide counts in place of its own."""
+        probabilities, ood = self.probabilities, self.ood
+        if (adapted := self.adapted.get(choice.classifier)) is not None:
+            probabilities, ood = probabilities | {choice.classifier: adapted.probabilities}, adapted.ood
+        return choice.predict(self.name, probabilities, labels, ood, self.from_image)
 
 
 @dataclass(frozen=True)
@@ -103,6 +119,8 @@ class Slide:
         n_bytes: Size of what is kept of the fields, bytes.
         laboratory: Whether the model knows the laboratory of the cells.
         naming: How often each classifier takes one class for another, where that is known.
+        can_adapt: Whether the classifiers of the model can learn from cells that the visitor names.
+        adaptations: Classifiers that learned from cells that the visitor named, used in place of the model's.
     """
 
     model: str
@@ -119,6 +137,8 @@ class Slide:
     n_bytes: int = 0
     laboratory: LaboratoryFit = field(default_factory=lambda: LaboratoryFit(None))
     naming: dict[str, NamingError] = field(default_factory=dict)
+    can_adapt: bool = False
+    adaptations: dict[str, Adaptation] = field(default_factory=dict)
 
     def add(
         self,
@@ -162,8 +182,10 @@ class Slide:
                     if self.hand.get(index) == NO_CELL:
                         del self.hand[index]
                     return index
-        self.cells.append(cell)
         self.n_bytes += len(cell.place.crop)
+        for adaptation in self.adaptations.values():
+            (cell,) = _with_adapted([cell], adaptation)
+        self.cells.append(cell)
         return len(self.cells) - 1
 
     def is_withdrawn(self, index: int) -> bool:
@@ -230,7 +252,48 @@ class Slide:
 
     def withheld(self, choice: Choice) -> bool:
         """Returns whether shares and ticks are withheld until a person says which kinds can occur."""
-        return bool(self.unknown()) and not choice.labels and not self.possible
+        said = choice.labels or self.possible or self.is_adapted(choice)
+        return bool(self.unknown()) and not said
+
+    def named_cells(self, classifier: str) -> NamedCells:
+        """Returns the cells that have a name by hand that the model has, by which a classifier can be adapted."""
+        named = {
+            self.cells[index].digest: (self.cells[index], self.labels.index(label))
+            for index, label in self.hand.items()
+            if label in self.labels and self.cells[index].embedding is not None
+        }
+        cells = [cell for cell, _ in named.values()]
+        rows = [cell.embedding for cell in cells if cell.embedding is not None]
+        return NamedCells(
+            np.stack(rows) if rows else np.empty((0, 0), np.float32),
+            np.array([label for _, label in named.values()], np.int64),
+            np.stack([cell.probabilities[classifier] for cell in cells]) if cells else np.empty((0, len(self.labels))),
+        )
+
+    def adopt(self, adaptation: Adaptation) -> None:
+        """Uses an adapted classifier in place of the model's, for this slide."""
+        self.restore(adaptation.classifier)
+        self.adaptations[adaptation.classifier] = adaptation
+        self.n_bytes += adaptation.n_bytes
+        self.cells = _with_adapted(self.cells, adaptation)
+
+    def restore(self, classifier: str) -> None:
+        """Removes an adaptation: the cells are classified as before it."""
+        removed = self.adaptations.pop(classifier, None)
+        if removed is not None:
+            self.n_bytes -= removed.n_bytes
+            self.cells = [
+                replace(cell, adapted={name: said for name, said in cell.adapted.items() if name != classifier})
+                for cell in self.cells
+            ]
+
+    def is_adapted(self, choice: Choice) -> bool:
+        """Returns whether the chosen classifier is adapted to the slide."""
+        return choice.classifier in self.adaptations
+
+    def n_learned(self, choice: Choice) -> int:
+        """Returns the number of cells of the slide that the chosen classifier has learned from."""
+        return len(self.adaptations[choice.classifier].cells.labels) if self.is_adapted(choice) else 0
 
     def judged(self, choice: Choice) -> Iterator[JudgedCell]:
         """Yields each cell with its current status, classified by the visitor's choice or by hand."""
@@ -241,7 +304,7 @@ class Slide:
                 unread = Prediction(cell.name, None, None, None, cell.error)
                 yield JudgedCell(index, cell, unread, "unreadable", None)
                 continue
-            prediction = choice.predict(cell.name, cell.probabilities, self.labels, cell.ood, cell.from_image)
+            prediction = cell.predict(choice, self.labels)
             if index in self.hand:
                 yield JudgedCell(index, cell, prediction, "hand", self.hand[index])
             else:
@@ -269,13 +332,19 @@ class Slide:
         tally = self.tally(choice)
         possible = choice.labels or self.possible or self.labels
         counts = dict.fromkeys((kind for kind in KINDS_THAT_CAN_OCCUR["five-part"] if kind in possible), 0)
-        error = self.naming.get(choice.classifier)
+        error = self.naming_error(choice)
         return differential_count(
             counts | tally.counts,
             count_all=choice.count_all,
             tally=tally,
             error=None if error is None else error.restricted(possible),
         )
+
+    def naming_error(self, choice: Choice) -> NamingError | None:
+        """Returns how often the classifier takes one class for another; if it is adapted, as measured on the slide."""
+        if self.is_adapted(choice):
+            return self.adaptations[choice.classifier].naming(choice, self.labels)
+        return self.naming.get(choice.classifier)
 
     def statuses(self, choice: Choice) -> Counter[str]:
         """Returns the number of cells of each status; images marked as no cell are counted under `NO_CELL`."""
@@ -324,11 +393,15 @@ class Slide:
             table.add(
                 place.crop_name if place else judged.cell.name,
                 judged.prediction,
-                given_by="hand" if by_hand else choice.classifier,
+                given_by="hand" if by_hand else self.given_by(choice),
                 name=judged.name if by_hand else None,
                 further=(self.fields[place.field].name, *map(str, place.box)) if place else [""] * len(further),
             )
         return file.getvalue()
+
+    def given_by(self, choice: Choice) -> str:
+        """Returns the name of the classifier for a table."""
+        return f"{choice.classifier}, adapted" if self.is_adapted(choice) else choice.classifier
 
     def to_zip(self, choice: Choice) -> str:
         """Returns a zip of ``cells.csv`` and the crops of the fields' cells, for ``bc-sam adapt``, in Base64."""
@@ -389,6 +462,16 @@ class Slide:
             }
             for index, field in enumerate(self.fields)
         ]
+
+
+def _with_adapted(cells: Sequence[SlideCell], adaptation: Adaptation) -> list[SlideCell]:
+    """Returns cells with what an adapted classifier says of them."""
+    rows = [cell.embedding for cell in cells if cell.embedding is not None]
+    said = iter(adaptation.predict(np.stack(rows)) if rows else ())
+    return [
+        cell if cell.embedding is None else replace(cell, adapted=cell.adapted | {adaptation.classifier: next(said)})
+        for cell in cells
+    ]
 
 
 def _without_pixels(observed: ObservedCell, original: OriginalPicture | None, name: str) -> SlideCell:

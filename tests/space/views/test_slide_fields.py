@@ -57,6 +57,22 @@ def saved(folder, name, pixels):
     return folder / name
 
 
+@pytest.fixture(scope="module")
+def large(loaded, tmp_path_factory):
+    """A field of one cell, whose kept picture is reduced."""
+    field = saved(tmp_path_factory.mktemp("large"), "large.png", draw_smear(1000, 120, 14, ((0.5, 0.5),), 208))
+    return look(loaded, [field], "fields", microns_per_pixel=7.5 / 120)
+
+
+def outline_of(cell):
+    """Places with the colour of an outline in the large picture of a cell, pixels of the field."""
+    content = base64.b64decode(cell.large().partition(",")[2])
+    pixels = np.asarray(Image.open(io.BytesIO(content)).convert("RGB")).astype(int)
+    rows, columns = np.nonzero(np.abs(pixels - (255, 212, 0)).sum(axis=2) < 90)
+    left, top, right, bottom = cell.place.crop_box
+    return left + columns * (right - left) / pixels.shape[1], top + rows * (bottom - top) / pixels.shape[0]
+
+
 class TestWhatIsTakenAsAField:
     def test_fields_are_recognized_among_crops_and_that_is_said(self, loaded, field_files, cell_files):
         slide = look(loaded, [cell_files[0], *field_files, cell_files[1]])
@@ -157,6 +173,7 @@ class TestByHand:
         index = slide.add_found(ask_for_cell(loaded, slide, 1, (60.0, 400.0)))
         cell = slide.cells[index]
         assert cell.from_image == (NO_OUTLINE,)
+        assert len(outline_of(cell)[0]) == 0
         assert "no outline at this place" in describe_added(slide, index, is_new=True)
         (row,) = [row for row in slide.rows(ALL) if row["position"] == index]
         assert (row["status"], row["short"]) == ("review", "no outline")
@@ -179,6 +196,20 @@ def nothing_segmented(image_embeddings, **_):
     import torch
 
     return type("Output", (), {"pred_masks": torch.full((len(image_embeddings), 1, 1, 16, 16), -1.0)})
+
+
+class TestLargePicture:
+    def test_a_cell_of_a_field_is_large_with_its_surroundings_and_outline(self, slide):
+        for cell in slide.cells:
+            x, y = outline_of(cell)
+            left, top, right, bottom = cell.place.box
+            assert (x.min(), y.min(), x.max(), y.max()) == pytest.approx((left, top, right, bottom), abs=2)
+
+    def test_so_is_one_that_was_added_in_the_reduced_picture(self, loaded, large):
+        left, top, right, bottom = large.cells[0].place.box
+        added = ask_for_cell(loaded, large, 0, ((top + bottom) / 2, (left + right) / 2))
+        x, y = outline_of(added)
+        assert (x.min(), y.min(), x.max(), y.max()) == pytest.approx(added.place.box, abs=6)
 
 
 class TestExports:
@@ -209,18 +240,17 @@ class TestLimits:
         assert list(value["shapes"]) == ["2"]
         assert [field["name"] for field in value["fields"]] == ["field1.png", "field2.png"]
 
-    def test_what_is_kept_is_reduced(self, loaded, tmp_path):
-        large = saved(tmp_path, "large.png", draw_smear(1000, 120, 14, ((0.5, 0.5),), 208))
-        slide = look(loaded, [large], "fields", microns_per_pixel=7.5 / 120)
-        (field,) = slide.fields
+    def test_what_is_kept_is_reduced(self, large):
+        (field,) = large.fields
         assert field.reduced()[0].shape[0] == pytest.approx(1000 * 7.5 / 120 / 0.1, abs=1)
-        assert len(pickle.dumps(slide)) < 300_000
-        assert slide.n_bytes == len(field.picture) + sum(len(cell.place.crop) for cell in slide.cells)
+        assert len(pickle.dumps(large)) < 300_000
+        assert large.n_bytes == len(field.picture) + sum(len(cell.place.crop) for cell in large.cells)
 
     def test_beyond_the_memory_of_a_slide_cells_are_counted_without_pictures(self, loaded, field_files):
         slide = look(loaded, field_files, max_slide_bytes=1000)
         assert len(places(slide)) == 3
         assert slide.n_bytes == 0
+        assert slide.cells[0].large() == ""
         assert "pictures and crops of 2 fields are not kept" in describe_work(slide)
         with pytest.raises(DataError, match="its picture is not kept"):
             ask_for_cell(loaded, slide, 0, (10.0, 10.0))

@@ -303,7 +303,7 @@ class TestUnknownLaboratory:
         said = render_laboratory(foreign, ALL)
         assert "names are often wrong here" in said
         assert said.count("data-kinds=") == 3
-        assert "<code>bc-sam adapt small-model --data ours=FOLDER/cells.csv --out adapted</code>" in said
+        assert "see “Adapt to this slide”" in said
         assert {row["status"] for row in foreign.rows(ALL)} == {"check", "unreadable"}
         for page in (render_count(foreign, ALL), render_report(foreign, ALL, "today")):
             assert "95 % interval" not in page
