@@ -25,16 +25,11 @@ class Tile:
         centre = (box[1] + box[3]) // 2, (box[0] + box[2]) // 2
         return all(span.start <= position < span.stop for position, span in zip(centre, self.core, strict=True))
 
-    def to_field(self, box: Box, factor: float = 1.0) -> Box:
-        """Returns a box of the tile, reduced by a factor, as a box of the field, pixels."""
-        left, top, right, bottom = (round(edge * factor) for edge in box)
+    def to_field(self, box: Box) -> Box:
+        """Returns a box of the tile as a box of the field, pixels."""
+        left, top, right, bottom = box
         rows, columns = self.reach
-        return (
-            left + columns.start,
-            top + rows.start,
-            min(right + columns.start, columns.stop),
-            min(bottom + rows.start, rows.stop),
-        )
+        return left + columns.start, top + rows.start, right + columns.start, bottom + rows.start
 
 
 def divide(shape: tuple[int, int], side: int, margin: int) -> list[Tile]:

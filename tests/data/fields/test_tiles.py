@@ -26,7 +26,6 @@ def test_a_box_on_a_seam_is_owned_by_one_tile(left, top, side):
     assert sum(tile.owns((left, top, left + side, top + side)) for tile in tiles) == 1
 
 
-def test_boxes_of_a_reduced_tile_return_to_the_field():
+def test_boxes_of_a_tile_return_to_the_field():
     *_, last = divide((100, 100), 60, 10)
-    assert last.to_field((1, 2, 11, 12), factor=2.0) == (42, 44, 62, 64)
-    assert last.to_field((0, 0, 40, 40), factor=2.0) == (40, 40, 100, 100)  # not beyond the tile
+    assert last.to_field((2, 4, 22, 24)) == (42, 44, 62, 64)

@@ -8,9 +8,8 @@ from drawn_smear import draw_smear
 from PIL import Image
 
 from bc_sam.data.fields.sources import WholeField
-from bc_sam.models import fields as fields_module
 from bc_sam.models.auto import load_model
-from bc_sam.models.fields import SQUARE_UM, Search, find_cell_at, profile_fields
+from bc_sam.models.fields import SQUARE_UM, Search, find_cell_at, profile_fields, search_field
 
 CENTRES = ((0.3, 0.3), (0.7, 0.6))
 SIDE, WIDTH = 480, 104
@@ -65,10 +64,10 @@ def test_a_cell_that_the_border_cuts_off_gets_no_name(model):
     assert cell.box[1] == 0
 
 
-def test_a_cell_on_a_seam_is_counted_once(model, smear, monkeypatch):
+def test_a_cell_on_a_seam_is_counted_once(model, smear):
     whole = model.find_cells(smear)
-    monkeypatch.setattr(fields_module, "_TILE_UM", SIDE * 0.3 * 7.5 / 60)  # four columns; the cells lie on seams
-    tiled = model.find_cells(smear, red_cells=True, profile=whole.profile)
+    side = SIDE * 0.3 * 7.5 / 60  # four columns; the cells lie on seams
+    tiled = search_field(model, WholeField(smear), Search(red_cells=True), profile=whole.profile, tile_um=side)
     assert centres(tiled) == [pytest.approx(place, abs=0.03) for place in CENTRES]
     assert len(tiled.red_cells) == pytest.approx(14, abs=3)
 
