@@ -43,7 +43,7 @@ def count(
         Path | None,
         typer.Option(
             help="Folder for annotated pictures, crops, a table of cells, and outlines as GeoJSON for QuPath and as "
-            "COCO. A second run into it keeps finished fields."
+            "COCO. A second run into it keeps finished fields, and finished tiles of large ones."
         ),
     ] = None,
     classifier: Classifier = None,
@@ -66,8 +66,8 @@ def count(
     """Finds and names the white cells of whole fields: a differential count.
 
     Unreadable fields are reported and skipped. Exit status: 0 if all fields
-    were read, 3 if some could not be, 1 if none could be or the command
-    failed, 2 if an option is wrong.
+    were read, 3 if some, or parts of some, could not be, 1 if none could be
+    or the command failed, 2 if an option is wrong.
 
     For example:
 
@@ -131,9 +131,10 @@ def count(
         print(f"\n{ratio:.1f} white cells per 100 red cells (estimate; {n_red} red cells).")
     if out:
         print(f"Written: {out}")
-    for line in [*errors, *render_skipped(len(errors), len(found), found.other_files)]:
+    n_incomplete = sum(not record.complete for record in records)
+    for line in [*errors, *render_skipped(len(errors), len(found), found.other_files, n_incomplete)]:
         print(line, file=sys.stderr)
-    exit_by(len(errors), len(found))
+    exit_by(len(errors), len(found), n_incomplete)
 
 
 def _search(
@@ -146,13 +147,14 @@ def _search(
     from bc_sam.errors import ImageError
     from bc_sam.models.field_output import FieldFolder, stored_profile
     from bc_sam.models.field_records import FieldRecord
-    from bc_sam.models.fields import profile_fields
+    from bc_sam.models.fields import Search, find_cells, profile_fields
 
     images = list(found.images)
     microns_per_pixel = settings["microns_per_pixel"]
     profile = (out and stored_profile(out, microns_per_pixel)) or profile_fields(images, microns_per_pixel)
     print(f"scale: {profile if profile else 'unknown'}", file=sys.stderr)
     folder = FieldFolder(out, settings, profile, model.config) if out else None
+    search = Search(True, settings["platelets"], True, settings["classifier"], settings["abstain"])
     records, errors = [], []
     n_kept = 0
     progress = tqdm(images, unit="field", disable=len(images) == 1 or None)
@@ -161,16 +163,14 @@ def _search(
         n_kept += record is not None
         try:
             if record is None:
-                result = model.find_cells(
+                result = find_cells(
+                    model,
                     image,
-                    red_cells=True,
-                    platelets=settings["platelets"],
-                    name=True,
-                    classifier=settings["classifier"],
-                    abstain=settings["abstain"],
+                    search,
                     microns_per_pixel=microns_per_pixel,
                     profile=profile,
-                    show_progress_bar=len(images) == 1,
+                    store=folder.tiles if folder else None,
+                    show_progress_bar=sys.stderr.isatty(),
                 )
                 record = FieldRecord.of(name, result)
                 if folder:

@@ -6,7 +6,7 @@ import typer
 SOME_UNREADABLE = 3
 
 
-def exit_by(n_errors: int, n_images: int) -> None:
-    """Ends the command with status 1 if no image could be read, with 3 if some could not be."""
-    if n_errors:
+def exit_by(n_errors: int, n_images: int, n_incomplete: int = 0) -> None:
+    """Ends the command with status 1 if no image could be read, with 3 if some, or parts of some, could not be."""
+    if n_errors or n_incomplete:
         raise typer.Exit(1 if n_errors == n_images else SOME_UNREADABLE)

@@ -37,13 +37,14 @@ def unreadable(name: str, error: ImageError | None) -> str:
     return printable(f"not read: {name}: {error}")
 
 
-def render_skipped(n_errors: int, n_images: int, other_files: Mapping[str, int]) -> list[str]:
-    """Returns a line on the unreadable images and one on the files that are not images, where there are any.
+def render_skipped(n_errors: int, n_images: int, other_files: Mapping[str, int], n_incomplete: int = 0) -> list[str]:
+    """Returns a line each on unreadable images, incomplete ones and files that are not images, where there are any.
 
     Args:
         n_errors: Number of unreadable images.
         n_images: Number of images.
         other_files: Number of other files, by suffix.
+        n_incomplete: Number of images of which parts could not be read.
 
     Example:
         >>> render_skipped(1, 60, {".xml": 2})
@@ -52,6 +53,11 @@ def render_skipped(n_errors: int, n_images: int, other_files: Mapping[str, int])
     lines = []
     if n_errors:
         lines.append(f"{n_errors} of {n_images} images could not be read.")
+    if n_incomplete:
+        lines.append(
+            f"{n_incomplete} of {n_images} images could be read in part only. With --out, the same command tries "
+            "the missing parts again."
+        )
     if n_others := sum(other_files.values()):
         suffixes = ", ".join(f"{suffix} {count}" for suffix, count in sorted(other_files.items()))
         lines.append(printable(f"Passed over as no images: {n_others} file{'s' * (n_others > 1)} ({suffixes})."))

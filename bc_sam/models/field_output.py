@@ -3,12 +3,14 @@
 import hashlib
 import json
 import logging
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from bc_sam.config.model import BCSamConfig
@@ -16,8 +18,10 @@ from bc_sam.data.appearance.magnification import Scale
 from bc_sam.data.appearance.profile import AppearanceProfile
 from bc_sam.data.datasets.box_crops import crop_box
 from bc_sam.data.fields.sources import Field, open_field
+from bc_sam.data.fields.tiles import Damage, Tile, divide, read_tiles
 from bc_sam.errors import BCSamError
 from bc_sam.models.field_records import UNNAMED, FieldRecord, write_coco, write_geojson, write_table
+from bc_sam.models.fields.tile_store import TileStore
 from bc_sam.utils.atomic import written_aside
 from bc_sam.utils.guarded_csv import open_csv
 
@@ -30,6 +34,9 @@ _CROP_UM = 30.0
 _PICTURE_SIDE = 2400
 _TILE_SIDE = 2400
 
+# Grey level of what cannot be read.
+_GREY = 128
+
 _OUTLINE, _UNNAMED_OUTLINE = (0, 90, 255), (200, 0, 0)
 _SETTINGS = "count.json"
 
@@ -38,7 +45,8 @@ class FieldFolder:
     """Writes what was found in each field, and knows which fields are finished.
 
     The folder contains ``pictures``, ``crops``, ``qupath`` (GeoJSON) and ``records`` by field, ``cells.csv`` and
-    ``coco.json`` for all fields, and the settings by which they were made.
+    ``coco.json`` for all fields, the settings by which they were made, and until all fields are finished the ``tiles``
+    of large ones.
 
     Args:
         folder: The folder; created if it does not exist.
@@ -57,6 +65,8 @@ class FieldFolder:
         path = folder / _SETTINGS
         kept = json.loads(json.dumps(asdict(profile))) if profile else None  # tuples become lists
         settings = {**settings, "weights": _weights(model), "profile": kept}
+        #: Keeps the tiles of large fields until `finish`.
+        self.tiles = TileStore(folder / "tiles", settings)
         if path.exists():
             stored = json.loads(path.read_text(encoding="utf-8"))
             if stored != settings:
@@ -75,9 +85,13 @@ class FieldFolder:
             unfinished.write_text(json.dumps(settings), encoding="utf-8")
 
     def finished(self, name: str, source: Any) -> FieldRecord | None:
-        """Returns the record of a field that is finished and has not changed since; else ``None``."""
+        """Returns the record of a field that is finished and has not changed since; else ``None``.
+
+        A field of which parts could not be read is not finished: they are tried again.
+        """
         try:
-            return FieldRecord.load(self.folder / "records" / f"{_key(name, source)}.json")
+            record = FieldRecord.load(self.folder / "records" / f"{_key(name, source)}.json")
+            return record if record.complete else None
         except FileNotFoundError:
             return None
         except ValueError as error:
@@ -94,16 +108,18 @@ class FieldFolder:
                 side = round(_CROP_UM / microns_per_pixel) if microns_per_pixel else 0
                 left, top, right, bottom = crop_box(cell.box, field.shape[1], field.shape[0], side)
                 with written_aside(self.folder / "crops" / f"{key}_{number:04d}.png") as unfinished:
-                    pixels = field.read(slice(top, bottom), slice(left, right))
+                    pixels = _readable_part(field, slice(top, bottom), slice(left, right))
                     Image.fromarray(np.ascontiguousarray(pixels)).save(unfinished, "PNG")
         write_geojson(record, self.labels, self.folder / "qupath" / f"{key}.geojson")
         record.save(self.folder / "records" / f"{key}.json")
 
     def finish(self, records: Sequence[FieldRecord]) -> None:
-        """Writes the tables of all fields."""
+        """Writes the tables of all fields, and removes the tiles if all fields are finished."""
         with open_csv(self.folder / "cells.csv") as file:
             write_table(records, file)
         write_coco(records, self.labels, self.folder / "coco.json")
+        if all(record.complete for record in records):
+            shutil.rmtree(self.tiles.folder, ignore_errors=True)
 
 
 def stored_profile(folder: Path, microns_per_pixel: float | None) -> AppearanceProfile | None:
@@ -126,14 +142,15 @@ def annotated_picture(field: Field, record: FieldRecord) -> Image.Image:
     """Draws outline, name and probability of each white cell on a field; large fields are reduced."""
     height, width = field.shape
     factor = min(1.0, _PICTURE_SIDE / max(height, width))
-    picture = Image.new("RGB", (max(1, round(width * factor)), max(1, round(height * factor))))
-    for top in range(0, height, _TILE_SIDE):
-        for left in range(0, width, _TILE_SIDE):
-            rows, columns = slice(top, min(top + _TILE_SIDE, height)), slice(left, min(left + _TILE_SIDE, width))
-            edges = [round(edge * factor) for edge in (left, top, columns.stop, rows.stop)]
-            tile = Image.fromarray(np.ascontiguousarray(field.read(rows, columns)))
-            size = max(1, edges[2] - edges[0]), max(1, edges[3] - edges[1])
-            picture.paste(tile.resize(size, Image.Resampling.BOX), (edges[0], edges[1]))
+    picture = Image.new("RGB", (max(1, round(width * factor)), max(1, round(height * factor))), (_GREY,) * 3)
+    for part, pixels in read_tiles(field, divide(field.shape, _TILE_SIDE, 0), 0, Damage(field.shape)):
+        rows, columns = part.core
+        left, top, right, bottom = (
+            round(edge * factor) for edge in (columns.start, rows.start, columns.stop, rows.stop)
+        )
+        tile = Image.fromarray(np.ascontiguousarray(pixels))
+        size = max(1, right - left), max(1, bottom - top)
+        picture.paste(tile.resize(size, Image.Resampling.BOX), (left, top))
     draw = ImageDraw.Draw(picture)
     for cell in record.cells:
         colour = _OUTLINE if cell.name else _UNNAMED_OUTLINE
@@ -146,6 +163,18 @@ def annotated_picture(field: Field, record: FieldRecord) -> Image.Image:
         draw.rectangle(draw.textbbox(corner, text, font_size=14), fill=(255, 255, 255))
         draw.text(corner, text, fill=colour, font_size=14)
     return picture
+
+
+def _readable_part(field: Field, rows: slice, columns: slice) -> NDArray[np.uint8]:
+    """Reads a rectangle; where it is damaged, which the search has reported, it is grey."""
+    pixels = np.full((rows.stop - rows.start, columns.stop - columns.start, 3), _GREY, np.uint8)
+    whole = Tile((rows, columns), (rows, columns))
+    for part, content in read_tiles(field, [whole], 0, Damage(field.shape)):
+        down, along = part.core
+        pixels[down.start - rows.start :, along.start - columns.start :][: content.shape[0], : content.shape[1]] = (
+            content
+        )
+    return pixels
 
 
 def _weights(model: BCSamConfig) -> str:

@@ -91,6 +91,7 @@ class FieldRecord:
         n_red_cells: Number of red cells; ``None`` if they were not counted.
         n_platelets: Number of platelets; ``None`` if they were not counted.
         notes: What is wrong or unusual, in sentences.
+        complete: Whether all of it could be read.
     """
 
     field: str
@@ -99,6 +100,7 @@ class FieldRecord:
     n_red_cells: int | None = None
     n_platelets: int | None = None
     notes: tuple[str, ...] = ()
+    complete: bool = True
 
     @classmethod
     def of(cls, name: str, found: FieldCells) -> "FieldRecord":
@@ -110,6 +112,7 @@ class FieldRecord:
             None if found.red_cells is None else len(found.red_cells),
             None if found.platelets is None else len(found.platelets),
             tuple(filter(None, (found.problem, *found.damaged))),
+            not found.damaged,
         )
 
     @property

@@ -25,6 +25,9 @@ _LEAST_SUPPORT = 0.42
 # Edges this close to a nucleus are attributed to the nucleus.
 _NUCLEUS_MARGIN = 0.02
 
+# Standard deviation by which the density is smoothed; at least 0.7 pixels.
+_SMOOTHING = 0.006
+
 # Red cells whose centre lies this far outside the image are still found.
 _OUTER_MARGIN = 0.1
 
@@ -69,7 +72,7 @@ class RedCells:
 
 
 @dataclass(frozen=True)
-class _Edges:
+class Edges:
     """Edge pixels: places (2, n), rows and columns; and unit vectors (2, n) towards higher density."""
 
     places: NDArray[np.intp]
@@ -101,23 +104,29 @@ def find_red_cells(density: Floats, nuclei: NDArray[np.bool_]) -> RedCells:
     """
     longer = max(nuclei.shape)
     near_nuclei = ndimage.distance_transform_edt(~nuclei) < _NUCLEUS_MARGIN * longer if nuclei.any() else nuclei
-    edges = _find_edges(density, near_nuclei)
+    edges = find_edges(density, near_nuclei, max(_SMOOTHING * longer, 0.7))
     if edges is None:
         return RedCells(*(np.zeros(shape, np.float32) for shape in ((0, 2), 0, 0)))
     margin = round(_OUTER_MARGIN * longer)
     radii = _RADII * longer
-    support = _vote(edges, nuclei.shape, margin, radii)
+    support = vote(edges, nuclei.shape, margin, radii)
     support[:, np.pad(near_nuclei, margin)] = 0
     circles = np.array(list(_take_circles(support, radii, np.pad(nuclei, margin))), np.float32).reshape(-1, 4)
     return RedCells(circles[:, :2] - margin, circles[:, 2], circles[:, 3])
 
 
-def _find_edges(density: Floats, near_nuclei: NDArray[np.bool_]) -> _Edges | None:
-    """Finds the ridges of the gradient away from nuclei; returns ``None`` if there are too few."""
+def find_edges(density: Floats, near_nuclei: NDArray[np.bool_], smoothing: float) -> Edges | None:
+    """Finds the ridges of the gradient away from nuclei; returns ``None`` if there are too few.
+
+    Args:
+        density: (H, W, 3) float32, optical density.
+        near_nuclei: (H, W) bool, where edges are those of nuclei.
+        smoothing: Standard deviation by which the density is smoothed, pixels.
+    """
     if min(density.shape[:2]) < 2:
         return None
     grey = density[..., 1:].mean(axis=2)
-    grey = ndimage.gaussian_filter(grey, max(0.006 * max(grey.shape), 0.7))
+    grey = ndimage.gaussian_filter(grey, smoothing)
     down, right = np.gradient(grey)
     slope = np.hypot(down, right)
     slope[near_nuclei] = 0
@@ -132,10 +141,10 @@ def _find_edges(density: Floats, near_nuclei: NDArray[np.bool_]) -> _Edges | Non
     directions = np.stack([down[rows, columns], right[rows, columns]]) / slope[rows, columns]
     before, after = (ndimage.map_coordinates(slope, places + sign * directions, order=1) for sign in (-1, 1))
     crest = (slope[rows, columns] >= before) & (slope[rows, columns] >= after)
-    return _Edges(places[:, crest], directions[:, crest])
+    return Edges(places[:, crest], directions[:, crest])
 
 
-def _vote(edges: _Edges, shape: tuple[int, ...], margin: int, radii: NDArray[np.floating]) -> Floats:
+def vote(edges: Edges, shape: tuple[int, ...], margin: int, radii: NDArray[np.floating]) -> Floats:
     """Returns the share of each circle's outline that is an edge: (radii, H, W) with margins, by radius and centre."""
     height, width = shape[0] + 2 * margin, shape[1] + 2 * margin
     support = np.empty((len(radii), height, width), np.float32)
@@ -160,15 +169,15 @@ def _take_circles(
         best = float(support[index, row, column])
         if best < _LEAST_SUPPORT:
             return
-        radius = _interpolate_radius(support[:, row, column], index, radii)
-        window, squared_distance = _disc_window(row, column, radius, nuclei.shape)
+        radius = interpolate_radius(support[:, row, column], index, radii)
+        window, squared_distance = disc_window(row, column, radius, nuclei.shape)
         support[:, window[0], window[1]][:, squared_distance < (0.9 * radius) ** 2] = 0
         if nuclei[window][squared_distance < radius**2].mean() < _MOST_NUCLEUS:
             taken += 1
             yield row, column, radius, best
 
 
-def _interpolate_radius(support: Floats, index: int, radii: NDArray[np.floating]) -> float:
+def interpolate_radius(support: Floats, index: int, radii: NDArray[np.floating]) -> float:
     """Fits a parabola through the best radius and its neighbours."""
     radius = float(radii[index])
     if not 0 < index < len(radii) - 1:
@@ -179,7 +188,7 @@ def _interpolate_radius(support: Floats, index: int, radii: NDArray[np.floating]
     return radius * float(radii[1] / radii[0]) ** shift
 
 
-def _disc_window(
+def disc_window(
     row: int, column: int, radius: float, shape: tuple[int, ...]
 ) -> tuple[tuple[slice, slice], NDArray[np.intp]]:
     """Returns the window around a circle and the squared distance of its pixels from the centre."""

@@ -1,7 +1,7 @@
 """Fields of any size as rectangles of pixels: decoded images, and large TIFF files and slides read in parts."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -121,16 +121,23 @@ class SlideField:
     """The full resolution of a scanned slide.
 
     Args:
-        slide: An open `openslide.OpenSlide`.
-        name: Its name, for messages.
+        path: The slide, which `close` closes.
+
+    Raises:
+        ImageError: If OpenSlide is not installed, or cannot read it.
     """
 
-    def __init__(self, slide: Any, name: str) -> None:
-        self._slide, self._name = slide, name
-        width, height = slide.dimensions
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._slide = _open_slide(path)
+        width, height = self._slide.dimensions
         self.shape: tuple[int, int] = (height, width)
-        stated = slide.properties.get("openslide.mpp-x")
+        stated = self._slide.properties.get("openslide.mpp-x")
         self.microns_per_pixel: float | None = float(stated) if stated else None
+
+    def close(self) -> None:
+        """Closes the slide."""
+        self._slide.close()
 
     def read(self, rows: slice, columns: slice) -> NDArray[np.uint8]:
         """Decodes a rectangle."""
@@ -140,7 +147,10 @@ class SlideField:
         try:
             region = self._slide.read_region((columns.start, rows.start), 0, size)
         except openslide.OpenSlideError as error:
-            raise ImageError(f"{self._name} is damaged at row {rows.start} ({error}).") from error
+            # After an error, OpenSlide refuses to read anything else until the slide is opened again.
+            self._slide.close()
+            self._slide = _open_slide(self._path)
+            raise ImageError(f"{self._path} is damaged ({error}).") from error
         return np.asarray(read_image(region))
 
 
@@ -157,8 +167,8 @@ def open_field(source: Any) -> Iterator[Field]:
     """
     path = Path(source) if isinstance(source, str | PathLike) else None
     if path is not None and path.suffix.lower() in SLIDE_SUFFIXES and path.is_file():
-        with _open_slide(path) as slide:
-            yield SlideField(slide, str(path))
+        with closing(SlideField(path)) as slide:
+            yield slide
     elif path is not None and _is_large_tiff(path):
         with tifffile.TiffFile(path) as file:
             yield TiffField(file, str(path))
@@ -179,8 +189,7 @@ def _is_large_tiff(path: Path) -> bool:
         return False
 
 
-@contextmanager
-def _open_slide(path: Path) -> Iterator[Any]:
+def _open_slide(path: Path) -> Any:
     try:
         import openslide
     except ImportError:
@@ -188,8 +197,6 @@ def _open_slide(path: Path) -> Iterator[Any]:
             f"{path} is a scanned slide, which needs OpenSlide. Install it: pip install 'bc_sam[slides]'"
         ) from None
     try:
-        slide = openslide.OpenSlide(path)
+        return openslide.OpenSlide(path)
     except openslide.OpenSlideError as error:
         raise ImageError(f"{path} is no slide that OpenSlide can read ({error}). Export it as BigTIFF.") from error
-    with slide:
-        yield slide

@@ -15,6 +15,7 @@ from bc_sam.data.appearance.resolution_tags import ResolutionTag
 from bc_sam.data.appearance.white_cell import find_nuclei
 from bc_sam.data.fields.nuclei import examine_tile, is_nucleus_coloured, reduce_tile
 from bc_sam.data.fields.sources import Field
+from bc_sam.errors import ImageError
 
 # Windows are squares of this side at most, halved until the last one is smaller than that, pixels. A red cell of the
 # smallest plausible pixel size fills a tenth of the largest.
@@ -147,8 +148,18 @@ def _sides(shape: tuple[int, int]) -> Iterator[int]:
 def _windows(field: Field, side: int) -> Iterator[NDArray[np.uint8]]:
     height, width = (min(side, length) for length in field.shape)
     tops, lefts = field.shape[0] - height, field.shape[1] - width
+    damage: ImageError | None = None
+    n_read = 0
     for row, column in dict.fromkeys((round(down * tops), round(along * lefts)) for down, along in _PLACES):
-        yield field.read(slice(row, row + height), slice(column, column + width))
+        try:
+            window = field.read(slice(row, row + height), slice(column, column + width))
+        except ImageError as error:  # the other windows do
+            damage = error
+            continue
+        n_read += 1
+        yield window
+    if not n_read and damage is not None:
+        raise damage
 
 
 def _fits(measurement: Measurement, side: int) -> bool:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
 from tqdm import tqdm
 
 from bc_sam.data.appearance.profile import AppearanceProfile
@@ -11,13 +13,13 @@ from bc_sam.data.appearance.resolution_tags import ResolutionTag, read_resolutio
 from bc_sam.data.fields.others import Box
 from bc_sam.data.fields.sources import Field, open_field
 from bc_sam.data.fields.survey import fields_profile, survey_field, survey_light
-from bc_sam.data.fields.tiles import divide
+from bc_sam.data.fields.tiles import Damage, divide, read_tiles
 from bc_sam.data.image_arguments import image_argument
 from bc_sam.data.preparation import require_pixel_size
-from bc_sam.errors import ImageError
 from bc_sam.models.fields.profile import field_problem
 from bc_sam.models.fields.search import Observe, Search
-from bc_sam.models.fields.tile_finder import TileFinder
+from bc_sam.models.fields.tile_finder import TileCells, TileFinder
+from bc_sam.models.fields.tile_store import TileStore
 from bc_sam.models.found_cells import FieldCells, FoundCell, without_repeats
 
 if TYPE_CHECKING:
@@ -38,9 +40,10 @@ def find_cells(
     *,
     microns_per_pixel: float | None = None,
     profile: AppearanceProfile | None = None,
+    store: TileStore | None = None,
     show_progress_bar: bool = False,
 ) -> FieldCells:
-    """Finds the cells of one field; see `bc_sam.models.base.CellModel.find_cells`.
+    """Finds the cells of one field; see `bc_sam.models.base.CellModel.find_cells` and `search_field`.
 
     Raises:
         ImageError: If the field cannot be read.
@@ -55,6 +58,7 @@ def find_cells(
             microns_per_pixel=microns_per_pixel,
             profile=profile,
             tag=read_resolution_tag(source),
+            store=store,
             show_progress_bar=show_progress_bar,
         )
 
@@ -69,6 +73,7 @@ def search_field(
     tag: ResolutionTag | None = None,
     observe: Observe | None = None,
     tile_um: float = _TILE_UM,
+    store: TileStore | None = None,
     show_progress_bar: bool = False,
 ) -> FieldCells:
     """Finds the cells of an open field; see `find_cells`.
@@ -82,7 +87,11 @@ def search_field(
         tag: Resolution tag of its file.
         observe: Runs the model on one batch of windows, such as in turn with others; by default `model.observe`.
         tile_um: Largest side of a tile without its margin, µm.
+        store: Keeps finished tiles of fields that are read in several, and those are not searched again.
         show_progress_bar: Whether to show a progress bar if the field is read in several tiles.
+
+    Raises:
+        ImageError: If no part of the field can be read.
     """
     is_known = profile is not None and profile.scale.microns_per_pixel is not None
     survey = survey_light(field) if is_known else survey_field(field)
@@ -93,7 +102,7 @@ def search_field(
     if problem := field_problem(survey, profile):
         return FieldCells(field.shape, profile=profile, problem=problem)
     finder = TileFinder(model, search, profile, survey.measurement.white, observe)
-    return _search_tiles(finder, field, profile, tile_um, show_progress_bar)
+    return _search_tiles(finder, field, profile, tile_um, store, show_progress_bar)
 
 
 def find_cell_at(
@@ -130,19 +139,24 @@ def find_cell_at(
 
 
 def _search_tiles(
-    finder: TileFinder, field: Field, profile: AppearanceProfile, tile_um: float, show_progress_bar: bool
+    finder: TileFinder,
+    field: Field,
+    profile: AppearanceProfile,
+    tile_um: float,
+    store: TileStore | None,
+    show_progress_bar: bool,
 ) -> FieldCells:
     cells: list[FoundCell] = []
     red_cells: list[Box] = []
     platelets: list[Box] = []
-    damaged: list[str] = []
-    tiles = divide(field.shape, round(tile_um / finder.microns), round(_MARGIN_UM / finder.microns))
-    for tile in tqdm(tiles, unit="tile", disable=not show_progress_bar or len(tiles) == 1):
-        try:
-            found = finder.find(field.read(*tile.reach))
-        except ImageError as error:
-            damaged.append(str(error))
-            continue
+    damage = Damage(field.shape)
+    margin = round(_MARGIN_UM / finder.microns)
+    tiles = divide(field.shape, round(tile_um / finder.microns), margin)
+    if len(tiles) == 1:
+        store = None
+    progress = tqdm(tiles, unit="tile", leave=False, disable=not show_progress_bar or len(tiles) == 1)
+    for tile, pixels in read_tiles(field, progress, margin, damage):
+        found = _cells_of_tile(finder, pixels, store)
         in_field = (replace(cell, box=tile.to_field(cell.box)) for cell in found.white_cells)
         cells += [cell for cell in in_field if tile.owns(cell.box)]
         red_cells += filter(tile.owns, map(tile.to_field, found.red_cells))
@@ -155,8 +169,19 @@ def _search_tiles(
         problem=_remark(cells, field.shape, finder.microns),
         red_cells=tuple(red_cells) if finder.search.red_cells else None,
         platelets=tuple(platelets) if finder.search.platelets else None,
-        damaged=tuple(damaged),
+        damaged=damage.sentences(),
     )
+
+
+def _cells_of_tile(finder: TileFinder, pixels: NDArray[np.uint8], store: TileStore | None) -> TileCells:
+    if store is None:
+        return finder.find(pixels)
+    path = store.path_of(pixels, finder.description)
+    cells = store.load(path)
+    if cells is None:
+        cells = finder.find(pixels)
+        store.save(cells, path)
+    return cells
 
 
 def _remark(cells: Sequence[FoundCell], shape: tuple[int, int], microns_per_pixel: float) -> str:

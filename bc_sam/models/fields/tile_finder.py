@@ -12,7 +12,8 @@ from bc_sam.data.appearance.light import Rgb, white_point
 from bc_sam.data.appearance.normalization import Window, normalize_image
 from bc_sam.data.appearance.profile import AppearanceProfile
 from bc_sam.data.fields.nuclei import ReducedTile, candidate_at, examine_tile, reduce_tile, seen_through
-from bc_sam.data.fields.others import Box, find_platelet_boxes, find_red_cell_boxes
+from bc_sam.data.fields.others import Box, find_platelet_boxes
+from bc_sam.data.fields.red_cells import find_red_cell_boxes
 from bc_sam.data.mask_quality import mask_limits
 from bc_sam.models.fields.cell_outline import outline_cell
 from bc_sam.models.fields.prompts import Answer, Prompt, places_to_ask, tell_apart
@@ -75,6 +76,8 @@ class TileFinder:
         self.strength = None if not normalization else profile.strength if normalization.stain else (1.0, 1.0, 1.0)
         self.batch_size = model.default_batch_size
         self.observe = observe or model.observe
+        #: What the cells of a tile depend on besides its pixels and the weights.
+        self.description = repr((type(model).__name__, search, profile, white))
 
     def find(self, pixels: NDArray[np.uint8]) -> TileCells:
         """Finds the cells of a tile (H, W, 3) uint8, RGB."""
