@@ -19,10 +19,14 @@ WORKING_UM = 0.3
 #: platelets, stain debris and inclusions of red cells 18 or less.
 LEAST_NUCLEUS = 20.0
 
-# Least optical density of a nucleus in red light, and of red plus green minus blue light. In the same fields, nuclei
-# have 0.14 and 0.59 or more. Red cells, however dark, absorb little red and much blue.
+# Least optical density of nuclei and platelets in red light, and of red plus green minus blue light. Red cells, however
+# dark, absorb little red and much blue.
 _LEAST_RED = 0.1
 _LEAST_STAIN = 0.3
+
+# That of the nuclei of white cells. In BCCD they have 0.54 or more, and the bluish red cells that are taken for nuclei
+# where there are none have 0.39 or less.
+_LEAST_NUCLEUS_STAIN = 0.45
 
 # A group of nuclei may be that of several cells if it has peaks of thickness at least this far apart, and this thick.
 _PEAK_DISTANCE_UM = 5.5
@@ -188,7 +192,7 @@ def _nucleus_at(tile: ReducedTile, row: int, column: int) -> NDArray[np.bool_]:
 
 
 def is_nucleus_coloured(red: Floats, green: Floats, blue: Floats) -> NDArray[np.bool_]:
-    """Whether optical densities are those of nuclei, and not of red cells or shadows.
+    """Whether optical densities are those of nuclei or platelets, and not of red cells or shadows.
 
     Args:
         red: Densities of red light, of any shape.
@@ -203,7 +207,8 @@ def is_nucleus_coloured(red: Floats, green: Floats, blue: Floats) -> NDArray[np.
 
 
 def _is_stained(nucleus: Floats) -> bool:
-    return bool(is_nucleus_coloured(*np.median(nucleus, axis=0)))
+    red, green, blue = np.median(nucleus, axis=0)
+    return bool(is_nucleus_coloured(red, green, blue)) and bool(red + green - blue > _LEAST_NUCLEUS_STAIN)
 
 
 def _candidate(

@@ -27,17 +27,17 @@ _PENALTY = 0.5
 
 # Least support, as a share of that part of the circumference which is in the tile; centres lie at most so far outside
 # of it, µm. The part in the tile is at least the first share of the circumference, and counts as the second at least.
-_LEAST_SUPPORT = 0.3
+_LEAST_SUPPORT = 0.25
 _OUTER_MARGIN_UM = 3.0
 _LEAST_IN_TILE, _LEAST_COUNTED = 0.3, 0.4
 
 # Least shares of a circle that are in the tile, are stained, and are stained and not in circles taken before.
 _LEAST_AREA = 0.2
 _LEAST_STAINED = 0.6
-_LEAST_NEW = 0.55
+_LEAST_NEW = 0.45
 
 # Radius of what is left, µm, for a red cell that is no circle; and the radius that it is given at least.
-_LEFT_UM = 2.4
+_LEFT_UM = 2.2
 _LEAST_LEFT_UM = 2.8
 
 # Inscribed circles are smaller than the cell by this factor.

@@ -92,3 +92,18 @@ def test_a_scanned_slide_is_read_in_parts(tmp_path, pixels):
         assert field.shape == (300, 420)
         assert field.microns_per_pixel is None
         assert np.array_equal(field.read(slice(50, 130), slice(79, 181)), pixels[50:130, 79:181])
+
+
+def test_after_a_damaged_part_a_scanned_slide_is_read_on(tmp_path, pixels):
+    pytest.importorskip("openslide", reason="needs the extra slides")
+    path = tmp_path / "slide.svs"
+    tifffile.imwrite(path, pixels, photometric="rgb", tile=(64, 64), compression="jpeg")
+    with tifffile.TiffFile(path) as file:
+        offset = file.pages[0].dataoffsets[0]
+    content = bytearray(path.read_bytes())
+    content[offset : offset + 40] = bytes(40)
+    path.write_bytes(content)
+    with open_field(path) as field:
+        with pytest.raises(ImageError, match=r"slide.svs is damaged"):
+            field.read(slice(0, 10), slice(0, 10))
+        assert field.read(slice(100, 200), slice(100, 200)).mean() == pytest.approx(127, abs=10)

@@ -10,6 +10,7 @@ from PIL import Image
 from bc_sam.data.fields.sources import WholeField
 from bc_sam.models.auto import load_model
 from bc_sam.models.fields import SQUARE_UM, Search, find_cell_at, profile_fields, search_field
+from bc_sam.models.fields.tile_store import TileStore
 
 CENTRES = ((0.3, 0.3), (0.7, 0.6))
 SIDE, WIDTH = 480, 104
@@ -70,6 +71,35 @@ def test_a_cell_on_a_seam_is_counted_once(model, smear):
     tiled = search_field(model, WholeField(smear), Search(red_cells=True), profile=whole.profile, tile_um=side)
     assert centres(tiled) == [pytest.approx(place, abs=0.03) for place in CENTRES]
     assert len(tiled.red_cells) == pytest.approx(14, abs=3)
+
+
+class InterruptedField(WholeField):
+    """A field of which the lower half is not reached before the user interrupts."""
+
+    def read(self, rows, columns):
+        if rows.start > 0 and rows.stop - rows.start < SIDE:
+            raise KeyboardInterrupt
+        return super().read(rows, columns)
+
+
+def test_an_interrupted_search_goes_on_where_it_stopped_with_the_same_result(model, smear, tmp_path):
+    store = TileStore(tmp_path, {})
+    options = {"profile": profile_fields([smear]), "tile_um": 0.6 * SIDE * 7.5 / 60}  # four tiles
+    search = Search(red_cells=True, name=True)
+    unbroken = search_field(model, WholeField(smear), search, **options)
+    with pytest.raises(KeyboardInterrupt):
+        search_field(model, InterruptedField(smear), search, store=store, **options)
+    finished = {path: path.stat().st_mtime_ns for path in tmp_path.iterdir()}
+    assert len(finished) == 2
+    resumed = search_field(model, WholeField(smear), search, store=store, **options)
+    assert len(list(tmp_path.iterdir())) == 4
+    assert {path: path.stat().st_mtime_ns for path in finished} == finished
+    assert resumed.red_cells == unbroken.red_cells
+    assert np.array_equal(resumed.boxes, unbroken.boxes)
+    for one, other in zip(resumed.cells, unbroken.cells, strict=True):
+        assert np.array_equal(one.mask, other.mask)
+        assert one.prediction.label == other.prediction.label
+        assert one.prediction.probabilities == pytest.approx(other.prediction.probabilities, abs=1e-6)
 
 
 def test_the_scale_of_several_fields_is_shared(model, smear):
