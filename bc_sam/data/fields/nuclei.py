@@ -19,8 +19,8 @@ WORKING_UM = 0.3
 #: platelets, stain debris and inclusions of red cells 18 or less.
 LEAST_NUCLEUS = 20.0
 
-# Least optical density of nuclei and platelets in red light, and of red plus green minus blue light. Red cells, however
-# dark, absorb little red and much blue.
+# Least optical density of nuclei and platelets in red light, and of red plus green minus blue light. Red cells,
+# however dark, absorb little red and much blue.
 _LEAST_RED = 0.1
 _LEAST_STAIN = 0.3
 

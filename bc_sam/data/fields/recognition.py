@@ -2,8 +2,8 @@
 
 from bc_sam.data.appearance.magnification import RED_CELL_UM, WHITE_CELL_UM, Measurement
 
-# Crops of one cell are at most this wide, µm. Those of Acevedo-20 are 36 µm wide; fields of BCCD 55 µm and more.
-_WIDEST_CROP_UM = 45.0
+#: Crops of one cell are at most this wide, µm. Those of Acevedo-20 are 36 µm wide; fields of BCCD 55 µm and more.
+WIDEST_CROP_UM = 45.0
 
 # With the white cell as the ruler, since that of a lymphocyte is a third too short.
 _WIDEST_BY_WHITE_CELL_UM = 68.0
@@ -28,9 +28,9 @@ def shows_field(found: Measurement, shape: tuple[int, int], microns_per_pixel: f
     """
     side = max(shape)
     if microns_per_pixel:
-        return side * microns_per_pixel > _WIDEST_CROP_UM
+        return side * microns_per_pixel > WIDEST_CROP_UM
     if found.has_red_cell_ruler and found.red_cell_px:
-        return side * RED_CELL_UM / found.red_cell_px > _WIDEST_CROP_UM
+        return side * RED_CELL_UM / found.red_cell_px > WIDEST_CROP_UM
     if found.white_cell_px:
         return side * WHITE_CELL_UM / found.white_cell_px > _WIDEST_BY_WHITE_CELL_UM
     return min(shape) >= _FIELD_SIDE

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from bc_sam.data.appearance.profile import AppearanceProfile
 from bc_sam.data.appearance.resolution_tags import ResolutionTag, read_resolution_tag
 from bc_sam.data.fields.others import Box
+from bc_sam.data.fields.recognition import WIDEST_CROP_UM
 from bc_sam.data.fields.sources import Field, open_field
 from bc_sam.data.fields.survey import fields_profile, survey_field, survey_light
 from bc_sam.data.fields.tiles import Damage, divide, read_tiles
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 # Side of a tile and how far it reaches into its neighbours, µm; the latter is more than the radius of any white cell.
 _TILE_UM = 180.0
 _MARGIN_UM = 20.0
-
-# A field at most this wide, µm, with one cell in the middle of it, is a crop of a cell.
-_CROP_UM = 32.0
 
 
 def find_cells(
@@ -186,7 +184,7 @@ def _cells_of_tile(finder: TileFinder, pixels: NDArray[np.uint8], store: TileSto
 
 def _remark(cells: Sequence[FoundCell], shape: tuple[int, int], microns_per_pixel: float) -> str:
     height, width = shape
-    if len(cells) == 1 and min(height, width) * microns_per_pixel <= _CROP_UM:
+    if len(cells) == 1 and max(height, width) * microns_per_pixel <= WIDEST_CROP_UM:
         left, top, right, bottom = cells[0].box
         if abs(left + right - width) < width / 3 and abs(top + bottom - height) < height / 3:
             return "It looks like a crop of one cell. Name crops with bc-sam predict."

@@ -3,6 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from bc_sam.data.appearance.profile import AppearanceProfile
 from bc_sam.data.appearance.resolution_tags import read_resolution_tag
 from bc_sam.data.fields.sources import open_field
@@ -15,6 +18,13 @@ _FIELD_SAMPLE = 20
 
 # A field with less glass than this is no smear, or its colours are inverted.
 _LEAST_GLASS = 0.03
+
+# Every stain of a smear absorbs green. Where both red and blue are so much brighter than green in what is brightest,
+# that is no glass, but stained, as in a section of tissue.
+_MOST_STAINED = 1.1
+
+# A field is a picture in shades of grey if the channels of at least this share of its pixels differ by less than this.
+_GREY_SHARE, _GREY_LEVELS = 0.999, 3
 
 
 def profile_fields(sources: Sequence[Any], microns_per_pixel: float | None = None) -> AppearanceProfile | None:
@@ -46,7 +56,11 @@ def profile_fields(sources: Sequence[Any], microns_per_pixel: float | None = Non
 def field_problem(survey: FieldSurvey, profile: AppearanceProfile) -> str:
     """Returns why a field cannot be searched; empty if it can."""
     white = survey.measurement.white
-    if max(glass_share(window, white) for window in survey.windows) < _LEAST_GLASS:
+    if all(_is_grey(window) for window in survey.windows):
+        return "It has no colours, which tell nuclei from red cells. Give a photograph of a stained smear in colour."
+    red, green, blue = white
+    stained = min(red, blue) > _MOST_STAINED * green
+    if stained or max(glass_share(window, white) for window in survey.windows) < _LEAST_GLASS:
         return (
             "No glass is visible between the cells. It may be a section of tissue, or its colours are inverted. Give "
             "a photograph of a smear with a bright background."
@@ -57,3 +71,9 @@ def field_problem(survey: FieldSurvey, profile: AppearanceProfile) -> str:
             f"focus, or no smear. {profile.scale.reason} If it is a smear, give --microns-per-pixel."
         )
     return ""
+
+
+def _is_grey(window: NDArray[np.uint8]) -> bool:
+    """Whether a window (H, W, 3) uint8 shows stain, but no colours."""
+    spread = np.ptp(window.astype(np.int16), axis=2)
+    return bool((spread < _GREY_LEVELS).mean() > _GREY_SHARE) and bool(np.ptp(window) > _GREY_LEVELS)

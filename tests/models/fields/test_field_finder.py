@@ -108,14 +108,32 @@ def test_the_scale_of_several_fields_is_shared(model, smear):
     assert model.find_cells(smear, profile=profile).profile is profile
 
 
+def draw_section(side=400):
+    """Draws tissue: nuclei everywhere in pink, and no glass."""
+    rng = np.random.default_rng(0)
+    image = np.array((225, 150, 190)) + rng.normal(0, 8, (side, side, 3))
+    row, column = np.ogrid[:side, :side]
+    for place in rng.uniform(0, side, (120, 2)):
+        image[np.hypot(row - place[0], column - place[1]) < rng.uniform(8, 12)] = (95, 60, 140)
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def test_a_section_of_tissue_has_no_cells_even_if_its_scale_is_given(model):
+    found = model.find_cells(draw_section(), microns_per_pixel=0.25)
+    assert len(found) == 0
+    assert "section of tissue" in found.problem
+
+
 @pytest.mark.parametrize(
     ("field", "reason"),
     [
         (np.full((300, 300, 3), 235, np.uint8), "too few red cells"),
         (np.random.default_rng(0).integers(0, 255, (300, 300, 3), dtype=np.uint8), "too few red cells|No glass"),
         (255 - draw_smear(400, 60, 14), "too few red cells|No glass"),
+        (np.repeat(draw_smear(400, 60, 14)[..., 1:2], 3, axis=2), "no colours"),
+        (draw_section(), "too few red cells|No glass"),
     ],
-    ids=["empty", "noise", "inverted"],
+    ids=["empty", "noise", "inverted", "grey", "section of tissue"],
 )
 def test_what_is_no_smear_has_no_cells_and_a_reason(model, field, reason):
     found = model.find_cells(field)
