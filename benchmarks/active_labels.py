@@ -7,7 +7,8 @@ their labels:
 - random: at random;
 - uncertain: those whose two likeliest classes the model finds most equally likely;
 - uncertain and novel: one after another the cell with the highest product of uncertainty and distance from the nearest
-  cell chosen before, in the space of embeddings; the first one has the highest out-of-distribution score.
+  cell chosen before, in the space of embeddings; the first one has the highest out-of-distribution score;
+- typical: the cell nearest to the centre of each of as many clusters of embeddings.
 
 A logistic regression learns from the labels of the chosen cells alone, or also from what the model says of them.
 Balanced accuracy on the slides that were held out; the model by itself, told which classes occur, is the first row.
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.cluster import KMeans
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score
 from sklearn.model_selection import GroupShuffleSplit
@@ -31,7 +33,7 @@ from bc_sam.models.observation import Parts
 from bc_sam.utils.model_source import EMBEDDED_MODEL
 
 Floats = NDArray[np.floating]
-CHOICES = ("random", "uncertain", "uncertain and novel")
+CHOICES = ("random", "uncertain", "uncertain and novel", "typical")
 
 
 def main() -> None:
@@ -96,6 +98,9 @@ def choose(choice: str, number: int, places: Floats, shares: Floats, ood: Floats
     """Returns the indices of cells whose labels are asked for, without looking at any label."""
     if choice == "random":
         return np.random.default_rng(seed).permutation(len(places))[:number]
+    if choice == "typical":
+        centres = KMeans(number, n_init=5, random_state=seed).fit(places).cluster_centers_
+        return np.linalg.norm(places[:, None] - centres, axis=2).argmin(axis=0)
     second, first = np.sort(shares, axis=1)[:, -2:].T
     uncertainty = 1 - (first - second)
     if choice == "uncertain":
