@@ -8,8 +8,11 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
+
 from bc_sam.config.labels import COARSE_LABELS
 from bc_sam.models.found_cells import FieldCells, FoundCell
+from bc_sam.models.labelling_order import typical_cells
 from bc_sam.models.laboratory import is_usable
 from bc_sam.utils.atomic import written_aside
 from bc_sam.utils.guarded_csv import GuardedCsv
@@ -18,7 +21,8 @@ from bc_sam.utils.polygons import outline_polygon
 #: Class of cells without a name in exported files.
 UNNAMED = "without a name"
 
-_COLUMNS = ("field", "cell", "left", "top", "right", "bottom", "score", "name", "likeliest", "probability", "reasons")
+_PLACE = ("field", "cell", "left", "top", "right", "bottom", "score")
+_COLUMNS = (*_PLACE, "name", "likeliest", "probability", "reasons", "label_first")
 
 # Colours of classes in QuPath.
 _PALETTE = (
@@ -163,13 +167,17 @@ def white_per_100_red(records: Sequence[FieldRecord]) -> float | None:
 
 
 def write_table(records: Sequence[FieldRecord], file: TextIO) -> None:
-    """Writes one row for each white cell, in CSV."""
+    """Writes one row for each white cell, in CSV; those whose labels would tell most are numbered in the last column."""
+    embedded = [cell for record in records for cell in record.cells if cell.embedding]
+    first = typical_cells(np.array([cell.embedding for cell in embedded], float)) if embedded else []
+    ranks = {id(embedded[index]): rank for rank, index in enumerate(first, start=1)}
     table = GuardedCsv(file)
     table.write(_COLUMNS)
     for record in records:
         for number, cell in enumerate(record.cells, start=1):
             numbers = [str(number), *map(str, cell.box), f"{cell.score:.3f}"]
             names = [cell.name, cell.likeliest, f"{cell.probability:.4f}", cell.reasons]
+            names.append(str(ranks.get(id(cell), "")))
             table.write([record.field, *numbers, *names])
 
 

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -46,6 +47,13 @@ def test_the_table_has_a_row_for_each_cell_and_no_formulas(record):
     first, second = csv.DictReader(io.StringIO(file.getvalue()))
     assert (first["field"], first["name"], first["left"], first["reasons"]) == ("'=a.png", "monocyte", "10", "")
     assert (second["name"], second["likeliest"], second["reasons"]) == ("", "basophil", "Unsure.")
+
+
+def test_cells_to_label_first_are_numbered(record):
+    seen = replace(record.cells[0], embedding=(0.1, 0.2))
+    file = io.StringIO()
+    write_table([replace(record, cells=(seen, record.cells[1]))], file)
+    assert [row["label_first"] for row in csv.DictReader(io.StringIO(file.getvalue()))] == ["1", ""]
 
 
 def test_coco_is_read_back_with_the_same_boxes(record, tmp_path):
