@@ -167,7 +167,7 @@ def white_per_100_red(records: Sequence[FieldRecord]) -> float | None:
 
 
 def write_table(records: Sequence[FieldRecord], file: TextIO) -> None:
-    """Writes one row for each white cell, in CSV; those whose labels would tell most are numbered in the last column."""
+    """Writes one row for each white cell, in CSV; the cells to label first are numbered in the last column."""
     embedded = [cell for record in records for cell in record.cells if cell.embedding]
     first = typical_cells(np.array([cell.embedding for cell in embedded], float)) if embedded else []
     ranks = {id(embedded[index]): rank for rank, index in enumerate(first, start=1)}
