@@ -60,8 +60,7 @@ def survey_field(field: Field) -> FieldSurvey:
         0
     """
     best: tuple[int, list[Measurement], list[NDArray[np.uint8]]] | None = None
-    for side in _sides(field.shape):
-        windows = list(_windows(field, side))
+    for windows in _windows_by_size(field):
         found = [measure_window(window) for window in windows]
         counted = [m for m in found if m.has_red_cell_ruler and _fits(m, max(windows[0].shape[:2]))]
         n_red_cells = sum(m.n_red_cells for m in counted)
@@ -81,7 +80,7 @@ def survey_field(field: Field) -> FieldSurvey:
 
 def survey_light(field: Field) -> FieldSurvey:
     """Measures the light of a field only, for fields whose scale is known."""
-    windows = list(_windows(field, next(_sides(field.shape))))
+    windows = next(_windows_by_size(field))
     return FieldSurvey(Measurement(_white(windows), (field.shape[0] / 2, field.shape[1] / 2)), tuple(windows))
 
 
@@ -143,6 +142,26 @@ def _sides(shape: tuple[int, int]) -> Iterator[int]:
     while side // 2 >= _SMALLEST_SIDE:
         side //= 2
         yield side
+
+
+def _windows_by_size(field: Field) -> Iterator[list[NDArray[np.uint8]]]:
+    """Yields the windows of each size, largest first; sizes of which damage spares none are left out.
+
+    Raises:
+        ImageError: If no window of any size can be read.
+    """
+    damage: ImageError | None = None
+    n_sizes = 0
+    for side in _sides(field.shape):
+        try:
+            windows = list(_windows(field, side))
+        except ImageError as error:
+            damage = error
+            continue
+        n_sizes += 1
+        yield windows
+    if not n_sizes and damage is not None:
+        raise damage
 
 
 def _windows(field: Field, side: int) -> Iterator[NDArray[np.uint8]]:

@@ -6,6 +6,7 @@ from drawn_smear import draw_smear
 
 from bc_sam.data.fields.sources import WholeField
 from bc_sam.data.fields.survey import fields_profile, glass_share, survey_field
+from bc_sam.errors import ImageError
 
 UM = 7.5 / 60
 
@@ -47,3 +48,20 @@ def test_glass_is_what_is_as_bright_as_the_white_point():
     image = draw_smear(200, 60, 0, ((0.5, 0.5),), 100)
     share = 1 - np.pi * 50**2 / 200**2
     assert glass_share(image, (235.0, 230.0, 228.0)) == pytest.approx(share, abs=0.02)
+
+
+class DamagedField(WholeField):
+    """A field of which the pixel in row 30, column 30 cannot be read."""
+
+    def read(self, rows, columns):
+        if rows.start <= 30 < rows.stop and columns.start <= 30 < columns.stop:
+            raise ImageError("tile 7 is damaged.")
+        return super().read(rows, columns)
+
+
+def test_light_is_measured_beside_damage():
+    survey = survey_field(DamagedField(np.full((400, 400, 3), 240, np.uint8)))
+    assert survey.measurement.white == (240.0, 240.0, 240.0)
+    assert len(survey.windows) > 0
+    with pytest.raises(ImageError, match="tile 7"):
+        survey_field(DamagedField(np.full((60, 60, 3), 240, np.uint8)))
