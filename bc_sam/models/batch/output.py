@@ -211,26 +211,6 @@ def read_finished(folder: Path, job: str, n_blocks: int) -> dict[int, Counts]:
     return found
 
 
-def recent_rate(folder: Path, n_blocks: int, finished: Mapping[int, Counts], since: float) -> float | None:
-    """Returns the cells per second of the blocks written since a moment; ``None`` if there are fewer than two.
-
-    Args:
-        folder: The folder of results.
-        n_blocks: Number of blocks of the job.
-        finished: The finished blocks.
-        since: Seconds since the epoch.
-    """
-    written: list[tuple[float, int]] = []
-    for index, counts in finished.items():
-        with suppress(OSError):
-            at = (folder / part_name(index, n_blocks)).stat().st_mtime
-            if at >= since:
-                written.append((at, counts.cells))
-    written.sort()
-    seconds = (max(time.time(), written[-1][0]) if written else 0) - (written[0][0] if written else 0)
-    return sum(cells for _, cells in written[1:]) / seconds if len(written) > 1 and seconds > 0 else None
-
-
 def _require_same(begun: Manifest, asked: Manifest, folder: Path) -> None:
     """Checks that a job is the one with which a folder was begun."""
     old, new = begun.job, asked.job
