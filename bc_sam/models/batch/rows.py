@@ -33,27 +33,20 @@ class FinishedBlock:
     n_errors: int
 
 
-def prediction_row(cell: BlockCell, prediction: Prediction) -> dict[str, Any]:
-    """Returns the row of a predicted cell; an unreadable one has an error only."""
-    values = prediction.to_dict()
+def result_columns(result: Prediction | InspectedCell) -> dict[str, Any]:
+    """Returns the columns of a result; an unreadable image has an error only."""
+    if isinstance(result, InspectedCell):
+        embedding = None if result.observed is None else result.observed.embedding
+        return {"embedding": embedding, "error": None if result.error is None else str(result.error)}
     return {
-        "cell_id": cell.cell_id,
-        "source": cell.source,
-        "name": prediction.label,
-        "likeliest": prediction.likeliest,
-        "probabilities": prediction.probabilities,
-        "embedding": prediction.latent,
-        "ood": prediction.ood,
-        "reasons": values["reasons"] if prediction.error is None else None,
-        "error": values["error"],
+        "name": result.label,
+        "likeliest": result.likeliest,
+        "probabilities": result.probabilities,
+        "embedding": result.latent,
+        "ood": result.ood,
+        "reasons": None if result.error is not None else [reason.short for reason in result.reasons],
+        "error": None if result.error is None else str(result.error),
     }
-
-
-def embedding_row(cell: BlockCell, inspected: InspectedCell) -> dict[str, Any]:
-    """Returns the row of an embedded cell; an unreadable one has an error only."""
-    embedding = None if inspected.observed is None else inspected.observed.embedding
-    error = None if inspected.error is None else str(inspected.error)
-    return {"cell_id": cell.cell_id, "source": cell.source, "embedding": embedding, "error": error}
 
 
 def error_row(cell: BlockCell) -> dict[str, Any]:
