@@ -42,7 +42,8 @@ def main() -> None:
     """Runs all kills and writes a table of them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--cells-per-class", type=int, default=20)
+    parser.add_argument("--cells", type=Path, help="Folder of cells; by default 260 are rendered.")
+    parser.add_argument("--model", default="bc-sam-tiny")
     parser.add_argument("--block-size", type=int, default=10)
     parser.add_argument("--backend", default="onnx")
     parser.add_argument("--seed", type=int, default=0)
@@ -50,8 +51,9 @@ def main() -> None:
     options = parser.parse_args()
     random.seed(options.seed)
     with tempfile.TemporaryDirectory(prefix="bc_sam_kills_") as folder:
-        bench = _Bench(Path(folder), options.block_size, options.backend)
-        bench.render(options.cells_per_class)
+        cells = options.cells or _render(Path(folder) / "cells")
+        asked = ["--model", options.model, "--backend", options.backend, "--block-size", str(options.block_size)]
+        bench = _Bench(Path(folder), ["predict", str(cells), *asked])
         local_s, ray_s = bench.unbroken("local"), bench.unbroken("ray")
         print(f"{len(bench.expected)} blocks; unbroken: local {local_s:.0f} s, ray {ray_s:.0f} s", flush=True)
         plans = [("local", "driver", local_s), ("ray", "driver", ray_s), ("ray", "worker", ray_s)]
@@ -66,16 +68,10 @@ def main() -> None:
 
 
 class _Bench:
-    def __init__(self, folder: Path, block_size: int, backend: str) -> None:
-        self.folder, self.block_size, self.backend = folder, block_size, backend
+    def __init__(self, folder: Path, command: list[str]) -> None:
+        self.folder, self.command = folder, command
         self.expected: dict[str, str] = {}
         self._n_jobs = 0
-
-    def render(self, cells_per_class: int) -> None:
-        """Writes rendered cells as files."""
-        (self.folder / "cells").mkdir()
-        for number, image in enumerate(load_rendered("munich", cells_per_class=cells_per_class)["image"]):
-            image.save(self.folder / "cells" / f"{number:05d}.png")
 
     def unbroken(self, engine: str) -> float:
         """Runs a whole job, whose content is what is expected of all others; returns its duration, s."""
@@ -115,9 +111,16 @@ class _Bench:
         return self.folder / f"out{self._n_jobs}"
 
     def _start(self, engine: str, out: Path) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "bc_sam", "predict", str(self.folder / "cells"), "--out", str(out)]
-        command += ["--engine", engine, "--block-size", str(self.block_size), "--backend", self.backend]
+        command = [sys.executable, "-m", "bc_sam", *self.command, "--out", str(out), "--engine", engine]
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=(self.folder / "log").open("ab"))
+
+
+def _render(folder: Path) -> Path:
+    """Writes rendered cells as files."""
+    folder.mkdir()
+    for number, image in enumerate(load_rendered("munich", cells_per_class=20)["image"]):
+        image.save(folder / f"{number:05d}.png")
+    return folder
 
 
 def _kill(process: subprocess.Popen[bytes], engine: str, victim: str, out: Path, seconds: float) -> Kill | None:
