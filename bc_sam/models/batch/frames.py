@@ -66,6 +66,7 @@ def _predict_datasets(dataset: Any, settings: BatchSettings, image: str, machine
     from datasets import Features, Image
 
     features = dataset.features
+    require_new_columns(settings.task, features or next(iter(dataset)), image)
     if isinstance((features or {}).get(image), Image):
         dataset = dataset.cast_column(image, Image(decode=False))
     if hasattr(dataset, "__getitem__") and hasattr(dataset, "__len__"):
@@ -73,8 +74,6 @@ def _predict_datasets(dataset: Any, settings: BatchSettings, image: str, machine
     else:
         sample = [row[image] for row in islice(dataset, PROFILE_SAMPLE)]
     predictor = CellPredictor(settings, sample=sample, **machine)
-    present = features or next(iter(dataset))
-    require_new_columns(predictor, present, image)
     added = Features.from_arrow_schema(schema(settings.task))
     columns = {**dataset.features, **{name: added[name] for name in predictor.columns}} if features else None
     predicted = dataset.map(
@@ -91,9 +90,9 @@ def _predict_ray(
 ) -> Any:
     from ray.data import ActorPoolStrategy
 
+    require_new_columns(settings.task, dataset.columns(), image)
     sample = [row[image] for row in dataset.take(PROFILE_SAMPLE)]
     predictor = CellPredictor(settings, sample=sample, **machine)
-    require_new_columns(predictor, dataset.columns(), image)
     return dataset.map_batches(
         _OnRay,
         fn_constructor_args=(predictor, image),

@@ -70,7 +70,7 @@ class Manifest(JsonConfig):
     state: Literal["running", "complete"] = "running"
     counts: Counts = Counts()
     engine: dict[str, Any] = field(default_factory=dict)
-    started: float = 0
+    started: float = 0.0
     format: int = 1
 
 

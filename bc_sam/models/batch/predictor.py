@@ -45,7 +45,7 @@ class CellPredictor:
     @property
     def columns(self) -> tuple[str, ...]:
         """Names of the columns of the results; see `bc_sam.models.batch.rows.schema`."""
-        return tuple(name for name in schema(self._job.settings.task).names if name not in ("cell_id", "source"))
+        return result_names(self._job.settings.task)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -74,8 +74,23 @@ class CellPredictor:
         return vars(self) | {"_model": None}
 
 
-def require_new_columns(predictor: CellPredictor, present: Iterable[str], image: str) -> None:
+def result_names(task: str) -> tuple[str, ...]:
+    """Returns the names of the columns of results, without those that say of which cell.
+
+    Example:
+        >>> result_names("embed")
+        ('embedding', 'error')
+    """
+    return tuple(name for name in schema(task).names if name not in ("cell_id", "source"))
+
+
+def require_new_columns(task: str, present: Iterable[str], image: str) -> None:
     """Checks that a data set has a column of images, and none that the results would replace.
+
+    Args:
+        task: The task.
+        present: Columns of the data set.
+        image: Column of the images.
 
     Raises:
         ConfigError: If it is not so.
@@ -83,5 +98,5 @@ def require_new_columns(predictor: CellPredictor, present: Iterable[str], image:
     names = list(present)
     if image not in names:
         raise ConfigError(f"The data set has no column {image!r}, but {', '.join(names)}. Name it with image=.")
-    if taken := [name for name in predictor.columns if name in names]:
+    if taken := [name for name in result_names(task) if name in names]:
         raise ConfigError(f"The data set has a column {taken[0]!r} already, which would be replaced. Rename it first.")

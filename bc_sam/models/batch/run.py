@@ -2,9 +2,9 @@
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import get_args
 
@@ -162,7 +162,7 @@ class _Task:
             n_blocks=len(self.plan.blocks),
             n_cells=self.plan.n_cells,
             other_files=dict(self.plan.other_files),
-            versions={"bc_sam": version("bc_sam"), **installed_versions()},
+            versions=_versions(),
         )
 
     def _measured(self) -> AppearanceProfile | None:
@@ -175,6 +175,15 @@ class _Task:
         if profile is not None:
             logger.info("scale: %s", profile)
         return profile
+
+
+def _versions() -> dict[str, str]:
+    """Returns the versions of what computes the results."""
+    found = installed_versions()
+    for name in ("bc_sam", "torch", "onnxruntime", "pillow", "ray"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found
 
 
 def _describe(manifest: Manifest, n_finished: int) -> str:

@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+from typing import ClassVar
 
 import fsspec
 import pytest
@@ -33,7 +34,7 @@ class FlakyStore(Store):
     """Fails every first attempt to read a file."""
 
     protocol = "flaky"
-    failed: set[str] = set()
+    failed: ClassVar[set[str]] = set()
 
     def cat_file(self, path, **options):
         if path not in self.failed:

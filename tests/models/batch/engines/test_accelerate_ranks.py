@@ -1,0 +1,33 @@
+"""Without a launcher, Accelerate is one process, which takes all blocks; two processes are tried if asked for."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from bc_sam.models.batch.run import run_batch
+
+
+def parts(out):
+    return {path.name: path.read_bytes() for path in sorted(out.glob("part-*.parquet"))}
+
+
+def test_one_process(cells, settings, finished, tmp_path):
+    manifest = run_batch(str(cells), tmp_path / "out", settings, engine="accelerate")
+    assert parts(tmp_path / "out") == parts(finished)
+    assert manifest.engine == {"name": "accelerate", "workers": 1}
+
+
+@pytest.mark.skipif("BC_SAM_RAY_TESTS" not in os.environ, reason="BC_SAM_RAY_TESTS is not set")
+def test_two_processes_share_the_blocks(cells, settings, finished, tmp_path):
+    out = tmp_path / "out"
+    options = ("--num_processes", "2", "--cpu", "--mixed_precision", "no", "--dynamo_backend", "no")
+    command = ["predict", str(cells), "--out", str(out), "--engine", "accelerate", "--block-size", "2"]
+    command += ["--model", settings.model, "--dtype", "float32"]
+    launched = [sys.executable, "-m", "accelerate.commands.launch", *options, "-m", "bc_sam", *command]
+    done = subprocess.run(launched, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert parts(out) == parts(finished)
+    assert json.loads((out / "_manifest.json").read_text())["engine"]["workers"] == 2
