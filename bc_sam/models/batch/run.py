@@ -180,7 +180,7 @@ class _Task:
 def _versions() -> dict[str, str]:
     """Returns the versions of what computes the results."""
     found = installed_versions()
-    for name in ("bc_sam", "torch", "onnxruntime", "pillow", "ray"):
+    for name in ("bc_sam", "torch", "onnxruntime", "numpy", "pillow", "ray"):
         with suppress(PackageNotFoundError):
             found[name] = version(name)
     return found

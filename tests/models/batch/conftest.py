@@ -14,7 +14,8 @@ from bc_sam.models.batch.settings import BatchSettings
 
 
 @pytest.fixture(scope="session")
-def _drawn_cells(tmp_path_factory):
+def cells(tmp_path_factory):
+    """Six images, one that is none, one link that leads nowhere, and three in a zip. Copy it to change it."""
     folder = tmp_path_factory.mktemp("drawn") / "source"
     folder.mkdir()
     for seed in range(6):
@@ -27,12 +28,6 @@ def _drawn_cells(tmp_path_factory):
     return folder
 
 
-@pytest.fixture
-def cells(_drawn_cells, tmp_path):
-    """Six images, one that is none, one link that leads nowhere, and three in a zip."""
-    return shutil.copytree(_drawn_cells, tmp_path / "source", symlinks=True)
-
-
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory):
     """A small model that normalizes images."""
@@ -41,20 +36,15 @@ def model_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def _settings(model_folder):
+def settings(model_folder):
+    """Blocks of two cells, so that a job has several."""
     return BatchSettings(model=str(model_folder), block_size=2, dtype="float32")
 
 
-@pytest.fixture
-def settings(_settings):
-    """Blocks of two cells, so that a job has several."""
-    return _settings
-
-
 @pytest.fixture(scope="session")
-def _finished_job(_drawn_cells, _settings, tmp_path_factory):
+def _finished_job(cells, settings, tmp_path_factory):
     folder = tmp_path_factory.mktemp("finished") / "out"
-    run_batch(str(_drawn_cells), folder, _settings)
+    run_batch(str(cells), folder, settings)
     return folder
 
 
