@@ -1,6 +1,6 @@
 """What does a cell of a batch job cost, and what a block? Measures both in one process.
 
-``python benchmarks/batch_costs.py CELLS [--backend onnx]``: CPU time of reading and preparing a cell and of computing it,
+``python benchmarks/batch_costs.py CELLS [--backend onnx]``: CPU time of reading and preparing a cell, of computing it,
 of a block's file, and bytes on disk. CPU time depends less than the clock on what else runs on the machine. Set
 OMP_NUM_THREADS=1.
 """

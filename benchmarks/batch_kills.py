@@ -25,6 +25,9 @@ from bc_sam.data import load_rendered
 _WORKER = "ray::MapWorker"
 _MOST_SECONDS = 600
 
+# The engine and the process of each kind of kill.
+_PLANS = {"local": ("local", "driver"), "ray-driver": ("ray", "driver"), "ray-worker": ("ray", "worker")}
+
 
 @dataclass
 class Kill:
@@ -46,6 +49,7 @@ def main() -> None:
     parser.add_argument("--model", default="bc-sam-tiny")
     parser.add_argument("--block-size", type=int, default=10)
     parser.add_argument("--backend", default="onnx")
+    parser.add_argument("--victims", nargs="+", choices=list(_PLANS), default=list(_PLANS))
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("kills.csv"))
     options = parser.parse_args()
@@ -56,11 +60,11 @@ def main() -> None:
         bench = _Bench(Path(folder), ["predict", str(cells), *asked])
         local_s, ray_s = bench.unbroken("local"), bench.unbroken("ray")
         print(f"{len(bench.expected)} blocks; unbroken: local {local_s:.0f} s, ray {ray_s:.0f} s", flush=True)
-        plans = [("local", "driver", local_s), ("ray", "driver", ray_s), ("ray", "worker", ray_s)]
-        shares = [options.kills // 3 + (number < options.kills % 3) for number in range(3)]
         kills: list[Kill] = []
-        for (engine, victim, seconds), share in zip(plans, shares, strict=True):
-            kills += bench.kill(engine, victim, share, seconds)
+        for number, name in enumerate(options.victims):
+            share = (options.kills + number) // len(options.victims)
+            engine, victim = _PLANS[name]
+            kills += bench.kill(engine, victim, share, ray_s if engine == "ray" else local_s)
             _write(kills, options.out)
     failed = [kill for kill in kills if kill.outcome != "same content"]
     print(f"{len(kills)} kills, {len(failed)} of them with other content afterwards")

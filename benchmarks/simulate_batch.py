@@ -1,9 +1,9 @@
 """How long do millions of cells take on a cluster, what limits, and how large should a block be?
 
 ``python benchmarks/simulate_batch.py [--cell-ms 59] ...`` simulates the pool of ``--engine ray`` from the costs that
-``batch_costs.py`` measures: each worker computes one block after the other; one driver hands blocks out and writes their
-results, one at a time. Workers differ in speed (log-normal, by machine), single blocks take longer (stragglers), and
-workers fail (exponential, with a mean time) and lose the block they had. Nothing here is a measurement of a cluster.
+``batch_costs.py`` measures: each worker computes one block after the other; one driver hands blocks out and writes
+their results, one at a time. Workers differ in speed (log-normal, by machine), single blocks take longer (stragglers),
+and workers fail (exponential, with a mean time) and lose the block they had. Nothing here is a measurement of a cluster.
 """
 
 import argparse

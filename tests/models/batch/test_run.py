@@ -1,6 +1,7 @@
 """Jobs have one row for each cell, however often they were interrupted, and refuse what would mix results."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -193,6 +194,7 @@ def test_two_jobs_in_one_folder_are_refused_until_the_first_is_gone(cells, setti
     assert run_batch(str(cells), out, settings).counts.cells == N_CELLS
 
 
+@pytest.mark.skipif("BC_SAM_SLOW_TESTS" not in os.environ, reason="BC_SAM_SLOW_TESTS is not set")
 def test_a_killed_job_is_continued(cells, settings, finished, tmp_path):
     """The driver is killed once it has written a block; the benchmark batch_kills.py does it at random moments."""
     program = (

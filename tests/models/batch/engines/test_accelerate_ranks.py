@@ -20,7 +20,7 @@ def test_one_process(cells, settings, finished, tmp_path):
     assert manifest.engine == {"name": "accelerate", "workers": 1}
 
 
-@pytest.mark.skipif("BC_SAM_RAY_TESTS" not in os.environ, reason="BC_SAM_RAY_TESTS is not set")
+@pytest.mark.skipif("BC_SAM_SLOW_TESTS" not in os.environ, reason="BC_SAM_SLOW_TESTS is not set")
 def test_two_processes_share_the_blocks(cells, settings, finished, tmp_path):
     out = tmp_path / "out"
     options = ("--num_processes", "2", "--cpu", "--mixed_precision", "no", "--dynamo_backend", "no")

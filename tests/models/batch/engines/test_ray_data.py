@@ -1,6 +1,6 @@
 """A pool of Ray actors gives the results of one process, also if one of them is killed.
 
-Starting Ray takes half a minute on two busy cores, so these tests run if BC_SAM_RAY_TESTS is set.
+Starting Ray takes half a minute on two busy cores, so these tests run if BC_SAM_SLOW_TESTS is set.
 """
 
 import os
@@ -15,7 +15,7 @@ from bc_sam.models.batch.engines.base import Resources
 from bc_sam.models.batch.frames import predict
 from bc_sam.models.batch.run import run_batch
 
-pytestmark = pytest.mark.skipif("BC_SAM_RAY_TESTS" not in os.environ, reason="BC_SAM_RAY_TESTS is not set")
+pytestmark = pytest.mark.skipif("BC_SAM_SLOW_TESTS" not in os.environ, reason="BC_SAM_SLOW_TESTS is not set")
 
 ray = pytest.importorskip("ray")
 
