@@ -3,7 +3,8 @@
 ``python benchmarks/simulate_batch.py [--cell-ms 59] ...`` simulates the pool of ``--engine ray`` from the costs that
 ``batch_costs.py`` measures: each worker computes one block after the other; one driver hands blocks out and writes
 their results, one at a time. Workers differ in speed (log-normal, by machine), single blocks take longer (stragglers),
-and workers fail (exponential, with a mean time) and lose the block they had. Nothing here is a measurement of a cluster.
+and workers fail (exponential, with a mean time) and lose the block they had. Nothing here is a measurement of a
+cluster.
 """
 
 import argparse
@@ -108,7 +109,7 @@ def main() -> None:
     parser.add_argument("--cell-ms", type=float, default=59, help="CPU ms of a cell on one core.")
     parser.add_argument("--start-s", type=float, default=30, help="Seconds until a worker computes.")
     parser.add_argument("--block-s", type=float, default=1, help="Seconds of a worker for a block beside its cells.")
-    parser.add_argument("--driver-ms", type=float, default=10, help="ms of the driver for a block.")
+    parser.add_argument("--driver-ms", type=float, default=8, help="ms of the driver for a block.")
     parser.add_argument("--bytes", type=float, default=378, help="Bytes of results of a cell.")
     options = parser.parse_args()
     costs = Costs(options.cell_ms / 1000, options.start_s, options.block_s, options.driver_ms / 1000)
