@@ -23,11 +23,10 @@ def test_one_process(cells, settings, finished, tmp_path):
 @pytest.mark.skipif("BC_SAM_SLOW_TESTS" not in os.environ, reason="BC_SAM_SLOW_TESTS is not set")
 def test_two_processes_share_the_blocks(cells, settings, finished, tmp_path):
     out = tmp_path / "out"
-    options = ("--num_processes", "2", "--cpu", "--mixed_precision", "no", "--dynamo_backend", "no")
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", "--standalone"]
     command = ["predict", str(cells), "--out", str(out), "--engine", "accelerate", "--block-size", "2"]
     command += ["--model", settings.model, "--dtype", "float32"]
-    launched = [sys.executable, "-m", "accelerate.commands.launch", *options, "-m", "bc_sam", *command]
-    done = subprocess.run(launched, capture_output=True, text=True, check=False)
+    done = subprocess.run([*launcher, "-m", "bc_sam", *command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert parts(out) == parts(finished)
     assert json.loads((out / "_manifest.json").read_text())["engine"]["workers"] == 2
