@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from pyarrow import parquet
 
 from bc_sam.models.batch.run import run_batch
 
@@ -28,5 +29,10 @@ def test_two_processes_share_the_blocks(cells, settings, finished, tmp_path):
     command += ["--model", settings.model, "--dtype", "float32"]
     done = subprocess.run([*launcher, "-m", "bc_sam", *command], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert parts(out) == parts(finished)
+    # The last digits differ from those of one process.
+    for row, expected in zip(*(parquet.read_table(folder).to_pylist() for folder in (out, finished)), strict=True):
+        for name in ("cell_id", "name", "likeliest", "reasons", "error"):
+            assert row[name] == expected[name]
+        if expected["embedding"] is not None:
+            assert row["embedding"] == pytest.approx(expected["embedding"], abs=1e-4)
     assert json.loads((out / "_manifest.json").read_text())["engine"]["workers"] == 2
