@@ -15,6 +15,7 @@ from bc_sam.utils.after_import import after_import
 from bc_sam.utils.extras import extras_explained
 
 if TYPE_CHECKING:
+    import bc_sam.models.batch as batch
     from bc_sam.config.arguments import TrainingArguments
     from bc_sam.config.labels import LABELS
     from bc_sam.config.model import BCSamConfig
@@ -42,6 +43,7 @@ __all__ = [
     "RejectionThresholds",
     "RunConfig",
     "TrainingArguments",
+    "batch",
     "load_acevedo20",
     "load_cells",
     "load_folder",
@@ -83,6 +85,8 @@ for _auto, _class in (("configuration", "config"), ("modeling", "model"), ("imag
 
 
 def __getattr__(name: str) -> Any:
+    if name == "batch":  # a room of its own would be the 15th entry of the package
+        return import_module("bc_sam.models.batch")
     if name not in _MODULES:
         raise AttributeError(f"module 'bc_sam' has no attribute {name!r}")
     with extras_explained():

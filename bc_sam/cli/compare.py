@@ -75,9 +75,9 @@ def compare(
       --masks pairs.csv --base tiny --ablations --out runs/table
     """
     from bc_sam.training.comparison_runs import join, planned_runs, render_all_markdown, render_all_text, run_all
-    from bc_sam.training.engine.accelerator import processes
     from bc_sam.training.experiment import RunConfig
     from bc_sam.utils.atomic import written_aside
+    from bc_sam.utils.processes import processes
 
     given = {"base": base, "protocol": protocol, "folds": folds, "seed": seed, "mixed_precision": precision}
     runs = planned_runs(

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from bc_sam.data.reading_options import Layout
 
 #: Panels that group the data, training and download options in ``--help``.
-DATA_PANEL, TRAINING_PANEL, HUB_PANEL = "Data", "Training", "Hub"
+DATA_PANEL, TRAINING_PANEL, HUB_PANEL, ENGINE_PANEL = "Data", "Training", "Hub", "Engine"
 
 Model = Annotated[
     str, typer.Argument(help="Model folder, run folder, or Hub id such as org/bc-sam; bc-sam-tiny is bundled.")
@@ -160,6 +160,47 @@ Backend = Annotated[
     typer.Option(
         help="What computes: torch, or ONNX Runtime, which starts faster and uses the CPU only. A model without an "
         "export is exported once, which takes a minute.",
+    ),
+]
+EngineName = Annotated[
+    Literal["local", "ray", "accelerate"] | None,
+    typer.Option(
+        "--engine",
+        help="For any number of cells, into a folder of Parquet files, continued after an interruption: local (this "
+        "process), ray (a machine or a cluster) or accelerate (under accelerate launch). SOURCE may then also be a "
+        "WebDataset tar, or an address such as s3://bucket/cells.",
+        rich_help_panel=ENGINE_PANEL,
+    ),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Workers of --engine ray, each with a model; by default as many as there are cores or GPUs for.",
+        rich_help_panel=ENGINE_PANEL,
+    ),
+]
+CpusPerWorker = Annotated[
+    float | None,
+    typer.Option(min=0.1, help="Cores of each worker of --engine ray; 1 by default.", rich_help_panel=ENGINE_PANEL),
+]
+GpusPerWorker = Annotated[
+    float | None,
+    typer.Option(min=0, help="GPUs of each worker of --engine ray; none by default.", rich_help_panel=ENGINE_PANEL),
+]
+RayAddress = Annotated[
+    str | None,
+    typer.Option(
+        help="Ray cluster: auto, HOST:PORT or ray://HOST:PORT; by default RAY_ADDRESS, else Ray is started here.",
+        rich_help_panel=ENGINE_PANEL,
+    ),
+]
+BlockSize = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Cells of a block, the unit of --engine that is written and repeated; 1,000 by default.",
+        rich_help_panel=ENGINE_PANEL,
     ),
 ]
 IncludeBase = Annotated[bool, typer.Option("--include-base", help="Include the base SAM even if it is on the Hub.")]

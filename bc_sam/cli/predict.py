@@ -11,26 +11,34 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bc_sam.cli.app import app
+from bc_sam.cli.batch import EngineOptions
 from bc_sam.cli.exit_status import exit_by
 from bc_sam.cli.options import (
+    ENGINE_PANEL,
     Backend,
     BatchSize,
+    BlockSize,
     Cells,
     Classifier,
     Columns,
     ConfigName,
     CountAll,
+    CpusPerWorker,
     Device,
     Dtype,
+    EngineName,
     ForceDownload,
+    GpusPerWorker,
     Labels,
     LocalFilesOnly,
     MicronsPerPixel,
     ModelOption,
+    RayAddress,
     Revision,
     Split,
     Subfolder,
     Token,
+    Workers,
     read_labels,
     read_layout,
     require_writable,
@@ -61,6 +69,9 @@ def predict(
     csv: Annotated[
         Path | None, typer.Option(help="Also write labels, reasons and all probabilities to this CSV file.")
     ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of Parquet files to write with --engine.", rich_help_panel=ENGINE_PANEL)
+    ] = None,
     count_all: CountAll = False,
     microns_per_pixel: MicronsPerPixel = None,
     config_name: ConfigName = None,
@@ -75,6 +86,12 @@ def predict(
     token: Token = None,
     local_files_only: LocalFilesOnly = False,
     force_download: ForceDownload = False,
+    engine: EngineName = None,
+    workers: Workers = None,
+    cpus_per_worker: CpusPerWorker = None,
+    gpus_per_worker: GpusPerWorker = None,
+    ray_address: RayAddress = None,
+    block_size: BlockSize = None,
 ) -> None:
     """Names cells, or says why one has no name, and counts them.
 
@@ -84,6 +101,10 @@ def predict(
     can occur. Blasts are listed, but not counted before a person has looked
     at them. Unreadable images are reported and skipped.
 
+    With --engine, any number of cells becomes a folder of Parquet files, and
+    the same command continues what was interrupted; nothing is printed per
+    cell, and no count.
+
     Exit status: 0 if all images were read, 3 if some could not be, 1 if none
     could be or the command failed, 2 if an option is wrong.
 
@@ -91,6 +112,32 @@ def predict(
 
     bc-sam predict cells/ --model bc-sam-tiny --csv cells.csv
     """
+    spread = EngineOptions(engine, workers, cpus_per_worker, gpus_per_worker, ray_address, block_size)
+    if spread.is_asked_for(out):
+        spread.run(
+            cells,
+            out,
+            {
+                "task": "predict",
+                "model": model,
+                "revision": revision,
+                "subfolder": subfolder,
+                "classifier": classifier,
+                "labels": read_labels(labels),
+                "abstain": abstain,
+                "microns_per_pixel": microns_per_pixel,
+                "batch_size": batch_size,
+                "dtype": dtype,
+                "backend": backend,
+                "split": split,
+            },
+            columns=columns,
+            token=token,
+            machine={"device": device, "local_files_only": local_files_only, "force_download": force_download},
+            refused={"--csv": csv, "--count-all": count_all, "--config": config_name},
+        )
+        return
+
     from bc_sam.data.inputs import find_cells
 
     if csv:
@@ -139,7 +186,12 @@ def predict(
 @app.command(rich_help_panel="Cells")
 def embed(
     cells: Cells,
-    out: Annotated[Path, typer.Option(help="NumPy archive (.npz) to write: files (n,) and latents (n, d).")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            help="NumPy archive (.npz) to write: files (n,) and latents (n, d). With --engine, a folder of Parquet."
+        ),
+    ],
     model: ModelOption = EMBEDDED_MODEL,
     microns_per_pixel: MicronsPerPixel = None,
     config_name: ConfigName = None,
@@ -154,8 +206,17 @@ def embed(
     token: Token = None,
     local_files_only: LocalFilesOnly = False,
     force_download: ForceDownload = False,
+    engine: EngineName = None,
+    workers: Workers = None,
+    cpus_per_worker: CpusPerWorker = None,
+    gpus_per_worker: GpusPerWorker = None,
+    ray_address: RayAddress = None,
+    block_size: BlockSize = None,
 ) -> None:
     """Writes the embedding of each cell, the classifiers' input.
+
+    With --engine, any number of cells becomes a folder of Parquet files, and
+    the same command continues what was interrupted.
 
     Unreadable images are reported and skipped; the exit status is then that
     of predict: 3 if some could not be read, 1 if none could be.
@@ -164,6 +225,29 @@ def embed(
 
     bc-sam embed cells/ --out embeddings.npz
     """
+    spread = EngineOptions(engine, workers, cpus_per_worker, gpus_per_worker, ray_address, block_size)
+    if spread.is_asked_for():
+        spread.run(
+            cells,
+            out,
+            {
+                "task": "embed",
+                "model": model,
+                "revision": revision,
+                "subfolder": subfolder,
+                "microns_per_pixel": microns_per_pixel,
+                "batch_size": batch_size,
+                "dtype": dtype,
+                "backend": backend,
+                "split": split,
+            },
+            columns=columns,
+            token=token,
+            machine={"device": device, "local_files_only": local_files_only, "force_download": force_download},
+            refused={"--config": config_name},
+        )
+        return
+
     from bc_sam.data.inputs import find_cells
 
     out = out if out.suffix == ".npz" else out.with_name(f"{out.name}.npz")  # as np.savez names it

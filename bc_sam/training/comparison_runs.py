@@ -11,12 +11,12 @@ from bc_sam.config.network import SAM, Method
 from bc_sam.evaluation.costs import total_cost
 from bc_sam.evaluation.results import Evaluation
 from bc_sam.evaluation.tables import align, render_markdown, render_text
-from bc_sam.training.engine.accelerator import processes
 from bc_sam.training.engine.checkpoints import remove_checkpoints
 from bc_sam.training.experiment import Experiment, RunConfig
 from bc_sam.training.run import IN_USE
 from bc_sam.utils.folder_lock import FolderLock
 from bc_sam.utils.markdown import markdown_cell
+from bc_sam.utils.processes import processes
 
 #: Keys of the environment that differ between methods.
 _METHOD_KEYS = ("method", "base", "backbone", "backbone of the mask", "labels shown", "trained parameters")

@@ -18,11 +18,12 @@ from bc_sam.data.store import CellStore, store_cells
 from bc_sam.data.survey import Survey, survey_cells
 from bc_sam.errors import BCSamError, ConfigError, DataError
 from bc_sam.models.training_record import DataRecord
-from bc_sam.training.engine.accelerator import processes, start_accelerator
+from bc_sam.training.engine.accelerator import start_accelerator
 from bc_sam.utils.atomic import is_unfinished
 from bc_sam.utils.folder_lock import LOCK, FolderLock
 from bc_sam.utils.json_config import JsonConfig, read_json
 from bc_sam.utils.model_source import is_hub_id
+from bc_sam.utils.processes import processes
 
 logger = logging.getLogger(__name__)
 

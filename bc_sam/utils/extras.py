@@ -19,6 +19,7 @@ EXTRAS = {
     "pillow_heif": "formats",
     "pyarrow": "train",
     "pydicom": "formats",
+    "ray": "ray",
     "skl2onnx": "export",
     "xgboost": "xgboost",
 }

@@ -12,6 +12,7 @@ from typing import Self
 from filelock import FileLock, Timeout
 
 from bc_sam.errors import BCSamError
+from bc_sam.utils.path_lock import lock_path
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +83,24 @@ class FolderLock:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.release()
+
+
+def is_locked(folder: Path | str) -> bool:
+    """Whether a process holds the lock on a folder, without taking it; also if that cannot be known.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> is_locked(mkdtemp())
+        False
+    """
+    path = Path(folder) / LOCK
+    if not path.exists():
+        return False
+    lock = lock_path(path)
+    if lock is None:
+        return True
+    os.close(lock)
+    return False
 
 
 def _read_holder(path: Path) -> str:

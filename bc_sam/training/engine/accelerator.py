@@ -2,26 +2,17 @@
 
 import os
 from collections.abc import Sequence
-from datetime import timedelta
 from pathlib import Path
 from typing import Any, cast
 
-import torch
-from accelerate import Accelerator, DataLoaderConfiguration, PartialState
-from accelerate.utils import parse_flag_from_env
+from accelerate import Accelerator, DataLoaderConfiguration
 
 from bc_sam.config.arguments import TrainingArguments
 from bc_sam.config.base import Precision
 from bc_sam.errors import ConfigError
 from bc_sam.networks.precision import resolve_precision
 from bc_sam.utils.malloc import reuse_freed_memory
-
-
-def processes() -> PartialState:
-    """Joins the processes started by ``accelerate launch`` or ``torchrun``; otherwise there is only one."""
-    use_cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not torch.accelerator.is_available()
-    # The main process fits the classifiers while the others wait for it.
-    return PartialState(cpu=use_cpu, timeout=timedelta(hours=12))
+from bc_sam.utils.processes import processes
 
 
 def start_accelerator(

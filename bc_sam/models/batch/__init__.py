@@ -1,0 +1,34 @@
+"""Inference on any number of cells, by any number of workers, that survives being interrupted; see docs/scale.md.
+
+- `run_batch`: from a source of any size to a folder of Parquet files, in this process, on Ray or under Accelerate.
+- `predict`: further columns of a `datasets.Dataset` or a `ray.data.Dataset`.
+- `CellPredictor`: a function on batches for any other engine, such as Spark or Dask.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bc_sam.models.batch.engines.base import Resources
+    from bc_sam.models.batch.frames import predict
+    from bc_sam.models.batch.output import Manifest
+    from bc_sam.models.batch.predictor import CellPredictor
+    from bc_sam.models.batch.run import run_batch
+    from bc_sam.models.batch.settings import BatchSettings
+
+__all__ = ["BatchSettings", "CellPredictor", "Manifest", "Resources", "predict", "run_batch"]
+
+_MODULES = {
+    "BatchSettings": "settings",
+    "CellPredictor": "predictor",
+    "Manifest": "output",
+    "Resources": "engines.base",
+    "predict": "frames",
+    "run_batch": "run",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'bc_sam.models.batch' has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

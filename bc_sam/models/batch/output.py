@@ -1,0 +1,241 @@
+"""The folder of results: one Parquet file for each block, and a manifest that says what they are.
+
+A file is written aside, flushed to the disk and renamed, so that it is there in full or not at all. All files whose
+names begin with ``_`` or ``.`` are passed over by what reads Parquet.
+"""
+
+import logging
+import os
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self
+
+from bc_sam.errors import BCSamError, ConfigError
+from bc_sam.models.batch.rows import BLOCK, JOB, N_ERRORS, FinishedBlock
+from bc_sam.models.batch.settings import Job
+from bc_sam.utils.atomic import written_aside
+from bc_sam.utils.folder_lock import FolderLock
+from bc_sam.utils.json_config import JsonConfig
+
+logger = logging.getLogger(__name__)
+
+#: Name of the manifest in the folder of results.
+MANIFEST = "_manifest.json"
+
+_OTHER_FOLDER = "Give another --out, or remove this folder to start again."
+
+
+@dataclass(frozen=True)
+class Counts(JsonConfig):
+    """Number of cells, and of those without a result, in finished blocks."""
+
+    blocks: int = 0
+    cells: int = 0
+    errors: int = 0
+
+    def __add__(self, other: "Counts") -> "Counts":
+        return Counts(self.blocks + other.blocks, self.cells + other.cells, self.errors + other.errors)
+
+
+@dataclass(frozen=True)
+class Manifest(JsonConfig):
+    """What a folder of results holds.
+
+    Attributes:
+        job: All that the rows depend on.
+        sources: The sources, as given.
+        n_files: Number of files in them that hold cells.
+        n_blocks: Number of blocks of the job.
+        n_cells: Number of cells; ``None`` as long as it is not known.
+        other_files: Number of files in the sources that hold none, by suffix.
+        versions: Version of each library that began the job.
+        state: Whether all blocks are there.
+        counts: What they hold; filled when the job is complete.
+        engine: What ran last: its name, number of workers, and the address of its dashboard, if any.
+        started: When the engine started last, seconds since the epoch.
+        format: Version of this file.
+    """
+
+    job: Job
+    sources: tuple[str, ...]
+    n_files: int
+    n_blocks: int
+    n_cells: int | None
+    other_files: dict[str, int] = field(default_factory=dict)
+    versions: dict[str, str] = field(default_factory=dict)
+    state: Literal["running", "complete"] = "running"
+    counts: Counts = Counts()
+    engine: dict[str, Any] = field(default_factory=dict)
+    started: float = 0.0
+    format: int = 1
+
+
+class OutputFolder:
+    """The results of a job. Only one process at a time may hold it.
+
+    Args:
+        folder: The folder; created if it does not exist.
+
+    Raises:
+        BCSamError: If another job writes to it.
+        ConfigError: If it holds something else.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if folder.exists() and not folder.is_dir():
+            raise ConfigError(f"--out {folder} is a file. Name a folder for the results.")
+        if folder.is_dir() and not (folder / MANIFEST).exists():
+            strange = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+            if strange:
+                raise ConfigError(f"--out {folder} holds other files, such as {strange[0]}. Name a new folder.")
+        self.folder = folder
+        self._lock = FolderLock(
+            folder, remedy="Wait until it has finished (bc-sam status DIR), or name another --out."
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._lock.release()
+
+    @property
+    def manifest(self) -> Manifest | None:
+        """The manifest of the job that began here; ``None`` if no block of it was finished."""
+        begun = any(path.name.startswith("part-") for path in self.folder.iterdir())
+        return read_manifest(self.folder) if begun else None
+
+    def begin(self, manifest: Manifest) -> Manifest:
+        """Begins a job, or continues it if the folder holds a part of the same one.
+
+        Returns:
+            The manifest, with the versions with which the job began.
+
+        Raises:
+            ConfigError: If the folder holds another job, or the source or model has changed since it began.
+        """
+        if (begun := self.manifest) is not None:
+            _require_same(begun, manifest, self.folder)
+            manifest = begun
+        self._save(manifest)
+        return manifest
+
+    def note_engine(self, manifest: Manifest, engine: Mapping[str, Any]) -> Manifest:
+        """Notes what computes the job, for ``bc-sam status``."""
+        manifest = replace(manifest, engine=dict(engine), state="running", started=time.time())
+        self._save(manifest)
+        return manifest
+
+    def finish(self, manifest: Manifest, finished: Mapping[int, Counts]) -> Manifest:
+        """Notes that all blocks are there, and what they hold.
+
+        Raises:
+            BCSamError: If one is not, such as one that a process on another machine wrote elsewhere.
+        """
+        if missing := sorted(set(range(manifest.n_blocks)) - set(finished)):
+            raise BCSamError(
+                f"{len(missing)} of {manifest.n_blocks} blocks are missing, such as number {missing[0]}. Run the same "
+                "command again, with an --out that all processes see."
+            )
+        counts = total_of(finished.values())
+        manifest = replace(manifest, state="complete", counts=counts, n_cells=counts.cells)
+        self._save(manifest)
+        return manifest
+
+    def _save(self, manifest: Manifest) -> None:
+        manifest.save(self.folder / MANIFEST)
+        _sync_names(self.folder)
+
+
+def read_manifest(folder: Path) -> Manifest:
+    """Reads the manifest of a folder of results.
+
+    Raises:
+        ConfigError: If there is none.
+    """
+    if not (folder / MANIFEST).exists():
+        raise ConfigError(f"{folder} has no {MANIFEST}, so it holds no results of --engine. Name the folder of --out.")
+    return Manifest.load(folder / MANIFEST)
+
+
+def total_of(counts: Iterable[Counts]) -> Counts:
+    """Returns the sum of counts."""
+    return sum(counts, Counts())
+
+
+def write_block(folder: Path, block: FinishedBlock, n_blocks: int) -> Counts:
+    """Writes the file of a block, all of it or nothing, so that it survives a power failure."""
+    with written_aside(folder / part_name(block.index, n_blocks)) as part:
+        part.write_bytes(block.content)
+    _sync_names(folder)
+    return Counts(1, block.n_cells, block.n_errors)
+
+
+def part_name(index: int, n_blocks: int) -> str:
+    """Returns the name of the file of a block.
+
+    Example:
+        >>> part_name(3, 40)
+        'part-0000003-of-0000040.parquet'
+    """
+    return f"part-{index:07d}-of-{n_blocks:07d}.parquet"
+
+
+def read_finished(folder: Path, job: str, n_blocks: int) -> dict[int, Counts]:
+    """Returns the finished blocks in a folder by number, and what they hold; damaged files are not finished."""
+    from pyarrow import ArrowException
+    from pyarrow.parquet import read_metadata
+
+    found: dict[int, Counts] = {}
+    present = {path.name for path in folder.iterdir()}
+    for index in range(n_blocks):
+        name = part_name(index, n_blocks)
+        if name not in present:
+            continue
+        try:
+            read = read_metadata(folder / name)
+        except (ArrowException, OSError) as error:
+            logger.warning("%s is damaged (%s) and is computed again.", folder / name, error)
+            continue
+        facts: Mapping[bytes, bytes] = read.metadata or {}
+        if facts.get(JOB) == job.encode() and facts.get(BLOCK) == str(index).encode():
+            found[index] = Counts(1, read.num_rows, int(facts[N_ERRORS]))
+        else:
+            logger.warning("%s is of another job and is computed again.", folder / name)
+    return found
+
+
+def _require_same(begun: Manifest, asked: Manifest, folder: Path) -> None:
+    """Checks that a job is the one with which a folder was begun."""
+    old, new = begun.job, asked.job
+    if old.model.digest != new.model.digest:
+        raise ConfigError(
+            f"{folder} was begun with another model: {old.model.source} ({old.model.digest[:12]}), not "
+            f"{new.model.source} ({new.model.digest[:12]}). {_OTHER_FOLDER}"
+        )
+    before, after = old.settings.to_dict(), new.settings.to_dict()
+    changed = [name for name in before if before[name] != after[name] and name not in ("model", "revision")]
+    if changed:
+        differences = ", ".join(f"{name} {before[name]} (now {after[name]})" for name in changed)
+        raise ConfigError(f"{folder} was begun with other settings: {differences}. {_OTHER_FOLDER}")
+    if old.source != new.source:
+        raise ConfigError(
+            f"The source has changed since {folder} was begun: {begun.n_files} files then, {asked.n_files} now, or "
+            f"other sizes or times. Results of both would be mixed. {_OTHER_FOLDER}"
+        )
+
+
+def _sync_names(folder: Path) -> None:
+    """Flushes the names of the files in a folder to the disk; Windows cannot."""
+    with suppress(OSError):
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
