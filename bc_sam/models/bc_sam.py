@@ -1,7 +1,7 @@
 """BC-SAM: Segment Anything with LoRA, a cross-domain autoencoder, and classical classifiers on its embeddings."""
 
 import copy
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -250,9 +250,7 @@ class BCSam(CellModel):
         """BC-SAM predicts masks."""
         return True
 
-    def _encode(
-        self, pixels: np.ndarray, *, masks: bool, embeddings: bool, classifiers: Collection[str] = ()
-    ) -> Encoded:
+    def _encode(self, pixels: np.ndarray, *, masks: bool, embeddings: bool) -> Encoded:
         import torch
 
         from bc_sam.networks.features import embed_turns, encode_pixels, predict_foreground
