@@ -178,6 +178,9 @@ def export(
     standalone: Annotated[
         bool, typer.Option("--standalone", help="Write all weights into the graph, so that other programs can run it.")
     ] = False,
+    classifiers: Annotated[
+        str | None, typer.Option(help="Comma-separated classifiers to export; by default all. Forests take most room.")
+    ] = None,
     revision: Revision = None,
     token: Token = None,
     local_files_only: LocalFilesOnly = False,
@@ -200,6 +203,7 @@ def export(
         model,
         out,
         standalone=standalone,
+        classifiers=read_labels(classifiers),
         revision=revision,
         token=token,
         local_files_only=local_files_only,

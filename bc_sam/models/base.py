@@ -41,6 +41,7 @@ from bc_sam.models.prediction import Prediction
 from bc_sam.models.stored_model import LoadOptions, StoredModel
 from bc_sam.models.training_record import TrainingRecord
 from bc_sam.utils.atomic import WRITE_ERRORS
+from bc_sam.utils.extras import extras_explained
 from bc_sam.utils.forked import note_threads
 from bc_sam.utils.model_source import EMBEDDED_MODEL
 from bc_sam.utils.private_folder import PrivateFolder, remove_abandoned
@@ -114,6 +115,7 @@ class CellModel(ABC):
     # ---- loading, saving, sharing ----
 
     @classmethod
+    @extras_explained()
     def from_pretrained(cls, source: str | Path = EMBEDDED_MODEL, **options: Unpack[LoadOptions]) -> Self:
         """Loads a model from a folder or from the Hub, every part from one revision.
 
@@ -151,6 +153,7 @@ class CellModel(ABC):
     def load(cls, stored: StoredModel) -> Self:
         """Builds a model of one of the class's `methods` from its checked files; see `from_pretrained`."""
 
+    @extras_explained()
     def save_pretrained(self, folder: str | Path, *, include_base: bool = False, half: bool | None = None) -> Path:
         """Writes a model folder atomically, replacing an older one in its place.
 
@@ -176,6 +179,7 @@ class CellModel(ABC):
             self._write(part, include_base=include_base, existing_card=existing, half=half)
         return folder
 
+    @extras_explained()
     def push_to_hub(
         self,
         repo_id: str,
@@ -314,8 +318,13 @@ class CellModel(ABC):
         classifiers = ", ".join(self.classifiers) or "no classifier"
         return (
             f"{type(self).__name__}({len(self.labels)} labels, trained on {laboratories}; {classifiers}; "
-            f"{self.config.image_size} px, {self.device})"
+            f"{self.config.image_size} px, {self._where})"
         )
+
+    @property
+    def _where(self) -> str:
+        """What computes the model, for `repr`."""
+        return str(self.device)
 
     @property
     def labels(self) -> tuple[str, ...]:

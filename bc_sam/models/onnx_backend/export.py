@@ -1,14 +1,14 @@
 """Exports a model to ONNX: a graph from pixels to embeddings and mask logits, and one for each classifier.
 
 They are several so that only what is asked for is opened, and so that classifiers can be applied to embeddings from
-elsewhere. What the model averages, such as the embeddings of four orientations, is averaged outside of the graphs, which
-would otherwise hold the encoder four times.
+elsewhere. The embeddings of four orientations are averaged outside of the graph, which would otherwise hold four
+encoders.
 """
 
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from bc_sam.errors import BCSamError, ConfigError
 from bc_sam.models.bc_sam import BCSam
+from bc_sam.models.classifier_files import selected_classifiers
 from bc_sam.models.folder import CONFIG, ONNX, hash_file, load_config, write_config
 from bc_sam.models.onnx_backend.classifier_graphs import OPSETS, classifier_graphs
 from bc_sam.models.onnx_backend.files import (
@@ -112,7 +113,12 @@ def require_exporters() -> None:
 
 
 def export_to_folder(
-    source: str | Path, out: Path | None = None, *, standalone: bool = False, **options: Unpack[SnapshotOptions]
+    source: str | Path,
+    out: Path | None = None,
+    *,
+    standalone: bool = False,
+    classifiers: Collection[str] | None = None,
+    **options: Unpack[SnapshotOptions],
 ) -> Path:
     """Exports a model into its own folder, or into that of a copy, and lists the export in ``config.json``.
 
@@ -120,6 +126,7 @@ def export_to_folder(
         source: Model folder, run folder of ``bc-sam train``, or Hub id.
         out: Folder of the copy; by default the model's own.
         standalone: See `export_onnx`.
+        classifiers: Names of the classifiers to export; by default all. Forests make up most of an export.
         **options: Download options; see `SnapshotOptions`.
 
     Returns:
@@ -138,13 +145,15 @@ def export_to_folder(
     if stored.config.network is not None:
         raise ConfigError(f"{source} is a model of the method {stored.config.method}; only BC-SAM can be exported.")
     model = BCSam.opened(stored)
+    exported = selected_classifiers(stored.config, classifiers)
     folder = stored.folder if out is None else model.save_pretrained(out)
     stored = replace(stored, folder=folder, config=load_config(folder))
+    model.classifiers = {name: value for name, value in model.classifiers.items() if name in exported}
     with folder_written_aside(folder / ONNX) as part:
         export_onnx(model, stored, part, standalone=standalone)
-    exported = {f"{ONNX}/{path.name}": hash_file(path) for path in sorted((folder / ONNX).iterdir())}
+    files = {f"{ONNX}/{path.name}": hash_file(path) for path in sorted((folder / ONNX).iterdir())}
     others = {name: value for name, value in stored.config.files.items() if not name.startswith(f"{ONNX}/")}
-    write_config(replace(stored.config, files=others | exported), folder / CONFIG)
+    write_config(replace(stored.config, files=others | files), folder / CONFIG)
     return folder / ONNX
 
 

@@ -4,14 +4,15 @@ import logging
 import os
 from collections.abc import Mapping
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from bc_sam.classifiers.fitting import LatentClassifier
 from bc_sam.classifiers.reference_latents import ReferenceLatents
-from bc_sam.errors import BCSamError, ConfigError, WeightsError
+from bc_sam.errors import BCSamError, ConfigError, MissingPackageError, WeightsError
 from bc_sam.models.base import CellModel, Encoded
 from bc_sam.models.bc_sam import BCSam
 from bc_sam.models.classifier_files import load_reference, selected_classifiers
@@ -36,7 +37,7 @@ from bc_sam.models.onnx_backend.guard import read_guarded
 from bc_sam.models.onnx_backend.shared_weights import NetworkWeights, put_back
 from bc_sam.models.stored_model import StoredModel
 from bc_sam.utils.atomic import WRITE_ERRORS, folder_written_aside
-from bc_sam.utils.extras import extras_explained
+from bc_sam.utils.extras import extras_explained, install_command
 from bc_sam.utils.forked import require_threads
 from bc_sam.utils.json_config import read_json
 
@@ -88,7 +89,7 @@ class OnnxBCSam(BCSam):
         """Opens the export of a model, which is made first if there is none; see `BCSam.from_pretrained`.
 
         Raises:
-            MissingPackageError: If ONNX Runtime is not installed, or what makes the export.
+            MissingPackageError: If there is no export, and what makes it is not installed.
             UntrustedFileError: If the export is too large, refers to other files, or is not listed in ``config.json``.
             WeightsError: If it is an export of other weights, or has no such classifier.
         """
@@ -124,6 +125,11 @@ class OnnxBCSam(BCSam):
         return computed.get(MASK_LOGITS), computed.get(EMBEDDINGS)
 
     @property
+    def _where(self) -> str:
+        return "cpu, ONNX Runtime"
+
+    @property
+    @extras_explained()
     def device(self) -> "torch.device":
         """The CPU."""
         import torch
@@ -150,6 +156,7 @@ class OnnxBCSam(BCSam):
     # ---- what needs the torch networks ----
 
     @cached_property
+    @extras_explained()
     def _with_torch(self) -> BCSam:
         import torch
 
@@ -169,8 +176,11 @@ class OnnxBCSam(BCSam):
 
 def _export_to_cache(stored: StoredModel) -> Export:
     """Exports a model whose folder has no export, to where it is found from now on."""
-    with extras_explained():
-        from bc_sam.models.onnx_backend.export import export_onnx, require_exporters  # with torch
+    if find_spec("torch") is None:
+        raise MissingPackageError(
+            f"{stored.source} has no export to ONNX, so that torch is needed. Run: {install_command('torch')}"
+        )
+    from bc_sam.models.onnx_backend.export import export_onnx, require_exporters  # with torch
 
     require_exporters()
     folder = cached_export(stored.config)
@@ -198,11 +208,11 @@ def _exported_classifiers(stored: StoredModel, export: Export) -> tuple[str, ...
     if not missing:
         return names
     if stored.classifiers is not None or stored.config.default_classifier in missing:
-        raise WeightsError(
-            f"{export.folder} was exported without the classifier {missing[0]}. Use the torch backend for it, or "
-            "install its package, if it needs one, and export the model again: bc-sam export MODEL."
-        )
-    logger.info("%s was exported without %s, which the torch backend has.", export.folder, ", ".join(missing))
+        without = f"{stored.source} was exported to ONNX without the classifier {missing[0]}"
+        if find_spec("torch") is None:
+            raise MissingPackageError(f"{without}, for which torch is needed. Run: {install_command('torch')}")
+        raise WeightsError(f"{without}. Use the torch backend, or export the model again: bc-sam export MODEL.")
+    logger.info("%s was exported to ONNX without %s.", stored.source, ", ".join(missing))
     return tuple(name for name in names if name not in missing)
 
 
@@ -226,8 +236,8 @@ def _open_session(content: bytes, path: Path, stored: StoredModel, n_threads: in
         stored: The model of which it must be.
         n_threads: Number of threads; 0 for one on each core.
     """
-    with extras_explained():
-        import onnxruntime
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = n_threads
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # done by the export
