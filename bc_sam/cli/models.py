@@ -197,6 +197,10 @@ def export(
 
     bc-sam export runs/mine
     """
+    from bc_sam.models.onnx_backend.requirements import require_exporters
+
+    require_exporters()  # before torch is imported, which the same extra installs
+
     from bc_sam.models.onnx_backend.export import export_to_folder
 
     path = export_to_folder(

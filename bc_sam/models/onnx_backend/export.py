@@ -33,11 +33,11 @@ from bc_sam.models.onnx_backend.files import (
     fingerprint,
 )
 from bc_sam.models.onnx_backend.guard import names_other_files
+from bc_sam.models.onnx_backend.requirements import require_exporters
 from bc_sam.models.onnx_backend.shared_weights import NetworkWeights, take_out, write_shared
 from bc_sam.models.stored_model import StoredModel
 from bc_sam.networks.sam.encoding import cell_logits, encode, normalise, upsample_logits
 from bc_sam.utils.atomic import folder_written_aside
-from bc_sam.utils.extras import extras_explained
 from bc_sam.utils.model_source import SnapshotOptions
 
 if TYPE_CHECKING:  # needs the export extra
@@ -96,20 +96,6 @@ def _signed(graph: "ModelProto", value: str) -> bytes:
     if names_other_files(content):
         raise BCSamError("The exported graph would keep its weights in other files. Please report this.")
     return content
-
-
-def require_exporters() -> None:
-    """Checks that the packages of the extra ``export`` are installed, before a model is loaded.
-
-    Raises:
-        MissingPackageError: If one is not.
-    """
-    with extras_explained():
-        import onnx  # noqa: F401
-        import onnxmltools  # noqa: F401
-        import onnxruntime  # noqa: F401  # which optimizes the graph
-        import onnxscript  # noqa: F401  # which torch's exporter needs
-        import skl2onnx  # noqa: F401
 
 
 def export_to_folder(

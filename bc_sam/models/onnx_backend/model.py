@@ -34,6 +34,7 @@ from bc_sam.models.onnx_backend.files import (
     note_hashes,
 )
 from bc_sam.models.onnx_backend.guard import read_guarded
+from bc_sam.models.onnx_backend.requirements import require_exporters
 from bc_sam.models.onnx_backend.shared_weights import NetworkWeights, put_back
 from bc_sam.models.stored_model import StoredModel
 from bc_sam.utils.atomic import WRITE_ERRORS, folder_written_aside
@@ -180,9 +181,9 @@ def _export_to_cache(stored: StoredModel) -> Export:
         raise MissingPackageError(
             f"{stored.source} has no export to ONNX, so that torch is needed. Run: {install_command('torch')}"
         )
-    from bc_sam.models.onnx_backend.export import export_onnx, require_exporters  # with torch
-
     require_exporters()
+    from bc_sam.models.onnx_backend.export import export_onnx  # with torch
+
     folder = cached_export(stored.config)
     logger.info("Exporting %s for ONNX Runtime, which is done once, to %s.", stored.source, folder)
     model = BCSam.load(stored.with_torch(classifiers=None))  # with all, whichever were asked for

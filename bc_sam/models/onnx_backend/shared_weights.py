@@ -110,9 +110,8 @@ def take_out(graph: "ModelProto", weights: Mapping[str, np.ndarray]) -> dict[str
                 by_shape[tensor.shape[::-1]].append((f"{name}.T", tensor.T))
     shared, kept = {}, []
     for initializer in graph.graph.initializer:
-        values = numpy_helper.to_array(initializer) if initializer.data_type == TensorProto.FLOAT else None
-        candidates = [] if values is None else by_shape[values.shape]
-        for name, tensor in candidates:
+        values = numpy_helper.to_array(initializer)
+        for name, tensor in by_shape[values.shape] if initializer.data_type == TensorProto.FLOAT else ():
             if np.allclose(tensor, values, rtol=0, atol=_TOLERANCE):
                 shared[initializer.name] = name
                 break
@@ -141,7 +140,7 @@ def put_back(content: bytes, shared: Any, weights: Mapping[str, np.ndarray]) -> 
     Raises:
         WeightsError: If there is no such tensor.
     """
-    parts = [content]
+    parts: list[bytes | memoryview] = [content]
     try:
         for initializer, name in shared.items():
             tensor = weights[name.removesuffix(".T")]
@@ -167,7 +166,7 @@ def _initializer(name: str, values: np.ndarray) -> list[bytes | memoryview]:
     head += _length_delimited(_RAW_DATA, values.nbytes)
     graph = _length_delimited(_INITIALIZER_OF_GRAPH, len(head) + values.nbytes)
     model = _length_delimited(_GRAPH_OF_MODEL, len(graph) + len(head) + values.nbytes)
-    return [model, graph, head, memoryview(np.ascontiguousarray(values, "<f4")).cast("B")]
+    return [model, graph, head, np.ascontiguousarray(values, "<f4").data.cast("B")]
 
 
 def _length_delimited(field: int, length: int) -> bytes:

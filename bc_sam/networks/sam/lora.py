@@ -120,7 +120,7 @@ def save_adapter(model: PeftModel, folder: str | Path, *, lora_only: bool = Fals
         name: tensor.detach().cpu().contiguous() for name, tensor in state.items() if not name.startswith(left_out)
     }
     save_file(state, folder / _WEIGHTS_FILE, metadata={"format": "pt"})
-    config = copy.copy(model.peft_config[_ADAPTER])
+    config: Any = copy.copy(model.peft_config[_ADAPTER])
     config.inference_mode = True
     if lora_only:
         config.modules_to_save = None  # or PEFT would miss them
