@@ -2,13 +2,15 @@
 # make test   creates a virtual environment and runs all tests
 # make test-oldest   runs the main journeys with the oldest versions that pyproject.toml allows, in an environment of its
 #             own; PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu" spares the CUDA libraries
+# make test-slim   runs tests/journeys/test_slim.py in an environment with the package and no extra, and checks its size
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
 OLDEST := .venv-oldest
+SLIM := .venv-slim
 
-.PHONY: demo test test-oldest clean
+.PHONY: demo test test-oldest test-slim clean
 
 demo: $(VENV)/.ready
 	$(BIN)/bc-sam demo --out demo
@@ -19,6 +21,12 @@ test: $(VENV)/.ready-dev
 test-oldest: $(OLDEST)/.ready
 	$(OLDEST)/bin/python -m pytest tests/journeys/test_predict.py tests/journeys/test_train.py \
 		tests/journeys/test_adapt.py tests/journeys/test_compare.py tests/models/test_embedded_model.py
+
+test-slim: $(VENV)/.ready-dev
+	rm -rf $(SLIM)
+	$(PYTHON) -m venv $(SLIM)
+	$(SLIM)/bin/python -m pip install --quiet -c constraints.txt .
+	BC_SAM_SLIM=$(SLIM) $(BIN)/python -m pytest tests/journeys/test_slim.py
 
 $(OLDEST)/.ready: pyproject.toml tests/oldest.py
 	$(PYTHON) -m venv $(OLDEST)
@@ -37,4 +45,4 @@ $(VENV)/.ready-dev: $(VENV)/.ready
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(OLDEST) demo
+	rm -rf $(VENV) $(OLDEST) $(SLIM) demo

@@ -93,10 +93,6 @@ class LatentClassifier:
         """
         return self._restricted(self.learned_proba(latents))
 
-    def of_classes(self, values: np.ndarray) -> np.ndarray:
-        """Returns what `predict_proba` does, given the estimator's own probabilities (n, k) of its classes."""
-        return self._restricted(self._of_labels(values))
-
     def learned_proba(self, latents: np.ndarray) -> np.ndarray:
         """Returns probabilities (n, n_labels), float32, ignoring any restriction of the labels."""
         latents = np.asarray(latents, dtype=np.float32)

@@ -77,11 +77,8 @@ class LaboratoryCheck:
     @cached_property
     def _whitening(self) -> np.ndarray:
         """The transformation (d, d) after which cells of one class have unit covariance."""
-        # Imported for sets that are large enough to be judged, since it takes longer than naming one cell.
-        from sklearn.covariance import ledoit_wolf
-
         residuals = np.concatenate([cells - cells.mean(axis=0) for cells in self._cells.values()])
-        covariance, _ = ledoit_wolf(residuals, assume_centered=True)
+        covariance = _shrunk_covariance(residuals)
         return np.linalg.cholesky(np.linalg.inv(covariance + 1e-9 * np.eye(len(covariance))))
 
     @cached_property
@@ -126,6 +123,22 @@ class LaboratoryCheck:
         shift = float(np.sqrt(max(0.0, squares[nearest] - dimensions / n)))
         known = bool(squares[nearest] <= most and odd_share <= _MOST_ODD)
         return LaboratoryFit(known, nearest, shift, odd_share, n)
+
+
+def _shrunk_covariance(rows: np.ndarray) -> np.ndarray:
+    """Returns the covariance (d, d) of centred rows (n, d), shrunk towards a multiple of the identity.
+
+    It equals `sklearn.covariance.ledoit_wolf`, for which an installation without torch would need scikit-learn, and
+    whose import takes longer than judging a slide. After Ledoit and Wolf, "A well-conditioned estimator for
+    large-dimensional covariance matrices", Journal of Multivariate Analysis 88, 2004.
+    """
+    n, d = rows.shape
+    covariance = rows.T @ rows / n
+    target = np.trace(covariance) / d * np.eye(d)
+    distance = ((covariance - target) ** 2).sum()
+    error = (((rows**2).T @ rows**2).sum() / n - (covariance**2).sum()) / n  # of the covariance, squared, expected
+    shrinkage = min(error / distance, 1.0) if distance > 0 else 0.0
+    return shrinkage * target + (1 - shrinkage) * covariance
 
 
 def _squared_shift(cells: np.ndarray, means: np.ndarray) -> float:

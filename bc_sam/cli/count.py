@@ -56,7 +56,7 @@ def count(
     microns_per_pixel: MicronsPerPixel = None,
     device: Device = None,
     dtype: Dtype = "auto",
-    backend: Backend = "torch",
+    backend: Backend = None,
     revision: Revision = None,
     subfolder: Subfolder = None,
     token: Token = None,

@@ -175,6 +175,12 @@ def export(
     out: Annotated[
         Path | None, typer.Option(help="Folder for a copy of the model with its export; by default its own folder.")
     ] = None,
+    standalone: Annotated[
+        bool, typer.Option("--standalone", help="Write all weights into the graph, so that other programs can run it.")
+    ] = False,
+    classifiers: Annotated[
+        str | None, typer.Option(help="Comma-separated classifiers to export; by default all. Forests take most room.")
+    ] = None,
     revision: Revision = None,
     token: Token = None,
     local_files_only: LocalFilesOnly = False,
@@ -182,25 +188,33 @@ def export(
 ) -> None:
     """Exports a model for another backend, into its folder.
 
-    The export has all networks and classifiers in one graph, from pixels to
-    mask, embedding and probabilities. bc-sam predict --backend onnx uses it,
-    and bc-sam push uploads it with the rest.
+    The export has a graph from pixels to mask and embedding, and one of each
+    classifier. bc-sam predict --backend onnx uses it, and bc-sam push uploads
+    it with the rest. It shares its weights with the model, unless
+    --standalone is given, for other programs.
 
     For example:
 
     bc-sam export runs/mine
     """
+    from bc_sam.models.onnx_backend.requirements import require_exporters
+
+    require_exporters()  # before torch is imported, which the same extra installs
+
     from bc_sam.models.onnx_backend.export import export_to_folder
 
     path = export_to_folder(
         model,
         out,
+        standalone=standalone,
+        classifiers=read_labels(classifiers),
         revision=revision,
         token=token,
         local_files_only=local_files_only,
         force_download=force_download,
     )
-    print(f"Written: {path} ({path.stat().st_size / 1e6:.1f} MB)")
+    n_bytes = sum(file.stat().st_size for file in path.iterdir())
+    print(f"Written: {path} ({n_bytes / 1e6:.1f} MB)")
 
 
 @app.command(rich_help_panel="Models")

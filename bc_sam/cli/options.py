@@ -156,10 +156,10 @@ Device = Annotated[
 ]
 Dtype = Annotated[str, typer.Option(help="Data type of SAM's encoder: auto, float32, bfloat16 or float16.")]
 Backend = Annotated[
-    Literal["torch", "onnx"],
+    Literal["torch", "onnx"] | None,
     typer.Option(
-        help="What computes: torch, or ONNX Runtime, which starts faster and uses the CPU only. A model without an "
-        "export is exported once, which takes a minute.",
+        help="What computes: torch, the default where it is installed, or ONNX Runtime, which starts faster and uses "
+        "the CPU only. A model without an export is exported once, which takes a minute.",
     ),
 ]
 EngineName = Annotated[

@@ -7,6 +7,7 @@ from bc_sam.config.network import Method
 from bc_sam.models.base import CellModel
 from bc_sam.models.bc_sam import BCSam
 from bc_sam.models.stored_model import LoadOptions, StoredModel
+from bc_sam.utils.extras import extras_explained
 from bc_sam.utils.model_source import EMBEDDED_MODEL
 
 
@@ -24,6 +25,7 @@ def model_class(method: Method) -> type[CellModel]:
     return ComparisonModel
 
 
+@extras_explained()
 def load_model(source: str | Path = EMBEDDED_MODEL, **options: Unpack[LoadOptions]) -> CellModel:
     """Loads a model of any method, a `BCSam` or a `ComparisonModel`, from a folder or from the Hub.
 

@@ -36,11 +36,12 @@ from bc_sam.models.fields import Search, find_cells
 from bc_sam.models.found_cells import FieldCells
 from bc_sam.models.inspection import inspect_batch
 from bc_sam.models.observation import InspectedCell, Observation, Parts, separate_cells
-from bc_sam.models.onnx_backend.files import fingerprint
+from bc_sam.models.onnx_backend.files import Export, exported_names, fingerprint
 from bc_sam.models.prediction import Prediction
 from bc_sam.models.stored_model import LoadOptions, StoredModel
 from bc_sam.models.training_record import TrainingRecord
 from bc_sam.utils.atomic import WRITE_ERRORS
+from bc_sam.utils.extras import extras_explained
 from bc_sam.utils.forked import note_threads
 from bc_sam.utils.model_source import EMBEDDED_MODEL
 from bc_sam.utils.private_folder import PrivateFolder, remove_abandoned
@@ -64,12 +65,10 @@ class Encoded(NamedTuple):
     Attributes:
         foreground: (n, S, S) bool, the predicted masks with all components; also ``None`` if the model predicts none.
         embeddings: (n, latent_dim) float32.
-        probabilities: (n, k) float32 of the k classes of each classifier that was computed in the same pass.
     """
 
     foreground: np.ndarray | None
     embeddings: np.ndarray | None
-    probabilities: Mapping[str, np.ndarray] = {}  # never changed
 
 
 class CellModel(ABC):
@@ -109,13 +108,14 @@ class CellModel(ABC):
         self._ood_score: OodScore | None = None
         self._laboratory_check: tuple[ReferenceLatents, LaboratoryCheck] | None = None
         self._stored_half = False
-        self._export: tuple[Path, str] | None = None
+        self._export: tuple[Export, str] | None = None
         note_threads()  # the weights were merged with them
         restrict_classifiers(self.classifiers, self.labels, self.config.allowed_labels)
 
     # ---- loading, saving, sharing ----
 
     @classmethod
+    @extras_explained()
     def from_pretrained(cls, source: str | Path = EMBEDDED_MODEL, **options: Unpack[LoadOptions]) -> Self:
         """Loads a model from a folder or from the Hub, every part from one revision.
 
@@ -144,8 +144,8 @@ class CellModel(ABC):
         """Loads a model and notes how its weights are stored, to save them alike, and its export to ONNX, if any."""
         model = cls.load(stored)
         model._stored_half = stored.is_half
-        if model_folder.ONNX in stored.config.files:
-            model._export = stored.folder / model_folder.ONNX, fingerprint(stored.config)
+        if names := exported_names(stored.config):
+            model._export = Export(stored.folder / model_folder.ONNX, names), fingerprint(stored.config)
         return model
 
     @classmethod
@@ -153,6 +153,7 @@ class CellModel(ABC):
     def load(cls, stored: StoredModel) -> Self:
         """Builds a model of one of the class's `methods` from its checked files; see `from_pretrained`."""
 
+    @extras_explained()
     def save_pretrained(self, folder: str | Path, *, include_base: bool = False, half: bool | None = None) -> Path:
         """Writes a model folder atomically, replacing an older one in its place.
 
@@ -178,6 +179,7 @@ class CellModel(ABC):
             self._write(part, include_base=include_base, existing_card=existing, half=half)
         return folder
 
+    @extras_explained()
     def push_to_hub(
         self,
         repo_id: str,
@@ -259,14 +261,15 @@ class CellModel(ABC):
         """Copies the export to ONNX with which the model was loaded, if it is one of what has just been written."""
         if self._export is None:
             return config
-        path, exported = self._export
+        export, exported = self._export
         if exported != fingerprint(config):
             logger.warning(
                 "The export to ONNX is of other weights or classifiers and is left out. Export again: bc-sam export."
             )
             return config
-        (folder / model_folder.ONNX).parent.mkdir()
-        shutil.copyfile(path, folder / model_folder.ONNX)
+        (folder / model_folder.ONNX).mkdir()
+        for name in export.names:
+            shutil.copyfile(export.folder / name, folder / model_folder.ONNX / name)
         return replace(config, files=model_folder.hash_files(folder))
 
     @abstractmethod
@@ -315,8 +318,13 @@ class CellModel(ABC):
         classifiers = ", ".join(self.classifiers) or "no classifier"
         return (
             f"{type(self).__name__}({len(self.labels)} labels, trained on {laboratories}; {classifiers}; "
-            f"{self.config.image_size} px, {self.device})"
+            f"{self.config.image_size} px, {self._where})"
         )
+
+    @property
+    def _where(self) -> str:
+        """What computes the model, for `repr`."""
+        return str(self.device)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -442,11 +450,10 @@ class CellModel(ABC):
         applied = {name: self._classifier(name) for name in names} if Parts.PROBABILITIES in parts else {}
         if not len(pixels):
             return Observation(pixels, embeddings=np.empty((0, self.config.latent_dim), np.float32))
-        foreground, embeddings, computed = self._encode(
+        foreground, embeddings = self._encode(
             pixels,
             masks=Parts.MASKS in parts,
             embeddings=bool(parts & (Parts.EMBEDDINGS | Parts.PROBABILITIES | Parts.OOD)),
-            classifiers=tuple(applied),
         )
         separated = None if foreground is None else [separate_cells(image) for image in foreground]
         score = self.ood_score if Parts.OOD in parts else None
@@ -456,28 +463,22 @@ class CellModel(ABC):
             n_cells=None if separated is None else np.array([n_cells for _, n_cells in separated]),
             embeddings=embeddings,
             probabilities={
-                name: _where_finite(classifier.of_classes, embeddings, computed[name])
-                if name in computed
-                else _where_finite(classifier.predict_proba, embeddings, embeddings)
+                name: _where_finite(classifier.predict_proba, embeddings)
                 for name, classifier in applied.items()
                 if embeddings is not None
             },
-            ood=None if score is None or embeddings is None else _where_finite(score.score, embeddings, embeddings),
+            ood=None if score is None or embeddings is None else _where_finite(score.score, embeddings),
             quality=measure_quality(pixels, quiet=True) if Parts.QUALITY in parts else None,
         )
 
     @abstractmethod
-    def _encode(
-        self, pixels: np.ndarray, *, masks: bool, embeddings: bool, classifiers: Collection[str] = ()
-    ) -> Encoded:
+    def _encode(self, pixels: np.ndarray, *, masks: bool, embeddings: bool) -> Encoded:
         """Runs the networks once on a batch of images.
 
         Args:
             pixels: (n, S, S, 3) uint8, n at least 1.
             masks: Whether to predict masks, if the model can.
             embeddings: Whether to compute embeddings.
-            classifiers: Loaded classifiers whose probabilities are needed. Those that the networks do not compute in
-                the same pass are applied to the embeddings.
 
         Raises:
             BCSamError: If the process was forked after the model was loaded; see `bc_sam.utils.forked`.
@@ -853,12 +854,10 @@ class CellModel(ABC):
         return self.classifiers[name]
 
 
-def _where_finite(
-    function: Callable[[np.ndarray], np.ndarray], embeddings: np.ndarray, rows: np.ndarray
-) -> np.ndarray:
-    """Applies a function to rows (n, m), with NaN where embeddings (n, d) are not finite, as these get no name."""
+def _where_finite(function: Callable[[np.ndarray], np.ndarray], embeddings: np.ndarray) -> np.ndarray:
+    """Applies a function to embeddings (n, d), with NaN where they are not finite, as such cells get no name."""
     finite = np.isfinite(embeddings).all(axis=1)
-    values = function(rows[finite] if finite.any() else np.zeros_like(rows[:1]))
+    values = function(embeddings[finite] if finite.any() else np.zeros_like(embeddings[:1]))
     results = np.full((len(embeddings), *values.shape[1:]), np.nan, values.dtype)
     results[finite] = values[: finite.sum()]
     return results

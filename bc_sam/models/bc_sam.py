@@ -1,7 +1,7 @@
 """BC-SAM: Segment Anything with LoRA, a cross-domain autoencoder, and classical classifiers on its embeddings."""
 
 import copy
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -22,6 +22,7 @@ from bc_sam.models.classifier_files import installed_only, load_classifiers, sav
 from bc_sam.models.folder import ADAPTER, AUTOENCODER, BASE
 from bc_sam.models.stored_model import StoredModel
 from bc_sam.models.training_record import TrainingRecord
+from bc_sam.utils.extras import extras_explained
 from bc_sam.utils.forked import require_threads
 
 # The networks are imported where they are used, since the onnx backend, a subclass, does without torch.
@@ -106,10 +107,11 @@ class BCSam(CellModel):
         from bc_sam.networks.sam.lora import base_model, save_adapter
         from bc_sam.utils.torch_utils import quiet
 
-        save_adapter(self.adapter, folder / ADAPTER)
+        # A base in the folder has the trained mask decoder, of which a second copy would take a third of the room.
+        save_adapter(self.adapter, folder / ADAPTER, lora_only=with_base)
         if with_base:
             with quiet():
-                base_model(self.adapter).save_pretrained(folder / BASE)
+                base_model(self.adapter, with_trained=True).save_pretrained(folder / BASE)
         (folder / AUTOENCODER).parent.mkdir()
         save_autoencoder(self.autoencoder, folder / AUTOENCODER)
 
@@ -119,6 +121,7 @@ class BCSam(CellModel):
         save_classifiers(self.classifiers, self.reference, folder)
         return {name: tuple(fitted.classes.tolist()) for name, fitted in self.classifiers.items()}
 
+    @extras_explained()
     def refit(self, seed: int = 1234) -> None:
         """Refits the classifiers on the stored embeddings, such as after an upgrade of scikit-learn.
 
@@ -136,6 +139,7 @@ class BCSam(CellModel):
         self.classifiers = self.reference.fit(tuple(self.classifiers), len(self.labels), seed)
         restrict_classifiers(self.classifiers, self.labels, self.config.allowed_labels)
 
+    @extras_explained()
     def fit(
         self,
         embeddings: np.ndarray,
@@ -250,9 +254,7 @@ class BCSam(CellModel):
         """BC-SAM predicts masks."""
         return True
 
-    def _encode(
-        self, pixels: np.ndarray, *, masks: bool, embeddings: bool, classifiers: Collection[str] = ()
-    ) -> Encoded:
+    def _encode(self, pixels: np.ndarray, *, masks: bool, embeddings: bool) -> Encoded:
         import torch
 
         from bc_sam.networks.features import embed_turns, encode_pixels, predict_foreground
@@ -270,6 +272,7 @@ class BCSam(CellModel):
                 latents = self.autoencoder.encode(features.float())
             return Encoded(foreground, latents.cpu().numpy())
 
+    @extras_explained()
     def render(self, embedding: np.ndarray) -> np.ndarray:
         """Decodes an embedding (d,) to an image of its cell, (128, 128, 3) uint8."""
         import torch

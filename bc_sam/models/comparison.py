@@ -1,6 +1,6 @@
 """Models of the comparison methods: SLCA, the shape-aware network, plain image classifiers."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -198,9 +198,7 @@ class ComparisonModel(CellModel):
         return [image.restore_map(attention) for image, attention in zip(images, values, strict=True)]
 
     @torch.inference_mode()
-    def _encode(
-        self, pixels: np.ndarray, *, masks: bool, embeddings: bool, classifiers: Collection[str] = ()
-    ) -> Encoded:
+    def _encode(self, pixels: np.ndarray, *, masks: bool, embeddings: bool) -> Encoded:
         if self.device.type == "cpu":
             require_threads()
         features, foreground = self._sam_outputs(pixels)

@@ -28,7 +28,7 @@ THUMBNAILS = "classifiers/thumbnails.safetensors"
 BASE = "base"
 NETWORK = "network/model.safetensors"
 FIGURES = "figures"
-ONNX = "onnx/model.onnx"
+ONNX = "onnx"
 
 # Key of the digest of the other content of `CONFIG`.
 _DIGEST = "digest"
@@ -46,7 +46,7 @@ MODEL_FILES = (
     f"{BASE}/*",
     "network/*",
     f"{FIGURES}/*",
-    "onnx/*",
+    f"{ONNX}/*",
 )
 
 # Files that users may edit.

@@ -1,16 +1,20 @@
 """A saved model that has been located and verified, but not built yet."""
 
+import logging
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, Unpack, get_args
 
 from bc_sam.config.base import Precision
 from bc_sam.config.model import BCSamConfig
-from bc_sam.errors import ConfigError
+from bc_sam.errors import ConfigError, MissingPackageError
 from bc_sam.evaluation.results import Evaluation
 from bc_sam.models.folder import BASE, CLASSIFIERS, EVALUATION, MODEL_FILES, RECORD, check_files, load_config
 from bc_sam.models.training_record import TrainingRecord
+from bc_sam.utils.extras import extras_explained, install_command
 from bc_sam.utils.forked import require_threads
 from bc_sam.utils.json_config import JsonConfig
 from bc_sam.utils.model_source import SnapshotOptions, damage_explained, resolve_folder
@@ -18,6 +22,8 @@ from bc_sam.utils.model_source import SnapshotOptions, damage_explained, resolve
 if TYPE_CHECKING:  # the onnx backend imports neither
     import torch
     from transformers import SamModel
+
+logger = logging.getLogger(__name__)
 
 T = TypeVar("T", bound=JsonConfig)
 
@@ -36,8 +42,9 @@ class LoadOptions(SnapshotOptions, total=False):
         classifiers: Names of the classifiers to load, where ``"default"`` is the config's; by default all.
         refit: Refit the classifiers on the stored embeddings without opening any skops file. As these embeddings are a
             sample of the training cells, the classifiers change slightly.
-        backend: ``"torch"``, the default, or ``"onnx"`` for ONNX Runtime, which starts several times as fast and
-            computes on the CPU in float32. If the model has no export, one is written to the Hub's cache.
+        backend: ``"torch"``, the default where it is installed, or ``"onnx"`` for ONNX Runtime, which starts several
+            times as fast and computes on the CPU in float32. If the model has no export, one is written to the Hub's
+            cache, which needs the extra ``export``.
     """
 
     subfolder: str | None
@@ -45,7 +52,7 @@ class LoadOptions(SnapshotOptions, total=False):
     dtype: "str | torch.dtype"
     classifiers: str | Collection[str] | None
     refit: bool
-    backend: Backend
+    backend: Backend | None
 
 
 _HUB_OPTIONS = ("token", "cache_dir", "local_files_only", "force_download")
@@ -90,10 +97,13 @@ class StoredModel:
             WeightsError: If a file is missing or changed, or was written by a newer version.
             ConfigError: If the config is invalid, there is no such device or backend, or the backend does not compute
                 on this device or in this data type.
+            MissingPackageError: If the model, device or data type needs torch, and it is not installed.
             BCSamError: If the process was forked after another model was loaded; see `bc_sam.utils.forked`.
         """
-        backend = options.get("backend", "torch")
-        device, precision = _where_to_compute(backend, options.get("device"), options.get("dtype", "auto"))
+        chosen = options.get("backend")
+        device, dtype, refit = options.get("device"), options.get("dtype", "auto"), options.get("refit", False)
+        backend = chosen or _default_backend(needs_torch=refit or not _computes_onnx(device, dtype))
+        device, precision = _where_to_compute(backend, device, dtype)
         hub = {name: options[name] for name in _HUB_OPTIONS if name in options}  # type: ignore[literal-required]
         where: dict[str, Any] = {"revision": options.get("revision"), "subfolder": options.get("subfolder")}
         folder = resolve_folder(source, MODEL_FILES, **where, **hub)
@@ -101,6 +111,11 @@ class StoredModel:
             config = load_config(folder)
             check_files(folder, config)
         if backend == "onnx" and config.network is not None:
+            if chosen is None:
+                raise MissingPackageError(
+                    f"{source} is a model of the method {config.method}, for which torch is needed. Run: "
+                    f"{install_command('torch')}"
+                )
             raise ConfigError(
                 f"{source} is a model of the method {config.method}, and the onnx backend computes BC-SAM only. Use "
                 "the torch backend."
@@ -112,7 +127,7 @@ class StoredModel:
             device=device,
             precision=precision,
             classifiers=options.get("classifiers"),
-            refit=options.get("refit", False),
+            refit=refit,
             hub=hub,
             backend=backend,
         )
@@ -161,6 +176,25 @@ class StoredModel:
         return kind.load(self.folder / name) if name in self.config.files else None
 
 
+def _default_backend(*, needs_torch: bool) -> Backend:
+    """Returns torch, or ONNX Runtime where torch is neither needed nor installed."""
+    if needs_torch or find_spec("torch") is not None:
+        return "torch"
+    _say_that_onnx_computes()
+    return "onnx"
+
+
+@cache  # once in a process
+def _say_that_onnx_computes() -> None:
+    logger.info("ONNX Runtime computes, as torch is not installed.")
+
+
+def _computes_onnx(device: "str | torch.device | None", dtype: "str | torch.dtype") -> bool:
+    """Whether the onnx backend computes on a device and in a data type."""
+    return (device is None or str(device) == "cpu") and str(dtype).removeprefix("torch.") in ("auto", "float32")
+
+
+@extras_explained()
 def _where_to_compute(
     backend: str, device: "str | torch.device | None", dtype: "str | torch.dtype"
 ) -> "tuple[str | torch.device, Precision]":
@@ -168,9 +202,9 @@ def _where_to_compute(
     if backend not in get_args(Backend):
         raise ConfigError(f"There is no backend {backend!r}. Choose {' or '.join(get_args(Backend))}.")
     if backend == "onnx":
-        if device is not None and str(device) != "cpu":
+        if not _computes_onnx(device, "auto"):
             raise ConfigError(f"The onnx backend computes on the CPU, not on {device}. Use the torch backend for it.")
-        if str(dtype).removeprefix("torch.") not in ("auto", "float32"):
+        if not _computes_onnx("cpu", dtype):
             raise ConfigError(f"The onnx backend computes in float32, not in {dtype}. Use the torch backend for it.")
         return "cpu", "no"
     # First, since skops scans all loaded modules for scipy functions, which takes half a second after transformers;

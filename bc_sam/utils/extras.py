@@ -14,13 +14,17 @@ EXTRAS = {
     "matplotlib": "train",
     "onnx": "export",
     "onnxmltools": "export",
-    "onnxruntime": "onnx",
     "onnxscript": "export",
+    "peft": "torch",
     "pillow_heif": "formats",
     "pyarrow": "train",
     "pydicom": "formats",
     "ray": "ray",
     "skl2onnx": "export",
+    "sklearn": "torch",
+    "skops": "torch",
+    "torch": "torch",
+    "transformers": "torch",
     "xgboost": "xgboost",
 }
 
@@ -41,6 +45,8 @@ def install_command(package: str) -> str:
 @contextmanager
 def extras_explained() -> Iterator[None]:
     """Turns the failed import of an optional package into one sentence with the command that installs it.
+
+    It is also a decorator of functions that import such packages.
 
     Raises:
         MissingPackageError: If the block imports an optional package that is not installed.

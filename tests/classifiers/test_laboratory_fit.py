@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bc_sam.classifiers.laboratory_fit import FEWEST_CELLS, LaboratoryCheck
+from bc_sam.classifiers.laboratory_fit import FEWEST_CELLS, LaboratoryCheck, _shrunk_covariance
 from bc_sam.classifiers.reference_latents import ReferenceLatents
 
 DIMENSIONS = 8
@@ -64,3 +64,11 @@ def test_too_few_cells_tell_nothing(check):
 def test_without_classes_of_several_cells_nothing_can_be_told():
     bare = ReferenceLatents(np.zeros((3, 2), np.float32), np.arange(3), np.zeros(3, np.int64))
     assert LaboratoryCheck(bare, ("north",)).judge(np.zeros((50, 2))).known is None
+
+
+@pytest.mark.parametrize("n", [20, 400])
+def test_the_covariance_is_the_one_of_scikit_learn(n):
+    from sklearn.covariance import ledoit_wolf
+
+    rows = np.random.default_rng(0).standard_normal((n, 30)) * np.linspace(0.1, 3, 30)
+    np.testing.assert_allclose(_shrunk_covariance(rows), ledoit_wolf(rows, assume_centered=True)[0], atol=1e-12)

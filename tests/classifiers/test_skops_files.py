@@ -259,3 +259,13 @@ def test_a_changed_byte_raises_no_error_but_the_packages_own(files, tmp_path, po
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(WeightsError, match=r"rf\.skops is missing"):
         load_estimator(tmp_path / "rf.skops", "rf")
+
+
+def test_a_forest_is_saved_without_what_only_its_training_tells(fitted_classifiers, labelled_latents, tmp_path):
+    forest, (latents, _) = fitted_classifiers["rf"].estimator, labelled_latents
+    impurity = forest.estimators_[0].tree_.impurity.copy()
+    save_estimator(forest, tmp_path / "rf.skops")
+    loaded = load_estimator(tmp_path / "rf.skops", "rf")
+    np.testing.assert_array_equal(loaded.predict_proba(latents), forest.predict_proba(latents))
+    assert not loaded.estimators_[0].tree_.impurity.any()
+    np.testing.assert_array_equal(forest.estimators_[0].tree_.impurity, impurity)

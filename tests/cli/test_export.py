@@ -12,7 +12,9 @@ from typer.testing import CliRunner
 from bc_sam.cli import app as _registered  # noqa: F401  importing the package registers the commands
 from bc_sam.cli.app import app
 from bc_sam.errors import ConfigError
-from bc_sam.models.folder import ONNX, check_files, load_config
+from bc_sam.models.folder import check_files, load_config
+
+NETWORKS = "onnx/networks.onnx"
 
 
 def run(*arguments):
@@ -22,10 +24,10 @@ def run(*arguments):
 def test_a_copy_is_exported_and_the_model_left_as_it_is(tmp_path):
     folder = small_model(classifiers=("logistic",)).save_pretrained(tmp_path / "model")
     result = run("export", folder, "--out", tmp_path / "copy")
-    assert f"Written: {tmp_path / 'copy' / ONNX}" in result.stdout
+    assert f"Written: {tmp_path / 'copy' / 'onnx'}" in result.stdout
     assert not (folder / "onnx").exists()
     check_files(tmp_path / "copy", load_config(tmp_path / "copy"))
-    assert ONNX in load_config(tmp_path / "copy").files
+    assert NETWORKS in load_config(tmp_path / "copy").files
 
 
 def test_a_model_that_has_no_folder_needs_one_for_a_copy():
@@ -60,4 +62,4 @@ def test_a_backend_that_there_is_not_is_a_wrong_option(exported_model, tmp_path)
 
 def test_export_and_model_are_copied_together(exported_model, tmp_path):
     assert run("save", shutil.copytree(exported_model, tmp_path / "model"), tmp_path / "copy").exit_code == 0
-    assert ONNX in load_config(tmp_path / "copy").files
+    assert NETWORKS in load_config(tmp_path / "copy").files

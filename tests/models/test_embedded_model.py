@@ -24,7 +24,7 @@ def model():
 
 
 def test_it_is_small():
-    assert sum(path.stat().st_size for path in EMBEDDED_FOLDER.rglob("*")) < 50e6
+    assert sum(path.stat().st_size for path in EMBEDDED_FOLDER.rglob("*")) < 40e6
 
 
 def test_it_loads_offline_by_name(model, monkeypatch):

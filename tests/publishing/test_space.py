@@ -43,7 +43,8 @@ def test_its_front_matter_pins_the_tested_gradio():
 def test_its_requirements_pin_the_packages_dependencies_at_the_tested_versions():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    requirements = [Requirement(line) for line in project["dependencies"] + extras["space"] + extras["xgboost"]]
+    lines = project["dependencies"] + extras["space"] + extras["torch"] + extras["xgboost"]
+    requirements = [Requirement(line) for line in lines]
     needed = {canonical(need.name) for need in requirements} - {"bc_sam", "gradio"}
     pinned = pins(SPACE / "requirements.txt")
     assert pinned.keys() == needed

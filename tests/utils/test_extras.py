@@ -26,34 +26,12 @@ COMMANDS = (
     "predict cells.parquet",
     "serve",
     "export bc-sam-tiny --out copy",
-    "predict cell.png --backend onnx",
+    "predict cell.png --backend torch",
+    "save bc-sam-tiny copy",
+    "fit bc-sam-tiny --data ours=cells --out fitted",
+    "bench",
 )
 IMPORTS = ("Experiment", "Adaptation", "load_rendered", "load_cells")
-
-# One process, in which none of them is installed, since importing torch takes seconds.
-_PROGRAM = r"""
-import contextlib, io, json, sys
-import torch, transformers, peft  # which look for some of them
-packages, commands, names = map(json.loads, sys.argv[1:])
-sys.modules |= dict.fromkeys(packages)
-import bc_sam
-from bc_sam.cli import main
-from bc_sam.errors import MissingPackageError
-said = {}
-for command in commands:
-    sys.argv[1:] = command.split()
-    with contextlib.redirect_stderr(io.StringIO()) as stderr:
-        try:
-            main()
-        except SystemExit as end:
-            said[command] = [end.code, stderr.getvalue()]
-for name in names:
-    try:
-        getattr(bc_sam, name)
-    except MissingPackageError as error:
-        said[name] = [1, f"error: {error}\n"]
-print(json.dumps(said))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -65,15 +43,19 @@ def said(tmp_path_factory):
     (folder / "cell.png").write_bytes(b"")
     (folder / "run").mkdir()
     (folder / "run" / "run.json").write_text("{}")
-    finished = subprocess.run(
-        [sys.executable, "-c", _PROGRAM, *map(json.dumps, (list(EXTRAS), COMMANDS, IMPORTS))],
+    code = {f"from bc_sam import {name}": name for name in IMPORTS}
+    finished = subprocess.run(  # one process, as each takes a second to start
+        [sys.executable, ROOT / "tests" / "slim.py"],
+        input=json.dumps({"missing": list(EXTRAS), "commands": COMMANDS, "code": list(code)}),
         cwd=folder,
         capture_output=True,
         text=True,
         check=False,
     )
     assert finished.returncode == 0, finished.stderr
-    return json.loads(finished.stdout.splitlines()[-1])
+    result = json.loads(finished.stdout)
+    by_commands = {command: (status, stderr) for command, (status, _, stderr) in result["commands"].items()}
+    return by_commands | {code[line]: (1, f"error: {message}") for line, (_, message) in result["errors"].items()}
 
 
 @pytest.mark.parametrize("entry", COMMANDS + IMPORTS)

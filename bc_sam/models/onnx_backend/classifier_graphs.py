@@ -1,19 +1,17 @@
 """Classifiers as ONNX graphs from embeddings to the probabilities of their classes."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from bc_sam.classifiers.fitting import LatentClassifier
 from bc_sam.errors import BCSamError
+from bc_sam.models.onnx_backend.files import EMBEDDINGS, PROBABILITIES
 
 if TYPE_CHECKING:  # needs the export extra
     from onnx import GraphProto, ModelProto
-
-#: Input and output of each graph: float32 (n, d), and float32 (n, k).
-EMBEDDINGS, PROBABILITIES = "embeddings", "probabilities"
 
 #: Versions of the operators, of ONNX and of its classical classifiers.
 OPSETS = {"": 18, "ai.onnx.ml": 3}
@@ -101,24 +99,20 @@ def _model(graph: "GraphProto") -> "ModelProto":
 def _forest_graph(forest: Any, n_features: int) -> "GraphProto":
     """Returns a random forest as table look-ups: all trees descend by one level at a time.
 
-    skl2onnx 1.20 lists tree, node and class of every weight, which takes three times the room and, for bc-sam-tiny,
-    0.8 s to load: as long as all else together.
+    skl2onnx 1.20 lists tree, node and class of every weight, which takes 17 times the room and, for bc-sam-tiny, 0.8 s
+    to load: as long as all else together.
     """
     from onnx import TensorProto, helper, numpy_helper
 
     trees = [member.tree_ for member in forest.estimators_]
-    starts = np.cumsum([0, *(tree.node_count for tree in trees[:-1])])
-    tables = [_tree_tables(tree, start) for tree, start in zip(trees, starts, strict=True)]
-    features, thresholds, children, leaves = (np.concatenate(parts) for parts in zip(*tables, strict=True))
-    is_leaf = children[:, 0] == np.arange(len(children))
-    rows = np.where(is_leaf, np.cumsum(is_leaf) - 1, 0)
+    features, thresholds, children, roots, leaf_values = _forest_tables(trees)
     constants = {
-        "features": features.astype(np.int32),
+        "features": features.astype(np.int8 if n_features <= 128 else np.int32),
         "thresholds": thresholds,
         "children": children.astype(np.int32).ravel(),  # of node i: 2 i if the feature is at most the threshold
-        "leaf_rows": rows.astype(np.int32),
-        "leaf_values": leaves.astype(np.float32),
-        "roots": starts.astype(np.int32)[None],
+        "leaf_values": leaf_values.astype(np.float32),
+        "roots": roots.astype(np.int32)[None],
+        "first_leaf": np.array(len(features) - len(leaf_values), np.int32),
         "two": np.array(2, np.int32),
         "trees_axis": np.array([1], np.int64),
         "n_trees": np.array([len(trees)], np.int64),
@@ -132,7 +126,8 @@ def _forest_graph(forest: Any, n_features: int) -> "GraphProto":
     for level in range(depth):
         at, next_at = f"node_{level}", f"node_{level + 1}"
         nodes += [
-            helper.make_node("Gather", ["features", at], [f"feature_{level}"]),
+            helper.make_node("Gather", ["features", at], [f"small_{level}"]),
+            helper.make_node("Cast", [f"small_{level}"], [f"feature_{level}"], to=TensorProto.INT32),
             helper.make_node("GatherElements", [EMBEDDINGS, f"feature_{level}"], [f"value_{level}"], axis=1),
             helper.make_node("Gather", ["thresholds", at], [f"threshold_{level}"]),
             helper.make_node("Greater", [f"value_{level}", f"threshold_{level}"], [f"above_{level}"]),
@@ -142,7 +137,7 @@ def _forest_graph(forest: Any, n_features: int) -> "GraphProto":
             helper.make_node("Gather", ["children", f"child_{level}"], [next_at]),
         ]
     nodes += [
-        helper.make_node("Gather", ["leaf_rows", f"node_{depth}"], ["rows"]),
+        helper.make_node("Sub", [f"node_{depth}", "first_leaf"], ["rows"]),
         helper.make_node("Gather", ["leaf_values", "rows"], ["votes"]),
         helper.make_node("ReduceMean", ["votes", "trees_axis"], [PROBABILITIES], keepdims=0),
     ]
@@ -150,27 +145,47 @@ def _forest_graph(forest: Any, n_features: int) -> "GraphProto":
         nodes,
         "forest",
         [helper.make_tensor_value_info(EMBEDDINGS, TensorProto.FLOAT, ["n", n_features])],
-        [helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["n", leaves.shape[1]])],
+        [helper.make_tensor_value_info(PROBABILITIES, TensorProto.FLOAT, ["n", leaf_values.shape[1]])],
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
 
 
-def _tree_tables(tree: Any, start: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Returns the feature, threshold and children of each node, and the probabilities (leaves, k) of each leaf.
+def _forest_tables(trees: Sequence[Any]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Numbers the nodes of all trees: first the inner ones, then one for all leaves with the same probabilities.
 
-    Leaves are their own children, so that all paths are of one length.
+    Of the 217,000 leaves of bc-sam-tiny's forest 5,000 differ, as most hold cells of a single class. Leaves are their
+    own children, so that all paths are of one length.
 
     Args:
-        tree: A tree of scikit-learn.
-        start: Index of its root among the nodes of all trees.
+        trees: Trees of scikit-learn.
+
+    Returns:
+        The feature (m,), float32 threshold (m,) and children (m, 2) of the m nodes, the root (t,) of each of the t
+        trees, and the probabilities (l, k) of the last l nodes.
     """
-    nodes = np.arange(tree.node_count)
-    is_leaf = tree.children_left < 0
-    children = np.stack([tree.children_left, tree.children_right], axis=1)
-    children = np.where(is_leaf[:, None], nodes[:, None], children) + start
-    values = tree.value[is_leaf, 0]
-    probabilities = values / values.sum(axis=1, keepdims=True)
-    return np.where(is_leaf, 0, tree.feature), _float32_at_most(tree.threshold), children, probabilities
+    leaves = [tree.children_left < 0 for tree in trees]
+    votes = np.concatenate([tree.value[is_leaf, 0] for tree, is_leaf in zip(trees, leaves, strict=True)])
+    values, rows = np.unique(votes / votes.sum(axis=1, keepdims=True), axis=0, return_inverse=True)
+    is_leaf = np.concatenate(leaves)
+    number = np.empty(len(is_leaf), np.int64)
+    number[~is_leaf] = np.arange(n_inner := int((~is_leaf).sum()))
+    number[is_leaf] = n_inner + rows.ravel()
+    starts = np.cumsum([0, *(tree.node_count for tree in trees[:-1])])
+    children = np.concatenate(
+        [
+            number[start + np.stack([tree.children_left, tree.children_right], axis=1)[~leaf]]
+            for tree, start, leaf in zip(trees, starts, leaves, strict=True)
+        ]
+    )
+    of_leaves = np.arange(n_inner, n_inner + len(values))
+    nothing = np.zeros(len(values))
+    return (
+        np.concatenate([np.concatenate([tree.feature for tree in trees])[~is_leaf], nothing]),
+        _float32_at_most(np.concatenate([np.concatenate([tree.threshold for tree in trees])[~is_leaf], nothing])),
+        np.concatenate([children, np.stack([of_leaves, of_leaves], axis=1)]),
+        number[starts],
+        values,
+    )
 
 
 def _float32_at_most(values: np.ndarray) -> np.ndarray:

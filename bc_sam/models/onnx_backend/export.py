@@ -1,9 +1,14 @@
-"""Exports a model to one ONNX graph, from pixels to embeddings, mask logits and the probabilities of classifiers."""
+"""Exports a model to ONNX: a graph from pixels to embeddings and mask logits, and one for each classifier.
+
+They are several so that only what is asked for is opened, and so that classifiers can be applied to embeddings from
+elsewhere. The embeddings of four orientations are averaged outside of the graph, which would otherwise hold four
+encoders.
+"""
 
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -12,17 +17,27 @@ from typing import TYPE_CHECKING, Unpack
 import torch
 from torch import Tensor, nn
 
-from bc_sam.config.model import BCSamConfig
 from bc_sam.errors import BCSamError, ConfigError
 from bc_sam.models.bc_sam import BCSam
+from bc_sam.models.classifier_files import selected_classifiers
 from bc_sam.models.folder import CONFIG, ONNX, hash_file, load_config, write_config
-from bc_sam.models.onnx_backend.classifier_graphs import EMBEDDINGS, OPSETS, PROBABILITIES, classifier_graphs
-from bc_sam.models.onnx_backend.files import FINGERPRINT, MASK_LOGITS, PIXELS, fingerprint, probabilities_output
+from bc_sam.models.onnx_backend.classifier_graphs import OPSETS, classifier_graphs
+from bc_sam.models.onnx_backend.files import (
+    EMBEDDINGS,
+    FINGERPRINT,
+    MASK_LOGITS,
+    NETWORKS,
+    PIXELS,
+    SHARED,
+    classifier_file,
+    fingerprint,
+)
 from bc_sam.models.onnx_backend.guard import names_other_files
+from bc_sam.models.onnx_backend.requirements import require_exporters
+from bc_sam.models.onnx_backend.shared_weights import NetworkWeights, take_out, write_shared
 from bc_sam.models.stored_model import StoredModel
 from bc_sam.networks.sam.encoding import cell_logits, encode, normalise, upsample_logits
-from bc_sam.utils.atomic import written_aside
-from bc_sam.utils.extras import extras_explained
+from bc_sam.utils.atomic import folder_written_aside
 from bc_sam.utils.model_source import SnapshotOptions
 
 if TYPE_CHECKING:  # needs the export extra
@@ -41,70 +56,67 @@ class _Networks(nn.Module):
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
         """Returns embeddings (n, d) and mask logits (n, S, S), float32, of pixels (n, S, S, 3) uint8."""
-        features = self._features(pixels)
+        features = encode(self.sam, normalise(pixels, self.config.image_mean, self.config.image_std))
         logits = cell_logits(self.sam, features, mask_tokens=self.config.mask_tokens)
-        embeddings = self.encoder(features).flatten(1)
-        if self.config.average_turns:
-            turned = (self._features(pixels.rot90(turns, (1, 2))) for turns in (1, 2, 3))
-            embeddings = (embeddings + sum(self.encoder(features).flatten(1) for features in turned)) / 4
-        return embeddings, upsample_logits(logits, self.config.image_size)
-
-    def _features(self, pixels: Tensor) -> Tensor:
-        return encode(self.sam, normalise(pixels, self.config.image_mean, self.config.image_std))
+        return self.encoder(features).flatten(1), upsample_logits(logits, self.config.image_size)
 
 
-def export_onnx(model: BCSam, stored: BCSamConfig, path: Path) -> None:
-    """Writes the graph of a model, with its weights, in float32.
+def export_onnx(model: BCSam, stored: StoredModel, folder: Path, *, standalone: bool = False) -> None:
+    """Writes the graphs of a model, in float32.
 
     Args:
         model: A model in float32 on the CPU, with the classifiers to export.
-        stored: Config of its folder, whose files identify the weights.
-        path: The file to write.
+        stored: Its folder, whose files identify the weights.
+        folder: An empty folder for the graphs.
+        standalone: Whether the graph of the networks holds all of its weights, so that other programs can run it. By
+            default those that the model folder has are left out; see `bc_sam.models.onnx_backend.shared_weights`.
 
     Raises:
         MissingPackageError: If a package of the extra ``export`` is not installed.
         BCSamError: If the weights are too large for one file, or a classifier cannot be expressed in ONNX.
     """
     require_exporters()
+    networks = _optimized(_network_graph(model))
+    shared = {} if standalone else take_out(networks, NetworkWeights(stored.folder))
+    write_shared(shared, folder / SHARED)
+    graphs = {NETWORKS: networks}
+    for name, graph in classifier_graphs(model.classifiers, model.config.latent_dim).items():
+        graphs[classifier_file(name)] = _optimized(graph)
+    for name, graph in graphs.items():
+        (folder / name).write_bytes(_signed(graph, fingerprint(stored.config)))
+
+
+def _signed(graph: "ModelProto", value: str) -> bytes:
+    """Returns the file of a graph that names the weights and classifiers that it is of."""
     from onnx.helper import set_model_props
 
-    graph = _network_graph(model)
-    for name, part in classifier_graphs(model.classifiers, model.config.latent_dim).items():
-        graph = _joined(graph, part, name)
-    graph = _optimized(graph)
     graph.producer_name = "bc_sam"
-    set_model_props(graph, {FINGERPRINT: fingerprint(stored)})
+    set_model_props(graph, {FINGERPRINT: value})
     content = graph.SerializeToString()
     if names_other_files(content):
         raise BCSamError("The exported graph would keep its weights in other files. Please report this.")
-    with written_aside(path) as unfinished:
-        unfinished.write_bytes(content)
+    return content
 
 
-def require_exporters() -> None:
-    """Checks that the packages of the extra ``export`` are installed, before a model is loaded.
-
-    Raises:
-        MissingPackageError: If one is not.
-    """
-    with extras_explained():
-        import onnx  # noqa: F401
-        import onnxmltools  # noqa: F401
-        import onnxruntime  # noqa: F401  # which optimizes the graph
-        import onnxscript  # noqa: F401  # which torch's exporter needs
-        import skl2onnx  # noqa: F401
-
-
-def export_to_folder(source: str | Path, out: Path | None = None, **options: Unpack[SnapshotOptions]) -> Path:
+def export_to_folder(
+    source: str | Path,
+    out: Path | None = None,
+    *,
+    standalone: bool = False,
+    classifiers: Collection[str] | None = None,
+    **options: Unpack[SnapshotOptions],
+) -> Path:
     """Exports a model into its own folder, or into that of a copy, and lists the export in ``config.json``.
 
     Args:
         source: Model folder, run folder of ``bc-sam train``, or Hub id.
         out: Folder of the copy; by default the model's own.
+        standalone: See `export_onnx`.
+        classifiers: Names of the classifiers to export; by default all. Forests make up most of an export.
         **options: Download options; see `SnapshotOptions`.
 
     Returns:
-        The file that was written.
+        The folder that was written.
 
     Raises:
         ConfigError: If the model has no folder of its own and `out` is not given, or is no BC-SAM model.
@@ -119,13 +131,16 @@ def export_to_folder(source: str | Path, out: Path | None = None, **options: Unp
     if stored.config.network is not None:
         raise ConfigError(f"{source} is a model of the method {stored.config.method}; only BC-SAM can be exported.")
     model = BCSam.opened(stored)
+    exported = selected_classifiers(stored.config, classifiers)
     folder = stored.folder if out is None else model.save_pretrained(out)
-    config = load_config(folder)
-    path = folder / ONNX
-    path.parent.mkdir(exist_ok=True)
-    export_onnx(model, config, path)
-    write_config(replace(config, files={**config.files, ONNX: hash_file(path)}), folder / CONFIG)
-    return path
+    stored = replace(stored, folder=folder, config=load_config(folder))
+    model.classifiers = {name: value for name, value in model.classifiers.items() if name in exported}
+    with folder_written_aside(folder / ONNX) as part:
+        export_onnx(model, stored, part, standalone=standalone)
+    files = {f"{ONNX}/{path.name}": hash_file(path) for path in sorted((folder / ONNX).iterdir())}
+    others = {name: value for name, value in stored.config.files.items() if not name.startswith(f"{ONNX}/")}
+    write_config(replace(stored.config, files=others | files), folder / CONFIG)
+    return folder / ONNX
 
 
 def _network_graph(model: BCSam) -> "ModelProto":
@@ -148,6 +163,7 @@ def _network_graph(model: BCSam) -> "ModelProto":
             dynamic_shapes=({0: torch.export.Dim("n")},),
             opset_version=OPSETS[""],
             external_data=False,
+            optimize=False,  # which folds batch norms into weights; `_optimized` does the rest
             verbose=False,
         )
     assert program is not None
@@ -161,30 +177,11 @@ def _network_graph(model: BCSam) -> "ModelProto":
     return graph
 
 
-def _joined(networks: "ModelProto", classifier: "ModelProto", name: str) -> "ModelProto":
-    """Appends a classifier to the graph of the networks."""
-    from onnx import compose, helper
-
-    prefixed = compose.add_prefix(classifier, prefix=f"{name}.")
-    del networks.opset_import[:]
-    networks.opset_import.extend(helper.make_opsetid(*entry) for entry in OPSETS.items())
-    prefixed.ir_version = networks.ir_version
-    outputs = [output.name for output in networks.graph.output]
-    joined = compose.merge_models(
-        networks,
-        prefixed,
-        io_map=[(EMBEDDINGS, f"{name}.{EMBEDDINGS}")],
-        outputs=[*outputs, f"{name}.{PROBABILITIES}"],
-    )
-    assert joined.graph.output[-1].name == probabilities_output(name)
-    return joined
-
-
 def _optimized(graph: "ModelProto") -> "ModelProto":
     """Returns the graph with the operators into which ONNX Runtime fuses those of ONNX on a CPU.
 
-    Otherwise it would do so whenever the file is opened, which takes a fifth of a second, most of it for the hundreds
-    of operators to which skl2onnx converts an SVM. What suits one processor only is left out.
+    Otherwise it would do so whenever the file is opened. What suits one processor only is left out, and so is what
+    changes weights, which are then no longer those of the model.
     """
     import onnx
     from onnxruntime import GraphOptimizationLevel, InferenceSession, SessionOptions
@@ -194,7 +191,12 @@ def _optimized(graph: "ModelProto") -> "ModelProto":
         options.graph_optimization_level = GraphOptimizationLevel.ORT_ENABLE_EXTENDED
         options.optimized_model_filepath = str(Path(folder, "optimized.onnx"))
         options.log_severity_level = 3  # errors, which are raised
-        InferenceSession(graph.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        InferenceSession(
+            graph.SerializeToString(),
+            options,
+            providers=["CPUExecutionProvider"],
+            disabled_optimizers=["ConvBNFusion", "ConvMulFusion", "ConvAddFusion"],
+        )
         return onnx.load(options.optimized_model_filepath)
 
 

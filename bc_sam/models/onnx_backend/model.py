@@ -2,36 +2,45 @@
 
 import logging
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from bc_sam.classifiers.fitting import LatentClassifier
 from bc_sam.classifiers.reference_latents import ReferenceLatents
-from bc_sam.errors import BCSamError, ConfigError, WeightsError
+from bc_sam.errors import BCSamError, ConfigError, MissingPackageError, WeightsError
 from bc_sam.models.base import CellModel, Encoded
 from bc_sam.models.bc_sam import BCSam
 from bc_sam.models.classifier_files import load_reference, selected_classifiers
 from bc_sam.models.folder import CLASSIFIERS
 from bc_sam.models.onnx_backend.files import (
+    EMBEDDINGS,
     FINGERPRINT,
     MASK_LOGITS,
+    NETWORKS,
     PIXELS,
+    PROBABILITIES,
+    SHARED,
+    Export,
     cached_export,
+    classifier_file,
     find_export,
     fingerprint,
     most_bytes,
-    note_hash,
-    probabilities_output,
+    note_hashes,
 )
 from bc_sam.models.onnx_backend.guard import read_guarded
+from bc_sam.models.onnx_backend.requirements import require_exporters
+from bc_sam.models.onnx_backend.shared_weights import NetworkWeights, put_back
 from bc_sam.models.stored_model import StoredModel
 from bc_sam.utils.atomic import WRITE_ERRORS, folder_written_aside
-from bc_sam.utils.extras import extras_explained
+from bc_sam.utils.extras import extras_explained, install_command
 from bc_sam.utils.forked import require_threads
+from bc_sam.utils.json_config import read_json
 
 if TYPE_CHECKING:
     import torch
@@ -42,19 +51,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-_EMBEDDINGS = "embeddings"
-
 
 class OnnxBCSam(BCSam):
-    """BC-SAM computed by ONNX Runtime on the CPU, from one graph with all networks and classifiers.
+    """BC-SAM computed by ONNX Runtime on the CPU, from a graph of the networks and one of each classifier.
 
     It names, embeds and segments cells as `BCSam` does, in float32, and imports neither torch nor scikit-learn for
     that. What needs the torch networks, such as saving to a folder or rendering an embedding, loads them when used.
 
     Args:
         stored: The model folder.
-        session: The opened graph.
-        classifiers: The classifiers in the graph.
+        session: The opened graph of the networks.
+        classifiers: The classifiers, computed by ONNX Runtime too.
         reference: A sample of the embeddings of training cells.
         n_threads: Number of threads of the session; 0 for one on each core.
     """
@@ -77,57 +84,53 @@ class OnnxBCSam(BCSam):
             record=stored.record,
         )
         self._stored, self._session, self._n_threads = stored, session, n_threads
-        self._in_graph = dict(self.classifiers)
 
     @classmethod
     def load(cls, stored: StoredModel) -> Self:
         """Opens the export of a model, which is made first if there is none; see `BCSam.from_pretrained`.
 
         Raises:
-            MissingPackageError: If ONNX Runtime is not installed, or what makes the export.
+            MissingPackageError: If there is no export, and what makes it is not installed.
             UntrustedFileError: If the export is too large, refers to other files, or is not listed in ``config.json``.
             WeightsError: If it is an export of other weights, or has no such classifier.
         """
-        with extras_explained():
-            import onnxruntime
         if stored.refit:
             raise ConfigError("Classifiers are refitted by the torch backend. Load the model without backend='onnx'.")
-        path = find_export(stored.folder, stored.config) or _export_to_cache(stored)
+        export = find_export(stored.folder, stored.config) or _export_to_cache(stored)
         n_threads = int(os.environ.get("OMP_NUM_THREADS", "0"))  # which torch follows too; 0 is one for each core
-        session = _open_session(onnxruntime, path, stored, n_threads)
-        outputs = {output.name for output in session.get_outputs()}
-        names = selected_classifiers(stored.config, stored.classifiers)
-        if missing := [name for name in names if probabilities_output(name) not in outputs]:
-            chosen = stored.classifiers is not None
-            if chosen or stored.config.default_classifier in missing:
-                raise WeightsError(
-                    f"{path} was exported without the classifier {missing[0]}, whose package was not installed then. "
-                    "Install it and export the model again: bc-sam export MODEL."
-                )
-            logger.warning("%s was exported without %s, which is skipped.", path, ", ".join(missing))
-        classifiers = {name: _classifier(stored, name) for name in names if name not in missing}
+        classifiers = {name: _classifier(stored, export, name) for name in _exported_classifiers(stored, export)}
+        session = _open_networks(stored, export, n_threads)
         return cls(stored, session, classifiers, load_reference(stored.folder, stored.config), n_threads)
 
-    def _encode(
-        self, pixels: np.ndarray, *, masks: bool, embeddings: bool, classifiers: Collection[str] = ()
-    ) -> Encoded:
+    def _encode(self, pixels: np.ndarray, *, masks: bool, embeddings: bool) -> Encoded:
+        require_threads(self._n_threads or os.cpu_count())
+        logits, latents = self._run(pixels, masks=masks, embeddings=embeddings)
+        if latents is not None and self.config.average_turns:
+            turned = np.concatenate([np.rot90(pixels, turns, axes=(1, 2)) for turns in (1, 2, 3)])
+            _, others = self._run(turned, masks=False, embeddings=True)
+            assert others is not None
+            latents = np.stack([latents, *np.split(others, 3)]).mean(axis=0)
+        return Encoded(None if logits is None else logits > 0, latents)
+
+    def _run(
+        self, pixels: np.ndarray, *, masks: bool, embeddings: bool
+    ) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Returns mask logits (n, S, S) and embeddings (n, d), each if asked for, of pixels (n, S, S, 3)."""
         from onnxruntime import RunOptions
 
-        require_threads(self._n_threads or os.cpu_count())
-        named = [name for name in classifiers if self.classifiers[name] is self._in_graph.get(name)]
-        outputs = [MASK_LOGITS] * masks + [_EMBEDDINGS] * embeddings + [probabilities_output(name) for name in named]
         options = RunOptions()
         options.only_execute_path_to_fetches = True
-        results = dict(
-            zip(outputs, self._session.run(outputs, {PIXELS: pixels}, options) if outputs else (), strict=True)
-        )
-        return Encoded(
-            results[MASK_LOGITS] > 0 if masks else None,
-            results.get(_EMBEDDINGS),
-            {name: results[probabilities_output(name)] for name in named},
-        )
+        outputs = [MASK_LOGITS] * masks + [EMBEDDINGS] * embeddings
+        results = self._session.run(outputs, {PIXELS: pixels}, options) if outputs else []
+        computed = dict(zip(outputs, results, strict=True))
+        return computed.get(MASK_LOGITS), computed.get(EMBEDDINGS)
 
     @property
+    def _where(self) -> str:
+        return "cpu, ONNX Runtime"
+
+    @property
+    @extras_explained()
     def device(self) -> "torch.device":
         """The CPU."""
         import torch
@@ -154,6 +157,7 @@ class OnnxBCSam(BCSam):
     # ---- what needs the torch networks ----
 
     @cached_property
+    @extras_explained()
     def _with_torch(self) -> BCSam:
         import torch
 
@@ -171,31 +175,74 @@ class OnnxBCSam(BCSam):
         return self._with_torch.autoencoder
 
 
-def _export_to_cache(stored: StoredModel) -> Path:
+def _export_to_cache(stored: StoredModel) -> Export:
     """Exports a model whose folder has no export, to where it is found from now on."""
-    from bc_sam.models.onnx_backend.export import export_onnx, require_exporters  # with torch
-
+    if find_spec("torch") is None:
+        raise MissingPackageError(
+            f"{stored.source} has no export to ONNX, so that torch is needed. Run: {install_command('torch')}"
+        )
     require_exporters()
-    path = cached_export(stored.config)
-    logger.info("Exporting %s for ONNX Runtime, which is done once, to %s.", stored.source, path)
+    from bc_sam.models.onnx_backend.export import export_onnx  # with torch
+
+    folder = cached_export(stored.config)
+    logger.info("Exporting %s for ONNX Runtime, which is done once, to %s.", stored.source, folder)
     model = BCSam.load(stored.with_torch(classifiers=None))  # with all, whichever were asked for
     try:
-        path.parent.parent.mkdir(parents=True, exist_ok=True)
-        with folder_written_aside(path.parent) as part:
-            export_onnx(model, stored.config, part / path.name)
-            note_hash(part / path.name)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with folder_written_aside(folder) as part:
+            export_onnx(model, stored, part)
+            note_hashes(part)
     except WRITE_ERRORS as error:
         raise BCSamError(
-            f"The export could not be written to {path}: {error}. Set HF_HOME to a folder that can be written to, or "
-            f"export a copy of the model: bc-sam export {stored.source} --out FOLDER."
+            f"The export could not be written to {folder}: {error}. Set HF_HOME to a folder that can be written to, "
+            f"or export a copy of the model: bc-sam export {stored.source} --out FOLDER."
         ) from error
-    return path
+    export = find_export(stored.folder, stored.config)
+    assert export is not None
+    return export
 
 
-def _open_session(onnxruntime: Any, path: Path, stored: StoredModel, n_threads: int) -> "InferenceSession":
-    content = read_guarded(path, most_bytes(stored.folder, stored.config))
+def _exported_classifiers(stored: StoredModel, export: Export) -> tuple[str, ...]:
+    """Returns the classifiers to load, of those that were exported."""
+    names = selected_classifiers(stored.config, stored.classifiers)
+    missing = [name for name in names if not export.has_classifier(name)]
+    if not missing:
+        return names
+    if stored.classifiers is not None or stored.config.default_classifier in missing:
+        without = f"{stored.source} was exported to ONNX without the classifier {missing[0]}"
+        if find_spec("torch") is None:
+            raise MissingPackageError(f"{without}, for which torch is needed. Run: {install_command('torch')}")
+        raise WeightsError(f"{without}. Use the torch backend, or export the model again: bc-sam export MODEL.")
+    logger.info("%s was exported to ONNX without %s.", stored.source, ", ".join(missing))
+    return tuple(name for name in names if name not in missing)
+
+
+def _open_networks(stored: StoredModel, export: Export, n_threads: int) -> "InferenceSession":
+    content = _read(stored, export, NETWORKS)
+    if SHARED in export.names:
+        content = put_back(content, read_json(export.folder / SHARED), NetworkWeights(stored.folder))
+    return _open_session(content, export.folder / NETWORKS, stored, n_threads)
+
+
+def _read(stored: StoredModel, export: Export, name: str) -> bytes:
+    return read_guarded(export.folder / name, most_bytes(stored.folder, stored.config))
+
+
+def _open_session(content: bytes, path: Path, stored: StoredModel, n_threads: int) -> "InferenceSession":
+    """Opens a graph.
+
+    Args:
+        content: The guarded file.
+        path: Where it lies, for error messages.
+        stored: The model of which it must be.
+        n_threads: Number of threads; 0 for one on each core.
+    """
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = n_threads
+    # Threads that wait for each other in a loop use a third more CPU time, which others may need: benchmarks/busy.py.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # done by the export
     options.log_severity_level = 3  # errors, which are raised
     try:
@@ -213,26 +260,26 @@ def _open_session(onnxruntime: Any, path: Path, stored: StoredModel, n_threads: 
     return session
 
 
-def _classifier(stored: StoredModel, name: str) -> LatentClassifier:
-    """Returns a classifier of the graph; for embeddings from elsewhere, it reads the one in the model folder."""
+def _classifier(stored: StoredModel, export: Export, name: str) -> LatentClassifier:
+    """Returns a classifier that is computed by ONNX Runtime, and saved as the file in the model folder."""
+    file = classifier_file(name)
+    session = _open_session(_read(stored, export, file), export.folder / file, stored, n_threads=1)
     path = stored.folder / CLASSIFIERS / f"{name}.skops"
     classes = np.array(stored.config.classifiers[name])
-    return LatentClassifier(_StoredEstimator(stored, name), classes, len(stored.config.labels), path)
+    return LatentClassifier(_OnnxEstimator(session), classes, len(stored.config.labels), path)
 
 
-class _StoredEstimator:
-    """The estimator of a model folder, read when it is first used."""
+class _OnnxEstimator:
+    """An estimator that is computed by ONNX Runtime.
 
-    def __init__(self, stored: StoredModel, name: str) -> None:
-        self._stored, self._name = stored, name
+    Args:
+        session: The opened graph.
+    """
+
+    def __init__(self, session: "InferenceSession") -> None:
+        self._session = session
 
     def predict_proba(self, latents: np.ndarray) -> np.ndarray:
-        """Returns probabilities (n, k) for embeddings (n, d)."""
-        return self._estimator.predict_proba(latents)
-
-    @cached_property
-    def _estimator(self) -> Any:
-        from bc_sam.models.classifier_files import load_classifiers
-
-        loaded, _ = load_classifiers(self._stored.folder, self._stored.config, only=self._name)
-        return loaded[self._name].estimator
+        """Returns probabilities (n, k) float32 for embeddings (n, d)."""
+        (values,) = self._session.run([PROBABILITIES], {EMBEDDINGS: np.asarray(latents, np.float32)})
+        return values

@@ -37,6 +37,10 @@ _ADAPTER = "default"  # PEFT's default adapter name
 _CONFIG_FILE = "adapter_config.json"
 _WEIGHTS_FILE = "adapter_model.safetensors"
 
+# Names of the tensors of the modules that are trained beside the LoRA, in SAM and in an adapter.
+_TRAINED = ("mask_decoder.", "prompt_encoder.")
+_PREFIX = "base_model.model."
+
 
 def add_lora(
     sam: SamModel,
@@ -97,7 +101,7 @@ def constrain_to_q_and_v(model: PeftModel) -> None:
         parameter.register_hook(lambda gradient, mask=outside: gradient.masked_fill(mask.to(gradient.device), 0))
 
 
-def save_adapter(model: PeftModel, folder: str | Path) -> None:
+def save_adapter(model: PeftModel, folder: str | Path, *, lora_only: bool = False) -> None:
     """Writes ``adapter_config.json`` and ``adapter_model.safetensors``, which `peft` can load on a plain SAM.
 
     Unlike `PeftModel.save_pretrained` it writes no model card, does not contact the Hub, and records a base only if
@@ -106,19 +110,27 @@ def save_adapter(model: PeftModel, folder: str | Path) -> None:
     Args:
         model: A model from `add_lora` or `load_adapter`, unwrapped from any training framework.
         folder: Output folder; created if missing.
+        lora_only: Leave out the trained mask decoder and prompt encoder, which a `base_model` with them has.
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     state = get_peft_model_state_dict(model, save_embedding_layers=False)
-    state = {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
+    left_out = tuple(_PREFIX + name for name in _TRAINED) if lora_only else ()
+    state = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in state.items() if not name.startswith(left_out)
+    }
     save_file(state, folder / _WEIGHTS_FILE, metadata={"format": "pt"})
-    config = copy.copy(model.peft_config[_ADAPTER])
+    config: Any = copy.copy(model.peft_config[_ADAPTER])
     config.inference_mode = True
+    if lora_only:
+        config.modules_to_save = None  # or PEFT would miss them
     config.save_pretrained(str(folder))
 
 
 def load_adapter(sam: SamModel, folder: str | Path) -> PeftModel:
     """Loads an adapter written by `save_adapter`, without network access; the tensors must match exactly.
+
+    If it has only the LoRA, mask decoder and prompt encoder are those of `sam`.
 
     Args:
         sam: The SAM that the adapter was trained on, at the same image size. It is changed in place. For an adapter
@@ -136,6 +148,8 @@ def load_adapter(sam: SamModel, folder: str | Path) -> PeftModel:
     """
     folder = Path(folder)
     state = _read_adapter_weights(folder)
+    if all(".lora_" in name for name in state):
+        state |= {_PREFIX + name: value for name, value in sam.state_dict().items() if name.startswith(_TRAINED)}
     config = read_qkv_lora(folder / _CONFIG_FILE, sam.vision_encoder.config.hidden_size)
     config.inference_mode = True
     model = _wrap(sam, config, seed=0)
@@ -168,10 +182,19 @@ def merge(model: PeftModel) -> SamModel:
     return merged
 
 
-def base_model(model: PeftModel) -> SamModel:
-    """Returns the plain `SamModel` that a saved adapter can be loaded on; it shares its tensors with `model`."""
+def base_model(model: PeftModel, *, with_trained: bool = False) -> SamModel:
+    """Returns the plain `SamModel` that a saved adapter can be loaded on; it shares its tensors with `model`.
+
+    Args:
+        model: A model with an adapter.
+        with_trained: Give it the trained mask decoder and prompt encoder, which the adapter then need not have.
+    """
     config: Any = copy.deepcopy(model.get_base_model().config)
-    return build_sam(config, get_base_model_state_dict(model), "the base of the adapter")
+    state = get_base_model_state_dict(model)
+    if with_trained:
+        adapter = get_peft_model_state_dict(model, save_embedding_layers=False)
+        state |= {name.removeprefix(_PREFIX): value for name, value in adapter.items() if ".lora_" not in name}
+    return build_sam(config, state, "the base of the adapter")
 
 
 def _wrap(sam: SamModel, config: LoraConfig, seed: int) -> PeftModel:

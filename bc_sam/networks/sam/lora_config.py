@@ -2,7 +2,8 @@
 
 PEFT has options that import modules by name, build other layers, or match layer names against a pattern from the file.
 None is ever passed on: an untrusted ``adapter_config.json`` must equal the configuration below, except for its rank,
-its scale and the name of its base model, which are used.
+its scale and the name of its base model, which are used. It may lack the trained modules, whose weights are then the
+base's.
 """
 
 import json
@@ -19,6 +20,7 @@ _QKV = r"vision_encoder\.layers\.\d+\.attn\.qkv"
 _MAX_ALPHA = 10**6
 # Options that may differ between files. `r` and `lora_alpha` are range-checked.
 _FREE = {"r", "lora_alpha", "base_model_name_or_path", "revision", "inference_mode", "peft_version"}
+_LORA_ONLY = ("modules_to_save", None)
 
 
 def qkv_lora(r: int, lora_alpha: float, base: str | None, base_revision: str | None) -> LoraConfig:
@@ -69,7 +71,7 @@ def _refuse_other_options(content: dict[str, Any], path: Path) -> None:
     other = [
         f"{short(key)} is {short(value)}"
         for key, value in content.items()
-        if key not in _FREE and (value != ours[key] if key in ours else value)
+        if key not in _FREE and (value != ours[key] if key in ours else value) and (key, value) != _LORA_ONLY
     ]
     if other:
         raise UntrustedFileError(

@@ -8,7 +8,8 @@ from bc_sam.classifiers.fitting import LatentClassifier, fit_classifiers
 from bc_sam.classifiers.kinds import KINDS
 from bc_sam.config.labels import LABELS
 from bc_sam.errors import BCSamError
-from bc_sam.models.onnx_backend.classifier_graphs import EMBEDDINGS, PROBABILITIES, classifier_graphs
+from bc_sam.models.onnx_backend.classifier_graphs import classifier_graphs
+from bc_sam.models.onnx_backend.files import EMBEDDINGS, PROBABILITIES
 
 
 def computed(graph, latents):

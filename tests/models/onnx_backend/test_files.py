@@ -32,7 +32,7 @@ def test_it_is_another_one_if_anything_in_the_graph_changes(change):
     [
         {"files": FILES | {"evaluation.json": "x"}},
         {"files": FILES | {"classifiers/reference.safetensors": "x"}},
-        {"files": FILES | {"onnx/model.onnx": "x"}},
+        {"files": FILES | {"onnx/networks.onnx": "x"}},
         {"allowed_labels": ("monocyte", "basophil")},
     ],
 )

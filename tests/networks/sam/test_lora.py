@@ -322,6 +322,15 @@ class TestBaseModel:
         model = load_adapter(SamModel.from_pretrained(tmp_path), folder)
         assert agree(outputs(model, images), outputs(trained, images), tolerance=1e-4)
 
+    def test_with_the_trained_modules_the_adapter_is_the_lora_alone(self, trained, images, tmp_path):
+        base_model(trained, with_trained=True).save_pretrained(tmp_path / "base")
+        save_adapter(trained, tmp_path / "adapter", lora_only=True)
+        assert all(".lora_" in name for name in load_file(tmp_path / "adapter" / "adapter_model.safetensors"))
+        ours = load_adapter(SamModel.from_pretrained(tmp_path / "base"), tmp_path / "adapter")
+        plain = PeftModel.from_pretrained(SamModel.from_pretrained(tmp_path / "base"), tmp_path / "adapter")
+        for model in (ours, plain.eval()):
+            assert agree(outputs(model, images), outputs(trained, images), tolerance=1e-4)
+
 
 @pytest.mark.parametrize("training", [False, True])
 def test_a_new_lora_keeps_the_mode(training):
