@@ -17,9 +17,10 @@ from bc_sam.config.model import BCSamConfig
 from bc_sam.config.network import Method
 from bc_sam.errors import BCSamError, ConfigError, DataError
 from bc_sam.evaluation.results import Evaluation
-from bc_sam.models.base import CellModel, Encoded
+from bc_sam.models.base import CellModel
 from bc_sam.models.classifier_files import installed_only, load_classifiers, save_classifiers
 from bc_sam.models.folder import ADAPTER, AUTOENCODER, BASE
+from bc_sam.models.observing import Encoded
 from bc_sam.models.stored_model import StoredModel
 from bc_sam.models.training_record import TrainingRecord
 from bc_sam.utils.extras import extras_explained

@@ -17,8 +17,9 @@ from bc_sam.data.appearance.profile import AppearanceProfile
 from bc_sam.data.preparation import PreparedImage
 from bc_sam.errors import ConfigError
 from bc_sam.evaluation.results import Evaluation
-from bc_sam.models.base import CellModel, Encoded
+from bc_sam.models.base import CellModel
 from bc_sam.models.folder import BASE, NETWORK
+from bc_sam.models.observing import Encoded
 from bc_sam.models.stored_model import StoredModel
 from bc_sam.models.training_record import TrainingRecord
 from bc_sam.networks.cell_network import CellNetwork, head_weights, load_network, network_inputs, save_network, shrunk

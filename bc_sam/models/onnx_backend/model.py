@@ -13,10 +13,11 @@ import numpy as np
 from bc_sam.classifiers.fitting import LatentClassifier
 from bc_sam.classifiers.reference_latents import ReferenceLatents
 from bc_sam.errors import BCSamError, ConfigError, MissingPackageError, WeightsError
-from bc_sam.models.base import CellModel, Encoded
+from bc_sam.models.base import CellModel
 from bc_sam.models.bc_sam import BCSam
 from bc_sam.models.classifier_files import load_reference, selected_classifiers
 from bc_sam.models.folder import CLASSIFIERS
+from bc_sam.models.observing import Encoded
 from bc_sam.models.onnx_backend.files import (
     EMBEDDINGS,
     FINGERPRINT,
