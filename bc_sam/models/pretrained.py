@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self, Unpack
 
 from bc_sam.classifiers.fitting import LatentClassifier
 from bc_sam.classifiers.reference_latents import ReferenceLatents
-from bc_sam.config.model import BCSamConfig
+from bc_sam.config.model import FORMAT_VERSION, BCSamConfig
 from bc_sam.config.network import Method
 from bc_sam.errors import BCSamError, ConfigError
 from bc_sam.evaluation.results import Evaluation
@@ -200,6 +200,7 @@ class PretrainedModel(ABC):
                 part.save(folder / name)
         config = replace(
             self.config,
+            format_version=FORMAT_VERSION,
             base_inside=inside,
             classifiers=classifiers,
             versions=installed_versions(),

@@ -194,7 +194,7 @@ class TestSaving:
             BCSam.from_pretrained(tmp_path / "none")
         folder = model.save_pretrained(tmp_path / "model")
         config = (folder / "config.json").read_text()
-        (folder / "config.json").write_text(config.replace('"format_version": 1', '"format_version": 99'))
+        (folder / "config.json").write_text(config.replace('"format_version": 2', '"format_version": 99'))
         with pytest.raises(WeightsError, match="pip install -U"):
             BCSam.from_pretrained(folder)
         (folder / "config.json").write_text(config)
