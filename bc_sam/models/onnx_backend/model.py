@@ -242,7 +242,8 @@ def _open_session(content: bytes, path: Path, stored: StoredModel, n_threads: in
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = n_threads
-    # Threads that wait for each other in a loop use a third more CPU time, which others may need: benchmarks/busy.py.
+    # Threads that wait for each other in a loop are faster alone, but not beside decoding or busy neighbours, which
+    # need their time: docs/performance.md, benchmarks/busy.py.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # done by the export
     options.log_severity_level = 3  # errors, which are raised
