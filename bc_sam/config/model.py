@@ -11,8 +11,8 @@ from bc_sam.config.normalization import NormalizationConfig
 from bc_sam.utils.hub_id import reads_as_hub_id
 from bc_sam.utils.json_config import JsonConfig
 
-#: Version of the model folder's layout. Newer versions are rejected on loading. In version 2, the adapter beside a base
-#: holds only the LoRA, as the base has the trained mask decoder.
+#: Version of the model folder's layout. Newer versions are rejected on loading. In version 2, the adapter beside a
+#: base holds only the LoRA, as the base has the trained mask decoder.
 FORMAT_VERSION = 2
 
 
