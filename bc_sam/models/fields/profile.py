@@ -20,7 +20,7 @@ _FIELD_SAMPLE = 20
 _LEAST_GLASS = 0.03
 
 # Every stain of a smear absorbs green. Where both red and blue are so much brighter than green in what is brightest,
-# that is no glass, but stained, as in a section of tissue.
+# and there are no red cells, that is no glass, but stained, as in a section of tissue.
 _MOST_STAINED = 1.1
 
 # A field is a picture in shades of grey if the channels of at least this share of its pixels differ by less than this.
@@ -59,7 +59,7 @@ def field_problem(survey: FieldSurvey, profile: AppearanceProfile) -> str:
     if all(_is_grey(window) for window in survey.windows):
         return "It has no colours, which tell nuclei from red cells. Give a photograph of a stained smear in colour."
     red, green, blue = white
-    stained = min(red, blue) > _MOST_STAINED * green
+    stained = min(red, blue) > _MOST_STAINED * green and survey.measurement.red_cell_px is None
     if stained or max(glass_share(window, white) for window in survey.windows) < _LEAST_GLASS:
         return (
             "No glass is visible between the cells. It may be a section of tissue, or its colours are inverted. Give "

@@ -141,6 +141,12 @@ def test_what_is_no_smear_has_no_cells_and_a_reason(model, field, reason):
     assert any(text in found.problem for text in reason.split("|"))
 
 
+def test_light_of_the_colour_of_tissue_is_no_reason_where_there_are_red_cells(model):
+    found = model.find_cells((draw_smear(400, 60, 14, ()) * (1, 0.8, 0.97)).astype(np.uint8), red_cells=True)
+    assert found.problem == ""
+    assert len(found.red_cells) > 10
+
+
 def test_a_field_without_white_cells_has_none_and_no_problem(model):
     found = model.find_cells(draw_smear(400, 60, 14, ()), red_cells=True)
     assert len(found) == 0
