@@ -12,7 +12,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from bc_sam.utils.after_import import after_import
-from bc_sam.utils.extras import extras_explained
+from bc_sam.utils.lazy_names import lazy_name
 
 if TYPE_CHECKING:
     import bc_sam.models.batch as batch
@@ -87,10 +87,7 @@ for _auto, _class in (("configuration", "config"), ("modeling", "model"), ("imag
 def __getattr__(name: str) -> Any:
     if name == "batch":  # a room of its own would be the 15th entry of the package
         return import_module("bc_sam.models.batch")
-    if name not in _MODULES:
-        raise AttributeError(f"module 'bc_sam' has no attribute {name!r}")
-    with extras_explained():
-        return getattr(import_module(f"bc_sam.{_MODULES[name]}"), name)
+    return lazy_name(__name__, _MODULES, name)
 
 
 def __dir__() -> list[str]:

@@ -112,28 +112,20 @@ def predict(
 
     bc-sam predict cells/ --model bc-sam-tiny --csv cells.csv
     """
+    allowed = read_labels(labels)
+    variant = {"revision": revision, "subfolder": subfolder, "dtype": dtype, "backend": backend}
+    machine = {"device": device, "local_files_only": local_files_only, "force_download": force_download}
+    reading = {"microns_per_pixel": microns_per_pixel, "batch_size": batch_size}
     spread = EngineOptions(engine, workers, cpus_per_worker, gpus_per_worker, ray_address, block_size)
     if spread.is_asked_for(out):
+        naming = {"task": "predict", "classifier": classifier, "labels": allowed, "abstain": abstain}
         spread.run(
             cells,
             out,
-            {
-                "task": "predict",
-                "model": model,
-                "revision": revision,
-                "subfolder": subfolder,
-                "classifier": classifier,
-                "labels": read_labels(labels),
-                "abstain": abstain,
-                "microns_per_pixel": microns_per_pixel,
-                "batch_size": batch_size,
-                "dtype": dtype,
-                "backend": backend,
-                "split": split,
-            },
+            {**naming, "model": model, **variant, **reading, "split": split},
             columns=columns,
             token=token,
-            machine={"device": device, "local_files_only": local_files_only, "force_download": force_download},
+            machine=machine,
             refused={"--csv": csv, "--count-all": count_all, "--config": config_name},
         )
         return
@@ -148,32 +140,15 @@ def predict(
     from bc_sam.cli.slide import predict_cells
     from bc_sam.models.auto import load_model
 
-    allowed = read_labels(labels)
-    loaded = load_model(
-        model,
-        classifiers=[classifier or "default"],
-        device=device,
-        dtype=dtype,
-        backend=backend,
-        revision=revision,
-        subfolder=subfolder,
-        token=token,
-        local_files_only=local_files_only,
-        force_download=force_download,
-    )
+    options: Any = {"classifiers": [classifier or "default"], "token": token, **variant, **machine}
+    loaded = load_model(model, **options)
     chosen = allowed is not None or bool(loaded.config.allowed_labels)
     if allowed:
         loaded.restrict_labels(allowed)
     _compile_if_worthwhile(loaded, found, batch_size)
     images, profile = _measured(loaded, found.images, microns_per_pixel)
-    predictions = loaded.stream(
-        images,
-        classifier=classifier,
-        batch_size=batch_size,
-        abstain=abstain,
-        microns_per_pixel=microns_per_pixel,
-        profile=profile,
-    )
+    options = {"classifier": classifier, "abstain": abstain, "profile": profile, **reading}
+    predictions = loaded.stream(images, **options)
     given_by = classifier or loaded.config.default_classifier
     errors = predict_cells(
         loaded, found.names, predictions, csv, given_by=given_by, kinds_chosen=chosen, count_all=count_all
@@ -225,25 +200,18 @@ def embed(
 
     bc-sam embed cells/ --out embeddings.npz
     """
+    variant = {"revision": revision, "subfolder": subfolder, "dtype": dtype, "backend": backend}
+    machine = {"device": device, "local_files_only": local_files_only, "force_download": force_download}
+    reading = {"microns_per_pixel": microns_per_pixel, "batch_size": batch_size}
     spread = EngineOptions(engine, workers, cpus_per_worker, gpus_per_worker, ray_address, block_size)
     if spread.is_asked_for():
         spread.run(
             cells,
             out,
-            {
-                "task": "embed",
-                "model": model,
-                "revision": revision,
-                "subfolder": subfolder,
-                "microns_per_pixel": microns_per_pixel,
-                "batch_size": batch_size,
-                "dtype": dtype,
-                "backend": backend,
-                "split": split,
-            },
+            {"task": "embed", "model": model, **variant, **reading, "split": split},
             columns=columns,
             token=token,
-            machine={"device": device, "local_files_only": local_files_only, "force_download": force_download},
+            machine=machine,
             refused={"--config": config_name},
         )
         return
@@ -263,29 +231,13 @@ def embed(
     from bc_sam.models.observation import Parts
     from bc_sam.utils.display import as_utf8
 
-    loaded = load_model(
-        model,
-        classifiers=[],
-        device=device,
-        dtype=dtype,
-        backend=backend,
-        revision=revision,
-        subfolder=subfolder,
-        token=token,
-        local_files_only=local_files_only,
-        force_download=force_download,
-    )
+    options: Any = {"classifiers": [], "token": token, **variant, **machine}
+    loaded = load_model(model, **options)
     _compile_if_worthwhile(loaded, found, batch_size)
     files, embeddings = [], []
     images, profile = _measured(loaded, found.images, microns_per_pixel)
-    inspected = inspect_cells(
-        loaded,
-        images,
-        Parts.EMBEDDINGS,
-        batch_size=batch_size,
-        microns_per_pixel=microns_per_pixel,
-        profile=profile,
-    )
+    options = {**reading, "profile": profile}
+    inspected = inspect_cells(loaded, images, Parts.EMBEDDINGS, **options)
     for name, cell in zip(found.names, tqdm(inspected, total=len(found), unit="cell", disable=None), strict=True):
         if cell.observed is None:
             print(unreadable(name, cell.error), file=sys.stderr)

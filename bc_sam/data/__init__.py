@@ -1,9 +1,8 @@
 """Data sets of cells: loaders, parquet export and folds."""
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from bc_sam.utils.extras import extras_explained
+from bc_sam.utils.lazy_names import lazy_name
 
 if TYPE_CHECKING:
     from bc_sam.data.cells import FEATURES
@@ -50,10 +49,7 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module 'bc_sam.data' has no attribute {name!r}")
-    with extras_explained():
-        return getattr(import_module(f"bc_sam.data.{_MODULES[name]}"), name)
+    return lazy_name(__name__, _MODULES, name)
 
 
 def __dir__() -> list[str]:

@@ -6,6 +6,8 @@ from huggingface_hub import constants, get_session
 from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.utils import parse_ratelimit_headers
 
+from bc_sam.utils.durations import rough_duration
+
 #: Longest time to wait before a request is repeated because the Hub asks for it, seconds.
 MOST_WAIT = 60
 
@@ -50,7 +52,7 @@ def _refuse_long_wait(response: Any) -> None:
     seconds = _requested_wait(response.headers)
     if seconds > MOST_WAIT:
         raise HubWaitError(
-            f"The Hub asks to wait for {_duration(seconds)} before the next request.", response=response
+            f"The Hub asks to wait for {rough_duration(seconds)} before the next request.", response=response
         )
 
 
@@ -59,16 +61,3 @@ def _requested_wait(headers: Any) -> int:
     limit = parse_ratelimit_headers(headers)
     stated = headers.get("retry-after", "")
     return max(limit.reset_in_seconds if limit else 0, int(stated) if stated.isdigit() else 0)
-
-
-def _duration(seconds: int) -> str:
-    """Writes a duration in its largest unit.
-
-    Example:
-        >>> [_duration(seconds) for seconds in (61, 3600, 86_400)]
-        ['61 seconds', '60 minutes', '24 hours']
-    """
-    for size, unit in ((7200, "hours"), (120, "minutes")):
-        if seconds >= size:
-            return f"{seconds / (size / 2):.0f} {unit}"
-    return f"{seconds} seconds"

@@ -376,7 +376,7 @@ class TestWhenTheHubFails:
     ):
         model.push_to_hub(repo_id)
         hub.fault({"match": call, "status": 429, "headers": headers, "times": 100})
-        with pytest.raises(HubError, match="asks to wait for 24 hours"):
+        with pytest.raises(HubError, match="asks to wait for 24 h "):
             BCSam.from_pretrained(repo_id, cache_dir=elsewhere)
 
     def test_an_answer_that_is_not_of_the_hub_is_reported(self, hub, repo_id, model, elsewhere):

@@ -5,8 +5,9 @@
 - `CellPredictor`: a function on batches for any other engine, such as Spark or Dask.
 """
 
-from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from bc_sam.utils.lazy_names import lazy_name
 
 if TYPE_CHECKING:
     from bc_sam.models.batch.engines.base import Resources
@@ -29,6 +30,4 @@ _MODULES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _MODULES:
-        raise AttributeError(f"module 'bc_sam.models.batch' has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
+    return lazy_name(__name__, _MODULES, name)

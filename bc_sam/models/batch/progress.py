@@ -9,6 +9,7 @@ from typing import Self
 from tqdm import tqdm
 
 from bc_sam.models.batch.output import Counts
+from bc_sam.utils.durations import rough_duration
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class Progress:
         blocks = f"{before.blocks + done.blocks} of {before.blocks + self._n_blocks} blocks"
         text = f"{blocks}, {before.cells + done.cells} cells, {rate:.1f} cells/s"
         rest = (self._n_blocks - done.blocks) * done.cells / max(done.blocks, 1)
-        return f"{text}, {duration(rest / rate)} left" if rate and rest else text
+        return f"{text}, {rough_duration(rest / rate)} left" if rate and rest else text
 
     def __enter__(self) -> Self:
         return self
@@ -61,18 +62,3 @@ class Progress:
 
     def _count(self, counts: Counts) -> int:
         return counts.cells if self._by_cells else counts.blocks
-
-
-def duration(seconds: float) -> str:
-    """Returns a duration for people.
-
-    Example:
-        >>> duration(7), duration(3 * 60), duration(50 * 3600)
-        ('7 s', '3 min', '2 d 2 h')
-    """
-    if seconds < 100:
-        return f"{seconds:.0f} s"
-    if seconds < 100 * 60:
-        return f"{seconds / 60:.0f} min"
-    hours = round(seconds / 3600)
-    return f"{hours} h" if hours < 48 else f"{hours // 24} d {hours % 24} h"

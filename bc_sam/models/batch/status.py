@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bc_sam.models.batch.output import Counts, Manifest, part_name, read_finished, read_manifest, total_of
-from bc_sam.models.batch.progress import duration
+from bc_sam.utils.durations import rough_duration
 from bc_sam.utils.extras import extras_explained
 from bc_sam.utils.folder_lock import is_locked
 
@@ -62,7 +62,7 @@ class Status:
                 lines.append(f"dashboard: {engine['dashboard']}")
         if state == "running" and self.rate:
             rest = (manifest.n_blocks - counts.blocks) * counts.cells / max(counts.blocks, 1)
-            lines.append(f"rate: {self.rate:.1f} cells/s, {duration(rest / self.rate)} left")
+            lines.append(f"rate: {self.rate:.1f} cells/s, {rough_duration(rest / self.rate)} left")
         if state == "interrupted":
             lines.append("Run the same command again to continue: finished blocks are kept.")
         return lines
