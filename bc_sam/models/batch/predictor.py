@@ -1,6 +1,7 @@
 """A model as other engines call it: a function on batches of images that can be sent to any process."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from bc_sam.data.preparation import profile_sources
@@ -35,6 +36,7 @@ class CellPredictor:
 
     def __init__(self, settings: BatchSettings = _DEFAULT, *, sample: Sequence[Any] = (), **machine: Any) -> None:
         stored = open_model(settings, **machine)
+        settings = replace(settings, backend=stored.backend)
         self._profile_needed = stored.config.normalization is not None
         size = settings.microns_per_pixel
         profile = profile_sources(sample, microns_per_pixel=size) if self._profile_needed and len(sample) else None

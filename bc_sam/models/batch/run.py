@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import get_args
@@ -73,7 +73,7 @@ def run_batch(
     chosen = _engine(engine, resources)
     plan = plan_blocks(given, block_size=settings.block_size, split=settings.split, columns=settings.columns)
     stored = open_model(settings, **resources.machine)
-    task = _Task(Path(out), given, settings, plan, stored)
+    task = _Task(Path(out), given, replace(settings, backend=stored.backend), plan, stored)
     try:
         return task.run_ranks(chosen, quiet) if isinstance(chosen, AccelerateEngine) else task.run(chosen, quiet)
     finally:

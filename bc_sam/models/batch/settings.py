@@ -37,7 +37,8 @@ class BatchSettings(JsonConfig):
         microns_per_pixel: Pixel size of the images, µm; ``None`` to measure it.
         batch_size: Images that pass the model at a time.
         dtype: Data type of SAM's encoder.
-        backend: What computes.
+        backend: What computes; ``None`` for torch where it is installed, else ONNX Runtime. A job keeps to what it
+            began with.
         block_size: Most cells of a block.
         split: The split of the source.
         columns: Columns of ``image`` and ``file`` in parquet files.
@@ -53,7 +54,7 @@ class BatchSettings(JsonConfig):
     microns_per_pixel: float | None = None
     batch_size: int = BATCH_SIZE
     dtype: str = "auto"
-    backend: Backend = "torch"
+    backend: Backend | None = None
     block_size: int = BLOCK_SIZE
     split: str | None = None
     columns: dict[str, str] = field(default_factory=dict)

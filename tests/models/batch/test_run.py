@@ -18,7 +18,7 @@ from pyarrow import parquet
 from bc_sam.errors import BCSamError, ConfigError, DataError
 from bc_sam.models.auto import load_model
 from bc_sam.models.batch.engines.base import Resources
-from bc_sam.models.batch.output import MANIFEST, Counts
+from bc_sam.models.batch.output import MANIFEST, Counts, read_manifest
 from bc_sam.models.batch.run import run_batch
 
 N_CELLS, N_ERRORS = 11, 2
@@ -54,6 +54,11 @@ def test_the_rows_are_what_the_model_predicts(cells, finished, model_folder):
         assert row["ood"] == pytest.approx(prediction.ood, abs=1e-4)
         assert row["source"] == str(path)
     assert found["more.zip/copy1.png"]["probabilities"] == pytest.approx(found["1.png"]["probabilities"], abs=1e-4)
+
+
+def test_a_job_keeps_to_the_backend_that_it_began_with(finished):
+    manifest = read_manifest(finished)
+    assert manifest.job.settings.backend == "torch"  # which is installed; none was asked for
 
 
 def test_a_bad_image_is_a_row_with_its_reason_only(finished):
