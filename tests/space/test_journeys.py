@@ -193,10 +193,8 @@ class TestASlide:
         assert page.locator("#cells tbody th", has_text="folder/<b>monocyte.bmp").count() == 1
         assert "4 of 6 images counted" in page.locator("#count").inner_text()
 
-        choice = page.get_by_label(f"Name by hand for {cell_files[0].name}")
-        choice.focus()
-        page.keyboard.type("Smudge")
-        page.locator(".bc-differential", has_text="Smudge cell").wait_for()  # "S" alone names another
+        page.get_by_label(f"Name by hand for {cell_files[0].name}").select_option("Smudge cell")
+        page.locator(".bc-differential", has_text="Smudge cell").wait_for()
         assert "1 by hand" in page.locator("#count").inner_text()
         page.get_by_label(f"Name by hand for {cell_files[1].name}").select_option("Not a cell")
         page.locator("#count", has_text="1 is not a cell").wait_for()
@@ -317,6 +315,28 @@ class TestASlide:
         page.locator("#count", has_text="0 by hand").wait_for()
         assert choice.input_value() == ""
         assert page.locator(".bc-views").get_by_role("button", name="Undo").is_disabled()
+
+    def test_a_request_that_is_overtaken_does_not_bring_an_earlier_name_back(self, page, cell_files):
+        name_all(page)
+        give_slide(page, cell_files)
+        held = []
+
+        def hold_the_first(route):
+            if held:
+                route.fallback()
+            else:
+                held.append(route)
+
+        page.route("**/queue/join*", hold_the_first)
+        choice = page.get_by_label(f"Name by hand for {cell_files[0].name}")
+        choice.select_option("Monocyte")
+        choice.select_option("Smudge cell")
+        smudge = page.locator("#count tr", has_text="Smudge cell")
+        smudge.wait_for()
+        held[0].fallback()
+        page.get_by_label(f"Name by hand for {cell_files[1].name}").select_option("Giant platelet")
+        page.locator("#count", has_text="2 by hand").wait_for()
+        assert smudge.is_visible()
 
     def test_in_an_unknown_laboratory_the_kinds_are_chosen_first(self, page, cell_files, tmp_path):
         files = []

@@ -14,6 +14,7 @@ const COLUMNS = [
 let sorted = null, ascending = true, filter = "all", page = 0, gallery = false, large = null;
 let seen = new Map();  // large pictures that have come, by row
 let done = [];  // corrections that can be undone: [row, name before]
+let turns = 0;  // number of the latest correction, as requests may overtake each other
 
 const percent = (share) => share > 0.995 ? "> 99 %" : share < 0.005 ? "< 1 %" : `${Math.round(100 * share)} %`;
 
@@ -32,7 +33,7 @@ function correct(row, label, kept = false) {
   if (!kept) done.push([row, row.hand || ""]);
   row.hand = label;
   row.status = label ? "hand" : row.automatic;
-  trigger("correct", { position: row.position, label });
+  trigger("correct", { position: row.position, label, turn: ++turns });
   if (isWithdrawn(row) || element.querySelector(`tbody tr[data-position="${row.position}"]`) === null) draw();
   refresh(row);
   tell();

@@ -266,7 +266,7 @@ def _restore(slide: Slide | None, *options: Any) -> tuple[Any, ...]:
 @plain_errors
 def _correct(event: gr.EventData, slide: Slide | None, hand: dict[str, str] | None, *options: Any) -> tuple[Any, ...]:
     corrected, choice = require_slide(slide), to_choice(*options)
-    corrected.correct(int(event.position), str(event.label))
+    corrected.correct(int(event.position), str(event.label), int(event.turn))
     of_slide = {cell.digest for cell in corrected.cells}
     others = {digest: label for digest, label in (hand or {}).items() if digest not in of_slide}
     shown = render_count(corrected, choice), *show_adaptation(corrected, choice)

@@ -113,6 +113,7 @@ class Slide:
         cells: The cells.
         fields: The fields in which some of the cells are.
         hand: Labels given by hand, by index of the cell; `NO_CELL` for images of no cell and false finds.
+        turns: Number of the latest correction of a cell, by its index.
         note: A remark, such as why inference was stopped.
         taken: What was taken as a field and what as a crop, in a sentence; empty if all are crops.
         unkept: Number of fields whose pictures and crops are not kept.
@@ -131,6 +132,7 @@ class Slide:
     cells: list[SlideCell] = field(default_factory=list)
     fields: list[SlideField] = field(default_factory=list)
     hand: dict[int, str] = field(default_factory=dict)
+    turns: dict[int, int] = field(default_factory=dict)
     note: str = ""
     taken: str = ""
     unkept: int = 0
@@ -193,10 +195,20 @@ class Slide:
         place = self.cells[index].place
         return place is not None and place.added and self.hand.get(index) == NO_CELL
 
-    def correct(self, index: int, label: str) -> None:
-        """Sets the label of a cell by hand; an empty one resets it. Invalid corrections are ignored."""
+    def correct(self, index: int, label: str, turn: int = 0) -> None:
+        """Sets the label of a cell by hand; an empty one resets it. Invalid corrections are ignored.
+
+        Args:
+            index: Index of the cell.
+            label: One of `names_by_hand`, or an empty text.
+            turn: Number of the correction, which grows. Requests of a browser may overtake each other, so what comes
+                after a later correction of the same cell is ignored.
+        """
         if not (0 <= index < len(self.cells) and self.cells[index].error is None):
             return
+        if turn < self.turns.get(index, 0):
+            return
+        self.turns[index] = turn
         if label in self.names_by_hand:
             self.hand[index] = label
         else:

@@ -138,6 +138,15 @@ def test_manual_labels_are_counted(slide):
     assert counted(slide, NONE) == {}
 
 
+def test_a_correction_that_was_overtaken_by_a_later_one_is_ignored(slide):
+    slide.correct(0, "monocyte", turn=3)
+    slide.correct(0, "basophil", turn=2)
+    slide.correct(1, "basophil", turn=1)  # of another cell
+    assert slide.hand == {0: "monocyte", 1: "basophil"}
+    slide.correct(0, "", turn=4)
+    assert slide.hand == {1: "basophil"}
+
+
 @pytest.mark.parametrize(("index", "label"), [(99, "monocyte"), (-1, "monocyte"), (4, "monocyte"), (0, "<b>")])
 def test_invalid_corrections_are_ignored(slide, index, label):
     slide.correct(index, label)
