@@ -1,5 +1,6 @@
-"""The base SAM of a training, and the config of the model built on it."""
+"""What a training starts from: the base SAM, the config of the model built on it, and its autoencoder."""
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,14 @@ from bc_sam.data.store import CellStore
 from bc_sam.errors import ConfigError
 from bc_sam.models.bc_sam import BCSam
 from bc_sam.models.folder import ADAPTER
+from bc_sam.networks.autoencoder import CrossDomainAutoencoder, new_autoencoder
 from bc_sam.networks.sam.encoding import feature_shape
 from bc_sam.networks.sam.loading import load_sam
 from bc_sam.networks.sam.lora import merge
 from bc_sam.networks.sam.resizing import resize_sam
 from bc_sam.utils.model_source import EMBEDDED_MODEL, is_hub_id
+
+logger = logging.getLogger(__name__)
 
 
 def is_trained_model(base: str) -> bool:
@@ -81,3 +85,24 @@ def new_model_config(
         decoder_channels=training.autoencoder.decoder_channels,
         normalization=training.normalization,
     )
+
+
+def initial_autoencoder(config: BCSamConfig, training: TrainingArguments) -> CrossDomainAutoencoder:
+    """Returns the autoencoder before stage 2: of a base that is a BC-SAM model its own, else one of random weights.
+
+    Args:
+        config: Config of the model to be trained. The autoencoder of a base with another number of features, or with
+            another latent or decoder, is not used.
+        training: Settings of the training.
+    """
+    if is_trained_model(training.base):
+        trained = _trained_model(training.base)
+        if _shape(trained.config) == _shape(config):
+            logger.info("Stage 2 starts from the autoencoder of %s.", training.base)
+            return trained.autoencoder
+        logger.info("The autoencoder of %s has another shape: stage 2 starts from random weights.", training.base)
+    return new_autoencoder(*_shape(config), seed=training.seed)
+
+
+def _shape(config: BCSamConfig) -> tuple[int, int, tuple[int, ...]]:
+    return config.feature_channels, config.latent_dim, tuple(config.decoder_channels)

@@ -13,9 +13,9 @@ from bc_sam.evaluation.metrics import dice_by_domain
 from bc_sam.evaluation.results import DiceResult, PairResult, StageTiming
 from bc_sam.models.base import CellModel
 from bc_sam.models.bc_sam import BCSam
-from bc_sam.networks.autoencoder import new_autoencoder
 from bc_sam.networks.feature_store import FeatureStore
 from bc_sam.networks.features import embed_features
+from bc_sam.training.base_model import initial_autoencoder
 from bc_sam.training.cross_validation import LabelledLatents, ViewLatents, dice_of_rows, evaluate_fold
 from bc_sam.training.engine.checkpoints import remove_checkpoints
 from bc_sam.training.pipeline import History, TrainingPipeline
@@ -128,8 +128,7 @@ def run_bc_sam_fold(fold: Fold) -> None:
     run, pipeline = fold.run, fold.pipeline
     adapter, config = pipeline.fine_tune_base(run.labels)
     features = pipeline.extract_features(adapter, config)
-    sizes = (config.feature_channels, config.latent_dim, config.decoder_channels)
-    autoencoder = new_autoencoder(*sizes, seed=run.training.seed)
+    autoencoder = initial_autoencoder(config, run.training)
     views = pipeline.extract_view_features(adapter, config)
     pipeline.train_autoencoder(autoencoder, features, n_labels=len(run.labels), views=views)
     if not run.is_main_process:
