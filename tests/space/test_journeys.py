@@ -368,6 +368,9 @@ class TestASlide:
         learn, panel = page.locator("#adapt"), page.locator("#adaptation")
         assert learn.is_disabled()
         assert "20 more are needed" in panel.inner_text()
+        page.get_by_role("button", name="★ Name first 20").click()
+        assert page.locator("#cells tbody tr").count() == 20
+        page.get_by_role("button", name="All 22").click()
         for number in range(20):
             kind = ("Basophil", "Eosinophil")[number % 2]
             page.get_by_label(f"Name by hand for {number:02d}.png").select_option(kind)

@@ -18,9 +18,12 @@ let turns = 0;  // number of the latest correction, as requests may overtake eac
 
 const percent = (share) => share > 0.995 ? "> 99 %" : share < 0.005 ? "< 1 %" : `${Math.round(100 * share)} %`;
 
+const FILTERS = { all: "All", first: "★ Name first", ...STATUS };
+const passes = (row, by) => !isWithdrawn(row) && (by === "all" || (by === "first" ? Boolean(row.first) : row.status === by));
+
 function visibleRows() {
-  const filtered = rows.filter((row) => !isWithdrawn(row) && (filter === "all" || row.status === filter));
-  if (sorted === null) return filtered;
+  const filtered = rows.filter((row) => passes(row, filter));
+  if (sorted === null) return filter === "first" ? filtered.sort((a, b) => a.first - b.first) : filtered;
   const key = COLUMNS[sorted][1];
   return filtered.sort((a, b) => {
     const [x, y] = [key(a), key(b)];
@@ -121,10 +124,10 @@ function refresh(row) {
 
 function drawTabs() {
   const holder = element.querySelector(".bc-filters");
-  const count = (status) => rows.filter((row) => !isWithdrawn(row) && (status === "all" || row.status === status)).length;
-  const names = { all: "All", ...STATUS };
-  holder.replaceChildren(...Object.keys(names).filter((key) => key === "all" || key === filter || count(key)).map((key) => {
-    const button = make("button", { type: "button", textContent: `${names[key]} ${count(key)}` });
+  const count = (key) => rows.filter((row) => passes(row, key)).length;
+  holder.replaceChildren(...Object.keys(FILTERS).filter((key) => key === "all" || key === filter || count(key)).map((key) => {
+    const button = make("button", { type: "button", textContent: `${FILTERS[key]} ${count(key)}` });
+    if (key === "first") button.title = "The names of these cells help most to adapt the classifier: each is typical of a group of similar cells.";
     button.setAttribute("aria-pressed", key === filter);
     button.addEventListener("click", () => { filter = key; page = 0; draw(); element.querySelector(".bc-filters [aria-pressed=true]").focus(); });
     return button;

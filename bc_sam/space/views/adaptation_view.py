@@ -37,6 +37,7 @@ def render_adaptation(slide: Slide, choice: Choice, rejected: Adaptation | None 
         fewest_kinds=FEWEST_KINDS,
         one_kind=not cells.are_enough,
         other=len(others),
+        any_first=bool(slide.label_first()),
         model=slide.model,
     )
 

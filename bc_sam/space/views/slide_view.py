@@ -16,6 +16,7 @@ from bc_sam.errors import ImageError
 from bc_sam.evaluation.naming_error import NamingError
 from bc_sam.models.abstention import BLASTS, Reason, image_reasons
 from bc_sam.models.differential import MORE_KINDS, REPORT_ORDER, ClassCount, Tally, differential_count
+from bc_sam.models.labelling_order import FIRST_LABELS, typical_cells
 from bc_sam.models.laboratory import NOT_KNOWN, describe_laboratory, is_usable
 from bc_sam.models.observation import InspectedCell, ObservedCell
 from bc_sam.models.prediction import Prediction, top_labels
@@ -133,6 +134,7 @@ class Slide:
     fields: list[SlideField] = field(default_factory=list)
     hand: dict[int, str] = field(default_factory=dict)
     turns: dict[int, int] = field(default_factory=dict)
+    _first: tuple[int, list[int]] | None = field(default=None, init=False)  # of `label_first`, by the number of cells
     note: str = ""
     taken: str = ""
     unkept: int = 0
@@ -364,9 +366,25 @@ class Slide:
 
     def rows(self, choice: Choice) -> list[dict[str, Any]]:
         """Returns the rows of the table in the browser, sorted by status, then by ascending probability."""
-        rows = [self._row(judged, choice) for judged in self.judged(choice)]
+        first = {index: rank for rank, index in enumerate(self.label_first(), start=1)}
+        rows = [self._row(judged, choice) | {"first": first.get(judged.index)} for judged in self.judged(choice)]
         order = get_args(Status)
         return sorted(rows, key=lambda row: (order.index(row["status"]), row.get("probability", 0)))
+
+    def label_first(self) -> list[int]:
+        """Returns the indices of the cells whose names would help the others most, see `typical_cells`.
+
+        There are none if the classifiers cannot learn, or if these would be all cells.
+        """
+        if not self.can_adapt:
+            return []
+        embedded = [(index, cell.embedding) for index, cell in enumerate(self.cells) if cell.embedding is not None]
+        if len(embedded) <= FIRST_LABELS:
+            return []
+        if self._first is None or self._first[0] != len(embedded):
+            typical = typical_cells(np.stack([embedding for _, embedding in embedded]))
+            self._first = len(embedded), [embedded[one][0] for one in typical]
+        return self._first[1]
 
     def _row(self, judged: JudgedCell, choice: Choice) -> dict[str, Any]:
         index, cell, prediction = judged.index, judged.cell, judged.prediction

@@ -17,6 +17,7 @@ from bc_sam.classifiers.laboratory_fit import LaboratoryFit
 from bc_sam.data.datasets.rendered import LABORATORIES, render_cell
 from bc_sam.errors import DataError
 from bc_sam.models.abstention import RejectionThresholds
+from bc_sam.models.labelling_order import FIRST_LABELS, typical_cells
 from bc_sam.space.server.settings import PageSettings
 from bc_sam.space.views.adaptation_view import render_adaptation
 from bc_sam.space.views.decision import Choice
@@ -68,6 +69,22 @@ def n_right(slide, choice=CHOICE):
     """Number of cells without a name by hand whose likeliest label is right."""
     judged = [one for one in slide.judged(choice) if one.status != "hand"]
     return sum(one.prediction.likeliest in one.cell.name for one in judged)
+
+
+class TestLabelFirst:
+    def test_typical_cells_are_numbered_in_the_table(self, slide):
+        ranks = {row["first"]: row["position"] for row in slide.rows(CHOICE) if row["first"]}
+        assert sorted(ranks) == list(range(1, FIRST_LABELS + 1))
+        assert [ranks[rank] for rank in sorted(ranks)] == typical_cells(np.stack([c.embedding for c in slide.cells]))
+
+    def test_names_given_by_hand_and_learning_do_not_change_them(self, loaded, slide):
+        before = list(slide.label_first())
+        slide.adopt(learn(loaded, name(slide, 20)))
+        assert slide.label_first() == before
+
+    def test_there_are_none_in_a_small_slide_or_if_nothing_can_be_learned(self, slide):
+        assert replace(slide, cells=slide.cells[:FIRST_LABELS]).label_first() == []
+        assert replace(slide, can_adapt=False).label_first() == []
 
 
 class TestNamedCells:
