@@ -1,7 +1,8 @@
 """Accuracy in a new laboratory by number of labels: python benchmarks/new_hospital.py MODEL NAME=DIR [options].
 
-Adapts a model once per seed, each time with other slides held out, and fits the classifiers without labels, with 5, 10
-and 20 labels per class, and with all. Prints the balanced accuracy on the held-out slides.
+Adapts a model once per fold, with its slides held out, and fits the classifiers without labels, with 5, 10 and 20
+labels per class, and with all. Prints the balanced accuracy on the held-out slides, mean and standard deviation over
+the folds, so that each slide is tested once.
 """
 
 import argparse
@@ -27,29 +28,30 @@ def main() -> None:
     parser.add_argument("--group-pattern", help="regular expression that extracts the slide from a file name")
     parser.add_argument("--map", action="append", default=[], metavar="FOLDER=CLASS")
     parser.add_argument("--labels", default="", help="labels that can occur there, comma-separated")
-    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--out", type=Path, default=Path("runs/new_hospital"))
     options = parser.parse_args()
     scores: dict[tuple[str, str, str], list[float]] = {}
-    for seed in range(options.seeds):
-        for *key, value in measure(options, seed):
+    for fold in range(options.folds):
+        for *key, value in measure(options, fold):
             scores.setdefault(tuple(key), []).append(value)
     for learn_from in LEARN_FROM:
-        print(f"\nClassifiers fitted on {learn_from}: balanced accuracy, %, {options.seeds} seeds\n")
+        print(f"\nClassifiers fitted on {learn_from}: balanced accuracy, %, {options.folds} folds\n")
         print_table({tuple(key): values for (source, *key), values in scores.items() if source == learn_from})
 
 
-def measure(options: argparse.Namespace, seed: int) -> Iterator[tuple[str, str, str, float]]:
+def measure(options: argparse.Namespace, fold: int) -> Iterator[tuple[str, str, str, float]]:
     """Yields the training set, classifier, column and balanced accuracy of one adaptation."""
-    arguments = AdaptationArguments(allowed_labels=tuple(options.labels.split(",")) if options.labels else ())
+    allowed = tuple(options.labels.split(",")) if options.labels else ()
+    training = replace(AdaptationArguments().training, folds=options.folds)
     config = AdaptationConfig(
         model=options.model,
         data=options.data,
         label_map={folder: label or None for folder, _, label in (pair.partition("=") for pair in options.map)},
         group_pattern=options.group_pattern,
-        arguments=replace(arguments, training=replace(arguments.training, seed=seed)),
+        arguments=AdaptationArguments(allowed_labels=allowed, fold=fold, training=training),
     )
-    adaptation = Adaptation.create(options.out / f"seed-{seed}", config)
+    adaptation = Adaptation.create(options.out / f"fold-{fold}", config)
     adaptation.run()
     for learn_from, n_labels in itertools.product(LEARN_FROM, LABELS_PER_CLASS):
         refitted = replace(config.arguments, labels_per_class=n_labels, learn_from=learn_from)
@@ -61,7 +63,7 @@ def measure(options: argparse.Namespace, seed: int) -> Iterator[tuple[str, str, 
 
 
 def print_table(scores: dict[tuple[str, ...], list[float]]) -> None:
-    """Prints mean and standard deviation over the seeds."""
+    """Prints mean and standard deviation over the folds."""
     columns = ["before", "no labels", "5 per class", "10 per class", "20 per class", "all"]
     print("| classifier | " + " | ".join(columns) + " |")
     print("|:--|" + "--:|" * len(columns))

@@ -360,6 +360,8 @@ class AdaptationArguments(JsonConfig):
         allowed_labels: Labels that can occur in the new laboratory; predictions are restricted to them. Empty for all.
         learn_from: ``"both"`` fits the classifiers on the stored latents of the training laboratories and on the new
             cells, giving the new laboratory the same weight per class as the others; ``"new"`` on the new cells only.
+        fold: The fold that is held out, 0 to `training.folds` - 1. To test on other slides, hold out another fold: the
+            seed hardly changes the folds, since large slides are assigned first.
         training: Arguments of the stages; base model, image size and latent dimension are the model's.
     """
 
@@ -368,7 +370,8 @@ class AdaptationArguments(JsonConfig):
     labels_per_class: int | None = None
     allowed_labels: tuple[str, ...] = ()
     learn_from: Literal["both", "new"] = "both"
+    fold: int = 0
     training: TrainingArguments = field(default_factory=_adaptation_training)
 
     def __post_init__(self) -> None:
-        require_ranges(self, {"labels_per_class": (0, 10**9)})
+        require_ranges(self, {"labels_per_class": (0, 10**9), "fold": (0, self.training.folds - 1)})

@@ -211,7 +211,8 @@ class Adaptation(Run):
         """Whether each cell is held out for testing, (n,) bool: whole slides, about a fraction of 1 / `folds`."""
         table, training = self.cells.table, self.training
         labels = self.cells.labels.tolist()
-        return assign_folds(labels, table.groups, table.fingerprints, training.folds, training.seed) == 0
+        folds = assign_folds(labels, table.groups, table.fingerprints, training.folds, training.seed)
+        return folds == self.config.arguments.fold
 
     @property
     def advice(self) -> str | None:

@@ -128,6 +128,10 @@ class TestData:
         assert all(len(side) == 1 for side in sides.values())
         assert 0 < run.held_out.sum() < len(run.cells) / 2
 
+    def test_each_cell_is_held_out_by_one_fold(self, start, small_training, tmp_path):
+        runs = [start(tmp_path / str(fold), fold=fold) for fold in range(small_training.folds)]
+        assert (np.sum([run.held_out for run in runs], axis=0) == 1).all()
+
     def test_labels_outside_the_allowed_ones_are_rejected(self, adaptation):
         with pytest.raises(DataError, match=r"cells labelled eosinophil, monocyte, .*Add the others to --labels"):
             adaptation(allowed_labels=("basophil",)).cells  # noqa: B018
