@@ -16,13 +16,13 @@ from bc_sam.training.engine import loop
 from bc_sam.training.engine.accelerator import start_accelerator
 from bc_sam.training.steps.train_autoencoder import Anchor, AutoencoderStep, ViewFeatures
 
-CHANNELS, LATENT_DIM, N = 8, 6, 96
+CHANNELS, LATENT_DIM, N = 8, 6, 48
 ARGUMENTS = AutoencoderArguments(
     latent_dim=LATENT_DIM,
     decoder_channels=(4,) * 7,
-    epochs=12,
+    epochs=6,
     warmup_steps=5,
-    batch_size=16,
+    batch_size=4,
     learning_rate=5e-3,
     mmd_weight=0.0,
 )
