@@ -18,7 +18,7 @@ INDEPENDENT_MODELS = "A model knows no sibling"
 
 
 @pytest.mark.parametrize(
-    "command", [("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy",), ("mypy", "tests/typed_use.py")]
+    "command", [("ruff", "check", "."), ("ruff", "format", "--check", "."), ("mypy", "bc_sam", "tests/typed_use.py")]
 )
 def test_style_and_types(command):
     finished = subprocess.run([sys.executable, "-m", *command], cwd=ROOT, capture_output=True, text=True)
