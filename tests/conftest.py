@@ -1,6 +1,12 @@
 """Shared fixtures: a local Hub server, the folder of real images, fitted classifiers, isolated global state."""
 
 import os
+
+# One thread in each process, which libraries read on import: the workers of pytest-xdist do not compete for cores, and
+# every process rounds sums in the same order.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MATPLOTLIBRC", os.path.join(os.path.dirname(__file__), "matplotlibrc"))
+
 import re
 import secrets
 import sys
@@ -66,16 +72,6 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"The real images are not in {folder}. Set BC_SAM_DATA to their folder.")
     return folder
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _one_thread_per_worker():
-    """Keeps the workers of pytest-xdist, and the processes that they start, from competing for cores."""
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        import torch
-
-        torch.set_num_threads(1)
-        os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(autouse=True)

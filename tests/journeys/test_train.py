@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from small_run import DATA, ONE_CLASSIFIER, train_options
+from small_run import CELLS, DATA, ONE_CLASSIFIER, train_options
 
 from bc_sam import BCSam
 from bc_sam.classifiers.thumbnails import draw_thumbnail
@@ -17,6 +17,13 @@ from bc_sam.training.experiment import Experiment
 
 def files_of(folder):
     return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def split(run_folder):
+    """The cells of the run, and the fold of each."""
+    experiment = Experiment.open(run_folder)
+    return experiment.cells, experiment.folds
 
 
 class TestTrain:
@@ -51,21 +58,20 @@ class TestTrain:
             "stage 3: classifiers",
         }
         assert {dice.domain for dice in evaluation.dice} == {"north", "south"}
-        assert evaluation.counts["north"] == dict.fromkeys(LABELS, 6)
+        assert evaluation.counts["north"] == dict.fromkeys(LABELS, CELLS)
 
-    def test_the_held_out_fold_is_in_no_stage(self, run_folder):
-        experiment = Experiment.open(run_folder)
-        held_out = experiment.folds == 0
+    def test_the_held_out_fold_is_in_no_stage(self, run_folder, split):
+        cells, folds = split
+        held_out = folds == 0
         for pair in Evaluation.load(run_folder / "evaluation.json").pairs:
-            of_target = experiment.cells.domains == ("north", "south").index(pair.target)
+            of_target = cells.domains == ("north", "south").index(pair.target)
             assert pair.n_test == (held_out & of_target).sum()
             assert pair.n_train <= (~held_out).sum()
 
-    def test_slides_stay_together(self, run_folder):
-        experiment = Experiment.open(run_folder)
+    def test_slides_stay_together(self, split):
+        cells, folds = split
         slides = {}
-        table = experiment.cells.table
-        for domain, group, fold in zip(table.domains, table.groups, experiment.folds, strict=True):
+        for domain, group, fold in zip(cells.table.domains, cells.table.groups, folds, strict=True):
             slides.setdefault((domain, group), set()).add(fold)
         assert all(len(folds) == 1 for folds in slides.values())
 
@@ -147,8 +153,9 @@ class TestOwnData:
         self, hospital, tmp_path, run_bc_sam
     ):
         out = tmp_path / "run"
+        data = ("--data", "north=rendered:munich:6", "--data", f"ours={hospital}")
         more = ("--set", "folds=2", *ONE_CLASSIFIER)
-        assert run_bc_sam(*train_options(out, *DATA[:2], "--data", f"ours={hospital}", *more)) == 0
+        assert run_bc_sam(*train_options(out, *data, *more)) == 0
         evaluation = Evaluation.load(out / "evaluation.json")
         assert any("slide0_broken.png" in note for note in evaluation.notes)
         assert sum(evaluation.counts["ours"].values()) == 18
@@ -157,17 +164,17 @@ class TestOwnData:
 
 
 class TestEvaluate:
-    def test_measures_the_remaining_folds(self, run_folder, run_bc_sam, tmp_path, capsys):
+    def test_measures_the_remaining_folds(self, logistic_run, run_bc_sam, tmp_path, capsys):
         run = tmp_path / "run"
-        shutil.copytree(run_folder, run)
+        shutil.copytree(logistic_run, run)
         assert run_bc_sam("evaluate", run, "--out", tmp_path / "figures.json") == 0
         table = capsys.readouterr().out
         assert "±" in table
         evaluation = Evaluation.load(tmp_path / "figures.json")
         assert {pair.fold for pair in evaluation.pairs} == {0, 1, 2}
         for source, target in evaluation.domain_pairs:
-            tested = sum(pair.n_test for pair in evaluation.select("rf", source, target))
-            assert tested == 6 * len(LABELS)  # each cell of the target once, by a model that never saw it
+            tested = sum(pair.n_test for pair in evaluation.select("logistic", source, target))
+            assert tested == CELLS * len(LABELS)  # each cell of the target once, by a model that never saw it
 
     def test_a_finished_model_on_labelled_cells(self, run_folder, run_bc_sam, tmp_path, capsys):
         figures = tmp_path / "figures.json"
@@ -194,22 +201,18 @@ class TestEvaluate:
         assert "also on 1 rendered cells per class" in (out / "model" / "README.md").read_text()
         evaluation = Evaluation.load(out / "evaluation.json")
         assert {pair.fold for pair in evaluation.pairs} == {0, 1, 2}
-        assert {pair.n_test for pair in evaluation.select("logistic", "north", "south")} == {6 * len(LABELS)}
+        assert {pair.n_test for pair in evaluation.select("logistic", "north", "south")} == {CELLS * len(LABELS)}
         own = [pair.n_test for pair in evaluation.select("logistic", "north", "north")]
-        assert sum(own) == 6 * len(LABELS)
+        assert sum(own) == CELLS * len(LABELS)
 
-    def test_the_same_seed_gives_the_same_model_with_pictures_of_its_cells_or_without(
-        self, run_folder, run_bc_sam, tmp_path
-    ):
-        again = tmp_path / "again"
-        assert run_bc_sam(*train_options(again, *DATA, *ONE_CLASSIFIER, "--keep-pictures")) == 0
-        latents = [np.load(folder / "work/fold-0/latents.npy") for folder in (run_folder, again)]
+    def test_the_same_seed_gives_the_same_model_with_pictures_of_its_cells_or_without(self, run_folder, logistic_run):
+        latents = [np.load(folder / "work/fold-0/latents.npy") for folder in (run_folder, logistic_run)]
         np.testing.assert_array_equal(*latents)
-        first, second = (BCSam.from_pretrained(folder) for folder in (run_folder, again))
+        first, second = (BCSam.from_pretrained(folder) for folder in (run_folder, logistic_run))
         np.testing.assert_array_equal(second.reference.latents, first.reference.latents)
         assert first.n_thumbnails == {}
         assert sum(second.n_thumbnails.values()) == len(second.reference.latents)
-        self.every_picture_is_of_its_cell(again, second)
+        self.every_picture_is_of_its_cell(logistic_run, second)
 
     @staticmethod
     def every_picture_is_of_its_cell(run, model):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small_model import DECODER_CHANNELS
 
 from bc_sam import BCSam, load_model
 from bc_sam.config.arguments import PretrainingArguments
@@ -30,7 +31,14 @@ def few_steps(base, fine=False):
         views=30,
         validation=0.2,
         segmentation=replace(tiny.segmentation, train_encoder=False, epochs=1, warmup_epochs=0),
-        autoencoder=replace(tiny.autoencoder, epochs=1, batch_size=16, feature_weight=1.0, label_weight=1.0),
+        autoencoder=replace(
+            tiny.autoencoder,
+            decoder_channels=DECODER_CHANNELS,
+            epochs=1,
+            batch_size=16,
+            feature_weight=1.0,
+            label_weight=1.0,
+        ),
         classifiers=replace(tiny.classifiers, names=("logistic",), default="logistic", rendered=1),
     )
 
