@@ -1,5 +1,6 @@
 """Data and settings for runs of seconds: three classes of two laboratories, and a base of a few hundred kilobytes."""
 
+import shutil
 from dataclasses import replace
 
 import pytest
@@ -48,19 +49,42 @@ def small_training(small_base):
     )
 
 
-@pytest.fixture
-def experiment(laboratories, small_training, tmp_path):
-    """Starts an experiment on both laboratories, with given changes of the training settings."""
-    from bc_sam.training.experiment import Experiment, RunConfig
+@pytest.fixture(scope="session")
+def run_config(laboratories, small_training):
+    """Returns the config of a run on both laboratories, with given changes of the training settings."""
+    from bc_sam.training.experiment import RunConfig
 
-    def start(folder=tmp_path / "run", shared=None, **changes):
-        config = RunConfig(
+    def configure(shared=None, **changes):
+        return RunConfig(
             data=(f"north={laboratories / 'munich'}", f"south={laboratories / 'barcelona'}"),
             masks=str(laboratories / "masks" / "pairs.csv"),
             group_pattern=r"(\d+)\.png$",
             shared=shared,
             arguments=replace(small_training, **changes),
         )
-        return Experiment.create(folder, config)
+
+    return configure
+
+
+@pytest.fixture(scope="session")
+def decoded_cells(run_config, tmp_path_factory):
+    """The folder of the decoded cells of both laboratories. Decoding them takes longer than most tests."""
+    from bc_sam.training.experiment import Experiment
+
+    run = Experiment.create(tmp_path_factory.mktemp("decoded") / "run", run_config())
+    assert len(run.cells) == 36
+    return run.work / "cells"
+
+
+@pytest.fixture
+def experiment(run_config, decoded_cells, tmp_path):
+    """Starts an experiment on both laboratories, with given changes of the training settings."""
+    from bc_sam.training.experiment import Experiment
+
+    def start(folder=tmp_path / "run", shared=None, **changes):
+        run = Experiment.create(folder, run_config(shared, **changes))
+        if not (run.work / "cells").exists():
+            shutil.copytree(decoded_cells, run.work / "cells")
+        return run
 
     return start

@@ -10,17 +10,11 @@ from bc_sam.training.fold import FoldResult
 
 
 @pytest.fixture(scope="module")
-def finished(laboratories, small_training, tmp_path_factory):
+def finished(run_config, tmp_path_factory):
     """A finished pass with fold 0 held out, and its experiment."""
-    from bc_sam.training.experiment import Experiment, RunConfig
+    from bc_sam.training.experiment import Experiment
 
-    config = RunConfig(
-        data=(f"north={laboratories / 'munich'}", f"south={laboratories / 'barcelona'}"),
-        masks=str(laboratories / "masks" / "pairs.csv"),
-        group_pattern=r"(\d+)\.png$",
-        arguments=small_training,
-    )
-    experiment = Experiment.create(tmp_path_factory.mktemp("finished") / "run", config)
+    experiment = Experiment.create(tmp_path_factory.mktemp("finished") / "run", run_config())
     return experiment, experiment.run_fold(0)
 
 
