@@ -53,7 +53,7 @@ def main() -> None:
     print(f"| reading and preparing, CPU ms a cell | {1000 * prepare_s / n:.1f} |")
     print(f"| the model and its rows, CPU ms a cell | {1000 * (all_s - prepare_s) / n:.1f} |")
     print(f"| writing, CPU ms a block | {1000 * write_s:.1f} |")
-    print(f"| results, bytes a cell | {len(finished.content) / finished.n_cells:.0f} |")
+    print(f"| results, bytes a cell | {sum(map(len, finished.contents.values())) / finished.counts.cells:.0f} |")
 
 
 def _cpu(call: Callable[[], Any]) -> tuple[float, Any]:

@@ -1,4 +1,4 @@
-"""What ``predict`` and ``embed`` do with ``--engine``: a job whose results are a folder of Parquet files."""
+"""What ``predict``, ``embed`` and ``count`` do with ``--engine``: a job whose results are Parquet files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -95,13 +95,17 @@ class EngineOptions:
     def _finish(self, manifest: "Manifest", out: Path) -> None:
         counts = manifest.counts
         n_files = f"{counts.blocks} file{'s' * (counts.blocks != 1)}"
-        without = f"{counts.errors} of them without a result"
-        print(printable(f"Written: {out}: {counts.cells} cells in {n_files}, {without}."))
+        if manifest.job.settings.task == "count":
+            found = f"{counts.cells} white cells in {counts.fields} fields"
+            without = f"{counts.errors} of them without a result, {counts.incomplete} read in part only"
+        else:
+            found, without = f"{counts.cells} cells in {n_files}", f"{counts.errors} of them without a result"
+        print(printable(f"Written: {out}: {found}, {without}."))
         if others := sum(manifest.other_files.values()):
             suffixes = ", ".join(f"{suffix} {count}" for suffix, count in sorted(manifest.other_files.items()))
             print(printable(f"Passed over as no images: {others} file{'s' * (others > 1)} ({suffixes})."))
-        if self.engine != "accelerate" or counts.errors == counts.cells:  # its launcher takes 3 for a failure
-            exit_by(counts.errors, counts.cells)
+        if self.engine != "accelerate" or counts.errors == counts.images:  # its launcher takes 3 for a failure
+            exit_by(counts.errors, counts.images, counts.incomplete)
 
 
 def _given(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,22 +7,32 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from bc_sam.cli.app import app
+from bc_sam.cli.batch import EngineOptions
 from bc_sam.cli.exit_status import exit_by
 from bc_sam.cli.options import (
     Backend,
+    BlockSize,
     Classifier,
+    Columns,
     CountAll,
+    CpusPerWorker,
     Device,
     Dtype,
+    EngineName,
     ForceDownload,
+    GpusPerWorker,
     Labels,
     LocalFilesOnly,
     MicronsPerPixel,
     ModelOption,
+    RayAddress,
     Revision,
+    Split,
     Subfolder,
     Token,
+    Workers,
     read_labels,
+    read_layout,
 )
 from bc_sam.utils.model_source import EMBEDDED_MODEL
 
@@ -43,7 +53,8 @@ def count(
         Path | None,
         typer.Option(
             help="Folder for annotated pictures, crops, a table of cells, and outlines as GeoJSON for QuPath and as "
-            "COCO. A second run into it keeps finished fields, and finished tiles of large ones."
+            "COCO. A second run into it keeps finished fields, and finished tiles of large ones. With --engine, two "
+            "folders of Parquet files, cells and fields."
         ),
     ] = None,
     classifier: Classifier = None,
@@ -54,6 +65,8 @@ def count(
     count_all: CountAll = False,
     platelets: Annotated[bool, typer.Option("--platelets", help="Also count platelets.")] = False,
     microns_per_pixel: MicronsPerPixel = None,
+    split: Split = None,
+    columns: Columns = None,
     device: Device = None,
     dtype: Dtype = "auto",
     backend: Backend = None,
@@ -62,8 +75,18 @@ def count(
     token: Token = None,
     local_files_only: LocalFilesOnly = False,
     force_download: ForceDownload = False,
+    engine: EngineName = None,
+    workers: Workers = None,
+    cpus_per_worker: CpusPerWorker = None,
+    gpus_per_worker: GpusPerWorker = None,
+    ray_address: RayAddress = None,
+    block_size: BlockSize = None,
 ) -> None:
     """Finds and names the white cells of whole fields: a differential count.
+
+    With --engine, any number of fields becomes tables of Parquet files, and
+    the same command continues what was interrupted; nothing is printed per
+    field, and no count.
 
     Unreadable fields are reported and skipped. Exit status: 0 if all fields
     were read, 3 if some, or parts of some, could not be, 1 if none could be
@@ -73,9 +96,27 @@ def count(
 
     bc-sam count smear/ --out counted
     """
+    allowed = read_labels(labels)
+    variant = {"revision": revision, "subfolder": subfolder, "dtype": dtype, "backend": backend}
+    machine = {"device": device, "local_files_only": local_files_only, "force_download": force_download}
+    spread = EngineOptions(engine, workers, cpus_per_worker, gpus_per_worker, ray_address, block_size)
+    if spread.is_asked_for():
+        naming = {"task": "count", "classifier": classifier, "labels": allowed, "abstain": abstain}
+        seeking = {"platelets": platelets, "microns_per_pixel": microns_per_pixel, "split": split}
+        spread.run(
+            fields,
+            out,
+            {**naming, **seeking, "model": model, **variant},
+            columns=columns,
+            token=token,
+            machine=machine,
+            refused={"--count-all": count_all},
+        )
+        return
+
     from bc_sam.data.inputs import find_cells
 
-    found = find_cells(fields)
+    found = find_cells(fields, read_layout(None, None, split, columns))
 
     import numpy as np
 
@@ -86,19 +127,8 @@ def count(
     from bc_sam.models.field_records import white_per_100_red
     from bc_sam.models.laboratory import judge_cells
 
-    loaded = load_model(
-        model,
-        classifiers=[classifier or "default"],
-        device=device,
-        dtype=dtype,
-        backend=backend,
-        revision=revision,
-        subfolder=subfolder,
-        token=token,
-        local_files_only=local_files_only,
-        force_download=force_download,
-    )
-    allowed = read_labels(labels)
+    options: Any = {"classifiers": [classifier or "default"], "token": token, **variant, **machine}
+    loaded = load_model(model, **options)
     chosen = allowed is not None or bool(loaded.config.allowed_labels)
     if allowed:
         loaded.restrict_labels(allowed)

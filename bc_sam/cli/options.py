@@ -199,7 +199,8 @@ BlockSize = Annotated[
     int | None,
     typer.Option(
         min=1,
-        help="Cells of a block, the unit of --engine that is written and repeated; 1,000 by default.",
+        help="Cells or fields of a block, the unit of --engine that is written and repeated; by default 1,000 cells "
+        "or 20 fields.",
         rich_help_panel=ENGINE_PANEL,
     ),
 ]

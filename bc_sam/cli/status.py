@@ -13,7 +13,7 @@ from bc_sam.utils.display import printable
 def status(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder of results: the --out of the job.")],
 ) -> None:
-    """Says how far a job of predict or embed --engine has come.
+    """Says how far a job of predict, embed or count --engine has come.
 
     It only reads the folder, so it works beside the job, and on any machine
     that sees it.

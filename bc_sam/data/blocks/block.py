@@ -1,7 +1,8 @@
 """A block of cells: the unit in which a large source is read, computed, written and repeated after a failure."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from pathlib import Path
+from typing import Any, Literal
 
 from bc_sam.utils.json_config import JsonConfig
 
@@ -44,11 +45,18 @@ class BlockCell:
     Attributes:
         cell_id: Its name within the source, the same on every machine and in every run.
         source: Where the image lies, for people to find it.
-        content: The bytes of its image file; empty if they cannot be had.
-        error: Why there are no bytes, in a sentence; ``None`` if there are.
+        content: The bytes of its image file; empty if they cannot be had, or the file is to be opened by its path.
+        error: Why there is no image, in a sentence; ``None`` if there is one.
+        path: The file, where it lies on disk and was not read.
     """
 
     cell_id: str
     source: str
     content: bytes = field(default=b"", repr=False)
     error: str | None = None
+    path: Path | None = None
+
+    @property
+    def image(self) -> Any:
+        """The image, as `bc_sam.data.images.read_image` takes it."""
+        return {"bytes": self.content, "path": self.source} if self.path is None else self.path

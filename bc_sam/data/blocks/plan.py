@@ -11,11 +11,12 @@ from pathlib import Path, PurePosixPath
 
 from bc_sam.data.blocks.block import Block, BlockCell
 from bc_sam.data.blocks.hub_source import hub_url
-from bc_sam.data.blocks.reading import read_block
+from bc_sam.data.blocks.reading import Reader, read_block
 from bc_sam.data.blocks.stores import StoredFile, is_url, list_files
 from bc_sam.data.blocks.tables import plan_table
 from bc_sam.data.blocks.tars import TAR_SUFFIXES, plan_tar
 from bc_sam.data.blocks.zips import plan_zip
+from bc_sam.data.fields.sources import SLIDE_SUFFIXES
 from bc_sam.data.file_search import is_image_name
 from bc_sam.data.preparation import PROFILE_SAMPLE, sample_evenly
 from bc_sam.errors import DataError
@@ -55,6 +56,7 @@ def plan_blocks(
     block_size: int = BLOCK_SIZE,
     split: str | None = None,
     columns: Mapping[str, str] | None = None,
+    slides: bool = False,
 ) -> Plan:
     """Finds the cells of sources and divides them into blocks.
 
@@ -66,6 +68,7 @@ def plan_blocks(
         block_size: Most cells of a block.
         split: Only what lies in a folder of this name, or whose name begins with it, as ``train-00000.parquet``.
         columns: Columns of ``image`` and ``file`` in parquet files; by default found by name.
+        slides: Whether scanned slides are images, too.
 
     Raises:
         DataError: If a source does not exist, cannot be read, or holds no cell.
@@ -83,20 +86,20 @@ def plan_blocks(
     files: list[tuple[str, StoredFile]] = []
     others = Counter[str]()
     for source in sources:
-        chosen, passed_over = _files_of(source, split)
+        chosen, passed_over = _files_of(source, split, slides)
         label = _label(source, chosen) if len(sources) > 1 else ""
         files += [(label, file) for file in chosen]
         others += passed_over
     for label, file in files:
         digest.update(f"{label}{file.name}\0{file.size}\0{file.stamp}\n".encode("utf-8", "surrogateescape"))
-    blocks = _blocks_of(files, block_size, columns or {})
+    blocks = _blocks_of(files, block_size, columns or {}, slides)
     numbered = tuple(replace(block, index=index) for index, block in enumerate(blocks))
     if not numbered:
         raise DataError(f"{', '.join(sources)}: the archives and tables hold no image. Give a source with cells.")
     return Plan(numbered, digest.hexdigest(), len(files), others)
 
 
-def sample_cells(plan: Plan, most: int = PROFILE_SAMPLE) -> list[BlockCell]:
+def sample_cells(plan: Plan, most: int = PROFILE_SAMPLE, read: Reader = read_block) -> list[BlockCell]:
     """Reads evenly spaced cells, which are those that ``bc-sam predict`` without an engine measures.
 
     Of blocks whose number of cells is not known, the first cells are read.
@@ -104,31 +107,32 @@ def sample_cells(plan: Plan, most: int = PROFILE_SAMPLE) -> list[BlockCell]:
     Args:
         plan: The plan.
         most: Most cells.
+        read: Reads a block.
     """
     counts = [block.count for block in plan.blocks]
     if None in counts:
         chosen = [plan.blocks[index] for index in sample_evenly(len(plan.blocks), most)]
         each = -(-most // len(chosen))
-        return [cell for block in chosen for cell in islice(read_block(_shortened(block, each)), each)][:most]
+        return [cell for block in chosen for cell in islice(read(_shortened(block, each)), each)][:most]
     ends = list(accumulate(filter(None, counts)))
     wanted: dict[int, list[int]] = {}
     for position in sample_evenly(ends[-1], most):
         index = bisect_right(ends, position)
         wanted.setdefault(index, []).append(position - (ends[index - 1] if index else 0))
-    return [cell for index, offsets in wanted.items() for cell in _read_at(plan.blocks[index], offsets)]
+    return [cell for index, offsets in wanted.items() for cell in _read_at(plan.blocks[index], offsets, read)]
 
 
-def _read_at(block: Block, offsets: Sequence[int]) -> Iterator[BlockCell]:
+def _read_at(block: Block, offsets: Sequence[int], read: Reader) -> Iterator[BlockCell]:
     """Reads single cells of a block."""
     if block.kind == "files":
-        yield from read_block(replace(block, members=tuple(block.members[offset] for offset in offsets)))
+        yield from read(replace(block, members=tuple(block.members[offset] for offset in offsets)))
     elif block.kind == "tar":
         wanted = set(offsets)
-        cells = islice(read_block(block), max(offsets) + 1)
+        cells = islice(read(block), max(offsets) + 1)
         yield from (cell for offset, cell in enumerate(cells) if offset in wanted)
     else:
         for offset in offsets:
-            yield from read_block(replace(block, start=block.start + offset, count=1))
+            yield from read(replace(block, start=block.start + offset, count=1))
 
 
 def _shortened(block: Block, count: int) -> Block:
@@ -138,14 +142,14 @@ def _shortened(block: Block, count: int) -> Block:
     return replace(block, count=count if block.count is None else min(count, block.count))
 
 
-def _files_of(source: str, split: str | None) -> tuple[list[StoredFile], Counter[str]]:
+def _files_of(source: str, split: str | None, slides: bool) -> tuple[list[StoredFile], Counter[str]]:
     """Returns the files of a source that hold cells, and how many do not, by suffix."""
     if not source:
         raise DataError("An empty path was given as a source of cells. Give a folder, or . for this one.")
     if not is_url(source) and not Path(source).exists() and reads_as_hub_id(source):
         source = hub_url(source)
     files = list_files(source)
-    fitting = [file for file in files if _kind(file.name)]
+    fitting = [file for file in files if _kind(file.name, slides)]
     if not fitting:
         raise DataError(f"No cells found in {source}. Give a source that holds images, zips, tars or parquet files.")
     others = _suffixes(files) - _suffixes(fitting)
@@ -166,12 +170,14 @@ def _suffixes(files: Iterable[StoredFile]) -> Counter[str]:
     return Counter(PurePosixPath(file.name).suffix.lower() or "without suffix" for file in files)
 
 
-def _blocks_of(files: Iterable[tuple[str, StoredFile]], size: int, columns: Mapping[str, str]) -> Iterator[Block]:
+def _blocks_of(
+    files: Iterable[tuple[str, StoredFile]], size: int, columns: Mapping[str, str], slides: bool
+) -> Iterator[Block]:
     """Yields the blocks, not numbered yet; image files of one folder that follow each other share blocks."""
 
     def together(entry: tuple[str, StoredFile]) -> tuple[str, str, bool]:
         label, file = entry
-        return label, file.root, _kind(file.name) == "files"
+        return label, file.root, _kind(file.name, slides) == "files"
 
     for (label, root, are_images), entries in groupby(files, key=together):
         group = [file for _, file in entries]
@@ -195,9 +201,9 @@ def _plan_containers(files: Iterable[StoredFile], size: int, columns: Mapping[st
             yield from plan_tar(file, size)
 
 
-def _kind(name: str) -> str | None:
+def _kind(name: str, slides: bool = False) -> str | None:
     lower = name.lower()
-    if is_image_name(lower):
+    if is_image_name(lower) or (slides and lower.endswith(tuple(SLIDE_SUFFIXES))):
         return "files"
     if lower.endswith(TAR_SUFFIXES):
         return "tar"

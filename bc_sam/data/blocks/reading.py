@@ -1,11 +1,12 @@
-"""Reads the cells of a block, one chunk ahead of whoever uses them."""
+"""Reads the cells or fields of a block, one chunk ahead of whoever uses them."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
+from pathlib import Path
 
 from bc_sam.data.blocks.block import Block, BlockCell
-from bc_sam.data.blocks.stores import read_files, store_errors_explained
+from bc_sam.data.blocks.stores import is_url, read_files, store_errors_explained, try_files
 from bc_sam.data.blocks.tables import read_table
 from bc_sam.data.blocks.tars import read_tar
 from bc_sam.data.blocks.zips import read_zip
@@ -13,6 +14,12 @@ from bc_sam.utils.display import as_utf8
 
 # Cells that are read at a time: from a store, so many requests run at once.
 _CHUNK = 32
+
+# Fields may have a gigabyte each.
+_CHUNK_OF_FIELDS = 1
+
+#: Reads the images of a block: `read_block` or `read_fields`.
+Reader = Callable[[Block], Iterator[BlockCell]]
 
 
 def read_block(block: Block) -> Iterator[BlockCell]:
@@ -27,12 +34,29 @@ def read_block(block: Block) -> Iterator[BlockCell]:
     Raises:
         DataError: If the source has changed or cannot be reached, so that the block has to be read again later.
     """
-    readers = {"files": _read_files, "zip": read_zip, "tar": read_tar, "parquet": read_table}
-    cells = readers[block.kind](block)
+    return _read_ahead(block, _images_of(block, _CHUNK), _CHUNK)
 
+
+def read_fields(block: Block) -> Iterator[BlockCell]:
+    """Reads the fields of a block in order, one ahead; files on disk are left to be opened by their path, in parts.
+
+    Args:
+        block: A block of a plan.
+
+    Yields:
+        The fields; see `read_block`.
+
+    Raises:
+        DataError: See `read_block`.
+    """
+    on_disk = block.kind == "files" and not is_url(block.url)
+    return _read_ahead(block, _paths_of(block) if on_disk else _images_of(block, _CHUNK_OF_FIELDS), _CHUNK_OF_FIELDS)
+
+
+def _read_ahead(block: Block, cells: Iterator[BlockCell], chunk_size: int) -> Iterator[BlockCell]:
     def next_chunk() -> list[BlockCell]:
         with store_errors_explained(block.url):
-            return list(islice(cells, _CHUNK))
+            return list(islice(cells, chunk_size))
 
     with ThreadPoolExecutor(1) as pool:
         upcoming = pool.submit(next_chunk)
@@ -41,13 +65,37 @@ def read_block(block: Block) -> Iterator[BlockCell]:
             yield from chunk
 
 
-def _read_files(block: Block) -> Iterator[BlockCell]:
-    for start in range(0, len(block.members), _CHUNK):
-        names = block.members[start : start + _CHUNK]
+def _images_of(block: Block, chunk_size: int) -> Iterator[BlockCell]:
+    if block.kind == "files":
+        return _read_files(block, chunk_size)
+    readers: dict[str, Reader] = {"zip": read_zip, "tar": read_tar, "parquet": read_table}
+    return readers[block.kind](block)
+
+
+def _read_files(block: Block, chunk_size: int) -> Iterator[BlockCell]:
+    for start in range(0, len(block.members), chunk_size):
+        names = block.members[start : start + chunk_size]
         for name, content in zip(names, read_files(block.url, names), strict=True):
-            source = as_utf8(f"{block.url}{name}")
-            cell_id = as_utf8(f"{block.prefix}{name}")
+            cell_id, source = _identify(block, name)
             if isinstance(content, bytes):
                 yield BlockCell(cell_id, source, content)
             else:
-                yield BlockCell(cell_id, source, error=f"{source} cannot be read: {content.strerror}.")
+                yield BlockCell(cell_id, source, error=_cannot_be_read(source, content))
+
+
+def _paths_of(block: Block) -> Iterator[BlockCell]:
+    for name, problem in zip(block.members, try_files(block.url, block.members), strict=True):
+        cell_id, source = _identify(block, name)
+        if problem is None:
+            yield BlockCell(cell_id, source, path=Path(block.url, name))
+        else:
+            yield BlockCell(cell_id, source, error=_cannot_be_read(source, problem))
+
+
+def _identify(block: Block, name: str) -> tuple[str, str]:
+    """Returns the id of a file's cell, and where the file lies."""
+    return as_utf8(f"{block.prefix}{name}"), as_utf8(f"{block.url}{name}")
+
+
+def _cannot_be_read(source: str, reason: OSError) -> str:
+    return f"{source} cannot be read: {reason.strerror}."

@@ -3,9 +3,9 @@
 import logging
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, TypeVar, cast
@@ -25,6 +25,9 @@ _WAITS = (0.5, 2.0, 8.0)
 
 # Files that are requested from a store at the same time.
 _REQUESTS = 16
+
+# Bytes that are read at a time of a file of any size.
+_READ = 2**20
 
 # What stores call the properties that change with the content of a file, in the order of trust.
 _STAMPS = ("ETag", "etag", "blob_id", "md5Hash", "content_md5", "mtime", "LastModified", "updated", "last_modified")
@@ -132,6 +135,32 @@ def with_retries(call: Callable[[], T], url: str) -> T:
     return call()
 
 
+def try_files(root: str, names: Sequence[str]) -> Iterator[OSError | None]:
+    """Yields why each file of a folder on disk cannot be read, or ``None``; see `read_files`.
+
+    Args:
+        root: Path of the folder, up to and including its last slash.
+        names: Files relative to it.
+
+    Raises:
+        OSError: If a file has gone since it was listed, or the disk fails.
+    """
+    for name in names:
+        first = _read_disk(Path(root, name), n_bytes=1)
+        yield first if isinstance(first, OSError) else None
+
+
+def require_readable(path: Path) -> None:
+    """Checks that the disk gives all bytes of a file, whatever they are; one that may not be read is passed over.
+
+    Raises:
+        DataError: If the file has gone since it was listed, or the disk fails.
+    """
+    with store_errors_explained(str(path)), suppress(PermissionError, IsADirectoryError), path.open("rb") as file:
+        while file.read(_READ):
+            pass
+
+
 @contextmanager
 def store_errors_explained(url: str) -> Iterator[None]:
     """Turns what fsspec and the clients of stores raise into an error that says what to do.
@@ -200,9 +229,10 @@ def _stamp(info: Mapping[str, Any]) -> str:
     return next((str(info[name]) for name in _STAMPS if info.get(name)), "")
 
 
-def _read_disk(path: Path) -> bytes | OSError:
+def _read_disk(path: Path, n_bytes: int = -1) -> bytes | OSError:
     try:
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(n_bytes)
     except FileNotFoundError as error:
         if os.path.lexists(path):
             return error

@@ -1,4 +1,4 @@
-"""The folder of results: one Parquet file for each block, and a manifest that says what they are.
+"""The folder of results: a Parquet file for each block and table, and a manifest that says what they are.
 
 A file is written aside, flushed to the disk and renamed, so that it is there in full or not at all. All files whose
 names begin with ``_`` or ``.`` are passed over by what reads Parquet.
@@ -12,10 +12,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from bc_sam.errors import BCSamError, ConfigError
-from bc_sam.models.batch.rows import BLOCK, JOB, N_ERRORS, FinishedBlock
+from bc_sam.models.batch.rows import BLOCK, JOB, Counts, FinishedBlock, counts_of_file, table_names
 from bc_sam.models.batch.settings import Job
 from bc_sam.utils.atomic import written_aside
 from bc_sam.utils.folder_lock import FolderLock
@@ -30,27 +30,15 @@ _OTHER_FOLDER = "Give another --out, or remove this folder to start again."
 
 
 @dataclass(frozen=True)
-class Counts(JsonConfig):
-    """Number of cells, and of those without a result, in finished blocks."""
-
-    blocks: int = 0
-    cells: int = 0
-    errors: int = 0
-
-    def __add__(self, other: "Counts") -> "Counts":
-        return Counts(self.blocks + other.blocks, self.cells + other.cells, self.errors + other.errors)
-
-
-@dataclass(frozen=True)
 class Manifest(JsonConfig):
     """What a folder of results holds.
 
     Attributes:
         job: All that the rows depend on.
         sources: The sources, as given.
-        n_files: Number of files in them that hold cells.
+        n_files: Number of files in them that hold cells or fields.
         n_blocks: Number of blocks of the job.
-        n_cells: Number of cells; ``None`` as long as it is not known.
+        n_images: Number of cells, or of fields; ``None`` as long as it is not known.
         other_files: Number of files in the sources that hold none, by suffix.
         versions: Version of each library that began the job.
         state: Whether all blocks are there.
@@ -60,15 +48,17 @@ class Manifest(JsonConfig):
         format: Version of this file.
     """
 
+    renamed_keys: ClassVar[Mapping[str, str]] = {"n_cells": "n_images"}
+
     job: Job
     sources: tuple[str, ...]
     n_files: int
     n_blocks: int
-    n_cells: int | None
+    n_images: int | None
     other_files: dict[str, int] = field(default_factory=dict)
     versions: dict[str, str] = field(default_factory=dict)
     state: Literal["running", "complete"] = "running"
-    counts: Counts = Counts()
+    counts: Counts = field(default_factory=Counts)
     engine: dict[str, Any] = field(default_factory=dict)
     started: float = 0.0
     format: int = 1
@@ -108,7 +98,7 @@ class OutputFolder:
     @property
     def manifest(self) -> Manifest | None:
         """The manifest of the job that began here; ``None`` if no block of it was finished."""
-        begun = any(path.name.startswith("part-") for path in self.folder.iterdir())
+        begun = any(self.folder.glob("**/part-*"))
         return read_manifest(self.folder) if begun else None
 
     def begin(self, manifest: Manifest) -> Manifest:
@@ -144,7 +134,7 @@ class OutputFolder:
                 "command again, with an --out that all processes see."
             )
         counts = total_of(finished.values())
-        manifest = replace(manifest, state="complete", counts=counts, n_cells=counts.cells)
+        manifest = replace(manifest, state="complete", counts=counts, n_images=counts.images)
         self._save(manifest)
         return manifest
 
@@ -170,11 +160,17 @@ def total_of(counts: Iterable[Counts]) -> Counts:
 
 
 def write_block(folder: Path, block: FinishedBlock, n_blocks: int) -> Counts:
-    """Writes the file of a block, all of it or nothing, so that it survives a power failure."""
-    with written_aside(folder / part_name(block.index, n_blocks)) as part:
-        part.write_bytes(block.content)
-    _sync_names(folder)
-    return Counts(1, block.n_cells, block.n_errors)
+    """Writes the files of a block, each of them in full or not at all, so that they survive a power failure.
+
+    A block is finished when all of them are there. One that is not is computed again, to the same bytes.
+    """
+    for table, content in block.contents.items():
+        place = folder / table
+        place.mkdir(exist_ok=True)
+        with written_aside(place / part_name(block.index, n_blocks)) as part:
+            part.write_bytes(content)
+        _sync_names(place)
+    return block.counts
 
 
 def part_name(index: int, n_blocks: int) -> str:
@@ -187,13 +183,25 @@ def part_name(index: int, n_blocks: int) -> str:
     return f"part-{index:07d}-of-{n_blocks:07d}.parquet"
 
 
-def read_finished(folder: Path, job: str, n_blocks: int) -> dict[int, Counts]:
+def read_finished(folder: Path, manifest: Manifest) -> dict[int, Counts]:
     """Returns the finished blocks in a folder by number, and what they hold; damaged files are not finished."""
+    job, n_blocks = manifest.job, manifest.n_blocks
+    tables = [_read_table(folder, name, job.digest, n_blocks) for name in table_names(job.settings.task)]
+    return {
+        index: replace(total_of(table[index] for table in tables), blocks=1)
+        for index in range(n_blocks)
+        if all(index in table for table in tables)
+    }
+
+
+def _read_table(out: Path, table: str, job: str, n_blocks: int) -> dict[int, Counts]:
+    """Returns what the files of a table hold, by block, of those that are intact and of this job."""
     from pyarrow import ArrowException
     from pyarrow.parquet import read_metadata
 
     found: dict[int, Counts] = {}
-    present = {path.name for path in folder.iterdir()}
+    folder = out / table
+    present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     for index in range(n_blocks):
         name = part_name(index, n_blocks)
         if name not in present:
@@ -205,7 +213,7 @@ def read_finished(folder: Path, job: str, n_blocks: int) -> dict[int, Counts]:
             continue
         facts: Mapping[bytes, bytes] = read.metadata or {}
         if facts.get(JOB) == job.encode() and facts.get(BLOCK) == str(index).encode():
-            found[index] = Counts(1, read.num_rows, int(facts[N_ERRORS]))
+            found[index] = counts_of_file(table, read.num_rows, facts)
         else:
             logger.warning("%s is of another job and is computed again.", folder / name)
     return found

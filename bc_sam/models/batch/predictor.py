@@ -27,6 +27,7 @@ class CellPredictor:
 
     Raises:
         BCSamError: If the model cannot be loaded.
+        ConfigError: If the task is to count fields.
 
     Example:
         >>> predictor = CellPredictor(sample=paths[:60])  # doctest: +SKIP
@@ -35,6 +36,8 @@ class CellPredictor:
     """
 
     def __init__(self, settings: BatchSettings = _DEFAULT, *, sample: Sequence[Any] = (), **machine: Any) -> None:
+        if settings.task == "count":
+            raise ConfigError("CellPredictor takes cells. Count whole fields with bc_sam.batch.count.")
         stored = open_model(settings, **machine)
         settings = replace(settings, backend=stored.backend)
         self._profile_needed = stored.config.normalization is not None

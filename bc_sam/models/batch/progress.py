@@ -8,7 +8,7 @@ from typing import Self
 
 from tqdm import tqdm
 
-from bc_sam.models.batch.output import Counts
+from bc_sam.models.batch.rows import Counts
 from bc_sam.utils.durations import rough_duration
 
 logger = logging.getLogger(__name__)
@@ -17,20 +17,23 @@ _SECONDS = 60
 
 
 class Progress:
-    """Shows how many cells are done, how many a second, and how long the rest takes.
+    """Shows how many cells or fields are done, how many a second, and how long the rest takes.
 
     Args:
         n_blocks: Number of blocks to do.
-        n_cells: Number of cells in them; ``None`` if it is not known, when blocks are counted.
+        n_images: Number of cells, or fields, in them; ``None`` if it is not known, when blocks are counted.
         before: What was finished before.
+        image: What an image is: a ``"cell"`` or a ``"field"``.
         quiet: Show nothing.
     """
 
-    def __init__(self, n_blocks: int, n_cells: int | None, before: Counts, *, quiet: bool = False) -> None:
+    def __init__(
+        self, n_blocks: int, n_images: int | None, before: Counts, *, image: str = "cell", quiet: bool = False
+    ) -> None:
         self._n_blocks, self._before, self._quiet, self._done = n_blocks, before, quiet, Counts()
-        self._by_cells = n_cells is not None
+        self._image, self._by_images = image, n_images is not None
         first = self._count(before)
-        total, unit = (n_cells, "cell") if n_cells is not None else (n_blocks, "block")
+        total, unit = (n_images, image) if n_images is not None else (n_blocks, "block")
         self._bar = tqdm(total=total + first, initial=first, unit=unit, smoothing=0.1, disable=quiet or None)
         self._start = self._last = time.monotonic()
 
@@ -46,10 +49,10 @@ class Progress:
     def describe(self) -> str:
         """Returns the progress in one line, such as for a log."""
         before, done = self._before, self._done
-        rate = done.cells / max(time.monotonic() - self._start, 1e-9)
+        rate = done.images / max(time.monotonic() - self._start, 1e-9)
         blocks = f"{before.blocks + done.blocks} of {before.blocks + self._n_blocks} blocks"
-        text = f"{blocks}, {before.cells + done.cells} cells, {rate:.1f} cells/s"
-        rest = (self._n_blocks - done.blocks) * done.cells / max(done.blocks, 1)
+        text = f"{blocks}, {before.images + done.images} {self._image}s, {rate:.1f} {self._image}s/s"
+        rest = (self._n_blocks - done.blocks) * done.images / max(done.blocks, 1)
         return f"{text}, {rough_duration(rest / rate)} left" if rate and rest else text
 
     def __enter__(self) -> Self:
@@ -61,4 +64,4 @@ class Progress:
         self._bar.close()
 
     def _count(self, counts: Counts) -> int:
-        return counts.cells if self._by_cells else counts.blocks
+        return counts.images if self._by_images else counts.blocks

@@ -6,20 +6,23 @@ from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from bc_sam.data.appearance.profile import AppearanceProfile
 from bc_sam.data.blocks.block import Block
 from bc_sam.data.blocks.plan import Plan, plan_blocks, sample_cells
-from bc_sam.data.preparation import profile_sources, require_pixel_size
+from bc_sam.data.blocks.reading import Reader, read_block, read_fields
+from bc_sam.data.preparation import PROFILE_SAMPLE, profile_sources, require_pixel_size
 from bc_sam.errors import BCSamError, ConfigError
 from bc_sam.models.batch.engines.accelerate_ranks import AccelerateEngine
 from bc_sam.models.batch.engines.base import Engine, EngineName, Resources
 from bc_sam.models.batch.engines.local import LocalEngine
-from bc_sam.models.batch.output import Counts, Manifest, OutputFolder, read_finished, total_of, write_block
+from bc_sam.models.batch.output import Manifest, OutputFolder, read_finished, total_of, write_block
 from bc_sam.models.batch.progress import Progress
+from bc_sam.models.batch.rows import Counts
 from bc_sam.models.batch.settings import BatchSettings, Job, ModelIdentity, open_model
 from bc_sam.models.classifier_files import installed_versions
+from bc_sam.models.fields.profile import FIELD_SAMPLE, profile_fields
 from bc_sam.models.stored_model import StoredModel
 from bc_sam.utils.extras import extras_explained
 
@@ -37,10 +40,10 @@ def run_batch(
     resources: Resources | None = None,
     quiet: bool = True,
 ) -> Manifest:
-    """Predicts or embeds the cells of sources of any size into a folder of Parquet files.
+    """Predicts or embeds cells of sources of any size, or counts fields, into a folder of Parquet files.
 
     Started again after an interruption, it keeps the finished blocks and computes the others. Whatever the engine, and
-    however often it was interrupted, every cell has one row.
+    however often it was interrupted, every cell or field has one row.
 
     Args:
         sources: Folders, zips, tars, parquet, ids of data sets on the Hub, or addresses of stores; see
@@ -71,7 +74,14 @@ def run_batch(
     given = (sources,) if isinstance(sources, str) else tuple(sources)
     require_pixel_size(settings.microns_per_pixel)
     chosen = _engine(engine, resources)
-    plan = plan_blocks(given, block_size=settings.block_size, split=settings.split, columns=settings.columns)
+    settings = replace(settings, block_size=settings.images_of_block)
+    plan = plan_blocks(
+        given,
+        block_size=settings.images_of_block,
+        split=settings.split,
+        columns=settings.columns,
+        slides=settings.task == "count",
+    )
     stored = open_model(settings, **resources.machine)
     task = _Task(Path(out), given, replace(settings, backend=stored.backend), plan, stored)
     try:
@@ -106,7 +116,7 @@ class _Task:
         """Runs the job with an engine whose results all come to this process, which alone writes."""
         with OutputFolder(self.out) as folder:
             manifest = folder.begin(self._manifest(folder))
-            finished = read_finished(self.out, manifest.job.digest, manifest.n_blocks)
+            finished = read_finished(self.out, manifest)
             todo = [block for block in self.plan.blocks if block.index not in finished]
             if todo:
                 manifest = folder.note_engine(manifest, engine.start(manifest.job))
@@ -124,7 +134,7 @@ class _Task:
             begun: tuple[Manifest, dict[int, Counts]] | None = None
             if folder is not None:
                 manifest = folder.note_engine(folder.begin(self._manifest(folder)), engine.start())
-                begun = manifest, read_finished(self.out, manifest.job.digest, manifest.n_blocks)
+                begun = manifest, read_finished(self.out, manifest)
                 logger.info("%s", _describe(manifest, len(begun[1])))
             manifest, finished = engine.share(begun)
             if manifest.job.source != self.plan.fingerprint:
@@ -136,7 +146,7 @@ class _Task:
             engine.wait()
             if folder is None:
                 return manifest
-            return folder.finish(manifest, read_finished(self.out, manifest.job.digest, manifest.n_blocks))
+            return folder.finish(manifest, read_finished(self.out, manifest))
 
     def _compute(
         self, engine: Engine, manifest: Manifest, todo: Sequence[Block], finished: Mapping[int, Counts], quiet: bool
@@ -145,7 +155,8 @@ class _Task:
         computed: dict[int, Counts] = {}
         known = None if self.plan.n_cells is None else sum(block.count or 0 for block in todo)
         done = total_of(finished.values())
-        with Progress(len(todo), known, done, quiet=quiet) as progress:
+        image = self.settings.images.removesuffix("s")
+        with Progress(len(todo), known, done, image=image, quiet=quiet) as progress:
             for block in engine.run(manifest.job, todo) if todo else ():
                 computed[block.index] = write_block(self.out, block, manifest.n_blocks)
                 progress.add(computed[block.index])
@@ -160,21 +171,27 @@ class _Task:
             sources=self.sources,
             n_files=self.plan.n_files,
             n_blocks=len(self.plan.blocks),
-            n_cells=self.plan.n_cells,
+            n_images=self.plan.n_cells,
             other_files=dict(self.plan.other_files),
             versions=_versions(),
         )
 
     def _measured(self) -> AppearanceProfile | None:
-        """Measures the scale and stain that the cells share, once for all workers."""
-        if self.stored.config.normalization is None:
+        """Measures the scale and stain that the images share, once for all workers."""
+        microns_per_pixel = self.settings.microns_per_pixel
+        if self.settings.task == "count":  # for which the scale is needed whatever the model
+            profile = profile_fields(self._sample(FIELD_SAMPLE, read_fields), microns_per_pixel)
+        elif self.stored.config.normalization is None:
             return None
-        sample = [cell for cell in sample_cells(self.plan) if cell.error is None]
-        images = [{"bytes": cell.content, "path": cell.source} for cell in sample]
-        profile = profile_sources(images, microns_per_pixel=self.settings.microns_per_pixel)
+        else:
+            profile = profile_sources(self._sample(PROFILE_SAMPLE), microns_per_pixel=microns_per_pixel)
         if profile is not None:
             logger.info("scale: %s", profile)
         return profile
+
+    def _sample(self, most: int, read: Reader = read_block) -> list[Any]:
+        """Returns evenly spaced images of the source that can be had."""
+        return [cell.image for cell in sample_cells(self.plan, most, read) if cell.error is None]
 
 
 def _versions() -> dict[str, str]:
@@ -189,8 +206,8 @@ def _versions() -> dict[str, str]:
 def _describe(manifest: Manifest, n_finished: int) -> str:
     """Returns what is about to run, in one line."""
     engine = manifest.engine
-    cells = "" if manifest.n_cells is None else f" of {manifest.n_cells} cells"
+    images = "" if manifest.n_images is None else f" of {manifest.n_images} {manifest.job.settings.images}"
     kept = f", {n_finished} of them finished before" if n_finished else ""
     dashboard = f" Dashboard: {engine['dashboard']}" if engine.get("dashboard") else ""
     workers = engine["workers"]
-    return f"{manifest.n_blocks} blocks{cells}{kept}; engine {engine['name']}, workers: {workers}.{dashboard}"
+    return f"{manifest.n_blocks} blocks{images}{kept}; engine {engine['name']}, workers: {workers}.{dashboard}"

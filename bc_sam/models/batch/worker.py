@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from bc_sam.data.blocks.block import Block, BlockCell
-from bc_sam.data.blocks.reading import read_block
+from bc_sam.data.blocks.reading import read_block, read_fields
 from bc_sam.models.auto import model_class
 from bc_sam.models.base import CellModel
-from bc_sam.models.batch.rows import FinishedBlock, error_row, finish_block, result_columns
+from bc_sam.models.batch.field_rows import count_fields
+from bc_sam.models.batch.rows import ONLY, FinishedBlock, Rows, error_row, finish_block, result_columns
 from bc_sam.models.batch.settings import Job, ModelIdentity, open_model, pinned, require_same_model
 from bc_sam.models.inspection import inspect_cells
 from bc_sam.models.observation import Parts
@@ -38,18 +39,22 @@ class Worker:
         Raises:
             DataError: If the source has changed or cannot be reached.
         """
-        rows = list(self._rows(read_block(block)))
-        return finish_block(block.index, rows, self._job.settings.task, self._job.digest, self._job.model.labels)
+        rows: Rows
+        if self._job.settings.task == "count":
+            rows = count_fields(self._model, self._job, read_fields(block))
+        else:
+            rows = {ONLY: list(self._rows(read_block(block)))}
+        return finish_block(block.index, rows, self._job)
 
     def _rows(self, cells: Iterator[BlockCell]) -> Iterator[dict[str, Any]]:
         """Yields the row of each cell, in order."""
         upcoming: deque[BlockCell] = deque()  # read, but not computed yet
 
-        def images() -> Iterator[dict[str, Any]]:
+        def images() -> Iterator[Any]:
             for cell in cells:
                 upcoming.append(cell)
                 if cell.error is None:
-                    yield {"bytes": cell.content, "path": cell.source}
+                    yield cell.image
 
         for columns in compute(self._model, self._job, images()):
             while upcoming[0].error is not None:

@@ -13,8 +13,8 @@ from bc_sam.data.fields.survey import FieldSurvey, fields_profile, glass_share, 
 from bc_sam.data.preparation import require_pixel_size, sample_evenly
 from bc_sam.errors import ImageError
 
-# Maximum number of fields measured for their common scale and stain.
-_FIELD_SAMPLE = 20
+#: Maximum number of fields measured for their common scale and stain.
+FIELD_SAMPLE = 20
 
 # A field with less glass than this is no smear, or its colours are inverted.
 _LEAST_GLASS = 0.03
@@ -42,7 +42,7 @@ def profile_fields(sources: Sequence[Any], microns_per_pixel: float | None = Non
     """
     require_pixel_size(microns_per_pixel)
     surveys, tags = [], []
-    for index in sample_evenly(len(sources), _FIELD_SAMPLE):
+    for index in sample_evenly(len(sources), FIELD_SAMPLE):
         try:
             with open_field(sources[index]) as field:
                 surveys.append(survey_field(field))

@@ -9,7 +9,6 @@ from faults import contents, count_operations, fill_disk, killed_at, watched
 from bc_sam.errors import BCSamError, ConfigError
 from bc_sam.models.batch.output import (
     MANIFEST,
-    Counts,
     Manifest,
     OutputFolder,
     part_name,
@@ -17,12 +16,12 @@ from bc_sam.models.batch.output import (
     read_manifest,
     write_block,
 )
-from bc_sam.models.batch.rows import finish_block
+from bc_sam.models.batch.rows import ONLY, Counts, finish_block
 from bc_sam.models.batch.settings import BatchSettings, Job, ModelIdentity
 
 N_BLOCKS = 3
 JOB = Job(BatchSettings(), ModelIdentity("model", None, "digest", ("a", "b")), None, "fingerprint")
-MANIFEST_OF_JOB = Manifest(JOB, ("cells",), n_files=6, n_blocks=N_BLOCKS, n_cells=6)
+MANIFEST_OF_JOB = Manifest(JOB, ("cells",), n_files=6, n_blocks=N_BLOCKS, n_images=6)
 
 
 def block(index):
@@ -30,14 +29,14 @@ def block(index):
         {"cell_id": f"{index}.{row}", "source": "", "name": "a", "error": None if row else "Damaged."}
         for row in (0, 1)
     ]
-    return finish_block(index, rows, "predict", JOB.digest, ("a", "b"))
+    return finish_block(index, {ONLY: rows}, JOB)
 
 
 def run(folder: Path) -> None:
     """Does what a job does with its folder, whose blocks need no computation."""
     with OutputFolder(folder) as output:
         manifest = output.begin(MANIFEST_OF_JOB)
-        finished = read_finished(folder, JOB.digest, N_BLOCKS)
+        finished = read_finished(folder, manifest)
         for index in range(N_BLOCKS):
             if index not in finished:
                 finished[index] = write_block(folder, block(index), N_BLOCKS)
@@ -80,7 +79,7 @@ def test_a_full_disk_at_any_operation_loses_nothing(tmp_path, unbroken):
 
 def test_finished_blocks_are_counted(tmp_path):
     run(tmp_path)
-    assert read_finished(tmp_path, JOB.digest, N_BLOCKS) == dict.fromkeys(range(N_BLOCKS), Counts(1, 2, 1))
+    assert read_finished(tmp_path, MANIFEST_OF_JOB) == dict.fromkeys(range(N_BLOCKS), Counts(1, 2, 1))
     assert read_manifest(tmp_path).counts == Counts(3, 6, 3)
 
 

@@ -18,7 +18,8 @@ from pyarrow import parquet
 from bc_sam.errors import BCSamError, ConfigError, DataError
 from bc_sam.models.auto import load_model
 from bc_sam.models.batch.engines.base import Resources
-from bc_sam.models.batch.output import MANIFEST, Counts, read_manifest
+from bc_sam.models.batch.output import MANIFEST, read_manifest
+from bc_sam.models.batch.rows import Counts
 from bc_sam.models.batch.run import run_batch
 
 N_CELLS, N_ERRORS = 11, 2
@@ -72,7 +73,7 @@ def test_a_bad_image_is_a_row_with_its_reason_only(finished):
 def test_the_manifest_says_what_was_computed(finished, cells, model_folder):
     manifest = json.loads((finished / MANIFEST).read_text())
     assert manifest["state"] == "complete"
-    assert manifest["counts"] == {"blocks": 6, "cells": N_CELLS, "errors": N_ERRORS}
+    assert manifest["counts"] == {"blocks": 6, "cells": N_CELLS, "errors": N_ERRORS, "fields": 0, "incomplete": 0}
     assert manifest["sources"] == [str(cells)]
     assert manifest["job"]["model"]["labels"] == list(load_model(model_folder).labels)
     assert set(manifest["versions"]) >= {"bc_sam", "torch", "numpy"}

@@ -6,13 +6,14 @@ are being computed. An actor returns the bytes of a file; only the driver writes
 
 import json
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from bc_sam.data.blocks.block import Block
 from bc_sam.errors import BCSamError
 from bc_sam.models.batch.engines.base import Resources
-from bc_sam.models.batch.rows import FinishedBlock
+from bc_sam.models.batch.rows import Counts, FinishedBlock
 from bc_sam.models.batch.settings import Job, ModelIdentity, open_model, pinned, require_same_model
 from bc_sam.models.batch.worker import Worker
 from bc_sam.utils.extras import extras_explained
@@ -25,6 +26,9 @@ logger = logging.getLogger(__name__)
 
 # Blocks that Ray is given at a time. It keeps a reference for each, and a job may have millions.
 _WAVE = 10_000
+
+# What precedes the name of a table in that of its column.
+_CONTENT = "content:"
 
 
 class RayEngine:
@@ -67,7 +71,7 @@ class RayEngine:
             computed = self._computed(dataset, job, min(n_workers, len(part)))
             with in_one_sentence():
                 for row in computed.iter_rows():
-                    yield FinishedBlock(**row)
+                    yield _from_columns(row)
 
     def stop(self) -> None:
         """Ends Ray if it was started here, and leaves a cluster otherwise."""
@@ -136,7 +140,18 @@ class _Actor:
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         (text,) = batch["block"]
         finished = self._worker(Block.from_dict(json.loads(text), where="the block"))
-        return {name: [value] for name, value in vars(finished).items()}
+        return {name: [value] for name, value in _to_columns(finished).items()}
+
+
+def _to_columns(block: FinishedBlock) -> dict[str, Any]:
+    """Returns a block as plain columns, a binary one for each table, which Ray passes on as Arrow."""
+    contents = {_CONTENT + table: content for table, content in block.contents.items()}
+    return {"index": block.index, "counts": json.dumps(asdict(block.counts)), **contents}
+
+
+def _from_columns(row: Mapping[str, Any]) -> FinishedBlock:
+    contents = {name.removeprefix(_CONTENT): row[name] for name in row if name.startswith(_CONTENT)}
+    return FinishedBlock(row["index"], contents, Counts(**json.loads(row["counts"])))
 
 
 def _identify(job: str, machine: dict[str, Any]) -> tuple[str, str]:
