@@ -49,6 +49,17 @@ def test_the_results_and_what_is_said_of_them(folder, tmp_path, command):
     assert status.stdout.splitlines()[0].startswith(f"complete: {command} of {folder / 'cells'} with ")
 
 
+def test_counting_says_what_was_found(folder, tmp_path):
+    out = tmp_path / "out"
+    options = ("--model", folder / "model", "--out", out, "--engine", "local", "--block-size", 3)
+    result = run("count", folder / "cells", *options)
+    assert result.exit_code == SOME_UNREADABLE, message(result)
+    assert result.stdout.splitlines()[0] == (
+        f"Written: {out}: 3 white cells in 4 fields, 1 of them without a result, 0 read in part only."
+    )
+    assert "--count-all has no effect" in message(run("count", folder / "cells", *options, "--count-all"))
+
+
 @pytest.mark.parametrize(
     "options", [("--out", "out"), ("--workers", 2), ("--block-size", 5), ("--ray-address", "auto")], ids=lambda o: o[0]
 )

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from bc_sam.utils.lazy_names import lazy_name
 
 if TYPE_CHECKING:
-    from bc_sam.models.batch.count import count
+    from bc_sam.models.batch.counting import count
     from bc_sam.models.batch.engines.base import Resources
     from bc_sam.models.batch.frames import predict
     from bc_sam.models.batch.output import Manifest
@@ -26,7 +26,7 @@ _MODULES = {
     "CellPredictor": "predictor",
     "Manifest": "output",
     "Resources": "engines.base",
-    "count": "count",
+    "count": "counting",
     "predict": "frames",
     "run_batch": "run",
 }

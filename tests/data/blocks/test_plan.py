@@ -147,6 +147,13 @@ class TestSplit:
             plan_blocks([str(folder)], split="val")
 
 
+def test_scanned_slides_are_images_where_fields_are_sought(tmp_path):
+    for name in ("a.svs", "b.png"):
+        (tmp_path / name).write_bytes(b"")
+    assert plan_blocks([str(tmp_path)]).blocks[0].members == ("b.png",)
+    assert plan_blocks([str(tmp_path)], slides=True).blocks[0].members == ("a.svs", "b.png")
+
+
 class TestSourcesThatAreRefused:
     def test_missing(self, tmp_path):
         with pytest.raises(DataError, match="does not exist"):

@@ -9,7 +9,7 @@ import pytest
 from pyarrow import parquet
 
 from bc_sam.data.blocks.plan import plan_blocks
-from bc_sam.data.blocks.reading import read_block
+from bc_sam.data.blocks.reading import read_block, read_fields
 from bc_sam.errors import DataError
 
 
@@ -53,6 +53,26 @@ def test_a_file_that_has_gone_since_it_was_listed_is_no_bad_image(tmp_path):
     (tmp_path / "a.png").unlink()
     with pytest.raises(DataError, match="no longer does"):
         list(read_block(block))
+
+
+def test_fields_on_disk_are_left_to_be_opened_by_their_path(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"field")
+    (tmp_path / "broken.png").symlink_to("nowhere.png")
+    (block,) = plan_blocks([str(tmp_path)]).blocks
+    first, broken = read_fields(block)
+    assert (first.path, first.content, first.image) == (tmp_path / "a.png", b"", tmp_path / "a.png")
+    assert broken.error == f"{tmp_path}/broken.png cannot be read: No such file or directory."
+    (tmp_path / "a.png").unlink()
+    with pytest.raises(DataError, match="no longer does"):
+        list(read_fields(block))
+
+
+def test_fields_in_archives_are_read(tmp_path):
+    with zipfile.ZipFile(tmp_path / "z.zip", "w") as archive:
+        archive.writestr("1.png", b"field")
+    (block,) = plan_blocks([str(tmp_path)]).blocks
+    (field,) = read_fields(block)
+    assert field.image == {"bytes": b"field", "path": f"{tmp_path}/z.zip/1.png"}
 
 
 def test_a_damaged_member_of_a_zip_is_a_cell_with_its_reason(tmp_path):

@@ -1,5 +1,7 @@
 """The folder of results survives a kill or a full disk at every single file operation."""
 
+import json
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,77 +18,114 @@ from bc_sam.models.batch.output import (
     read_manifest,
     write_block,
 )
-from bc_sam.models.batch.rows import ONLY, Counts, finish_block
+from bc_sam.models.batch.rows import CELLS, FIELDS, ONLY, Counts, finish_block, table_names
 from bc_sam.models.batch.settings import BatchSettings, Job, ModelIdentity
 
-N_BLOCKS = 3
-JOB = Job(BatchSettings(), ModelIdentity("model", None, "digest", ("a", "b")), None, "fingerprint")
-MANIFEST_OF_JOB = Manifest(JOB, ("cells",), n_files=6, n_blocks=N_BLOCKS, n_images=6)
+N_BLOCKS = 2
 
 
-def block(index):
+def manifest_of(task):
+    job = Job(BatchSettings(task=task), ModelIdentity("model", None, "digest", ("a", "b")), None, "fingerprint")
+    return Manifest(job, ("cells",), n_files=6, n_blocks=N_BLOCKS, n_images=6)
+
+
+MANIFEST_OF_JOB = manifest_of("predict")
+
+COUNTS = {"predict": Counts(1, cells=2, errors=1), "count": Counts(1, cells=1, errors=1, fields=3, incomplete=1)}
+
+
+def block(index, job=MANIFEST_OF_JOB.job):
+    if job.settings.task == "count":
+        cells = [{"cell_id": f"{index}#1", "name": "a"}]
+        fields = [{"error": "Damaged."}, {"complete": False}, {"complete": True}]
+        return finish_block(index, {CELLS: cells, FIELDS: fields}, job)
     rows = [
         {"cell_id": f"{index}.{row}", "source": "", "name": "a", "error": None if row else "Damaged."}
         for row in (0, 1)
     ]
-    return finish_block(index, {ONLY: rows}, JOB)
+    return finish_block(index, {ONLY: rows}, job)
 
 
-def run(folder: Path) -> None:
+def run(folder: Path, asked: Manifest = MANIFEST_OF_JOB) -> None:
     """Does what a job does with its folder, whose blocks need no computation."""
     with OutputFolder(folder) as output:
-        manifest = output.begin(MANIFEST_OF_JOB)
+        manifest = output.begin(asked)
         finished = read_finished(folder, manifest)
         for index in range(N_BLOCKS):
             if index not in finished:
-                finished[index] = write_block(folder, block(index), N_BLOCKS)
+                finished[index] = write_block(folder, block(index, asked.job), N_BLOCKS)
         output.finish(manifest, finished)
 
 
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
+@pytest.fixture(params=["predict", "count"])
+def manifest(request):
+    return manifest_of(request.param)
+
+
+@pytest.fixture
+def unbroken(tmp_path_factory, manifest):
     folder = tmp_path_factory.mktemp("unbroken") / "out"
-    run(folder)
+    run(folder, manifest)
     return contents(folder)
 
 
-def test_what_an_unbroken_job_writes(unbroken):
-    assert sorted(unbroken) == [MANIFEST, *(part_name(index, N_BLOCKS) for index in range(N_BLOCKS))]
+def test_what_an_unbroken_job_writes(unbroken, manifest):
+    names = [part_name(index, N_BLOCKS) for index in range(N_BLOCKS)]
+    tables = table_names(manifest.job.settings.task)
+    files = {name for name, content in unbroken.items() if content is not None}
+    assert files == {MANIFEST, *(os.path.join(table, name) for table in tables for name in names)}
 
 
-def test_killed_at_any_operation_and_continued_the_content_is_the_same(tmp_path, unbroken):
-    n_operations = count_operations(lambda: run(tmp_path / "counted"), tmp_path / "counted")
+def test_killed_at_any_operation_and_continued_the_content_is_the_same(tmp_path, unbroken, manifest):
+    n_operations = count_operations(lambda: run(tmp_path / "counted", manifest), tmp_path / "counted")
     assert n_operations >= 2 * N_BLOCKS
     for number in range(n_operations):
         folder = tmp_path / str(number)
-        assert killed_at(lambda folder=folder: run(folder), folder, number)
-        kept = {path: path.stat().st_mtime_ns for path in folder.glob("part-*")}
-        run(folder)
+        assert killed_at(lambda folder=folder: run(folder, manifest), folder, number)
+        finished = read_finished(folder, manifest) if (folder / MANIFEST).exists() else {}
+        kept = {path: path.stat().st_mtime_ns for path in folder.glob("**/part-*") if _index(path) in finished}
+        run(folder, manifest)
         assert contents(folder) == unbroken, number
         assert all(path.stat().st_mtime_ns == moment for path, moment in kept.items())
 
 
-def test_a_full_disk_at_any_operation_loses_nothing(tmp_path, unbroken):
-    n_operations = count_operations(lambda: run(tmp_path / "counted"), tmp_path / "counted")
+def _index(path):
+    return int(path.name.split("-")[1])
+
+
+def test_a_full_disk_at_any_operation_loses_nothing(tmp_path, unbroken, manifest):
+    n_operations = count_operations(lambda: run(tmp_path / "counted", manifest), tmp_path / "counted")
     for number in range(n_operations):
         folder = tmp_path / str(number)
         with suppress(OSError), watched(folder, number, fill_disk):  # what is only for messages may fail
-            run(folder)
+            run(folder, manifest)
         assert all(content == unbroken[name] for name, content in contents(folder).items() if name != MANIFEST)
-        run(folder)
+        run(folder, manifest)
         assert contents(folder) == unbroken, number
 
 
-def test_finished_blocks_are_counted(tmp_path):
+def test_finished_blocks_are_counted(tmp_path, manifest):
+    run(tmp_path, manifest)
+    each = COUNTS[manifest.job.settings.task]
+    assert block(0, manifest.job).counts == each
+    assert read_finished(tmp_path, manifest) == dict.fromkeys(range(N_BLOCKS), each)
+    assert read_manifest(tmp_path).counts == each + each
+
+
+def test_a_job_that_a_former_version_began_is_continued(tmp_path):
+    """It had neither counts of fields nor platelets, and called images cells."""
     run(tmp_path)
-    assert read_finished(tmp_path, MANIFEST_OF_JOB) == dict.fromkeys(range(N_BLOCKS), Counts(1, 2, 1))
-    assert read_manifest(tmp_path).counts == Counts(3, 6, 3)
+    stored = json.loads((tmp_path / MANIFEST).read_text())
+    del stored["job"]["settings"]["platelets"], stored["counts"]["fields"], stored["counts"]["incomplete"]
+    stored["n_cells"] = stored.pop("n_images")
+    (tmp_path / MANIFEST).write_text(json.dumps(stored))
+    assert len(read_finished(tmp_path, read_manifest(tmp_path))) == N_BLOCKS
 
 
 def test_a_missing_block_is_no_complete_job(tmp_path):
     with OutputFolder(tmp_path) as output:
         manifest = output.begin(MANIFEST_OF_JOB)
-        with pytest.raises(BCSamError, match="2 of 3 blocks are missing, such as number 1"):
+        with pytest.raises(BCSamError, match="1 of 2 blocks are missing, such as number 1"):
             output.finish(manifest, {0: Counts(1, 2, 1)})
 
 
