@@ -89,7 +89,7 @@ Columns = Annotated[
         "--column",
         metavar="ROLE=NAME",
         help="Column of a CSV, parquet or Hub data set for image, file, label, group or mask; by default found by "
-        "name. Repeatable.",
+        "name. With --engine also id, for the ids of the results, of a CSV. Repeatable.",
         rich_help_panel=DATA_PANEL,
     ),
 ]

@@ -48,6 +48,7 @@ class TableOfCells:
         labels: Class name of each image as in the table, or ``None`` if it has none.
         groups: Patient or slide of each image, or ``None`` if unknown.
         missing: Names in the table for which there is no image.
+        ids: The id of each image, if a column of ids was given.
         has_labels: Whether there is a column of labels.
     """
 
@@ -56,6 +57,7 @@ class TableOfCells:
     groups: dict[str, str | None] = field(default_factory=dict)
     missing: list[str] = field(default_factory=list)
     has_labels: bool = False
+    ids: dict[str, str] = field(default_factory=dict)
 
 
 def find_tables(root: Path, candidates: Sequence[Path]) -> list[Path]:
@@ -97,11 +99,13 @@ def read_tables(
         paths: The tables.
         root: Folder of the images.
         files: Images relative to `root`, with forward slashes.
-        columns: Column of the table for ``file``, ``label`` and ``group``; by default found by `COLUMN_NAMES`.
+        columns: Column of the table for ``file``, ``label`` and ``group``, by default found by `COLUMN_NAMES`; and for
+            ``id``, by default none.
         labelled: Whether labels are read.
 
     Raises:
-        DataError: If a table cannot be read, has no column of files, matches no image, or gives one image two labels.
+        DataError: If a table cannot be read, has no column of files, matches no image, gives one image two labels or
+            ids, or two images one id.
     """
     index = FileIndex(files)
     table = TableOfCells(list(paths))
@@ -113,6 +117,9 @@ def read_tables(
             raise DataError(
                 f"{path} has the columns {', '.join(names)}, but none of image files. Add --column file=NAME."
             )
+        id_column = (columns or {}).get("id")
+        if id_column is not None and id_column not in names:
+            raise DataError(f"{path} has no column {id_column!r}, but {', '.join(names)}. Correct --column id=.")
         by_hand = set(names) >= _PREDICTIONS and "label" not in (columns or {})
         if by_hand:
             chosen["label"] = "name"
@@ -135,6 +142,12 @@ def read_tables(
                 raise DataError(f"{path} gives {file} a second label, {label}, in line {line}. Leave one row for it.")
             table.labels[file] = label
             table.groups[file] = row[chosen["group"]].strip() or None if "group" in chosen else None
+            if id_column is not None:
+                cell_id = row[id_column].strip()
+                if table.ids.setdefault(file, cell_id) != cell_id:
+                    raise DataError(
+                        f"{path} gives {file} a second id, {cell_id}, in line {line}. Leave one row for it."
+                    )
     if not table.labels:
         example = f", such as {table.missing[0]!r}" if table.missing else ""
         raise DataError(
@@ -144,7 +157,8 @@ def read_tables(
         logger.warning(
             "%s: %d rows name no image below %s, such as %s.", paths[0], len(table.missing), root, table.missing[0]
         )
-    return TableOfCells(table.paths, table.labels, table.groups, table.missing, has_labels)
+    _require_distinct(table.ids, paths[0])
+    return TableOfCells(table.paths, table.labels, table.groups, table.missing, has_labels, table.ids)
 
 
 def find_columns(names: Sequence[str], given: Mapping[str, str] | None, *, where: str) -> dict[str, str]:
@@ -205,6 +219,18 @@ class FileIndex:
         suffixes = ("/".join(parts[i:]) for i in range(1, len(parts)))
         inside = next((suffix for suffix in suffixes if suffix in self._files), None)
         return inside or self._by_name.get("/".join(parts)) or (self._by_name.get(parts[-1]) if parts else None)
+
+
+def _require_distinct(ids: Mapping[str, str], path: Path) -> None:
+    files: dict[str, str] = {}
+    for file, cell_id in ids.items():
+        if not cell_id:
+            raise DataError(f"{path} gives {file} no id. Complete the column, or omit --column id=.")
+        if (other := files.setdefault(cell_id, file)) != file:
+            raise DataError(
+                f"{path} gives both {other} and {file} the id {cell_id}. Name a column of distinct ids, or omit "
+                "--column id=."
+            )
 
 
 def _without(rows: list[dict[str, str]], path: Path) -> list[dict[str, str]]:

@@ -1,8 +1,9 @@
 """A block of cells: the unit in which a large source is read, computed, written and repeated after a failure."""
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from bc_sam.utils.json_config import JsonConfig
 
@@ -23,6 +24,8 @@ class Block(JsonConfig):
             header in a tar, bytes.
         count: Number of cells; ``None`` for a tar that is only read once, to its end.
         members: Files relative to `url`, for ``"files"`` only.
+        ids: Their ids, if a table gives them.
+        repeated: Names in a tar that precede the block, too, and how often.
         image_column: Column of the images in a parquet file.
         file_column: Column of their names, if there is one.
     """
@@ -34,8 +37,16 @@ class Block(JsonConfig):
     start: int = 0
     count: int | None = None
     members: tuple[str, ...] = ()
+    ids: tuple[str, ...] = ()
+    repeated: tuple[tuple[str, int], ...] = ()
     image_column: str = ""
     file_column: str | None = None
+
+    def with_files(self, offsets: Sequence[int]) -> Self:
+        """Returns a block of some of the files only."""
+        members = tuple(self.members[offset] for offset in offsets)
+        ids = tuple(self.ids[offset] for offset in offsets) if self.ids else ()
+        return replace(self, members=members, ids=ids, count=len(members))
 
 
 @dataclass(frozen=True)

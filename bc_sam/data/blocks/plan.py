@@ -10,6 +10,7 @@ from itertools import accumulate, groupby, islice
 from pathlib import Path, PurePosixPath
 
 from bc_sam.data.blocks.block import Block, BlockCell
+from bc_sam.data.blocks.file_tables import is_file_table, list_table
 from bc_sam.data.blocks.hub_source import hub_url
 from bc_sam.data.blocks.reading import Reader, read_block
 from bc_sam.data.blocks.stores import StoredFile, is_url, list_files
@@ -60,18 +61,20 @@ def plan_blocks(
 ) -> Plan:
     """Finds the cells of sources and divides them into blocks.
 
-    The ids of cells are their names relative to the source, preceded by the source itself if there are several.
+    The ids of cells are their names relative to the source, or those of a table, preceded by the source itself if
+    there are several.
 
     Args:
-        sources: Folders, image files, zips, tars, parquet files, ids of data sets on the Hub, or addresses of stores
-            such as ``s3://bucket/cells``.
+        sources: Folders, image files, tables that name such files (CSV, TSV, JSON lines), zips, tars, parquet files,
+            ids of data sets on the Hub, or addresses of stores such as ``s3://bucket/cells``.
         block_size: Most cells of a block.
         split: Only what lies in a folder of this name, or whose name begins with it, as ``train-00000.parquet``.
-        columns: Columns of ``image`` and ``file`` in parquet files; by default found by name.
+        columns: Columns of ``image`` and ``file`` in parquet files and tables, by default found by name; and of the
+            ids, ``id``, in tables, by default none.
         slides: Whether scanned slides are images, too.
 
     Raises:
-        DataError: If a source does not exist, cannot be read, or holds no cell.
+        DataError: If a source does not exist, cannot be read, or holds no cell, or a column is given for none.
 
     Example:
         >>> import tempfile, pathlib
@@ -86,16 +89,18 @@ def plan_blocks(
     files: list[tuple[str, StoredFile]] = []
     others = Counter[str]()
     for source in sources:
-        chosen, passed_over = _files_of(source, split, slides)
+        chosen, passed_over = _files_of(source, split, slides, columns or {})
         label = _label(source, chosen) if len(sources) > 1 else ""
         files += [(label, file) for file in chosen]
         others += passed_over
     for label, file in files:
-        digest.update(f"{label}{file.name}\0{file.size}\0{file.stamp}\n".encode("utf-8", "surrogateescape"))
+        facts = f"{label}{file.name}\0{file.size}\0{file.stamp}" + (f"\0{file.cell_id}" if file.cell_id else "")
+        digest.update(f"{facts}\n".encode("utf-8", "surrogateescape"))
     blocks = _blocks_of(files, block_size, columns or {}, slides)
     numbered = tuple(replace(block, index=index) for index, block in enumerate(blocks))
     if not numbered:
         raise DataError(f"{', '.join(sources)}: the archives and tables hold no image. Give a source with cells.")
+    _require_effect(columns or {}, numbered, any(map(is_file_table, sources)))
     return Plan(numbered, digest.hexdigest(), len(files), others)
 
 
@@ -125,7 +130,7 @@ def sample_cells(plan: Plan, most: int = PROFILE_SAMPLE, read: Reader = read_blo
 def _read_at(block: Block, offsets: Sequence[int], read: Reader) -> Iterator[BlockCell]:
     """Reads single cells of a block."""
     if block.kind == "files":
-        yield from read(replace(block, members=tuple(block.members[offset] for offset in offsets)))
+        yield from read(block.with_files(offsets))
     elif block.kind == "tar":
         wanted = set(offsets)
         cells = islice(read(block), max(offsets) + 1)
@@ -138,17 +143,19 @@ def _read_at(block: Block, offsets: Sequence[int], read: Reader) -> Iterator[Blo
 def _shortened(block: Block, count: int) -> Block:
     """Returns a block with the first cells of another, so that no more of it is read ahead."""
     if block.kind == "files":
-        return replace(block, members=block.members[:count])
+        return block.with_files(range(min(count, len(block.members))))
     return replace(block, count=count if block.count is None else min(count, block.count))
 
 
-def _files_of(source: str, split: str | None, slides: bool) -> tuple[list[StoredFile], Counter[str]]:
+def _files_of(
+    source: str, split: str | None, slides: bool, columns: Mapping[str, str]
+) -> tuple[list[StoredFile], Counter[str]]:
     """Returns the files of a source that hold cells, and how many do not, by suffix."""
     if not source:
         raise DataError("An empty path was given as a source of cells. Give a folder, or . for this one.")
     if not is_url(source) and not Path(source).exists() and reads_as_hub_id(source):
         source = hub_url(source)
-    files = list_files(source)
+    files = list_table(Path(source), columns) if is_file_table(source) else list_files(source)
     fitting = [file for file in files if _kind(file.name, slides)]
     if not fitting:
         raise DataError(f"No cells found in {source}. Give a source that holds images, zips, tars or parquet files.")
@@ -158,6 +165,16 @@ def _files_of(source: str, split: str | None, slides: bool) -> tuple[list[Stored
         if not fitting:
             raise DataError(f"{source} has no split {split!r}: no folder and no file has its name. Omit --split.")
     return fitting, others
+
+
+def _require_effect(columns: Mapping[str, str], blocks: Iterable[Block], has_file_table: bool) -> None:
+    """Checks that there is a table for each column that is given."""
+    has_parquet = any(block.kind == "parquet" for block in blocks)
+    effective = {"image": has_parquet, "file": has_parquet or has_file_table, "id": has_file_table}
+    for role in columns:
+        if not effective.get(role, True):
+            needed = {"image": "parquet", "id": "a CSV that names files"}.get(role, "a table")
+            raise DataError(f"--column {role}= has no effect on this source. Give {needed}, or omit it.")
 
 
 def _label(source: str, files: Sequence[StoredFile]) -> str:
@@ -187,8 +204,10 @@ def _blocks_of(
 
 def _plan_files(root: str, files: Sequence[StoredFile], size: int) -> Iterator[Block]:
     for start in range(0, len(files), size):
-        members = tuple(file.name for file in files[start : start + size])
-        yield Block(0, "files", root, count=len(members), members=members)
+        chosen = files[start : start + size]
+        members = tuple(file.name for file in chosen)
+        ids = tuple(file.cell_id for file in chosen) if files[0].cell_id else ()
+        yield Block(0, "files", root, count=len(members), members=members, ids=ids)
 
 
 def _plan_containers(files: Iterable[StoredFile], size: int, columns: Mapping[str, str]) -> Iterator[Block]:

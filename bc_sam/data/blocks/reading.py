@@ -75,8 +75,9 @@ def _images_of(block: Block, chunk_size: int) -> Iterator[BlockCell]:
 def _read_files(block: Block, chunk_size: int) -> Iterator[BlockCell]:
     for start in range(0, len(block.members), chunk_size):
         names = block.members[start : start + chunk_size]
-        for name, content in zip(names, read_files(block.url, names), strict=True):
-            cell_id, source = _identify(block, name)
+        contents = read_files(block.url, names)
+        for index, (name, content) in enumerate(zip(names, contents, strict=True), start):
+            cell_id, source = _identify(block, index, name)
             if isinstance(content, bytes):
                 yield BlockCell(cell_id, source, content)
             else:
@@ -84,17 +85,19 @@ def _read_files(block: Block, chunk_size: int) -> Iterator[BlockCell]:
 
 
 def _paths_of(block: Block) -> Iterator[BlockCell]:
-    for name, problem in zip(block.members, try_files(block.url, block.members), strict=True):
-        cell_id, source = _identify(block, name)
+    problems = try_files(block.url, block.members)
+    for index, (name, problem) in enumerate(zip(block.members, problems, strict=True)):
+        cell_id, source = _identify(block, index, name)
         if problem is None:
             yield BlockCell(cell_id, source, path=Path(block.url, name))
         else:
             yield BlockCell(cell_id, source, error=_cannot_be_read(source, problem))
 
 
-def _identify(block: Block, name: str) -> tuple[str, str]:
+def _identify(block: Block, index: int, name: str) -> tuple[str, str]:
     """Returns the id of a file's cell, and where the file lies."""
-    return as_utf8(f"{block.prefix}{name}"), as_utf8(f"{block.url}{name}")
+    own = block.ids[index] if block.ids else name
+    return as_utf8(f"{block.prefix}{own}"), as_utf8(f"{block.url}{name}")
 
 
 def _cannot_be_read(source: str, reason: OSError) -> str:

@@ -42,12 +42,14 @@ class StoredFile:
         name: Path relative to the source, with forward slashes.
         size: Bytes; -1 if it is a link that leads nowhere.
         stamp: What changes with the content: a hash of the store, or the time of the last change.
+        cell_id: The id of its cell, if a table gives one.
     """
 
     url: str
     name: str
     size: int
     stamp: str
+    cell_id: str = ""
 
     @property
     def root(self) -> str:
@@ -75,6 +77,21 @@ def list_files(source: str) -> list[StoredFile]:
         DataError: If the source does not exist, may not be listed, or a package that opens its store is missing.
     """
     return sorted(_list_store(source) if is_url(source) else _list_disk(Path(source)), key=lambda file: file.name)
+
+
+def file_on_disk(path: Path, name: str, cell_id: str = "") -> StoredFile:
+    """Returns what is known of a file on disk.
+
+    Args:
+        path: The file.
+        name: Its path relative to the source, with which it ends.
+        cell_id: The id of its cell, if a table gives one.
+    """
+    try:
+        stat = path.stat()
+    except OSError:  # a link that leads nowhere, which becomes a row of its own
+        return StoredFile(path.as_posix(), name, -1, "", cell_id)
+    return StoredFile(path.as_posix(), name, stat.st_size, str(stat.st_mtime_ns), cell_id)
 
 
 def open_file(url: str, *, block_size: int | None = None) -> BinaryIO:
@@ -216,13 +233,7 @@ def _list_disk(source: Path) -> Iterator[StoredFile]:
             f"{source} does not exist. Give a folder, an archive, a parquet file or an address of a store."
         )
     for path in walk_files(source) if source.is_dir() else [source]:
-        name = path.relative_to(source).as_posix() if source.is_dir() else path.name
-        try:
-            stat = path.stat()
-        except OSError:  # a link that leads nowhere, which becomes a row of its own
-            yield StoredFile(path.as_posix(), name, -1, "")
-        else:
-            yield StoredFile(path.as_posix(), name, stat.st_size, str(stat.st_mtime_ns))
+        yield file_on_disk(path, path.relative_to(source).as_posix() if source.is_dir() else path.name)
 
 
 def _stamp(info: Mapping[str, Any]) -> str:

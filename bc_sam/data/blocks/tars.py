@@ -2,6 +2,7 @@
 
 import tarfile
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import groupby, islice
 from lzma import LZMAError
@@ -39,35 +40,44 @@ def plan_tar(file: StoredFile, size: int) -> Iterator[Block]:
     if is_url(file.url) or not file.name.lower().endswith(".tar"):
         yield Block(0, "tar", file.url, file.name)
         return
-    blocks: list[tuple[int, int]] = []  # offset and number of cells
+    blocks: list[tuple[int, list[str]]] = []  # offset and names
     with open_file(file.url) as opened:
         try:
             with tarfile.open(fileobj=opened, mode="r:") as archive:
                 for sample in _samples((member, None) for member in archive if _is_cell(member)):
-                    if not blocks or blocks[-1][1] >= size:
-                        blocks.append((sample[0][0].offset, 0))
-                    offset, count = blocks[-1]
-                    blocks[-1] = offset, count + len(sample)
+                    if not blocks or len(blocks[-1][1]) >= size:
+                        blocks.append((sample[0][0].offset, []))
+                    blocks[-1][1].extend(member.name for member, _ in sample)
         except _DAMAGED:  # reading it says where
             blocks = []
             yield Block(0, "tar", file.url, file.name)
-    for offset, count in blocks:
-        yield Block(0, "tar", file.url, file.name, offset, count)
+    before = Counter[str]()
+    for offset, names in blocks:
+        repeated = tuple((name, before[name]) for name in dict.fromkeys(names) if name in before)
+        yield Block(0, "tar", file.url, file.name, offset, len(names), repeated=repeated)
+        before.update(names)
 
 
 def read_tar(block: Block) -> Iterator[BlockCell]:
-    """Reads the cells of a block of a tar. A damaged archive ends with a cell that says so."""
+    """Reads the cells of a block of a tar. A damaged archive ends with a cell that says so.
+
+    A tar may have several files of one name, as when files were appended to it: the second of ``1.png`` has the id
+    ``1.png#2``.
+    """
     yield from islice(_read(block), block.count)
 
 
 def _read(block: Block) -> Iterator[BlockCell]:
+    seen = Counter(dict(block.repeated))
     with open_file(block.url, block_size=_READ_AHEAD) as opened:
         opened.seek(block.start)
         try:
             with tarfile.open(fileobj=opened, mode="r|" if block.start else "r|*") as archive:
                 for sample in _samples((member, _content(archive, member)) for member in archive if _is_cell(member)):
                     for member, content in sample:
-                        cell_id, source = f"{block.prefix}/{member.name}", f"{block.url}/{member.name}"
+                        seen[member.name] += 1
+                        name = member.name if seen[member.name] == 1 else f"{member.name}#{seen[member.name]}"
+                        cell_id, source = f"{block.prefix}/{name}", f"{block.url}/{name}"
                         error = None if content is not None else f"{source} is too large for an image."
                         yield BlockCell(as_utf8(cell_id), as_utf8(source), content or b"", error)
         except _DAMAGED as error:

@@ -132,6 +132,68 @@ class TestSeveralSources:
         assert [block.members for block in plan.blocks] == [("a.png", "b.png", "e.png")]
 
 
+class TestTables:
+    """A CSV that names files is a source of these files, in its order."""
+
+    @pytest.fixture
+    def table(self, folder):
+        path = folder / "chosen.csv"
+        path.write_text("file,slide,cell\nsub/c.png,1,x3\na.png,1,x1\ngone.png,2,x2\nb.png,2,x4\n")
+        return path
+
+    def test_cells_are_named_by_their_files(self, table, caplog):
+        assert ids(plan_blocks([str(table)], block_size=2)) == ["sub/c.png", "a.png", "b.png"]
+        assert "1 rows name no image below" in caplog.text
+        assert "such as gone.png" in caplog.text
+
+    def test_cells_have_the_ids_of_a_column(self, table):
+        plan = plan_blocks([str(table)], block_size=2, columns={"id": "cell"})
+        assert ids(plan) == ["x3", "x1", "x4"]
+        assert [cell.cell_id for cell in sample_cells(plan, 2)] == ["x3", "x4"]
+        cells = [cell for block in plan.blocks for cell in read_block(block)]
+        assert [cell.content for cell in cells] == [(table.parent / name).read_bytes() for name in plan_names(plan)]
+        assert plan.fingerprint != plan_blocks([str(table)], block_size=2).fingerprint
+
+    @pytest.mark.parametrize(
+        ("rows", "message"),
+        [
+            ("a.png,x\nb.png,x\n", "gives both a.png and b.png the id x"),
+            ("a.png,x\na.png,y\n", "gives a.png a second id, y, in line 3"),
+            ("a.png,x\nb.png,\n", "gives b.png no id"),
+        ],
+    )
+    def test_ids_that_are_not_distinct_are_refused(self, table, rows, message):
+        table.write_text(f"file,cell\n{rows}")
+        with pytest.raises(DataError, match=message):
+            plan_blocks([str(table)], columns={"id": "cell"})
+
+    def test_columns_without_effect_are_refused(self, table, folder):
+        with pytest.raises(DataError, match="has no column 'nr'"):
+            plan_blocks([str(table)], columns={"id": "nr"})
+        with pytest.raises(DataError, match="--column image= has no effect"):
+            plan_blocks([str(table)], columns={"image": "slide"})
+        with pytest.raises(DataError, match="--column id= has no effect"):
+            plan_blocks([str(folder)], columns={"id": "cell"})
+
+    def test_a_table_in_a_store_is_refused(self):
+        with pytest.raises(DataError, match="from a disk only"):
+            plan_blocks(["s3://bucket/cells.csv"])
+
+
+def plan_names(plan):
+    return [name for block in plan.blocks for name in block.members]
+
+
+@pytest.mark.parametrize(("name", "mode"), [("t.tar", "w"), ("t.tgz", "w:gz")])
+@pytest.mark.parametrize("size", [1, 2, 100])
+def test_files_of_one_name_in_a_tar_have_distinct_ids(tmp_path, name, mode, size):
+    write_tar(tmp_path / name, ["1.png", "2.png", "1.png", "1.png", "2.png"], mode)
+    plan = plan_blocks([str(tmp_path)], block_size=size)
+    assert ids(plan) == [f"{name}/{member}" for member in ("1.png", "2.png", "1.png#2", "1.png#3", "2.png#2")]
+    contents = [cell.content for block in plan.blocks for cell in read_block(block)]
+    assert contents == [png(number) for number in range(5)]
+
+
 class TestSplit:
     def test_only_what_has_its_name_is_read(self, tmp_path):
         (tmp_path / "test").mkdir()

@@ -6,13 +6,19 @@ Starting Ray takes half a minute on two busy cores, so these tests run if BC_SAM
 import os
 import threading
 import time
+from contextlib import contextmanager
+from dataclasses import replace
 
 import psutil
 import pytest
+import torch
+from drawn_smear import draw_smear
+from PIL import Image
 
 from bc_sam.errors import BCSamError
 from bc_sam.models.batch.engines.base import Resources
 from bc_sam.models.batch.frames import predict
+from bc_sam.models.batch.rows import Counts
 from bc_sam.models.batch.run import run_batch
 
 pytestmark = pytest.mark.skipif("BC_SAM_SLOW_TESTS" not in os.environ, reason="BC_SAM_SLOW_TESTS is not set")
@@ -28,27 +34,47 @@ def _cluster():
     ray.shutdown()
 
 
-@pytest.fixture(scope="module")
-def by_one_process(cells, settings, tmp_path_factory):
-    """The results of one process with one thread, as a worker with one core has: more threads round differently."""
-    import torch
-
+@contextmanager
+def one_thread():
+    """Computes with one thread, as a worker with one core does: more round differently."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
-    out = tmp_path_factory.mktemp("one") / "out"
-    run_batch(str(cells), out, settings)
+    yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def by_one_process(cells, settings, tmp_path_factory):
+    """The results of one process with one thread."""
+    out = tmp_path_factory.mktemp("one") / "out"
+    with one_thread():
+        run_batch(str(cells), out, settings)
     return out
 
 
 def parts(out):
-    return {path.name: path.read_bytes() for path in sorted(out.glob("part-*.parquet"))}
+    return {path.relative_to(out): path.read_bytes() for path in sorted(out.glob("**/part-*.parquet"))}
 
 
 def test_the_results_are_those_of_one_process(cells, settings, by_one_process, tmp_path):
     manifest = run_batch(str(cells), tmp_path / "out", settings, engine="ray", resources=Resources(workers=2))
     assert parts(tmp_path / "out") == parts(by_one_process)
     assert manifest.engine["workers"] == 2
+
+
+def test_fields_are_counted_as_by_one_process(settings, tmp_path):
+    source = tmp_path / "fields"
+    source.mkdir()
+    for seed in (1, 2, 3):
+        smear = draw_smear(400, 60, 12, ((0.4, 0.5),), 104, seed=seed)
+        Image.fromarray(smear).save(source / f"{seed}.png")
+    asked = replace(settings, task="count", block_size=1)
+    with one_thread():
+        expected = run_batch(str(source), tmp_path / "one", asked)
+    counted = run_batch(str(source), tmp_path / "two", asked, engine="ray", resources=Resources(workers=2))
+    assert counted.counts == expected.counts == Counts(3, cells=3, fields=3)
+    assert len(parts(tmp_path / "two")) == 6
+    assert parts(tmp_path / "two") == parts(tmp_path / "one")
 
 
 def test_the_block_of_a_killed_worker_is_repeated(cells, settings, by_one_process, tmp_path):
