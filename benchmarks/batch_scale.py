@@ -1,9 +1,9 @@
 """Is Ray as fast as one process with the same cores, and does memory grow with the number of cells?
 
 ``python benchmarks/batch_scale.py [--runs local:1000 ray:1000 ...]``: runs ``bc-sam predict`` on rendered cells, whose
-files are repeated under other names, and prints a row as soon as a run has ended. Alternate the engines, and compare the
-CPU time of a cell: where other programs use the machine, durations mean little. ``restart:1000`` kills the driver of Ray
-when half of the blocks are there, and starts it again.
+files are repeated under other names, and prints a row as soon as a run has ended. Alternate the engines, and compare
+the CPU time of a cell: where other programs use the machine, durations mean little. ``restart:1000`` kills the driver
+of Ray when half of the blocks are there, and starts it again.
 
 Rate and CPU time of a cell are taken from the fourth block to the last, the start from the beginning of the process to
 the first block. Memory is the largest resident set, shared pages included.
@@ -32,6 +32,7 @@ def main() -> None:
     """Prints a table of all runs."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", nargs="+", default=["local:1000", "ray:1000"] * 3 + ["restart:1000"])
+    parser.add_argument("--cells", type=Path, help="Folder of cells; by default 260 are rendered.")
     parser.add_argument("--model", default="bc-sam-tiny")
     parser.add_argument("--backend", default="torch")
     parser.add_argument("--workers", type=int, default=2, help="Actors of Ray, with one core each.")
@@ -40,7 +41,7 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bc_sam_scale_", dir=options.folder) as name:
         folder = Path(name)
-        originals = _render(folder / "originals")
+        originals = sorted((options.cells or _render(folder / "originals")).iterdir())
         print("| run | cells | start, s | cells/s | CPU, ms a cell | CPU in all, s | driver, MB | largest actor, MB |")
         print("|:--|--:|--:|--:|--:|--:|--:|--:|", flush=True)
         for number, run in enumerate(options.runs):
@@ -58,14 +59,12 @@ def main() -> None:
             print(job.row(run, int(n_cells), options.block_size), flush=True)
 
 
-def _render(folder: Path) -> list[Path]:
+def _render(folder: Path) -> Path:
     """Writes rendered cells as files."""
     folder.mkdir()
-    paths = []
     for number, image in enumerate(load_rendered("munich", cells_per_class=20)["image"]):
-        paths.append(folder / f"{number:05d}.png")
-        image.save(paths[-1])
-    return paths
+        image.save(folder / f"{number:05d}.png")
+    return folder
 
 
 def _repeated(originals: Sequence[Path], folder: Path, n_cells: int) -> Path:
