@@ -32,6 +32,10 @@ _SETTINGS = (
 _DATA = ("--data", "north=rendered:munich:4", "--data", "south=rendered:barcelona:4")
 _MOST_SECONDS = 1800
 
+# With the shared store that is the default of torch 2.13, the agent that stays does not tell its address again, for
+# which the one that rejoins waits a minute and fails: pytorch/pytorch#135712.
+_ENVIRONMENT = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+
 
 def main() -> None:
     """Runs both trainings and says how their weights differ."""
@@ -66,7 +70,7 @@ def _start_node(run: Path, number: int, port: int) -> subprocess.Popen[bytes]:
     train = ["train", "--base", "tiny", "--out", str(run), *_DATA, *settings]
     return subprocess.Popen(
         [*torchrun, *rendezvous, "--max-restarts", "3", "-m", "bc_sam", *train],
-        env={**os.environ, "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"},
+        env=os.environ | _ENVIRONMENT,
         stdout=run.with_name(f"{run.name}-{number}.log").open("ab"),
         stderr=subprocess.STDOUT,
         start_new_session=True,
