@@ -5,8 +5,9 @@ files are repeated under other names, and prints a row as soon as a run has ende
 the CPU time of a cell: where other programs use the machine, durations mean little. ``restart:1000`` kills the driver
 of Ray when half of the blocks are there, and starts it again.
 
-Rate and CPU time of a cell are taken from the fourth block to the last, the start from the beginning of the process to
-the first block. Memory is the largest resident set, shared pages included.
+Rate and CPU time of a cell are taken between the fourth block and the last but one for each worker, when all are at
+work; the start from the beginning of the process to the first block. Memory is the largest resident set, shared pages
+included. Set OMP_NUM_THREADS=1: two threads of one process wait for each other in vain on a busy machine.
 """
 
 import argparse
@@ -56,7 +57,8 @@ def main() -> None:
                 _Job(command, out).kill_at(int(n_cells) // options.block_size // 2)
             job = _Job(command, out)
             job.wait()
-            print(job.row(run, int(n_cells), options.block_size), flush=True)
+            n_workers = options.workers if engine == "ray" else 1
+            print(job.row(run, int(n_cells), options.block_size, n_workers), flush=True)
 
 
 def _render(folder: Path) -> Path:
@@ -111,14 +113,15 @@ class _Job:
         if self.process.returncode:
             sys.exit(f"{' '.join(self.command)} failed: {self.out.with_suffix('.log').read_text()[-2000:]}")
 
-    def row(self, name: str, n_cells: int, block_size: int) -> str:
+    def row(self, name: str, n_cells: int, block_size: int, n_workers: int) -> str:
         """Returns the row of the table."""
-        (first, cpu_first), (last, cpu_last) = self.blocks[_WARM_BLOCKS - 1], self.blocks[-1]
-        n_timed = (len(self.blocks) - _WARM_BLOCKS) * block_size
+        timed = self.blocks[_WARM_BLOCKS - 1 : -n_workers]
+        (first, cpu_first), (last, cpu_last) = timed[0], timed[-1]
+        n_timed = (len(timed) - 1) * block_size
         start, rate = self.blocks[0][0] - self.started, n_timed / (last - first)
         cost = 1000 * (cpu_last - cpu_first) / n_timed
         memory = f"{self.memory['driver']:.0f} | {self.memory['actor']:.0f}"
-        return f"| {name} | {n_cells} | {start:.0f} | {rate:.1f} | {cost:.1f} | {cpu_last:.0f} | {memory} |"
+        return f"| {name} | {n_cells} | {start:.0f} | {rate:.1f} | {cost:.1f} | {self.blocks[-1][1]:.0f} | {memory} |"
 
     def _sample(self) -> None:
         try:
