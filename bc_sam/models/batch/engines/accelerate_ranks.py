@@ -28,10 +28,7 @@ class AccelerateEngine:
         with extras_explained():
             from bc_sam.utils.processes import processes
         self._state = processes()
-        machine = dict(resources.machine)
-        if machine.get("device") is None:
-            machine["device"] = str(self._state.device)
-        self._local = LocalEngine(Resources(machine=machine))
+        self._machine = dict(resources.machine)
 
     @property
     def is_main(self) -> bool:
@@ -54,7 +51,10 @@ class AccelerateEngine:
 
     def run(self, job: Job, blocks: Sequence[Block]) -> Iterator[FinishedBlock]:
         """Computes the blocks of this process; see `Engine.run`."""
-        return self._local.run(job, blocks)
+        machine = self._machine
+        if machine.get("device") is None and job.settings.backend != "onnx":  # which knows only the CPU
+            machine = {**machine, "device": str(self._state.device)}
+        return LocalEngine(Resources(machine=machine)).run(job, blocks)
 
     def wait(self) -> None:
         """Waits until every process has come here."""
