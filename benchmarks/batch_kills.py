@@ -45,7 +45,8 @@ def main() -> None:
     """Runs all kills and writes a table of them."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
-    parser.add_argument("--cells", type=Path, help="Folder of cells; by default 260 are rendered.")
+    parser.add_argument("--task", choices=("predict", "embed", "count"), default="predict")
+    parser.add_argument("--cells", type=Path, help="Folder of cells, or fields; by default 260 cells are rendered.")
     parser.add_argument("--model", default="bc-sam-tiny")
     parser.add_argument("--block-size", type=int, default=10)
     parser.add_argument("--backend", default="onnx")
@@ -57,14 +58,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bc_sam_kills_") as folder:
         cells = options.cells or _render(Path(folder) / "cells")
         asked = ["--model", options.model, "--backend", options.backend, "--block-size", str(options.block_size)]
-        bench = _Bench(Path(folder), ["predict", str(cells), *asked])
-        local_s, ray_s = bench.unbroken("local"), bench.unbroken("ray")
-        print(f"{len(bench.expected)} blocks; unbroken: local {local_s:.0f} s, ray {ray_s:.0f} s", flush=True)
+        bench = _Bench(Path(folder), [options.task, str(cells), *asked])
+        seconds = {
+            engine: bench.unbroken(engine) for engine in dict.fromkeys(_PLANS[name][0] for name in options.victims)
+        }
+        print(f"{len(bench.expected)} files; unbroken, s: {seconds}", flush=True)
         kills: list[Kill] = []
         for number, name in enumerate(options.victims):
             share = (options.kills + number) // len(options.victims)
             engine, victim = _PLANS[name]
-            kills += bench.kill(engine, victim, share, ray_s if engine == "ray" else local_s)
+            kills += bench.kill(engine, victim, share, seconds[engine])
             _write(kills, options.out)
     failed = [kill for kill in kills if kill.outcome != "same content"]
     print(f"{len(kills)} kills, {len(failed)} of them with other content afterwards")
@@ -154,15 +157,19 @@ def _descendants(pid: int) -> list[psutil.Process]:
 
 
 def _n_finished(out: Path) -> int:
-    return len(list(out.glob("part-*.parquet"))) if out.is_dir() else 0
+    """Returns the number of finished files; a block of fields has two."""
+    return len(list(out.glob("**/part-*.parquet"))) if out.is_dir() else 0
 
 
 def _content(out: Path) -> dict[str, str]:
-    """Returns the hash of every file of results, after checking that every cell is there once."""
-    files = sorted(out.glob("part-*.parquet"))
-    ids = [cell for file in files for cell in pyarrow.parquet.read_table(file)["cell_id"].to_pylist()]
+    """Returns the hash of every file of results, after checking that every cell and field is there once."""
+    files = sorted(out.glob("**/part-*.parquet"))
+    ids: list[tuple[Path, str]] = []
+    for file in files:
+        table = pyarrow.parquet.read_table(file)
+        ids += [(file.parent, value) for value in table[table.column_names[0]].to_pylist()]
     assert len(ids) == len(set(ids)), "A cell is there twice."
-    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+    return {file.relative_to(out).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
 def _write(kills: list[Kill], path: Path) -> None:
