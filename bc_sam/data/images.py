@@ -16,7 +16,7 @@ from bc_sam.data.decoding.decode import pixels_of
 from bc_sam.data.decoding.depth import to_bytes
 from bc_sam.data.decoding.dicom import is_dicom, read_spacing
 from bc_sam.data.decoding.formats import IMAGE_FORMATS, PILLOW_FORMATS
-from bc_sam.data.decoding.limits import MAX_PIXELS, check_size
+from bc_sam.data.decoding.limits import MAX_PIXELS, TOO_LARGE, check_size
 from bc_sam.data.file_search import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from bc_sam.data.file_search import find_images as find_images
 from bc_sam.errors import ImageError
@@ -196,7 +196,7 @@ def _read(source: Any, max_pixels: int, convert: Callable[[Image.Image | np.ndar
     except PermissionError:
         raise ImageError(f"{name} cannot be read: permission denied. Change its permissions.") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ImageError(f"{name} has too many pixels. Crop it to one cell.") from None
+        raise ImageError(f"{name} has too many pixels. {TOO_LARGE}") from None
     except Image.UnidentifiedImageError:
         raise ImageError(f"{name} is not an image of a known format. {_REMEDY}") from None
     except Exception as error:  # decoders raise almost any built-in exception on damaged input

@@ -5,6 +5,9 @@ from bc_sam.errors import ImageError
 #: Maximum number of pixels that a file may declare. Images of single cells have fewer than one million.
 MAX_PIXELS = 50_000_000
 
+#: What to do with a larger image.
+TOO_LARGE = "Crop it to one cell. Larger fields are counted by bc-sam count, as files on disk."
+
 
 def check_size(size: tuple[int, ...], max_pixels: int) -> None:
     """Checks a declared width and height.
@@ -19,4 +22,4 @@ def check_size(size: tuple[int, ...], max_pixels: int) -> None:
         raise ImageError("has no pixels. Give an image that is not empty.")
     width, height = size
     if width * height > max_pixels:
-        raise ImageError(f"has {width} x {height} pixels, more than {max_pixels}. Crop it to one cell.")
+        raise ImageError(f"has {width} x {height} pixels, more than {max_pixels}. {TOO_LARGE}")
