@@ -1,5 +1,6 @@
 """The command line application: logging, error handling and exit status of every command."""
 
+import errno
 import gc
 import io
 import logging
@@ -94,11 +95,17 @@ def run() -> None:
         sys.argv[1:] = rewrite_former_spellings(sys.argv[1:])
         with _stopped_in_order(), extras_explained():
             app()
-    except (BCSamError, OSError) as error:  # OSErrors such as a full disk explain themselves
-        print(printable(f"error: {' '.join(str(error).splitlines())}"), file=sys.stderr)
+    except (BCSamError, OSError) as error:
+        print(printable(f"error: {' '.join(_explained(error).splitlines())}"), file=sys.stderr)
         sys.exit(1)
     finally:
         gc.freeze()
+
+
+def _explained(error: Exception) -> str:
+    """Returns the message of an error; that of a full disk says what to do."""
+    is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+    return f"{error}. Free some space, then run the command again." if is_full else str(error)
 
 
 class _PrintableFormatter(logging.Formatter):

@@ -10,7 +10,7 @@ import numpy as np
 
 from bc_sam.data.appearance.resolution_tags import read_resolution_tag
 from bc_sam.data.decoding_budget import memory_for
-from bc_sam.data.images import MAX_PIXELS, read_image
+from bc_sam.data.images import MAX_PIXELS, read_pixels
 from bc_sam.data.preparation import Preparation, PreparedImage
 from bc_sam.errors import ConfigError, ImageError
 
@@ -67,11 +67,11 @@ def decoded_batches(
 def _decode(source: Any, preparation: Preparation, max_pixels: int) -> PreparedImage | ImageError:
     with memory_for(source, max_pixels=max_pixels):
         try:
-            image = read_image(source, max_pixels=max_pixels)
+            pixels = read_pixels(source, max_pixels=max_pixels)
         except ImageError as error:
             return error
-        prepared = preparation.prepare(image, read_resolution_tag(source) if preparation.needs_tag else None)
-        del image  # before the memory is given back
+        prepared = preparation.prepare(pixels, read_resolution_tag(source) if preparation.needs_tag else None)
+        del pixels  # before the memory is given back
         return prepared
 
 

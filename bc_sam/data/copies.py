@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from bc_sam.data.decoding_budget import memory_for
 from bc_sam.data.image_quality import find_near_duplicates, measure_quality
-from bc_sam.data.images import MAX_PIXELS, read_image, to_square
+from bc_sam.data.images import MAX_PIXELS, read_pixels, to_square
 from bc_sam.data.preparation import map_in_threads
 from bc_sam.data.splits import find_copies, fingerprint, independent_units
 from bc_sam.errors import ImageError
@@ -102,7 +102,7 @@ def contradicting_pairs(pairs: Iterable[Sequence[int]], labels: Sequence[int | N
 def _square(source: Any) -> np.ndarray | ImageError:
     try:
         with memory_for(source, max_pixels=MAX_PIXELS):
-            return to_square(read_image(source), _SIDE)
+            return to_square(read_pixels(source), _SIDE)
     except ImageError as error:
         return error
 

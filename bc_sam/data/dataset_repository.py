@@ -15,7 +15,7 @@ from tqdm import tqdm
 from bc_sam.config.labels import LABELS
 from bc_sam.data.cells import FEATURES
 from bc_sam.data.decoding_budget import memory_for
-from bc_sam.data.images import MAX_PIXELS, read_image, to_square
+from bc_sam.data.images import MAX_PIXELS, read_pixels, to_square
 from bc_sam.data.sources import provenance_of, write_shards
 from bc_sam.data.splits import assign_folds, fingerprint
 from bc_sam.data.store import without_folder
@@ -120,7 +120,7 @@ def _fingerprint_images(dataset: Dataset) -> tuple[list[int], list[str], list[st
 def _fingerprint(image: dict[str, Any]) -> str | ImageError:
     try:
         with memory_for(image, max_pixels=MAX_PIXELS):
-            return fingerprint(to_square(read_image(image), _SIZE))
+            return fingerprint(to_square(read_pixels(image), _SIZE))
     except ImageError as error:
         return error
 

@@ -1,23 +1,18 @@
 """Memory for decoding images: a small file may hold a large image, so the declared sizes count, not those of files."""
 
-import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from bc_sam.data.images import IMAGE_FORMATS
+from bc_sam.data.decoding.declared import Declared, declared, declared_in_memory
+from bc_sam.data.images import open_source
 from bc_sam.utils.byte_budget import ByteBudget
 
-# Peak of reading, converting and measuring an image of 49 million pixels, bytes per pixel: 22 for RGBA, 21 for RGB.
-_BYTES_PER_PIXEL = 22
-
-#: The budget of all threads and visitors: 1 GiB, which is about one image of 50 million pixels at a time.
-BUDGET = ByteBudget(2**30)
+#: The budget of all threads and visitors: 512 MiB, which is about one image of 50 million pixels at a time.
+BUDGET = ByteBudget(2**29)
 
 
 @contextmanager
@@ -32,29 +27,21 @@ def memory_for(source: Any, *, max_pixels: int, budget: ByteBudget = BUDGET) -> 
     Example:
         >>> with memory_for(np.zeros((100, 100, 3), np.uint8), max_pixels=20_000):
         ...     BUDGET.used
-        220000
+        90000
     """
-    pixels = _declared_pixels(source)
-    with budget.reserved(_BYTES_PER_PIXEL * pixels if pixels <= max_pixels else 0):
+    n_pixels, bytes_per_pixel = _declared(source)
+    with budget.reserved(n_pixels * bytes_per_pixel if n_pixels <= max_pixels else 0):
         yield
 
 
-def _declared_pixels(source: Any) -> int:
-    """Returns the number of pixels by the header of a file; 0 for what cannot be read as an image."""
-    if isinstance(source, Mapping):
-        source = source.get("path") if source.get("bytes") is None else source["bytes"]
+def _declared(source: Any) -> Declared:
+    """Returns what the header of a source declares; no pixels for what cannot be read as an image."""
     if isinstance(source, np.ndarray):
-        return int(np.prod(source.shape[:2]))
+        return declared_in_memory(int(np.prod(source.shape[:2])))
     if isinstance(source, Image.Image):
-        return source.width * source.height
+        return declared_in_memory(source.width * source.height)
     try:
-        if isinstance(source, bytes):
-            file: Any = BytesIO(source)
-        elif isinstance(source, str | os.PathLike) and Path(source).is_file():
-            file = source
-        else:
-            return 0
-        with Image.open(file, formats=tuple(IMAGE_FORMATS)) as image:
-            return image.width * image.height
-    except Exception:  # Pillow's decoders raise nearly every built-in type on damaged input; `read_image` reports it.
-        return 0
+        with open_source(source) as file:
+            return declared(file)
+    except Exception:  # decoders raise nearly every built-in type on damaged input; `read_image` reports it
+        return Declared(0, 0)

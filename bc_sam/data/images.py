@@ -4,21 +4,22 @@ import io
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import reduce
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
-from PIL import Image, ImageChops
+from numpy.typing import NDArray
+from PIL import Image
 
 from bc_sam.data.decoding import decode
 from bc_sam.data.decoding.decode import pixels_of
-from bc_sam.data.decoding.depth import to_bytes
+from bc_sam.data.decoding.depth import check_values, to_bytes
 from bc_sam.data.decoding.dicom import is_dicom, read_spacing
 from bc_sam.data.decoding.formats import IMAGE_FORMATS, PILLOW_FORMATS
 from bc_sam.data.decoding.limits import MAX_PIXELS, TOO_LARGE, check_size
 from bc_sam.data.file_search import IMAGE_SUFFIXES as IMAGE_SUFFIXES
 from bc_sam.data.file_search import find_images as find_images
+from bc_sam.data.strips import map_strips, resize, strips
 from bc_sam.errors import ImageError
 from bc_sam.utils.display import printable
 
@@ -55,6 +56,19 @@ def read_image(source: Any, *, max_pixels: int = MAX_PIXELS) -> Image.Image:
     Example:
         >>> read_image(np.zeros((2, 3), dtype=np.uint16)).size
         (3, 2)
+    """
+    return Image.fromarray(read_pixels(source, max_pixels=max_pixels))
+
+
+def read_pixels(source: Any, *, max_pixels: int = MAX_PIXELS) -> NDArray[np.uint8]:
+    """Reads an image as `read_image` does, with no more memory than the file's pixels and the result take.
+
+    Returns:
+        Array (H, W, 3).
+
+    Example:
+        >>> read_pixels(np.zeros((2, 3), dtype=np.uint16)).shape
+        (2, 3, 3)
     """
     return _read(source, max_pixels, _to_rgb)
 
@@ -118,7 +132,7 @@ def read_tiff_tags(source: Any, numbers: Sequence[int]) -> dict[int, Any]:
     try:
         if isinstance(source, Image.Image):
             return _tags(source, numbers)
-        with _open(source) as file, Image.open(file, formats=tuple(PILLOW_FORMATS)) as image:
+        with open_source(source) as file, Image.open(file, formats=tuple(PILLOW_FORMATS)) as image:
             return _tags(image, numbers)
     except Exception:  # Pillow's decoders raise nearly every built-in type on damaged input.
         return {}
@@ -136,7 +150,7 @@ def read_dicom_spacing(source: Any) -> float | None:
     if isinstance(source, Image.Image | np.ndarray):
         return None
     try:
-        with _open(source) as file:
+        with open_source(source) as file:
             head = file.read(132)
             file.seek(0)
             return read_spacing(file) if is_dicom(head) else None
@@ -149,21 +163,21 @@ def _tags(image: Image.Image, numbers: Sequence[int]) -> dict[int, Any]:
     return {number: tags[number] for number in numbers if number in tags}
 
 
-def to_square(image: Image.Image, size: int) -> np.ndarray:
+def to_square(image: Image.Image | NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
     """Resizes an RGB image to a square, ignoring the aspect ratio, as the original BC-SAM does.
 
     Args:
-        image: Image of mode ``"RGB"``, as from `read_image`.
+        image: Image of mode ``"RGB"``, as from `read_image`, or array (H, W, 3), as from `read_pixels`.
         size: Side of the square, pixels.
 
     Returns:
-        Array (size, size, 3), uint8, resized bilinearly with antialiasing.
+        Array (size, size, 3), resized bilinearly with antialiasing.
 
     Example:
         >>> to_square(Image.new("RGB", (360, 363)), 224).shape
         (224, 224, 3)
     """
-    return np.array(image.resize((size, size), Image.Resampling.BILINEAR))
+    return resize(np.asarray(image), (size, size), Image.Resampling.BILINEAR)
 
 
 def encode_png(image: Image.Image) -> bytes:
@@ -186,8 +200,8 @@ def _read(source: Any, max_pixels: int, convert: Callable[[Image.Image | np.ndar
             check_size(source.shape[1::-1], max_pixels)
             return convert(source)
         if isinstance(source, Image.Image):
-            return convert(pixels_of(source, max_pixels))
-        with _open(source) as file:
+            return convert(pixels_of(source, max_pixels, in_place=False))
+        with open_source(source) as file:
             return convert(decode(file, max_pixels))
     except ImageError as error:
         raise ImageError(f"{name} {error}") from None
@@ -216,8 +230,13 @@ def _describe(source: Any) -> str:
 
 
 @contextmanager
-def _open(source: Any) -> Iterator[BinaryIO]:
-    """Opens a path, bytes, or the mapping of either."""
+def open_source(source: Any) -> Iterator[BinaryIO]:
+    """Opens a path, bytes, or the mapping of either.
+
+    Raises:
+        ImageError: If the source is none of them, or not a file; the message lacks its name.
+        OSError: If it cannot be opened.
+    """
     if isinstance(source, Mapping):
         source = source["path"] if source.get("bytes") is None else source["bytes"]
     if isinstance(source, bytes):
@@ -232,28 +251,33 @@ def _open(source: Any) -> Iterator[BinaryIO]:
         raise ImageError("is not an image. Give a path, bytes, a Pillow image or a NumPy array.")
 
 
-def _to_rgb(pixels: Image.Image | np.ndarray) -> Image.Image:
-    image = _array_to_image(pixels) if isinstance(pixels, np.ndarray) else pixels
+def _to_rgb(pixels: Image.Image | NDArray) -> NDArray[np.uint8]:
+    if isinstance(pixels, Image.Image):
+        return map_strips(_rgb_of, pixels)
+    if pixels.ndim == 3 and pixels.shape[2] == 1:
+        pixels = pixels[..., 0]
+    if pixels.ndim != 2 and not (pixels.ndim == 3 and pixels.shape[2] in (3, 4)):
+        raise ImageError("is not an image. The shape must be (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).")
+    check_values(pixels)
+    return map_strips(lambda strip: _rgb_of(Image.fromarray(to_bytes(strip))), pixels)
+
+
+def _rgb_of(image: Image.Image) -> NDArray[np.uint8]:
     if not image.has_transparency_data:
-        return image.convert("RGB")
+        return np.asarray(image.convert("RGB"))
     rgba = image.convert("RGBA")
-    rgb = rgba.convert("RGB")
-    # One channel at a time, as arrays would take several times the memory of the image.
-    brightest = reduce(ImageChops.lighter, (rgba.getchannel(band) for band in "RGBA"))
-    if brightest.getextrema()[0] == 0:
-        rgb.paste((255, 255, 255), mask=brightest.point(lambda value: 255 * (value == 0)))
+    rgb = np.array(rgba.convert("RGB"))
+    is_empty = np.asarray(rgba).view(np.uint32)[..., 0] == 0  # all four channels at once
+    if is_empty.any():
+        rgb[is_empty] = 255
     return rgb
 
 
-def _array_to_image(array: np.ndarray) -> Image.Image:
-    if array.ndim == 3 and array.shape[2] == 1:
-        array = array[..., 0]
-    if array.ndim != 2 and not (array.ndim == 3 and array.shape[2] in (3, 4)):
-        raise ImageError("is not an image. The shape must be (H, W), (H, W, 1), (H, W, 3) or (H, W, 4).")
-    return Image.fromarray(to_bytes(array))
+def _to_values(pixels: Image.Image | NDArray) -> NDArray:
+    return map_strips(_values_of, pixels)
 
 
-def _to_values(pixels: Image.Image | np.ndarray) -> np.ndarray:
+def _values_of(pixels: Image.Image | NDArray) -> NDArray:
     values = np.asarray(pixels)
     if isinstance(pixels, Image.Image) and pixels.mode in ("LA", "La", "PA"):
         values = values[..., 0]
@@ -264,7 +288,7 @@ def _to_values(pixels: Image.Image | np.ndarray) -> np.ndarray:
     return values
 
 
-def _labels_of(values: np.ndarray) -> np.ndarray:
-    if np.isin(values, (0, 1, 2)).all():
+def _labels_of(values: NDArray) -> NDArray[np.uint8]:
+    if all(np.isin(values[rows], (0, 1, 2)).all() for rows in strips(*values.shape)):
         return values.astype(np.uint8)
     return (values != 0).astype(np.uint8)

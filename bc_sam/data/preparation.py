@@ -18,7 +18,7 @@ from bc_sam.data.appearance.normalization import Window, cell_window, normalize_
 from bc_sam.data.appearance.profile import AppearanceProfile, estimate_profile, own_profile, with_own_scale
 from bc_sam.data.appearance.resolution_tags import ResolutionTag, read_resolution_tag
 from bc_sam.data.decoding_budget import memory_for
-from bc_sam.data.images import MAX_PIXELS, read_image, to_square
+from bc_sam.data.images import MAX_PIXELS, read_pixels, to_square
 from bc_sam.errors import ConfigError, ImageError
 
 # A nucleus of a white cell is at least this wide, µm (equivalent diameter), or at least this dense in red light.
@@ -111,11 +111,11 @@ class Preparation:
         known = self.profile is not None and self.profile.scale.microns_per_pixel is not None
         return self.normalization is not None and not known
 
-    def prepare(self, image: Image.Image, tag: ResolutionTag | None = None) -> PreparedImage:
+    def prepare(self, image: Image.Image | NDArray[np.uint8], tag: ResolutionTag | None = None) -> PreparedImage:
         """Prepares one image.
 
         Args:
-            image: Image of mode ``"RGB"``.
+            image: Image of mode ``"RGB"``, or array (H, W, 3).
             tag: Resolution tag of its file; used only if the laboratory has no common scale.
 
         Returns:
@@ -126,10 +126,10 @@ class Preparation:
             >>> seen.pixels.shape, seen.window.side, seen.scale.ruler
             ((64, 64, 3), 100, 'unknown')
         """
-        shape = image.height, image.width
-        if self.normalization is None:
-            return PreparedImage(to_square(image, self.image_size), shape)
         pixels = np.asarray(image)
+        shape = pixels.shape[0], pixels.shape[1]
+        if self.normalization is None:
+            return PreparedImage(to_square(pixels, self.image_size), shape)
         found = measure(pixels)
         own = own_profile(found, microns_per_pixel=self.microns_per_pixel, tag=tag)
         profile = own if self.profile is None else with_own_scale(self.profile, own)
@@ -193,7 +193,7 @@ def measure_source(source: Any, *, max_pixels: int = MAX_PIXELS) -> tuple[Measur
     """Measures an image and reads its resolution tag; returns ``None`` if it cannot be read."""
     try:
         with memory_for(source, max_pixels=max_pixels):
-            return measure(np.asarray(read_image(source, max_pixels=max_pixels))), read_resolution_tag(source)
+            return measure(read_pixels(source, max_pixels=max_pixels)), read_resolution_tag(source)
     except ImageError:
         return None
 

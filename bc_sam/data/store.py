@@ -20,7 +20,7 @@ from bc_sam.data.appearance.magnification import Scale
 from bc_sam.data.appearance.profile import AppearanceProfile
 from bc_sam.data.appearance.resolution_tags import read_resolution_tag
 from bc_sam.data.decoding_budget import memory_for
-from bc_sam.data.images import MAX_PIXELS, read_image, read_mask_and_values
+from bc_sam.data.images import MAX_PIXELS, read_mask_and_values, read_pixels
 from bc_sam.data.preparation import Preparation, profile_sources, require_pixel_size, sample_evenly
 from bc_sam.data.splits import fingerprint
 from bc_sam.errors import ConfigError, DataError, ImageError
@@ -339,7 +339,7 @@ def _decode(cell: dict[str, Any], preparation: Preparation) -> _Decoded | ImageE
     """Reads one image and its mask. Returns errors instead of raising them, so that decoding continues."""
     try:
         with memory_for(cell["image"], max_pixels=MAX_PIXELS):
-            image = read_image(cell["image"])
+            image = read_pixels(cell["image"])
             tag = read_resolution_tag(cell["image"])
             prepared = preparation.prepare(image, tag)
             del image  # before the memory is given back

@@ -77,8 +77,12 @@ def folder_written_aside(folder: Path | str, *, keep_existing: bool = False) -> 
     Args:
         folder: The folder to create or replace. Its parent must exist.
         keep_existing: Keep a folder that another process put there in the meantime, instead of replacing it.
+
+    Raises:
+        BCSamError: If the folder is the current one, or where a disk is mounted.
     """
     folder = Path(folder)
+    _require_replaceable(folder)
     recover_folder(folder)
     _remove_leftovers(folder, UNFINISHED)
     if folder.exists():
@@ -156,6 +160,19 @@ def is_unfinished(name: str) -> bool:
         (True, False)
     """
     return name.startswith(".") and name.endswith(UNFINISHED)
+
+
+def _require_replaceable(folder: Path) -> None:
+    if not folder.is_dir():
+        return
+    is_current = False
+    with suppress(OSError):  # the current folder may have been removed
+        is_current = folder.samefile(os.curdir)
+    if is_current or os.path.ismount(folder):
+        what = "the current folder" if is_current else "where a disk is mounted"
+        raise BCSamError(
+            f"{folder} is {what}, which cannot be replaced. Give a folder in it, such as {folder / 'new'}."
+        )
 
 
 def _replace_folder(folder: Path, new: Path) -> None:

@@ -1,12 +1,14 @@
-"""Signals end a command in order."""
+"""Signals end a command in order, and a full disk with a sentence."""
 
+import errno
 import os
 import signal
+import sys
 from contextlib import ExitStack
 
 import pytest
 
-from bc_sam.cli.app import _stopped_in_order
+from bc_sam.cli.app import _stopped_in_order, run
 
 
 def stop_within(number, clean_up):
@@ -33,3 +35,21 @@ def test_a_signal_that_is_ignored_stays_ignored():
             os.kill(os.getpid(), signal.SIGHUP)
     finally:
         signal.signal(signal.SIGHUP, before)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EFBIG])
+def test_a_full_disk_says_what_to_do(number, monkeypatch, capsys, tmp_path):
+    def fail(*_):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    monkeypatch.setattr(
+        sys, "argv", ["bc-sam", "render", f"{tmp_path}/cells", "--cells-per-class", "1", "--laboratory", "munich"]
+    )
+    with pytest.raises(SystemExit) as end:
+        run()
+    assert end.value.code == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert said.startswith(f"error: [Errno {number}]")
+    assert said.endswith("Free some space, then run the command again.")
+    assert list(tmp_path.iterdir()) == []

@@ -10,6 +10,7 @@ from small_model import small_model
 from torch import nn
 
 from bc_sam.data import load_rendered, save_parquet
+from bc_sam.data.datasets.rendered import write_rendered
 from bc_sam.data.store import store_cells
 from bc_sam.errors import BCSamError
 from bc_sam.models.auto import load_model
@@ -76,15 +77,20 @@ def actions(drawn):
         if not list(target.iterdir()):
             save_parquet(drawn, target)
 
+    def render(folder):
+        if not (folder / "drawn").exists():
+            write_rendered(folder / "drawn", ["munich"], cells_per_class=1, size=32, labels=["basophil"])
+
     return {
         "training": train,
         "state": save_state,
         "cells": lambda folder: store_cells([drawn], folder / "cells", 32),
         "parquet": save_cells,
+        "drawn": render,
     }
 
 
-@pytest.fixture(params=["training", "state", "cells", "parquet"])
+@pytest.fixture(params=["training", "state", "cells", "parquet", "drawn"])
 def action(request, actions):
     return actions[request.param]
 

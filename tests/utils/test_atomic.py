@@ -126,3 +126,21 @@ class TestFolders:
             (tmp_path / "cells").mkdir()
             (tmp_path / "cells" / "theirs").touch()
         assert [path.name for path in tmp_path.rglob("*")] == ["cells", "theirs"]
+
+
+def test_the_current_folder_is_refused_before_anything_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for folder in (".", tmp_path):
+        with pytest.raises(BCSamError, match="is the current folder, which cannot be replaced"):
+            with_content(folder)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_a_disk_is_mounted_is_refused():
+    with pytest.raises(BCSamError, match="where a disk is mounted"):
+        with_content("/proc")
+
+
+def with_content(folder):
+    with folder_written_aside(folder) as part:
+        (part / "file").write_text("content")

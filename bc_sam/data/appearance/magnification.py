@@ -17,6 +17,7 @@ from bc_sam.data.appearance.light import Rgb, optical_density, white_point
 from bc_sam.data.appearance.red_cells import find_red_cells
 from bc_sam.data.appearance.resolution_tags import ResolutionTag
 from bc_sam.data.appearance.white_cell import find_nuclei, find_white_cell, nucleus_density
+from bc_sam.data.strips import resize
 
 #: Median diameter of a red cell on a smear, µm.
 RED_CELL_UM = 7.5
@@ -336,7 +337,7 @@ def _objection(microns_per_pixel: float, white_cell_px: float | None) -> str:
 def reduce_image(image: NDArray[np.uint8], factor: float) -> NDArray[np.uint8]:
     """Returns an image (H, W, 3) uint8 reduced by a factor of at most 1, for measuring."""
     height, width = (max(_SMALLEST_SIDE, round(side * factor)) for side in image.shape[:2])
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BOX))
+    return resize(image, (width, height), Image.Resampling.BOX)
 
 
 def _median(values: Iterable[float | None]) -> float | None:

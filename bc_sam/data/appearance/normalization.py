@@ -1,6 +1,6 @@
 """Resamples cells and masks to a common scale and light, and maps masks back to the original image."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,7 @@ from PIL import Image
 
 from bc_sam.data.appearance.light import Rgb, to_reference_light
 from bc_sam.data.appearance.magnification import PIXEL_SIZE_LIMITS, Measurement
+from bc_sam.data.strips import resize_strips, strips
 from bc_sam.errors import ConfigError
 
 
@@ -109,13 +110,10 @@ def normalize_image(
         >>> shown[2, 2].tolist(), shown[15, 15].tolist()
         ([240, 240, 240], [120, 120, 120])
     """
-    square = np.empty((window.side, window.side, 3), np.uint8)
-    square[:] = np.rint(np.clip(white, 0, 255)).astype(np.uint8)
-    source, place = window.overlap(image.shape)
-    square[place] = image[source]
+    parts: Iterable[NDArray[np.uint8]] = _strips_of(window, image, np.rint(np.clip(white, 0, 255)).astype(np.uint8))
     if strength is not None:
-        square = to_reference_light(square, white, strength)
-    return _resize(square, window.size, Image.Resampling.BILINEAR)
+        parts = (to_reference_light(part, white, strength) for part in parts)
+    return resize_strips(parts, (window.size, window.size), Image.Resampling.BILINEAR)
 
 
 def normalize_mask(mask: NDArray[np.uint8], window: Window) -> NDArray[np.uint8]:
@@ -157,6 +155,17 @@ def restore_mask(mask: NDArray[np.uint8], window: Window, shape: tuple[int, ...]
     target, place = window.overlap(shape)
     restored[target] = _resize(mask, window.side, Image.Resampling.NEAREST)[place]
     return restored
+
+
+def _strips_of(window: Window, image: NDArray[np.uint8], background: NDArray[np.uint8]) -> Iterator[NDArray[np.uint8]]:
+    """Yields the rows of a window of an image (H, W, 3), strip by strip; the colour (3,) is beyond the image."""
+    (_, columns), (inside, place) = window.overlap(image.shape)
+    for rows in strips(window.side, window.side):
+        part = np.empty((rows.stop - rows.start, window.side, 3), np.uint8)
+        part[:] = background
+        first, last = np.clip((inside.start, inside.stop), rows.start, rows.stop).tolist()
+        part[first - rows.start : last - rows.start, place] = image[first + window.top : last + window.top, columns]
+        yield part
 
 
 def _resize(pixels: NDArray[np.uint8], side: int, method: Image.Resampling) -> NDArray[np.uint8]:

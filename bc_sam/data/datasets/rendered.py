@@ -26,6 +26,7 @@ from bc_sam.data.rendering.shapes import Frame
 from bc_sam.data.rendering.smear import draw_smear
 from bc_sam.data.rendering.white_cell import draw_white_cell
 from bc_sam.errors import ConfigError, DataError
+from bc_sam.utils.atomic import folder_written_aside
 
 RENDERED = Provenance(
     title="Rendered cells",
@@ -44,6 +45,10 @@ SLIDES = 5
 
 #: Laboratory name that renders every slide in a different random laboratory. Cell i of each class is on slide i.
 ANYWHERE = "anywhere"
+
+
+# The table that assigns masks to images.
+_PAIRS = Path("masks", "pairs.csv")
 
 
 def render_cell(
@@ -136,7 +141,7 @@ def write_rendered(
     ``image`` and ``mask`` are paths relative to `folder`. `load_folder` reads the folder of each laboratory.
 
     Args:
-        folder: New or empty folder.
+        folder: New or empty folder. It is created only when all files are complete.
         laboratories: Names in `LABORATORIES`, or `ANYWHERE`.
         cells_per_class: See `load_rendered`.
         seed: See `load_rendered`.
@@ -155,19 +160,21 @@ def write_rendered(
         raise DataError(f"{folder} exists and is not an empty folder. Give a new folder, or remove it.")
     for laboratory in laboratories:
         _check_request(laboratory, cells_per_class, seed, size, labels)
-    pairs = []
-    for laboratory in laboratories:
-        for row in _rows(laboratory, cells_per_class, seed, size, labels):
-            image = Path(laboratory, row["label"], row["file"])
-            mask = Path("masks", laboratory, row["file"])
-            for path, pixels in ((image, row["image"]), (mask, row["mask"])):
-                (folder / path).parent.mkdir(parents=True, exist_ok=True)
-                (folder / path).write_bytes(pixels["bytes"])
-            pairs.append((image.as_posix(), mask.as_posix()))
-    path = folder / "masks" / "pairs.csv"
-    with path.open("w", newline="", encoding="utf-8") as stream:
-        csv.writer(stream).writerows([("image", "mask"), *pairs])
-    return path
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder_written_aside(folder) as partial:
+        pairs = []
+        for laboratory in laboratories:
+            for row in _rows(laboratory, cells_per_class, seed, size, labels):
+                image = Path(laboratory, row["label"], row["file"])
+                mask = Path("masks", laboratory, row["file"])
+                for path, pixels in ((image, row["image"]), (mask, row["mask"])):
+                    (partial / path).parent.mkdir(parents=True, exist_ok=True)
+                    (partial / path).write_bytes(pixels["bytes"])
+                pairs.append((image.as_posix(), mask.as_posix()))
+        (partial / _PAIRS).parent.mkdir(exist_ok=True)
+        with (partial / _PAIRS).open("w", newline="", encoding="utf-8") as stream:
+            csv.writer(stream).writerows([("image", "mask"), *pairs])
+    return folder / _PAIRS
 
 
 def _rows(

@@ -44,15 +44,24 @@ def decode(file: BinaryIO, max_pixels: int) -> Image.Image | NDArray:
         return pixels_of(image, max_pixels)
 
 
-def pixels_of(image: Image.Image, max_pixels: int) -> Image.Image | NDArray:
+def pixels_of(image: Image.Image, max_pixels: int, *, in_place: bool = True) -> Image.Image | NDArray:
     """Decodes an open image with its EXIF orientation applied.
+
+    Args:
+        image: The image.
+        max_pixels: As for `decode`.
+        in_place: Turn the image itself, instead of a copy.
 
     Returns:
         The image; or an array (H, W), if it has one channel of more than 8 bits.
     """
     check_size(image.size, max_pixels)
     deep = any(";16" in str(tile) for tile in getattr(image, "tile", ()))  # known until the pixels are loaded
-    upright = ImageOps.exif_transpose(image)
+    if in_place:
+        ImageOps.exif_transpose(image, in_place=True)
+        upright = image
+    else:
+        upright = ImageOps.exif_transpose(image)
     if upright.mode in _NUMERIC_MODES:
         return np.asarray(upright)
     if deep:

@@ -15,14 +15,38 @@ from bc_sam.errors import ImageError
 _DARKEST_PEAK = 0.25
 
 
-def to_bytes(values: NDArray) -> NDArray[np.uint8]:
-    """Reduces uint8, uint16 (to the high byte), or floats in 0..1 to uint8.
+def check_values(values: NDArray) -> None:
+    """Checks that `to_bytes` can reduce an image.
 
     Args:
         values: Array (H, W) or (H, W, C), of any byte order. A fourth channel is alpha.
 
     Raises:
-        ImageError: If the type is another one, or the values do not fit or fill its range.
+        ImageError: If the type is none of uint8, uint16 and floats, or the values do not fit or fill its range.
+    """
+    if values.dtype == np.uint8:
+        return
+    if values.dtype.kind == "u" and values.dtype.itemsize == 2:
+        peak = _colours(values).max()
+        _check_peak(peak / 65535, f"16-bit values up to {peak}")
+    elif values.dtype.kind == "f":
+        low, high = values.min(), values.max()
+        if not (low >= 0 and high <= 1):
+            raise ImageError(
+                f"has floating-point values from {low:g} to {high:g}. Scale them to 0..1, without NaN, by the full "
+                "range of the camera."
+            )
+        peak = _colours(values).max()
+        _check_peak(float(peak), f"floating-point values up to {peak:g}")
+    else:
+        raise ImageError(
+            f"has values of type {values.dtype.name}. Convert it to uint8, to uint16 over the full range, or to "
+            "floats in 0..1."
+        )
+
+
+def to_bytes(values: NDArray) -> NDArray[np.uint8]:
+    """Reduces uint8, uint16 (to the high byte), or floats in 0..1 to uint8; see `check_values`.
 
     Example:
         >>> to_bytes(np.array([[0, 255, 256, 65535]], np.uint16)).tolist()
@@ -30,22 +54,9 @@ def to_bytes(values: NDArray) -> NDArray[np.uint8]:
     """
     if values.dtype == np.uint8:
         return np.ascontiguousarray(values)
-    if values.dtype.kind == "u" and values.dtype.itemsize == 2:
-        _check_peak(_colours(values).max() / 65535, f"16-bit values up to {_colours(values).max()}")
+    if values.dtype.kind == "u":
         return (values >> 8).astype(np.uint8)
-    if values.dtype.kind == "f":
-        low, high = values.min(), values.max()
-        if not (low >= 0 and high <= 1):
-            raise ImageError(
-                f"has floating-point values from {low:g} to {high:g}. Scale them to 0..1, without NaN, by the full "
-                "range of the camera."
-            )
-        _check_peak(float(_colours(values).max()), f"floating-point values up to {_colours(values).max():g}")
-        return np.rint(values * 255).astype(np.uint8)
-    raise ImageError(
-        f"has values of type {values.dtype.name}. Convert it to uint8, to uint16 over the full range, or to floats in "
-        "0..1."
-    )
+    return np.rint(values * 255).astype(np.uint8)
 
 
 def check_high_bytes(image: Image.Image) -> None:

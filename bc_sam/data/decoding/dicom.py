@@ -18,6 +18,9 @@ _DEFLATED = "1.2.840.10008.1.2.1.99"  # the whole file would be unpacked before 
 _GREY = ("MONOCHROME1", "MONOCHROME2")
 _COLOURS = ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT")
 
+# How often pydicom has the values in memory: it converts YBR to RGB in floating point.
+_COPIES, _YBR_COPIES = 2, 9
+
 # Pixels whose sides differ by no more than this share are square.
 _SQUARE = 0.01
 
@@ -53,6 +56,17 @@ def decode_dicom(file: BinaryIO, max_pixels: int) -> NDArray:
     if header.PhotometricInterpretation == "MONOCHROME1":
         pixels = (1 << stored) - 1 - pixels
     return pixels << (8 * pixels.dtype.itemsize - stored)
+
+
+def declared_by_dicom(file: BinaryIO) -> tuple[int, int]:
+    """Returns the number of pixels that the header declares, and the bytes that decoding takes for each."""
+    from pydicom import dcmread
+
+    header = dcmread(file, stop_before_pixels=True)
+    kind = header.PhotometricInterpretation
+    n_values = 3 if kind == "PALETTE COLOR" else int(header.SamplesPerPixel)
+    copies = _YBR_COPIES if kind.startswith("YBR") else _COPIES
+    return int(header.Rows) * int(header.Columns), copies * n_values * int(header.BitsAllocated) // 8
 
 
 def read_spacing(file: BinaryIO) -> float | None:

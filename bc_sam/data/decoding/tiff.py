@@ -41,6 +41,9 @@ _PREMULTIPLIED = 1
 _COMPRESSIONS = (1, 5, 8, 32946, 32773, 34925, 50000)
 _LONGEST_DESCRIPTION = 100_000
 
+# As four channels of 16 bits have. Images of the largest size with more, such as 64-bit colours, are refused.
+_MOST_BYTES_PER_PIXEL = 8
+
 
 def is_tiff(head: bytes) -> bool:
     """Whether a file that begins with these bytes is a TIFF."""
@@ -86,6 +89,18 @@ def decode_with_tifffile(file: BinaryIO, max_pixels: int) -> NDArray:
         if stack is None or stack.n_planes(page.samplesperpixel) == 1:
             return _pixels(page)
         return _join_colours(tiff, stack, max_pixels)
+
+
+def declared_by_tifffile(file: BinaryIO) -> tuple[int, int]:
+    """Returns the number of pixels that the header declares, and the bytes of each; see `decode_with_tifffile`."""
+    import tifffile
+
+    file.seek(0)
+    with tifffile.TiffFile(file, is_ome=False) as tiff:
+        page = tiff.pages.first
+        stack = _Stack.of(page.description[:_LONGEST_DESCRIPTION])
+        n_planes = 1 if stack is None else stack.n_planes(page.samplesperpixel)
+        return page.imagewidth * page.imagelength, n_planes * _bytes_per_pixel(page)
 
 
 def _is_read_correctly(image: TiffImagePlugin.TiffImageFile) -> bool:
@@ -189,6 +204,11 @@ def _check_page(page: "TiffPage", max_pixels: int) -> None:
     """Checks what a page declares, before its pixels are decoded."""
     check_size((page.imagewidth, page.imagelength), max_pixels)
     check_size((max(page.tilewidth, 1), max(page.tilelength, 1)), max_pixels)
+    if page.imagewidth * page.imagelength * _bytes_per_pixel(page) > _MOST_BYTES_PER_PIXEL * max_pixels:
+        raise ImageError(
+            f"has {page.imagewidth} x {page.imagelength} pixels of {_bytes_per_pixel(page)} bytes, more than "
+            f"{_MOST_BYTES_PER_PIXEL * max_pixels} bytes. Crop it to one cell, or export it as an 8-bit RGB image."
+        )
     if page.photometric not in (_WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB):
         raise ImageError(f"is a TIFF with pixels of kind {_name(page.photometric)}. Convert it to RGB.")
     bits = page.bitspersample
@@ -211,6 +231,10 @@ def _check_page(page: "TiffPage", max_pixels: int) -> None:
     ends = zip(page.dataoffsets, page.databytecounts, strict=True)
     if not page.dataoffsets or any(count <= 0 or offset <= 0 or offset + count > size for offset, count in ends):
         raise ValueError("pixels are missing")  # tifffile would read them as 0
+
+
+def _bytes_per_pixel(page: "TiffPage") -> int:
+    return int(page.samplesperpixel) * -(-int(page.bitspersample) // 8)
 
 
 def _pixels(page: "TiffPage") -> NDArray:

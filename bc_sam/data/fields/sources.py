@@ -12,7 +12,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from bc_sam.data.decoding_budget import memory_for
-from bc_sam.data.images import MAX_PIXELS, read_image
+from bc_sam.data.images import MAX_PIXELS, read_pixels
 from bc_sam.errors import ImageError
 
 #: Endings of scanned slides, which are read with OpenSlide.
@@ -151,7 +151,7 @@ class SlideField:
             self._slide.close()
             self._slide = _open_slide(self._path)
             raise ImageError(f"{self._path} is damaged ({error}).") from error
-        return np.asarray(read_image(region))
+        return read_pixels(region)
 
 
 @contextmanager
@@ -174,7 +174,7 @@ def open_field(source: Any) -> Iterator[Field]:
             yield TiffField(file, str(path))
     else:
         with memory_for(source, max_pixels=MAX_PIXELS):
-            pixels = np.asarray(read_image(source, max_pixels=MAX_PIXELS))
+            pixels = read_pixels(source, max_pixels=MAX_PIXELS)
         yield WholeField(pixels)
 
 

@@ -34,7 +34,7 @@ class CellImageProcessor(BaseImageProcessor):
         """
         from bc_sam.config.normalization import NormalizationConfig
         from bc_sam.data.image_arguments import image_argument, image_sequence
-        from bc_sam.data.images import read_image
+        from bc_sam.data.images import read_pixels
         from bc_sam.data.preparation import Preparation
 
         is_batch = isinstance(images, list | tuple) or getattr(images, "ndim", 0) == 4
@@ -44,7 +44,7 @@ class CellImageProcessor(BaseImageProcessor):
         )
         preparation = Preparation(self.size["height"], normalization)
         sources = image_sequence(images if is_batch else [image_argument(images)])
-        pixels = np.stack([preparation.prepare(read_image(source)).pixels for source in sources])
+        pixels = np.stack([preparation.prepare(read_pixels(source)).pixels for source in sources])
         mean, std = (np.array(values, np.float32) for values in (self.image_mean, self.image_std))
         values = ((pixels.astype(np.float32) / 255 - mean) / std).transpose(0, 3, 1, 2)
         return BatchFeature({"pixel_values": np.ascontiguousarray(values)}, tensor_type=return_tensors)

@@ -6,7 +6,6 @@ from dataclasses import replace
 from io import BytesIO
 from typing import Any, Literal, overload
 
-import numpy as np
 from PIL import Image
 
 from bc_sam.data.appearance.resolution_tags import read_resolution_tag
@@ -14,7 +13,7 @@ from bc_sam.data.decoding_budget import memory_for
 from bc_sam.data.fields.recognition import shows_field
 from bc_sam.data.fields.sources import WholeField, open_field
 from bc_sam.data.fields.survey import measure_window
-from bc_sam.data.images import IMAGE_FORMATS, MAX_PIXELS, read_image
+from bc_sam.data.images import IMAGE_FORMATS, MAX_PIXELS, read_pixels
 from bc_sam.data.preparation import sample_evenly
 from bc_sam.errors import DataError, ImageError
 from bc_sam.models.abstention import Reason, image_reasons
@@ -125,7 +124,7 @@ def _are_fields(sample: Sequence[dict[str, Any]], shape: tuple[int, int], micron
     for source in sample:
         try:
             with memory_for(source, max_pixels=MAX_PIXELS):
-                found = measure_window(np.asarray(read_image(source)))
+                found = measure_window(read_pixels(source))
         except ImageError:  # reported when it is read as a crop
             continue
         votes.append(shows_field(found, shape, microns_per_pixel))
