@@ -10,7 +10,8 @@ from types import TracebackType
 
 from bc_sam.utils.path_lock import CAN_LOCK, lock_path
 
-# A folder gets its final name once it is locked, so that no other process takes it for an abandoned one.
+# A folder gets its final name once it is locked, so that no other process takes it for an abandoned one. Until then it
+# is empty, and if another process removes it, it is made again.
 _UNLOCKED_PREFIX = ".unlocked_"
 
 
@@ -31,9 +32,7 @@ class PrivateFolder:
     """
 
     def __init__(self, prefix: str) -> None:
-        made = Path(tempfile.mkdtemp(prefix=_UNLOCKED_PREFIX))
-        lock = lock_path(made)
-        self.path = made.rename(made.with_name(prefix + made.name.removeprefix(_UNLOCKED_PREFIX)))
+        self.path, lock = _make(prefix)
         self._remove = weakref.finalize(self, _remove, self.path, lock)
 
     def close(self) -> None:
@@ -60,6 +59,9 @@ def remove_abandoned(prefix: str) -> list[Path]:
     Returns:
         The removed folders.
     """
+    for folder in Path(tempfile.gettempdir()).glob(f"{_UNLOCKED_PREFIX}{prefix}*"):
+        with suppress(OSError):
+            folder.rmdir()
     removed = []
     for folder in Path(tempfile.gettempdir()).glob(f"{prefix}*"):
         if not CAN_LOCK or folder.is_symlink() or not folder.is_dir() or folder.stat().st_uid != os.getuid():
@@ -68,6 +70,17 @@ def remove_abandoned(prefix: str) -> list[Path]:
             _remove(folder, lock)
             removed.append(folder)
     return removed
+
+
+def _make(prefix: str) -> tuple[Path, int | None]:
+    while True:
+        made = Path(tempfile.mkdtemp(prefix=_UNLOCKED_PREFIX + prefix))
+        lock = lock_path(made)
+        try:
+            return made.rename(made.with_name(made.name.removeprefix(_UNLOCKED_PREFIX))), lock
+        except FileNotFoundError:
+            if lock is not None:
+                os.close(lock)
 
 
 def _remove(folder: Path, lock: int | None) -> None:

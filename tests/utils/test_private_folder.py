@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from faults import count_operations, killed_at, watched
 
 from bc_sam.utils.private_folder import PrivateFolder, remove_abandoned
 
@@ -46,3 +47,18 @@ def test_what_a_killed_process_left_behind_is_removed_and_nothing_else(tmp_path)
     assert remove_abandoned("cells_") == [left.parent]
     assert in_use.path.exists()
     assert (tmp_path / "of_others").exists()
+
+
+def test_what_a_kill_leaves_at_each_operation_is_removed(tmp_path):
+    n_operations = count_operations(lambda: PrivateFolder("cells_").close(), tmp_path)
+    for number in range(n_operations):
+        assert killed_at(lambda: PrivateFolder("cells_").close(), tmp_path, number)
+        remove_abandoned("cells_")
+        assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_another_process_removes_too_early_is_made_again(tmp_path):
+    with watched(tmp_path, 1, lambda: remove_abandoned("cells_")):  # between the folder and its final name
+        folder = PrivateFolder("cells_")
+    assert list(tmp_path.iterdir()) == [folder.path]
+    assert remove_abandoned("cells_") == []
