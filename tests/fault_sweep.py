@@ -11,6 +11,7 @@ undisturbed run leaves, times of computation aside.
 """
 
 import argparse
+import math
 import os
 import re
 import resource
@@ -264,7 +265,7 @@ def differences(files, undisturbed):
     ]
 
 
-def sweep(name, command, folder, initial, complaint=None, every=1):
+def sweep(name, command, folder, initial, complaint=None, every=1, minutes=math.inf):
     """Tries one command; returns a row of the table.
 
     Args:
@@ -274,6 +275,7 @@ def sweep(name, command, folder, initial, complaint=None, every=1):
         initial: What is in the folder before.
         complaint: What the command may say, instead of succeeding, once its work is done.
         every: Of how many states one is tried.
+        minutes: When to stop trying.
     """
     undisturbed = []
     for _ in range(2):
@@ -292,6 +294,8 @@ def sweep(name, command, folder, initial, complaint=None, every=1):
     failures, tried = [], {}
     start = time.perf_counter()
     for state in states[::every]:
+        if time.perf_counter() - start > 60 * minutes:
+            break
         key = repr(
             sorted((re.sub(r"\.[^./]+\.part", ".part", file), hash(content)) for file, content in state.files.items())
         )
@@ -442,12 +446,13 @@ def main_sweep():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("commands", nargs="*", help="first words of the commands to try; all by default")
     parser.add_argument("--every", type=int, default=1, help="try one of so many states")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="stop trying a command after so many")
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory() as root:
         for name, *scenario in scenarios(Path(root)):
             if not options.commands or name.split()[0] in options.commands:
-                sweep(name, *scenario, every=options.every)
+                sweep(name, *scenario, every=options.every, minutes=options.minutes)
         if not options.commands or "push" in options.commands:
             write(Path(root, "work"), {})
             saved = small_model(classifiers=("logistic",)).save_pretrained(Path(root, "small"))

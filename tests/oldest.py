@@ -7,7 +7,7 @@ from pathlib import Path
 _BOUND = re.compile(r"([\w-]+)>=([\d.]+)")
 
 # What only runs or checks the code, such as pytest, need not be old.
-_EXTRAS = ("torch", "xgboost", "train", "space", "formats")
+_EXTRAS = ("torch", "xgboost", "train", "space", "formats", "slides", "export")
 
 
 def oldest_versions(pyproject):
