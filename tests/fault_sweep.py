@@ -178,7 +178,7 @@ class Recording:
             if content and self.last.get(file) != content:
                 short = now | {file: content[: len(content) // 2]}
                 self.killed.setdefault(
-                    f"{place} half of {re.sub('[0-9]+', '', file)}", State("kill in a write", place, short)
+                    f"{place} half of {re.sub('[0-9]+', '', file)}", State(f"kill in a write of {file}", place, short)
                 )
         self.last = now
 
@@ -305,7 +305,8 @@ def sweep(name, command, folder, initial, complaint=None, every=1, minutes=math.
             wrong = differences(contents(folder), undisturbed)
             if code != 0 and not wrong and complaint and complaint in output:
                 code = 0
-            tried[key] = (code, wrong, output[-600:] if code else "")
+            said = [line for line in output.splitlines() if "rror" in line] or [output]
+            tried[key] = (code, wrong, "\n".join(said)[-600:] if code else "")
         code, wrong, output = tried[key]
         if code or wrong:
             failures.append((state, code, wrong, output))

@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 SHARD_CELLS = 256
 
 _DIGESTS = "digests"
+# The first entry holds the encoder and the checksum, as safetensors writes several in random order. Shards of earlier
+# versions have an entry for each.
 _ENCODER, _CHECKSUM = "encoder", "crc32"
 
 
@@ -117,7 +119,7 @@ def write_shard(folder: Path, encoder: str, digests: np.ndarray, features: Mappi
     path = folder / f"{encoder[:8]}-{zlib.crc32(digests.tobytes()):08x}.safetensors"
     try:
         with written_aside(path) as part:
-            save_file(tensors, part, {_ENCODER: encoder, _CHECKSUM: _checksum(tensors)})
+            save_file(tensors, part, {_ENCODER: f"{encoder} {_checksum(tensors)}"})
     except WRITE_ERRORS as error:
         free = shutil.disk_usage(folder).free / 2**30
         raise BCSamError(
@@ -133,14 +135,21 @@ def remove_unfit_shards(folder: Path, encoder: str) -> None:
     for path in sorted(folder.glob("*.safetensors")):
         try:
             with safe_open(path, "np") as file:
-                metadata = file.metadata() or {}
-            stale, intact = metadata.get(_ENCODER) != encoder, _checksum(load_file(path)) == metadata.get(_CHECKSUM)
+                made_by, checksum = _encoder_and_checksum(file)
+            stale, intact = made_by != encoder, _checksum(load_file(path)) == checksum
         except (OSError, SafetensorError):
             stale, intact = False, False
         if not intact and not stale:
             logger.warning("%s is damaged; its features will be recomputed.", path)
         if stale or not intact:
             path.unlink()
+
+
+def _encoder_and_checksum(file: Any) -> tuple[str, str]:
+    """Returns what an open shard states; empty if it states nothing."""
+    metadata = file.metadata() or {}
+    encoder, _, checksum = metadata.get(_ENCODER, "").partition(" ")
+    return encoder, checksum or metadata.get(_CHECKSUM, "")
 
 
 def _checksum(tensors: Mapping[str, np.ndarray]) -> str:
@@ -172,5 +181,5 @@ def _locate(folder: Path, digests: np.ndarray, encoder: str | None) -> tuple[lis
 def _shards(folder: Path, encoder: str | None) -> Iterator[tuple[Path, np.ndarray]]:
     for path in sorted(folder.glob("*.safetensors")):
         with safe_open(path, "np") as file:
-            if encoder in (None, (file.metadata() or {}).get(_ENCODER)):
+            if encoder in (None, _encoder_and_checksum(file)[0]):
                 yield path, file.get_tensor(_DIGESTS)

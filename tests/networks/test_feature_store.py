@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors import safe_open
+from safetensors.numpy import load_file, save_file
 
 from bc_sam.errors import BCSamError
 from bc_sam.networks import feature_store
@@ -111,6 +113,24 @@ def test_rewriting_the_same_cells_overwrites_their_file(tmp_path):
     before = files(tmp_path)
     write(tmp_path, [1, 2])
     assert files(tmp_path) == before
+
+
+def test_the_same_features_have_the_same_bytes(tmp_path):
+    contents = set()
+    for _ in range(30):  # of two orders of metadata, each is as likely
+        write(tmp_path, [1, 2])
+        contents.add((tmp_path / files(tmp_path)[0]).read_bytes())
+    assert len(contents) == 1
+
+
+def test_shards_of_earlier_versions_are_still_read(tmp_path):
+    write(tmp_path, [1, 2])
+    (path,) = tmp_path.iterdir()
+    with safe_open(path, "np") as file:
+        encoder, checksum = file.metadata()["encoder"].split(" ")
+    save_file(load_file(path), path, {"encoder": encoder, "crc32": checksum})
+    remove_unfit_shards(tmp_path, ENCODER)
+    assert len(missing_cells(tmp_path, np.array([1, 2], np.uint64), ENCODER)) == 0
 
 
 def test_a_full_disk_is_an_error_that_leaves_no_partial_file(tmp_path, monkeypatch):
