@@ -179,7 +179,8 @@ def remove_checkpoints(folder: Path) -> None:
 
 
 def _unreadable(checkpoint: Path, error: Exception) -> BCSamError:
-    return BCSamError(f"The checkpoint {checkpoint} cannot be read: {error} Delete it to start from scratch.")
+    reason = str(error).rstrip(".")
+    return BCSamError(f"The checkpoint {checkpoint} cannot be read: {reason}. Delete it to start from scratch.")
 
 
 def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
