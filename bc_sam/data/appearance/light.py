@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from scipy import ndimage
 
 #: One value each for red, green and blue.
@@ -51,10 +52,12 @@ def white_point(image: NDArray[np.uint8]) -> Rgb:
         (250.0, 230.0, 220.0)
     """
     step = max(1, max(image.shape[:2]) // _WHITE_POINT_SIDE)
-    smooth = ndimage.uniform_filter(image[::step, ::step].astype(np.float32), (3, 3, 1)).reshape(-1, 3)
-    green = smooth[:, 1]
-    glass = smooth[green >= 0.95 * np.percentile(green, 99)]
-    return _rgb(np.maximum(np.median(glass, axis=0), 1))
+    # One channel after the other, in which NumPy and SciPy are several times as fast.
+    channels = image[::step, ::step].transpose(2, 0, 1).astype(np.float32, order="C")
+    smooth = ndimage.uniform_filter(channels, (1, 3, 3))
+    green = smooth[1]
+    glass = green >= 0.95 * np.percentile(green, 99)
+    return _rgb(np.maximum([np.median(channel[glass]) for channel in smooth], 1))
 
 
 def optical_density(image: NDArray[np.number], white: Rgb) -> Floats:
@@ -65,14 +68,15 @@ def optical_density(image: NDArray[np.number], white: Rgb) -> Floats:
         white: Colour of the glass, as from `white_point`.
 
     Returns:
-        (H, W, 3) float32, from 0 (glass) to 5.5 (black).
+        (H, W, 3) float32, from 0 (glass) to 5.5 (black); in memory, one channel after the other.
 
     Example:
         >>> optical_density(np.full((1, 1, 3), 120, np.uint8), (240.0, 240.0, 120.0)).round(2).tolist()
         [[[0.6899999976158142, 0.6899999976158142, 0.0]]]
     """
-    transmitted = image.astype(np.float32) / np.maximum(np.asarray(white, np.float32), 1)
-    density: Floats = np.abs(np.log(np.clip(transmitted, 1 / 255, 1)))
+    channels = image.transpose(2, 0, 1).astype(np.float32, order="C")
+    transmitted = channels / np.maximum(np.asarray(white, np.float32), 1)[:, None, None]
+    density: Floats = np.abs(np.log(np.clip(transmitted, 1 / 255, 1))).transpose(1, 2, 0)
     return density
 
 
@@ -123,9 +127,16 @@ def to_reference_light(
         >>> to_reference_light(pixels, (250.0, 200.0, 160.0)).tolist()
         [[[240, 240, 240], [120, 120, 240]]]
     """
+    return np.asarray(Image.fromarray(image).point(reference_light(white, strength, level)))
+
+
+def reference_light(
+    white: Rgb, strength: Sequence[float] = (1.0, 1.0, 1.0), level: float = GLASS_LEVEL
+) -> list[int]:
+    """Returns the 768 values that `to_reference_light` gives red, green and blue from 0 to 255, for `Image.point`."""
     transmitted = np.arange(256, dtype=np.float32)[:, None] / np.maximum(np.asarray(white, np.float32), 1)
     table = np.clip(transmitted ** np.asarray(strength, np.float32) * level + 0.5, 0, 255).astype(np.uint8)
-    return np.stack([table[image[..., channel], channel] for channel in range(3)], axis=-1)
+    return table.T.ravel().tolist()
 
 
 def _rgb(values: NDArray[np.floating]) -> Rgb:

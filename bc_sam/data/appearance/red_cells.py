@@ -4,14 +4,17 @@ Each edge pixel votes for the centres of all circles through it whose dense side
 or are cut off by the border still collect votes from the visible part of their outline.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from bc_sam.data.appearance.circle_votes import Circles, CircleVotes, Edges
 from bc_sam.data.appearance.light import Floats
+from bc_sam.data.appearance.white_cell import closer_than
 
 # The constants below are shares of the image's longer side unless they say otherwise. They were set on Acevedo-20,
 # Matek-19 and BCCD, with images reduced to 176 px.
@@ -71,14 +74,6 @@ class RedCells:
         return float(2 * self.radii[order][np.searchsorted(weights, weights[-1] / 2)])
 
 
-@dataclass(frozen=True)
-class Edges:
-    """Edge pixels: places (2, n), rows and columns; and unit vectors (2, n) towards higher density."""
-
-    places: NDArray[np.intp]
-    directions: Floats
-
-
 def find_red_cells(density: Floats, nuclei: NDArray[np.bool_]) -> RedCells:
     """Finds the red cells of an image.
 
@@ -103,15 +98,15 @@ def find_red_cells(density: Floats, nuclei: NDArray[np.bool_]) -> RedCells:
         (1, True)
     """
     longer = max(nuclei.shape)
-    near_nuclei = ndimage.distance_transform_edt(~nuclei) < _NUCLEUS_MARGIN * longer if nuclei.any() else nuclei
+    near_nuclei = closer_than(_NUCLEUS_MARGIN * longer, nuclei) if nuclei.any() else nuclei
     edges = find_edges(density, near_nuclei, max(_SMOOTHING * longer, 0.7))
     if edges is None:
         return RedCells(*(np.zeros(shape, np.float32) for shape in ((0, 2), 0, 0)))
     margin = round(_OUTER_MARGIN * longer)
     radii = _RADII * longer
-    support = vote(edges, nuclei.shape, margin, radii)
-    support[:, np.pad(near_nuclei, margin)] = 0
-    circles = np.array(list(_take_circles(support, radii, np.pad(nuclei, margin))), np.float32).reshape(-1, 4)
+    votes = CircleVotes(edges, nuclei.shape, margin, radii)
+    found = votes.circles(_LEAST_SUPPORT, excluded=np.pad(near_nuclei, margin))
+    circles = np.array(list(_take_circles(votes, found, radii, np.pad(nuclei, margin))), np.float32).reshape(-1, 4)
     return RedCells(circles[:, :2] - margin, circles[:, 2], circles[:, 3])
 
 
@@ -144,45 +139,31 @@ def find_edges(density: Floats, near_nuclei: NDArray[np.bool_], smoothing: float
     return Edges(places[:, crest], directions[:, crest])
 
 
-def vote(edges: Edges, shape: tuple[int, ...], margin: int, radii: NDArray[np.floating]) -> Floats:
-    """Returns the share of each circle's outline that is an edge: (radii, H, W) with margins, by radius and centre."""
-    height, width = shape[0] + 2 * margin, shape[1] + 2 * margin
-    support = np.empty((len(radii), height, width), np.float32)
-    for index, radius in enumerate(radii):
-        rows, columns = np.rint(edges.places + radius * edges.directions).astype(np.intp) + margin
-        inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
-        votes = np.bincount(rows[inside] * width + columns[inside], minlength=height * width).reshape(height, width)
-        # Pooling tolerates outlines that deviate from a circle.
-        blur = max(0.16 * radius, 0.8)
-        pooled = ndimage.gaussian_filter(votes.astype(np.float32), blur, truncate=2.5)
-        support[index] = pooled * (blur**2 / radius)
-    return support
-
-
 def _take_circles(
-    support: Floats, radii: NDArray[np.floating], nuclei: NDArray[np.bool_]
+    votes: CircleVotes, circles: Circles, radii: NDArray[np.floating], nuclei: NDArray[np.bool_]
 ) -> Iterator[tuple[float, float, float, float]]:
-    """Repeatedly yields the best circle (row, column, radius, support) and clears its interior in `support`."""
+    """Repeatedly yields the best circle (row, column, radius, support) and drops those centred in its interior."""
     taken = 0
-    while taken < _MOST_CELLS:
-        index, row, column = map(int, np.unravel_index(int(support.argmax()), support.shape))
-        best = float(support[index, row, column])
+    while taken < _MOST_CELLS and len(circles):
+        chosen = int(circles.support.argmax())
+        index, row, column = (int(values[chosen]) for values in (circles.indices, circles.rows, circles.columns))
+        best = float(circles.support[chosen])
         if best < _LEAST_SUPPORT:
             return
-        radius = interpolate_radius(support[:, row, column], index, radii)
+        radius = interpolate_radius(partial(votes.support_at, row=row, column=column), index, radii)
+        circles = circles[(circles.rows - row) ** 2 + (circles.columns - column) ** 2 >= (0.9 * radius) ** 2]
         window, squared_distance = disc_window(row, column, radius, nuclei.shape)
-        support[:, window[0], window[1]][:, squared_distance < (0.9 * radius) ** 2] = 0
         if nuclei[window][squared_distance < radius**2].mean() < _MOST_NUCLEUS:
             taken += 1
             yield row, column, radius, best
 
 
-def interpolate_radius(support: Floats, index: int, radii: NDArray[np.floating]) -> float:
-    """Fits a parabola through the best radius and its neighbours."""
+def interpolate_radius(support: Callable[[int], float], index: int, radii: NDArray[np.floating]) -> float:
+    """Fits a parabola through the best radius and its neighbours, given the support by the index of the radius."""
     radius = float(radii[index])
     if not 0 < index < len(radii) - 1:
         return radius
-    low, best, high = map(float, support[index - 1 : index + 2])
+    low, best, high = (float(support(other)) for other in (index - 1, index, index + 1))
     bend = low - 2 * best + high
     shift = float(np.clip((low - high) / (2 * bend), -0.5, 0.5)) if bend < 0 else 0.0
     return radius * float(radii[1] / radii[0]) ** shift

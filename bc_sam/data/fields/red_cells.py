@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from bc_sam.data.appearance.circle_votes import CircleVotes
 from bc_sam.data.appearance.light import Floats
-from bc_sam.data.appearance.red_cells import disc_window, find_edges, interpolate_radius, vote
+from bc_sam.data.appearance.red_cells import disc_window, find_edges, interpolate_radius
 from bc_sam.data.appearance.white_cell import otsu_threshold
 from bc_sam.data.fields.nuclei import WORKING_UM, ReducedTile
 from bc_sam.data.fields.others import Box
@@ -132,12 +133,12 @@ def _circles(density: Floats, near_white: NDArray[np.bool_]) -> Iterator[_Circle
         return
     margin = round(_OUTER_MARGIN_UM / WORKING_UM)
     radii = _RADII_UM / WORKING_UM
-    support = vote(edges, near_white.shape, margin, radii)
+    support = CircleVotes(edges, near_white.shape, margin, radii).support()
     support[:, np.pad(near_white, margin)] = 0
     best, chosen = support.max(axis=0), support.argmax(axis=0)
     peaks = (best == ndimage.maximum_filter(best, 2 * round(1.0 / WORKING_UM) + 1)) & (best > _LEAST_SUPPORT / 2)
     for row, column in np.argwhere(peaks).tolist():
-        radius = interpolate_radius(support[:, row, column], int(chosen[row, column]), radii)
+        radius = interpolate_radius(support[:, row, column].item, int(chosen[row, column]), radii)
         circle = _Circle(float(best[row, column]), row - margin, column - margin, radius)
         share = circle.in_tile(near_white.shape)
         if share < _LEAST_IN_TILE:
