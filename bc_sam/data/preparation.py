@@ -131,8 +131,10 @@ class Preparation:
         if self.normalization is None:
             return PreparedImage(to_square(pixels, self.image_size), shape)
         found = measure(pixels)
-        own = own_profile(found, microns_per_pixel=self.microns_per_pixel, tag=tag)
-        profile = own if self.profile is None else with_own_scale(self.profile, own)
+        profile = self.profile
+        if profile is None or profile.scale.microns_per_pixel is None:
+            own = own_profile(found, microns_per_pixel=self.microns_per_pixel, tag=tag)
+            profile = own if profile is None else with_own_scale(profile, own)
         microns = profile.scale.microns_per_pixel
         target = self.normalization.field_of_view / self.image_size
         window = cell_window(found, shape, microns, target=target, size=self.image_size)

@@ -22,7 +22,7 @@ _TRUNCATE = 2.5
 
 # Side of the cells of the bound, standard deviations and at least so many pixels. Larger ones are faster, but leave
 # more places to pool.
-_CELL = 0.9
+_CELL = 0.6
 _LEAST_CELL = 2
 
 # The bound is computed in single precision, with errors of 1e-6.
@@ -125,7 +125,9 @@ class CircleVotes:
     def __init__(self, edges: Edges, shape: tuple[int, ...], margin: int, radii: NDArray[np.floating]) -> None:
         self.shape = shape[0] + 2 * margin, shape[1] + 2 * margin
         self._pooling = [_pooling(float(radius)) for radius in radii]
-        self._centres = [self._of_radius(edges, radius, margin) for radius in radii]
+        # Converted once, as NumPy would for each radius.
+        places, directions = edges.places.astype(np.float64), edges.directions.astype(np.float64)
+        self._centres = [self._inside(np.rint(places + radius * directions) + margin) for radius in radii]
         self._counts: dict[int, Floats] = {}
 
     def support(self) -> Floats:
@@ -148,18 +150,19 @@ class CircleVotes:
         for index in range(len(self._pooling)):
             for window in self._windows(index, least):
                 support = self._support(index, window)
+                if support.max() < least:
+                    continue
                 rows, columns = np.nonzero(support >= least)
-                indices, values = np.full(len(rows), index), support[rows, columns]
-                found.append((indices, rows + window[0].start, columns + window[1].start, values))
+                places = rows + window[0].start, columns + window[1].start
+                found.append((np.full(len(rows), index), *places, support[rows, columns]))
         circles = Circles(*map(np.concatenate, zip(*found, strict=True))) if found else _NO_CIRCLES
         return circles if excluded is None else circles[~excluded[circles.rows, circles.columns]]
 
-    def _of_radius(self, edges: Edges, radius: float, margin: int) -> NDArray[np.intp]:
-        """Returns the rows and columns of the centres that get a vote, (2, n)."""
-        centres = np.rint(edges.places + radius * edges.directions).astype(np.intp) + margin
+    def _inside(self, centres: NDArray[np.float64]) -> NDArray[np.intp]:
+        """Returns those of centres (2, n) that are in the image or its margin."""
         rows, columns = centres
         inside = (rows >= 0) & (rows < self.shape[0]) & (columns >= 0) & (columns < self.shape[1])
-        return centres[:, inside]
+        return centres.take(np.flatnonzero(inside), axis=1).astype(np.intp)
 
     def _support(self, index: int, window: "_Window") -> Floats:
         """Returns the support of the circles of a radius with centres in a window, as if all votes were pooled."""
@@ -196,7 +199,8 @@ class CircleVotes:
 
 
 _Window = tuple[slice, slice]
-_NO_CIRCLES = Circles(*(np.empty(0, kind) for kind in (np.intp, np.intp, np.intp, np.float32)))
+_NOWHERE = np.empty(0, np.intp)
+_NO_CIRCLES = Circles(_NOWHERE, _NOWHERE, _NOWHERE, np.empty(0, np.float32))
 
 
 def _counted(places: NDArray[np.intp], shape: tuple[int, int]) -> Floats:

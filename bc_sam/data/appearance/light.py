@@ -54,10 +54,10 @@ def white_point(image: NDArray[np.uint8]) -> Rgb:
     step = max(1, max(image.shape[:2]) // _WHITE_POINT_SIDE)
     # One channel after the other, in which NumPy and SciPy are several times as fast.
     channels = image[::step, ::step].transpose(2, 0, 1).astype(np.float32, order="C")
-    smooth = ndimage.uniform_filter(channels, (1, 3, 3))
+    smooth = ndimage.uniform_filter(channels, (1, 3, 3)).reshape(3, -1)
     green = smooth[1]
-    glass = green >= 0.95 * np.percentile(green, 99)
-    return _rgb(np.maximum([np.median(channel[glass]) for channel in smooth], 1))
+    glass = smooth[:, np.flatnonzero(green >= 0.95 * np.percentile(green, 99))]
+    return _rgb(np.maximum(np.median(glass, axis=1, overwrite_input=True), 1))
 
 
 def optical_density(image: NDArray[np.number], white: Rgb) -> Floats:
@@ -130,9 +130,7 @@ def to_reference_light(
     return np.asarray(Image.fromarray(image).point(reference_light(white, strength, level)))
 
 
-def reference_light(
-    white: Rgb, strength: Sequence[float] = (1.0, 1.0, 1.0), level: float = GLASS_LEVEL
-) -> list[int]:
+def reference_light(white: Rgb, strength: Sequence[float] = (1.0, 1.0, 1.0), level: float = GLASS_LEVEL) -> list[int]:
     """Returns the 768 values that `to_reference_light` gives red, green and blue from 0 to 255, for `Image.point`."""
     transmitted = np.arange(256, dtype=np.float32)[:, None] / np.maximum(np.asarray(white, np.float32), 1)
     table = np.clip(transmitted ** np.asarray(strength, np.float32) * level + 0.5, 0, 255).astype(np.uint8)

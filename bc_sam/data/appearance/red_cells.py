@@ -150,7 +150,7 @@ def _take_circles(
         best = float(circles.support[chosen])
         if best < _LEAST_SUPPORT:
             return
-        radius = interpolate_radius(partial(votes.support_at, row=row, column=column), index, radii)
+        radius = interpolate_radius(best, partial(votes.support_at, row=row, column=column), index, radii)
         circles = circles[(circles.rows - row) ** 2 + (circles.columns - column) ** 2 >= (0.9 * radius) ** 2]
         window, squared_distance = disc_window(row, column, radius, nuclei.shape)
         if nuclei[window][squared_distance < radius**2].mean() < _MOST_NUCLEUS:
@@ -158,12 +158,19 @@ def _take_circles(
             yield row, column, radius, best
 
 
-def interpolate_radius(support: Callable[[int], float], index: int, radii: NDArray[np.floating]) -> float:
-    """Fits a parabola through the best radius and its neighbours, given the support by the index of the radius."""
+def interpolate_radius(best: float, support: Callable[[int], float], index: int, radii: NDArray[np.floating]) -> float:
+    """Fits a parabola through the best radius and its neighbours.
+
+    Args:
+        best: Support of the best radius.
+        support: Returns the support of another radius by its index.
+        index: Index of the best radius.
+        radii: All radii, in a geometric sequence.
+    """
     radius = float(radii[index])
     if not 0 < index < len(radii) - 1:
         return radius
-    low, best, high = (float(support(other)) for other in (index - 1, index, index + 1))
+    low, high = (support(other) for other in (index - 1, index + 1))
     bend = low - 2 * best + high
     shift = float(np.clip((low - high) / (2 * bend), -0.5, 0.5)) if bend < 0 else 0.0
     return radius * float(radii[1] / radii[0]) ** shift

@@ -119,7 +119,7 @@ def find_white_cell(density: Floats, nuclei: NDArray[np.bool_], red_cell: float 
         >>> round(cell.diameter / 50, 1), cell.n_cells
         (1.0, 1)
     """
-    nuclei = ndimage.binary_opening(nuclei)
+    nuclei = opened(nuclei)
     if nuclei.sum() < _FEWEST_PIXELS:
         return None
     unit = red_cell or _RED_CELL_PER_NUCLEUS * _largest_diameter(nuclei)
@@ -197,27 +197,44 @@ def add_cytoplasm(
 ) -> NDArray[np.bool_]:
     """Returns the nucleus plus the stained area around it that is closer to it than to other nuclei."""
     reach = _CYTOPLASM_REACH * unit
-    # Only what is in reach of the nucleus, and other nuclei in reach of that.
-    around = _surroundings(nucleus, 2 * reach + _SMOOTHING_REACH)
+    near = _nearest(nucleus, others, reach)
+    around = _surroundings(nucleus, reach + _SMOOTHING_REACH)
+    stain = ndimage.gaussian_filter(density[around].mean(axis=2), 1.0)
+    own = nucleus[around]
+    stained = stain > max(_CYTOPLASM_DENSITY * float(np.median(stain[own])), _LEAST_CYTOPLASM)
+    opened = ndimage.binary_opening((stained & near[around]) | own, iterations=max(1, round(_OPENING * unit)))
+    components, count = ndimage.label(_without_holes(opened | own))
+    is_cell = np.zeros(count + 1, bool)
+    is_cell[components[own]] = True
     cell = np.zeros_like(nucleus)
-    cell[around] = _with_cytoplasm(density[around], nucleus[around], others[around], reach, round(_OPENING * unit))
+    cell[around] = is_cell[components]
     return cell
 
 
-def _with_cytoplasm(
-    density: Floats, nucleus: NDArray[np.bool_], others: NDArray[np.bool_], reach: float, opening: int
-) -> NDArray[np.bool_]:
-    distance = ndimage.distance_transform_edt(~nucleus)
-    near = distance < reach
-    if others.any():
-        near &= distance < ndimage.distance_transform_edt(~others)
-    stain = ndimage.gaussian_filter(density.mean(axis=2), 1.0)
-    stained = stain > max(_CYTOPLASM_DENSITY * float(np.median(stain[nucleus])), _LEAST_CYTOPLASM)
-    opened = ndimage.binary_opening((stained & near) | nucleus, iterations=max(1, opening))
-    components, count = ndimage.label(_without_holes(opened | nucleus))
-    is_cell = np.zeros(count + 1, bool)
-    is_cell[components[nucleus]] = True
-    return is_cell[components]
+def _nearest(nucleus: NDArray[np.bool_], others: NDArray[np.bool_], reach: float) -> NDArray[np.bool_]:
+    """Returns the pixels that a nucleus reaches and that are closer to it than to other nuclei."""
+    around = _surroundings(nucleus, 2 * reach)  # with all other nuclei that matter
+    if not others[around].any():
+        return closer_than(reach, nucleus)
+    distance = ndimage.distance_transform_edt(~nucleus[around])
+    near = np.zeros_like(nucleus)
+    near[around] = (distance < reach) & (distance < ndimage.distance_transform_edt(~others[around]))
+    return near
+
+
+def opened(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Returns a mask (H, W) bool without what is narrower than a cross of 3 x 3 pixels.
+
+    As `ndimage.binary_opening`, which takes several times as long.
+    """
+    return _crossed(_crossed(mask, np.logical_and), np.logical_or)
+
+
+def _crossed(mask: NDArray[np.bool_], combine: np.ufunc) -> NDArray[np.bool_]:
+    """Combines each pixel with its four neighbours; those beyond the border are false."""
+    padded = np.pad(mask, 1)
+    rows = combine(combine(padded[:-2, 1:-1], padded[2:, 1:-1]), mask)
+    return np.asarray(combine(combine(padded[1:-1, :-2], padded[1:-1, 2:]), rows))
 
 
 def _without_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:

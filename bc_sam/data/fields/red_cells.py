@@ -138,8 +138,9 @@ def _circles(density: Floats, near_white: NDArray[np.bool_]) -> Iterator[_Circle
     best, chosen = support.max(axis=0), support.argmax(axis=0)
     peaks = (best == ndimage.maximum_filter(best, 2 * round(1.0 / WORKING_UM) + 1)) & (best > _LEAST_SUPPORT / 2)
     for row, column in np.argwhere(peaks).tolist():
-        radius = interpolate_radius(support[:, row, column].item, int(chosen[row, column]), radii)
-        circle = _Circle(float(best[row, column]), row - margin, column - margin, radius)
+        most = float(best[row, column])
+        radius = interpolate_radius(most, support[:, row, column].item, int(chosen[row, column]), radii)
+        circle = _Circle(most, row - margin, column - margin, radius)
         share = circle.in_tile(near_white.shape)
         if share < _LEAST_IN_TILE:
             continue
