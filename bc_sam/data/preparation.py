@@ -28,7 +28,7 @@ from bc_sam.errors import ConfigError, ImageError
 _LEAST_NUCLEUS_UM = 7.5
 _LEAST_NUCLEUS_DENSITY = 1.1
 
-#: Maximum number of images measured for the profile of a laboratory; takes about 4 s on one core.
+#: Maximum number of images measured for the profile of a laboratory; takes about a second on one core.
 PROFILE_SAMPLE = 60
 
 T = TypeVar("T")

@@ -147,9 +147,9 @@ def nucleus_density(density: Floats, nucleus: NDArray[np.bool_]) -> Rgb:
         >>> nucleus_density(np.ones((4, 4, 3), np.float32), np.ones((4, 4), bool))
         (1.0, 1.0, 1.0)
     """
-    pixels = density[nucleus]
-    dark = pixels[pixels[:, 0] >= np.median(pixels[:, 0])]
-    red, green, blue = np.median(dark, axis=0).tolist()
+    channels = density.transpose(2, 0, 1)[:, nucleus]
+    dark = channels[:, channels[0] >= np.median(channels[0])]
+    red, green, blue = np.median(dark, axis=1).tolist()
     return red, green, blue
 
 
