@@ -1,7 +1,8 @@
 """Votes of edges for the centres of circles, pooled only where they may suffice for one.
 
 Pooling all votes takes half of the time of measuring an image, although they suffice for a circle at one place in a
-thousand. A bound from coarse counts, which takes a quarter of that time, tells where; see benchmarks/preparation.py.
+thousand. A bound from coarse counts tells where, so that circles are found in a quarter to two fifths of that time;
+see benchmarks/preparation.py.
 """
 
 from collections.abc import Iterator
