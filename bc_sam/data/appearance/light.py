@@ -127,10 +127,10 @@ def to_reference_light(
         >>> to_reference_light(pixels, (250.0, 200.0, 160.0)).tolist()
         [[[240, 240, 240], [120, 120, 240]]]
     """
-    return np.asarray(Image.fromarray(image).point(reference_light(white, strength, level)))
+    return np.asarray(Image.fromarray(image).point(_table(white, strength, level)))
 
 
-def reference_light(white: Rgb, strength: Sequence[float] = (1.0, 1.0, 1.0), level: float = GLASS_LEVEL) -> list[int]:
+def _table(white: Rgb, strength: Sequence[float], level: float) -> list[int]:
     """Returns the 768 values that `to_reference_light` gives red, green and blue from 0 to 255, for `Image.point`."""
     transmitted = np.arange(256, dtype=np.float32)[:, None] / np.maximum(np.asarray(white, np.float32), 1)
     table = np.clip(transmitted ** np.asarray(strength, np.float32) * level + 0.5, 0, 255).astype(np.uint8)
