@@ -171,7 +171,9 @@ def convert(
 @app.command(rich_help_panel="Models")
 def export(
     model: Model,
-    backend: Annotated[Literal["onnx"], typer.Option(help="What will compute: ONNX Runtime.")] = "onnx",
+    backend: Annotated[
+        Literal["onnx", "openvino"], typer.Option(help="What will compute: both read the same files.")
+    ] = "onnx",
     out: Annotated[
         Path | None, typer.Option(help="Folder for a copy of the model with its export; by default its own folder.")
     ] = None,
@@ -189,8 +191,8 @@ def export(
     """Exports a model for another backend, into its folder.
 
     The export has a graph from pixels to mask and embedding, and one of each
-    classifier. bc-sam predict --backend onnx uses it, and bc-sam push uploads
-    it with the rest. It shares its weights with the model, unless
+    classifier. bc-sam predict --backend onnx or openvino uses it, and bc-sam
+    push uploads it with the rest. It shares its weights with the model, unless
     --standalone is given, for other programs.
 
     For example:

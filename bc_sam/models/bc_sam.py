@@ -85,6 +85,10 @@ class BCSam(CellModel):
             from bc_sam.models.onnx_backend.model import OnnxBCSam  # only here, since it is a subclass
 
             return OnnxBCSam.load(stored)  # type: ignore[return-value]
+        if stored.backend == "openvino":
+            from bc_sam.models.openvino_backend.model import OpenVinoBCSam  # only here, since it is a subclass
+
+            return OpenVinoBCSam.load(stored)  # type: ignore[return-value]
         from bc_sam.networks.autoencoder import load_autoencoder
         from bc_sam.networks.sam.lora import load_adapter
 

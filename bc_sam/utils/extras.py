@@ -15,6 +15,7 @@ EXTRAS = {
     "onnx": "export",
     "onnxmltools": "export",
     "onnxscript": "export",
+    "openvino": "openvino",
     "peft": "torch",
     "pillow_heif": "formats",
     "pyarrow": "train",

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 
@@ -37,7 +37,7 @@ from bc_sam.models.onnx_backend.files import (
 from bc_sam.models.onnx_backend.guard import read_guarded
 from bc_sam.models.onnx_backend.requirements import require_exporters
 from bc_sam.models.onnx_backend.shared_weights import NetworkWeights, put_back
-from bc_sam.models.stored_model import StoredModel
+from bc_sam.models.stored_model import Backend, StoredModel
 from bc_sam.utils.atomic import WRITE_ERRORS, folder_written_aside
 from bc_sam.utils.extras import extras_explained, install_command
 from bc_sam.utils.forked import require_threads
@@ -66,6 +66,9 @@ class OnnxBCSam(BCSam):
         reference: A sample of the embeddings of training cells.
         n_threads: Number of threads of the session; 0 for one on each core.
     """
+
+    #: The name of the backend.
+    backend: ClassVar[Backend] = "onnx"
 
     def __init__(
         self,
@@ -96,12 +99,18 @@ class OnnxBCSam(BCSam):
             WeightsError: If it is an export of other weights, or has no such classifier.
         """
         if stored.refit:
-            raise ConfigError("Classifiers are refitted by the torch backend. Load the model without backend='onnx'.")
+            raise ConfigError(
+                f"Classifiers are refitted by the torch backend. Load the model without backend={cls.backend!r}."
+            )
         export = find_export(stored.folder, stored.config) or _export_to_cache(stored)
         n_threads = int(os.environ.get("OMP_NUM_THREADS", "0"))  # which torch follows too; 0 is one for each core
         classifiers = {name: _classifier(stored, export, name) for name in _exported_classifiers(stored, export)}
-        session = _open_networks(stored, export, n_threads)
+        session = cls._open_networks(stored, export, n_threads)
         return cls(stored, session, classifiers, load_reference(stored.folder, stored.config), n_threads)
+
+    @classmethod
+    def _open_networks(cls, stored: StoredModel, export: Export, n_threads: int) -> Any:
+        return _open_session(read_networks(stored, export), export.folder / NETWORKS, stored, n_threads)
 
     def _encode(self, pixels: np.ndarray, *, masks: bool, embeddings: bool) -> Encoded:
         require_threads(self._n_threads or os.cpu_count())
@@ -151,7 +160,8 @@ class OnnxBCSam(BCSam):
         """
         if str(device) != "cpu":
             raise ConfigError(
-                f"The onnx backend computes on the CPU, not on {device}. Load the model with backend='torch'."
+                f"The {self.backend} backend computes on the CPU, not on {device}. Load the model with "
+                "backend='torch'."
             )
         return self
 
@@ -218,11 +228,12 @@ def _exported_classifiers(stored: StoredModel, export: Export) -> tuple[str, ...
     return tuple(name for name in names if name not in missing)
 
 
-def _open_networks(stored: StoredModel, export: Export, n_threads: int) -> "InferenceSession":
+def read_networks(stored: StoredModel, export: Export) -> bytes:
+    """Returns the guarded ONNX file of the networks, with all of its weights."""
     content = _read(stored, export, NETWORKS)
-    if SHARED in export.names:
-        content = put_back(content, read_json(export.folder / SHARED), NetworkWeights(stored.folder))
-    return _open_session(content, export.folder / NETWORKS, stored, n_threads)
+    if SHARED not in export.names:
+        return content
+    return put_back(content, read_json(export.folder / SHARED), NetworkWeights(stored.folder))
 
 
 def _read(stored: StoredModel, export: Export, name: str) -> bytes:

@@ -1,0 +1,1 @@
+"""BC-SAM computed by OpenVINO, from the same export as by ONNX Runtime."""
