@@ -18,6 +18,7 @@ from bc_sam.utils.extras import extras_explained, install_command
 from bc_sam.utils.forked import require_threads
 from bc_sam.utils.json_config import JsonConfig
 from bc_sam.utils.model_source import SnapshotOptions, damage_explained, resolve_folder
+from bc_sam.utils.openvino_runtime import import_openvino
 
 if TYPE_CHECKING:  # the onnx backend imports neither
     import torch
@@ -203,9 +204,8 @@ def _without_torch(backend: str, dtype: str) -> Precision:
     """Returns the data type of a backend without torch; for ``"auto"``, bfloat16 if it computes in it here."""
     if backend == "onnx":
         return "no"
-    import openvino  # before a model without an export is exported for it
-
-    capabilities = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    core = import_openvino().Core()  # before a model without an export is exported for it
+    capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     return "bf16" if dtype == "bfloat16" or (dtype == "auto" and "BF16" in capabilities) else "no"
 
 

@@ -79,6 +79,7 @@ def connect(address: str | None = None) -> Cluster:
     if ray.is_initialized():
         return Cluster(_dashboard(), ours=False)
     address = address or os.environ.get("RAY_ADDRESS")
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster started here reports nothing to Ray's makers
     try:
         ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
     except Exception as error:  # if a busy machine starts Ray too slowly, it raises this very class

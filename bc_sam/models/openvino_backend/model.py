@@ -19,6 +19,7 @@ from bc_sam.models.onnx_backend.files import (
 from bc_sam.models.onnx_backend.model import OnnxBCSam, read_networks
 from bc_sam.models.stored_model import Backend, StoredModel
 from bc_sam.utils.extras import extras_explained
+from bc_sam.utils.openvino_runtime import import_openvino
 
 if TYPE_CHECKING:
     from openvino import CompiledModel, Model
@@ -74,9 +75,7 @@ class _Networks:
 
     @extras_explained()
     def __init__(self, content: bytes, n_threads: int, precision: str) -> None:
-        import openvino
-
-        self._core = openvino.Core()
+        self._core = import_openvino().Core()
         self._model = self._core.read_model(content)
         self._lock = Lock()
         self._options = {
