@@ -256,11 +256,14 @@ class TestASlide:
         )
         page.locator(".bc-progress progress:not([value='0'])").wait_for()
         page.get_by_role("button", name="Stop").click()
+        notice = page.locator(
+            "#slide-notice .bc-notice", has_text="of 400 images processed"
+        )  # and no progress after it
+        notice.wait_for()
+        assert 0 < int(re.match(r"[\d,]+", notice.inner_text())[0]) < 400
         page.locator("#cells tbody tr").first.wait_for()
-        notice = page.locator("#slide-notice").inner_text()
-        done = int(re.match(r"[\d,]+", notice)[0].replace(",", ""))
-        assert 0 < done < 400
         page.wait_for_timeout(2000)
+        assert notice.is_visible()
         assert not [
             file
             for file in files_left(serve.uploads, cell_files[0].name)

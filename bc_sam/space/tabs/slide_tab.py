@@ -123,7 +123,9 @@ def slide_tab(models: Models, settings: PageSettings, controls: Controls) -> Sli
         concurrency_limit=2,
         **quiet,
     )
-    stop.click(_show_again, [slide, *controls.choice], [*shown], cancels=at_work, **quiet)
+    # Two events, since the browser sends an event before its cancellations: progress on its way would hide the answer.
+    stopped = stop.click(None, cancels=at_work)
+    stopped.then(_show_again, [slide, *controls.choice], [*shown], **quiet)
     corrected = [count, *adaptation.shown, slide, hand]
     table.correct(_correct, [slide, hand, *controls.choice], corrected, trigger_mode="multiple", **quiet)
     fields.turn(_turn, slide, fields, **quiet)
