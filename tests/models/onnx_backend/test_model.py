@@ -111,8 +111,8 @@ class TestLoading:
             load_model(exported_model, backend="onnx", **options)
 
     def test_an_unknown_backend_is_said(self, exported_model):
-        with pytest.raises(ConfigError, match=r"There is no backend 'openvino'\. Choose torch or onnx"):
-            load_model(exported_model, backend="openvino")
+        with pytest.raises(ConfigError, match=r"There is no backend 'tensorrt'\. Choose torch or onnx or openvino"):
+            load_model(exported_model, backend="tensorrt")
 
     def test_a_comparison_model_is_refused(self, tmp_path):
         from small_network import small_comparison
