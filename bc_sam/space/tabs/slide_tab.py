@@ -125,7 +125,7 @@ def slide_tab(models: Models, settings: PageSettings, controls: Controls) -> Sli
     )
     # Two events, since the browser sends an event before its cancellations: progress on its way would hide the answer.
     stopped = stop.click(None, cancels=at_work)
-    stopped.then(_show_again, [slide, *controls.choice], [*shown], **quiet)
+    stopped.then(_stop, [slide, *controls.choice], [*shown], **quiet)
     corrected = [count, *adaptation.shown, slide, hand]
     table.correct(_correct, [slide, hand, *controls.choice], corrected, trigger_mode="multiple", **quiet)
     fields.turn(_turn, slide, fields, **quiet)
@@ -252,6 +252,13 @@ def nothing_shown() -> tuple[Any, ...]:
 @plain_errors
 def _show_again(slide: Slide | None, *choice: Any) -> tuple[Any, ...]:
     return _show(slide, to_choice(*choice), keep=True)
+
+
+@plain_errors
+def _stop(slide: Slide | None, *choice: Any) -> tuple[Any, ...]:
+    if slide is not None:
+        slide.stopped = True  # a thread still finishes what it was at
+    return _show(slide, to_choice(*choice))
 
 
 def _show_adapted(slide: Slide, choice: Choice, rejected: Adaptation | None = None) -> tuple[Any, ...]:

@@ -183,6 +183,8 @@ def search_fields(
                     tag=tag,
                     observe=loaded.observe,
                 )
+                if slide.stopped:
+                    return
                 _add(slide, upload.name, digest, field, found, settings.max_slide_bytes)
         except ImageError as error:
             slide.cells.append(SlideCell(upload.name, error=error))

@@ -115,6 +115,7 @@ class Slide:
         fields: The fields in which some of the cells are.
         hand: Labels given by hand, by index of the cell; `NO_CELL` for images of no cell and false finds.
         turns: Number of the latest correction of a cell, by its index.
+        stopped: Whether the visitor stopped the work: what was under way is not added any more.
         note: A remark, such as why inference was stopped.
         taken: What was taken as a field and what as a crop, in a sentence; empty if all are crops.
         unkept: Number of fields whose pictures and crops are not kept.
@@ -134,6 +135,7 @@ class Slide:
     fields: list[SlideField] = field(default_factory=list)
     hand: dict[int, str] = field(default_factory=dict)
     turns: dict[int, int] = field(default_factory=dict)
+    stopped: bool = False
     _first: tuple[int, list[int]] | None = field(default=None, init=False)  # of `label_first`, by the number of cells
     note: str = ""
     taken: str = ""
@@ -159,14 +161,15 @@ class Slide:
             errors: Error of each upload that could not be read, else ``None``.
             digests: SHA-256 of each file.
         """
-        for item, name, error, digest in zip(batch, names, errors, digests, strict=True):
-            if item.observed is None or item.prepared is None:
-                self.cells.append(SlideCell(name, error=error or item.error))
-            else:
-                self.cells.append(
-                    replace(_without_pixels(item.observed, OriginalPicture.of(item), name), digest=digest)
-                )
-        self.processed += len(batch)
+        added = [
+            SlideCell(name, error=error or item.error)
+            if item.observed is None or item.prepared is None
+            else replace(_without_pixels(item.observed, OriginalPicture.of(item), name), digest=digest)
+            for item, name, error, digest in zip(batch, names, errors, digests, strict=True)
+        ]
+        if not self.stopped:
+            self.cells += added
+            self.processed += len(batch)
 
     def add_field(self, field: SlideField) -> None:
         """Adds a field, without its cells."""

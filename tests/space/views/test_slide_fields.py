@@ -263,6 +263,11 @@ class TestLimits:
         slide = look(loaded, field_files, max_pixels=1000, max_image_bytes=1000)
         assert len(places(slide)) == 3
 
+    def test_a_field_under_way_is_not_added_to_a_stopped_slide(self, loaded, field_files):
+        for slide in predict_slide(loaded, field_files, PageSettings(), "fields"):
+            slide.stopped = len(slide.fields) == 1
+        assert len(field_files) > len(slide.fields) == slide.processed == 1
+
     def test_the_time_limit_holds_between_fields(self, loaded, field_files):
         slide = look(loaded, field_files, seconds=0)
         assert (slide.processed, len(slide.fields)) == (1, 1)

@@ -209,6 +209,12 @@ def test_a_cell_keeps_little_memory(loaded, tmp_path):
     assert len(pickle.dumps(slide)) < 40 * 64_000
 
 
+def test_what_was_under_way_is_not_added_to_a_stopped_slide(loaded, cell_files):
+    for slide in predict_slide(loaded, cell_files * 10, PageSettings()):
+        slide.stopped = slide.processed == BATCH_SIZE
+    assert (len(slide.cells), slide.processed) == (BATCH_SIZE, BATCH_SIZE)
+
+
 def test_it_grows_by_batches_and_stops_at_the_time_limit(loaded, cell_files):
     seen = [len(slide.cells) for slide in predict_slide(loaded, cell_files * 5, PageSettings())]
     assert seen == [0, BATCH_SIZE, 20]
