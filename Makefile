@@ -10,6 +10,10 @@ BIN := $(VENV)/bin
 OLDEST := .venv-oldest
 SLIM := .venv-slim
 
+# By its path: setuptools' own finder is asked last, so that in the folder that holds a clone named bc_sam, `import bc_sam`
+# would find that folder instead of the package.
+EDITABLE := --config-settings editable_mode=compat -e
+
 .PHONY: demo test test-oldest test-slim clean
 
 demo: $(VENV)/.ready
@@ -37,11 +41,11 @@ $(OLDEST)/.ready: pyproject.toml tests/oldest.py
 
 $(VENV)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[all]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt $(EDITABLE) ".[all]"
 	touch $@
 
 $(VENV)/.ready-dev: $(VENV)/.ready
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e ".[dev]"
+	$(BIN)/python -m pip install --quiet -c constraints.txt $(EDITABLE) ".[dev]"
 	touch $@
 
 clean:
