@@ -37,9 +37,6 @@ from bc_sam.utils.model_source import EMBEDDED_FOLDER
 #: The held-out fold.
 FOLD = 0
 
-#: With ``--fine``: side of the images and of the patches, pixels, and side of the images of the coarse teacher.
-FINE_SIZE, FINE_PATCH, COARSE_SIZE = 80, 8, 112
-
 #: Rendered cells per class for pretraining, each from its own simulated laboratory.
 RENDERED = 100
 
@@ -52,11 +49,6 @@ def main() -> None:
     parser.add_argument("--bccd", help="folder of BCCD: boxes.csv and fields/")
     parser.add_argument("--masks", required=True, help="CSV that pairs images with annotated masks")
     parser.add_argument("--out", type=Path, required=True, help="run folder; an interrupted run is resumed")
-    parser.add_argument(
-        "--fine",
-        action="store_true",
-        help="images of 80 px, patches of 8 px, and a SAM with patches of 16 px as another teacher: the next version",
-    )
     parser.add_argument("--embed", action="store_true", help="write the finished model into the package")
     options = parser.parse_args()
     logging.basicConfig(format="%(message)s")
@@ -64,10 +56,10 @@ def main() -> None:
     base = options.out.with_name(f"{options.out.name}-base")
     data = [f"matek19={options.matek19}", f"acevedo20={options.acevedo20}"]
     data += [f"bccd={options.bccd}"] if options.bccd else []
-    config = RunConfig(tuple(data), options.masks, arguments=arguments(str(base), options.fine))
+    config = RunConfig(tuple(data), options.masks, arguments=arguments(str(base)))
     experiment = Experiment.create(options.out, config)
     if not (base / "model.safetensors").exists():
-        train_base(experiment, base, fine=options.fine)
+        train_base(experiment, base)
     experiment.run_fold(FOLD)
     if experiment.is_main_process:
         folder = experiment.publish_model()
@@ -77,13 +69,12 @@ def main() -> None:
     experiment.accelerator.end_training()
 
 
-def arguments(base: str, fine: bool = False) -> TrainingArguments:
+def arguments(base: str) -> TrainingArguments:
     """Returns the arguments of the three stages."""
     pretrained = preset("pretrained")
     return replace(
         pretrained,
         base=base,
-        image_size=FINE_SIZE if fine else pretrained.image_size,
         validation=0.1,
         keep_pictures=True,  # all data sets are public
         # Of the six the most accurate in JTSC among those whose calibration error there is at most 0.08.
@@ -91,14 +82,13 @@ def arguments(base: str, fine: bool = False) -> TrainingArguments:
     )
 
 
-def train_base(experiment: Experiment, folder: Path, *, fine: bool) -> None:
+def train_base(experiment: Experiment, folder: Path) -> None:
     """Pretrains a small SAM on the cells outside the test fold, with the validation cells held out."""
     rows, validation = experiment.split_validation(np.flatnonzero(experiment.folds != FOLD))
     training = experiment.training
-    sam = load_sam("tiny", image_size=training.image_size, seed=training.seed, patch_size=FINE_PATCH if fine else 16)
-    coarse = load_sam("tiny", image_size=COARSE_SIZE, seed=training.seed + 1) if fine else None
+    sam = load_sam("tiny", image_size=training.image_size, seed=training.seed)
     work = experiment.folder / "work" / "base"
-    pretraining = PretrainingArguments(epochs=24) if fine else PretrainingArguments()
+    pretraining = PretrainingArguments()
     with experiment.accelerator.main_process_first():
         drawn = load_rendered(ANYWHERE, cells_per_class=RENDERED, seed=training.seed)
         rendered = store_cells([drawn], work / "rendered", training.image_size, training.normalization)
@@ -106,7 +96,7 @@ def train_base(experiment: Experiment, folder: Path, *, fine: bool) -> None:
     views = LabelledViews(
         experiment.cells, rows, rendered, validation, pretraining, experiment.accelerator, config, training.seed
     )
-    sam, teachers, _ = pretrain(sam, views, coarse=coarse, checkpoints=_checkpoints(work, pretraining, views))
+    sam, teachers, _ = pretrain(sam, views, checkpoints=_checkpoints(work, pretraining, views))
     if experiment.is_main_process:
         for teacher in teachers:
             plain = replace(
@@ -130,13 +120,12 @@ def _checkpoints(work: Path, pretraining: PretrainingArguments, views: LabelledV
     writes = views.accelerator.is_main_process
 
     def teacher(size: int) -> Checkpoints:
-        own = replace(pretraining, epochs=0, coarse_epochs=0, teacher_sizes=(size,))
+        own = replace(pretraining, epochs=0, teacher_sizes=(size,))
         return Checkpoints(work / f"teacher-{size}", repr((own, cells)), writes=writes)
 
     teachers = tuple(map(teacher, pretraining.teacher_sizes))
-    coarse = Checkpoints(work / "coarse", repr((replace(pretraining, epochs=0), cells)), writes=writes)
     sam = Checkpoints(work / "sam", repr((pretraining, cells)), writes=writes)
-    return PretrainingCheckpoints(teachers, sam, coarse)
+    return PretrainingCheckpoints(teachers, sam)
 
 
 if __name__ == "__main__":

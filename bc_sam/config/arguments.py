@@ -130,7 +130,6 @@ class PretrainingArguments(JsonConfig):
         teacher_sizes: Input size of each teacher, a small convolutional network, pixels: at least 32, and different;
             empty for no teachers.
         teacher_epochs: Epochs of each teacher.
-        coarse_epochs: Epochs of the coarse teacher, a SAM with larger patches, if there is one.
         teacher_rate: Peak learning rate of the teachers.
         distillation_weight: Weight of the teachers' mean prediction in the target, 0..1; the label has the remainder.
         sampling_temperature: 0 samples the classes of each laboratory in proportion to their size, 1 samples them
@@ -151,7 +150,6 @@ class PretrainingArguments(JsonConfig):
     label_smoothing: float = 0.1
     teacher_sizes: tuple[int, ...] = (64, 80)
     teacher_epochs: int = 16
-    coarse_epochs: int = 18
     teacher_rate: float = 2e-3
     distillation_weight: float = 0.7
     sampling_temperature: float = 0.5
@@ -165,7 +163,6 @@ class PretrainingArguments(JsonConfig):
         )
         ranges = {
             "teacher_epochs": SCHEDULE_RANGES["epochs"],
-            "coarse_epochs": SCHEDULE_RANGES["epochs"],
             "teacher_rate": SCHEDULE_RANGES["learning_rate"],
             "mask_weight": (0, 1e6),
         }

@@ -210,4 +210,5 @@ def _describe(manifest: Manifest, n_finished: int) -> str:
     kept = f", {n_finished} of them finished before" if n_finished else ""
     dashboard = f" Dashboard: {engine['dashboard']}" if engine.get("dashboard") else ""
     workers = engine["workers"]
-    return f"{manifest.n_blocks} blocks{images}{kept}; engine {engine['name']}, workers: {workers}.{dashboard}"
+    blocks = "1 block" if manifest.n_blocks == 1 else f"{manifest.n_blocks} blocks"
+    return f"{blocks}{images}{kept}; engine {engine['name']}, workers: {workers}.{dashboard}"

@@ -1,7 +1,5 @@
 """Pretraining of a new small SAM on labelled cells: classification, segmentation and knowledge distillation."""
 
-from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple
 
 import torch
@@ -20,12 +18,9 @@ from bc_sam.utils.torch_utils import seeded
 # Number of images from whose patches the whitening is computed.
 _WHITENING_IMAGES = 300
 
-#: Returns the probabilities (B, n_labels) of teachers for normalized images (B, 3, S, S).
-SoftTargets = Callable[[Tensor], Tensor]
-
 
 class CellClassifier(nn.Module):
-    """A SAM with a linear head on the mean of its feature map; images of another size are resized for it.
+    """A SAM with a linear head on the mean of its feature map.
 
     Args:
         sam: The model, trained in place.
@@ -47,26 +42,15 @@ class CellClassifier(nn.Module):
             images: (B, 3, S, S), normalized.
             segmented: (k,) indices in the batch of the images to segment.
         """
-        features = self._encode(images)
+        features = encode(self.sam, images)
         return self._classify(features), cell_logits(self.sam, features[segmented])
 
     def class_logits(self, images: Tensor) -> Tensor:
         """Returns only class logits (B, n_labels)."""
-        return self._classify(self._encode(images))
-
-    def _encode(self, images: Tensor) -> Tensor:
-        return encode(self.sam, resized(self.sam, images))
+        return self._classify(encode(self.sam, images))
 
     def _classify(self, features: Tensor) -> Tensor:
         return self.head(self.norm(features.mean(dim=(2, 3))))
-
-
-def resized(sam: SamModel, images: Tensor) -> Tensor:
-    """Returns images (B, 3, S, S) at the input size of a SAM."""
-    size = sam.config.vision_config.image_size  # type: ignore[union-attr]
-    if images.shape[-1] == size:
-        return images
-    return F.interpolate(images, size, mode="bilinear", antialias=True)
 
 
 class PretrainingCheckpoints(NamedTuple):
@@ -75,20 +59,14 @@ class PretrainingCheckpoints(NamedTuple):
     Attributes:
         teachers: Of each plain teacher.
         sam: Of the SAM.
-        coarse: Of the coarse teacher, if there is one.
     """
 
     teachers: tuple[Checkpoints, ...]
     sam: Checkpoints
-    coarse: Checkpoints | None = None
 
 
 def pretrain(
-    sam: SamModel,
-    views: LabelledViews,
-    *,
-    coarse: SamModel | None = None,
-    checkpoints: PretrainingCheckpoints | None = None,
+    sam: SamModel, views: LabelledViews, *, checkpoints: PretrainingCheckpoints | None = None
 ) -> tuple[SamModel, list[Teacher], list[dict[str, float]]]:
     """Trains a whole SAM on labelled cells.
 
@@ -99,33 +77,15 @@ def pretrain(
     Args:
         sam: A SAM at the size of the stored cells.
         views: The labelled cells and their augmentation.
-        coarse: A SAM with larger patches, trained first, in place, to be another teacher, with as much weight as all
-            plain ones together. It sees less of the chromatin, which not every camera resolves.
         checkpoints: Checkpoints of the trainings.
 
     Returns:
-        The SAM, in eval mode; the plain teachers; and the loss of each epoch of the SAM.
+        The SAM, in eval mode; the teachers; and the loss of each epoch of the SAM.
     """
     arguments = views.arguments
     of_teachers = checkpoints.teachers if checkpoints else (None,) * len(arguments.teacher_sizes)
     teachers = [train_teacher(views, index, kept) for index, kept in enumerate(of_teachers)]
-    plain: SoftTargets | None = partial(taught, teachers) if teachers else None
-    soft = plain
-    if coarse is not None:
-        epochs, kept = arguments.coarse_epochs, checkpoints.coarse if checkpoints else None
-        classifier, _ = _train_sam(coarse, views, plain, "Coarse teacher", epochs, kept)
-        soft = partial(_mean_of, plain, classifier.eval().requires_grad_(False))
-    kept = checkpoints.sam if checkpoints else None
-    classifier, history = _train_sam(sam, views, soft, "Pretraining", arguments.epochs, kept)
-    return classifier.sam.eval().requires_grad_(False), teachers, history
-
-
-def _train_sam(
-    sam: SamModel, views: LabelledViews, soft: SoftTargets | None, name: str, epochs: int, kept: Checkpoints | None
-) -> tuple[CellClassifier, list[dict[str, float]]]:
-    """Trains a SAM with a head on labels, masks and soft targets; returns both and the loss of each epoch."""
-    arguments = views.arguments
-    mimetic_init(sam, resized(sam, views.sample(_WHITENING_IMAGES)), views.seed)
+    mimetic_init(sam, views.sample(_WHITENING_IMAGES), views.seed)
     classifier = CellClassifier(sam, len(views.config.labels), views.seed)
     freeze_unused(classifier.sam)
 
@@ -136,28 +96,21 @@ def _train_sam(
         masks = F.interpolate(batch.masks[segmented][:, None], size=predicted.shape[-2:], mode="nearest-exact")[:, 0]
         weight = arguments.mask_weight * batch.has_mask.any()
         targets = _targets(batch, logits.shape[1], arguments.label_smoothing)
-        if soft is not None:
+        if teachers:
             with views.accelerator.autocast():
-                targets = targets.lerp(soft(batch.images), arguments.distillation_weight)
+                targets = targets.lerp(taught(teachers, batch.images), arguments.distillation_weight)
         return F.cross_entropy(logits.float(), targets) + weight * segmentation_loss(predicted.float(), masks)
 
     history = views.fit(
         classifier,
         loss,
-        name,
-        epochs=epochs,
+        "Pretraining",
+        epochs=arguments.epochs,
         learning_rate=arguments.learning_rate,
-        checkpoints=kept,
+        checkpoints=checkpoints.sam if checkpoints else None,
         validate=classifier.class_logits,
     )
-    return classifier, history
-
-
-@torch.no_grad()
-def _mean_of(plain: SoftTargets | None, coarse: CellClassifier, images: Tensor) -> Tensor:
-    """Returns the mean of what the plain teachers and the coarse one say of normalized images, (B, n_labels)."""
-    own = coarse.class_logits(images).float().softmax(dim=1)
-    return own if plain is None else (own + plain(images)) / 2
+    return classifier.sam.eval().requires_grad_(False), teachers, history
 
 
 def _targets(batch: Views, n_labels: int, smoothing: float) -> Tensor:

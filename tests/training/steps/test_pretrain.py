@@ -15,7 +15,6 @@ from bc_sam.data.store import store_cells
 from bc_sam.errors import ConfigError
 from bc_sam.networks.cell_network import load_network, save_network
 from bc_sam.networks.sam.encoding import feature_shape, normalise
-from bc_sam.networks.sam.loading import load_sam
 from bc_sam.training.engine.accelerator import start_accelerator
 from bc_sam.training.engine.checkpoints import Checkpoints
 from bc_sam.training.steps.pretrain import PretrainingCheckpoints, pretrain
@@ -50,7 +49,7 @@ def labelled_views(cells, tmp_path, arguments=ARGUMENTS, rendered=None, validati
 
 def checkpoints(folder, arguments=ARGUMENTS):
     teachers = tuple(Checkpoints(folder / f"teacher-{size}", "key") for size in arguments.teacher_sizes)
-    return PretrainingCheckpoints(teachers, Checkpoints(folder / "sam", "key"), Checkpoints(folder / "coarse", "key"))
+    return PretrainingCheckpoints(teachers, Checkpoints(folder / "sam", "key"))
 
 
 def learn(cells, tmp_path, name="a", arguments=ARGUMENTS, **more):
@@ -111,18 +110,6 @@ def test_teachers_change_what_is_learned(cells, tmp_path):
         for weight in (0.7, 0.0)
     )
     assert any(not torch.equal(told[name], alone[name]) for name in told)
-
-
-def test_a_coarse_sam_at_another_size_can_be_a_teacher(cells, tmp_path):
-    brief = replace(ARGUMENTS, epochs=1, teacher_epochs=1, coarse_epochs=1)
-    sams = []
-    for name, coarse in (("with", load_sam("tiny", image_size=48, seed=3)), ("without", None)):
-        views = labelled_views(cells, tmp_path, brief)
-        sam, teachers, history = pretrain(small_sam(), views, coarse=coarse, checkpoints=checkpoints(tmp_path / name))
-        assert (len(teachers), len(history)) == (2, 1)
-        sams.append(sam.state_dict())
-    assert (tmp_path / "with" / "coarse").is_dir()
-    assert any(not torch.equal(sams[0][name], sams[1][name]) for name in sams[0])
 
 
 def test_cells_without_masks_train_the_classes(cells, tmp_path):
