@@ -19,7 +19,7 @@ def write(folder, cells):
 
 @pytest.fixture(scope="module")
 def rendered():
-    cells = load_cells("north=rendered:munich:8")
+    cells = load_cells("north=rendered:munich:2")
     return [(f"{LABELS[cell['label']]}/s{i % 3}_{i}.png", cell["image"]) for i, cell in enumerate(cells)]
 
 
@@ -31,9 +31,9 @@ def survey_of(cells, folder, **options):
 
 def test_images_slides_and_classes_are_counted(rendered, tmp_path):
     survey = survey_of(rendered, tmp_path, group_pattern="^([^_]+)_")
-    assert survey.images == survey.labelled == {"ours": 104}
+    assert survey.images == survey.labelled == {"ours": 26}
     assert survey.slides == {"ours": 3}
-    assert survey.classes["monocyte"] == {"ours": 8}
+    assert survey.classes["monocyte"] == {"ours": 2}
     assert survey.blank == survey.blurred == []
     text = str(survey)
     assert "only 3 slides" in text

@@ -178,7 +178,7 @@ def test_a_visitor_does_not_wait_for_ever(stuck):
 
 
 def test_only_a_few_models_are_loaded_at_once(stuck, folders):
-    cache, _ = stuck(models=1)
+    cache, _ = stuck(models=1, load_seconds=0.1)  # the load itself goes on
     with pytest.raises(HubError, match="Other models are being loaded"):
         cache.get(str(folders[0]))
 
