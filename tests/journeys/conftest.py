@@ -1,12 +1,11 @@
 """A small run on rendered cells, shared by all journeys, on the code path of a full run."""
 
-import os
-import subprocess
 import sys
 
 import pytest
 from made_once import copied, made_once
-from small_run import DATA, LOGISTIC_RUN, train_options
+from small_model import small_sam
+from small_run import DATA, LOGISTIC_RUN, small_options
 
 from bc_sam.cli import main
 
@@ -30,20 +29,19 @@ def run_bc_sam():
 
 
 @pytest.fixture(scope="session")
-def start_bc_sam():
-    """Starts a command line in a process of its own, which is returned."""
-
-    def start(*arguments):
-        # One thread, as in the process of the tests: sums are rounded in the order of the threads.
-        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-m", "bc_sam", *map(str, arguments)]
-        return subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-
-    return start
+def small_base(tmp_path_factory):
+    """The folder of a SAM of a few hundred kilobytes, the same one for all workers, as runs name it."""
+    return made_once(tmp_path_factory, "base", lambda folder: small_sam().save_pretrained(folder))
 
 
 @pytest.fixture(scope="session")
-def run_folder(tmp_path_factory, run_bc_sam):
+def train_options(small_base):
+    """Returns the arguments of `bc-sam` for a training run of seconds."""
+    return lambda out, *more: ["train", "--out", str(out), *small_options(small_base), *more]
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory, run_bc_sam, train_options):
     """A finished `bc-sam train` on cells of two rendered laboratories, with every kind of classifier."""
 
     def train(folder):
@@ -53,13 +51,11 @@ def run_folder(tmp_path_factory, run_bc_sam):
 
 
 @pytest.fixture(scope="session")
-def logistic_run(tmp_path_factory, start_bc_sam):
-    """The same training in a process of its own, with one classifier; see `LOGISTIC_RUN`."""
+def logistic_run(tmp_path_factory, run_bc_sam, train_options):
+    """The same training with one classifier; see `LOGISTIC_RUN`."""
 
     def train(folder):
-        process = start_bc_sam(*train_options(folder, *LOGISTIC_RUN))
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
+        assert run_bc_sam(*train_options(folder, *LOGISTIC_RUN)) == 0
 
     return copied(made_once(tmp_path_factory, "logistic_run", train), tmp_path_factory)
 

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 
+from small_model import IMAGE_SIZE
+
 PAGE = Path(__file__).parents[2] / "docs" / "python.md"
 
 
@@ -33,12 +35,14 @@ def test_spawned_workers_load_a_model_each(cell_files, tmp_path):
     assert re.fullmatch(r"\[\['\w+'\], \['\w+'\]\]", done.stdout.splitlines()[-1])
 
 
-def test_models_are_trained_and_adapted_as_by_the_command_line(run_folder, tmp_path, monkeypatch, capsys):
-    """The run of the page is that of `run_folder`, which is finished: with other options it would be refused."""
+def test_models_are_trained_and_adapted_as_by_the_command_line(run_folder, small_base, tmp_path, monkeypatch, capsys):
+    """The run of the page, on another base, is that of `run_folder`, which is finished: any other would be refused."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(run_folder, tmp_path / "runs" / "mine")
+    size = '"image_size": 96'
+    assert size in example("Training")
     names = {}
-    exec(example("Training"), names)
+    exec(example("Training").replace(size, f'"image_size": {IMAGE_SIZE}, "base": {str(small_base)!r}'), names)
     assert names["model"].config.domains == ("north", "south")
     exec(example("Training", 1), names)
     assert (tmp_path / "runs" / "ours" / "model" / "config.json").exists()
