@@ -225,6 +225,9 @@ def bench(
         str | None,
         typer.Argument(help="Model folder, run folder, or Hub id; by default SAM ViT-B with random weights."),
     ] = None,
+    seconds: Annotated[
+        float, typer.Option(min=0.0, help="Time for each dtype and batch size; at least three batches are measured.")
+    ] = 1.5,
     device: Device = None,
     revision: Revision = None,
     subfolder: Subfolder = None,
@@ -263,7 +266,7 @@ def bench(
     hardware = torch.cuda.get_device_name(target) if target.type == "cuda" else f"{torch.get_num_threads()} threads"
     print(f"{model or 'SAM ViT-B'} on {hardware}\n\n{'dtype':<10}{'batch':>6}{'images/s':>10}{'ms/image':>10}")
     rates = []
-    for rate in measure_rates(sam, target):
+    for rate in measure_rates(sam, target, seconds=seconds):
         rates.append(rate)
         per_second = rate.images_per_second
         print(f"{rate.dtype:<10}{rate.batch_size:>6}{per_second:>10.1f}{1000 / per_second:>10.1f}", flush=True)
