@@ -77,7 +77,8 @@ def confusion_matrix(matrix: np.ndarray, labels: Sequence[str], title: str) -> F
     _colour_matrix(axes, share, cells)
     for row, column in np.argwhere(matrix > 0):
         colour = "white" if share[row, column] > 0.55 else INK
-        axes.text(column, row, f"{matrix[row, column]}", ha="center", va="center", fontsize=SMALL, color=colour)
+        count = axes.text(column, row, f"{matrix[row, column]}", ha="center", va="center", color=colour)
+        count.set(fontsize=SMALL, in_layout=False)  # within the axes: to measure it would only take time
     _label_matrix(axes, labels, cells, recall=share.diagonal())
     return figure
 
@@ -107,9 +108,9 @@ def _label_matrix(axes: Axes, labels: Sequence[str], cells: np.ndarray, recall: 
     count_at, recall_at = n - 0.5 + 0.075 * n, n - 0.5 + 0.16 * n
     for position, heading in ((count_at, "cells"), (recall_at, "recall")):
         axes.text(position, -0.75, heading, ha="right", va="bottom", fontsize=SMALL, color=MUTED)
-    for row in range(n):
+    for row, name in enumerate(axes.get_yticklabels()):
         colour = INK if cells[row] else MUTED
-        axes.get_yticklabels()[row].set_color(colour)
+        name.set_color(colour)
         axes.text(count_at, row, f"{cells[row]}", ha="right", va="center", fontsize=SMALL, color=colour)
         text = f"{recall[row]:.0%}" if cells[row] else "-"
         axes.text(recall_at, row, text, ha="right", va="center", fontsize=SMALL, color=colour)
