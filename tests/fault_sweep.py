@@ -246,17 +246,22 @@ def _mask(content, first, second):
     return [line for line, a, b in zip(*lines, strict=False) if a == b] + [len(lines[0])]
 
 
-def _without_times(files):
-    """The content of a folder without the numbers of texts with durations; they are compared in evaluation.json."""
+# A duration or the peak memory, as JSON.
+_MEASURED = rb'("[a-z_]*(?:seconds|memory_mib)":) *[0-9.e+-]+'
+
+
+def _without_costs(files):
+    """The content of a folder without durations and memory, and without any numbers of the texts that report them."""
+    patterns = {".html": (rb"[0-9.,]+", b"#"), ".md": (rb"[0-9.,]+", b"#"), ".json": (_MEASURED, rb"\1#")}
     return {
-        name: re.sub(rb"[0-9.,]+", b"#", content) if content and name.endswith((".html", ".md")) else content
+        name: re.sub(*patterns[suffix], content) if content and (suffix := Path(name).suffix) in patterns else content
         for name, content in files.items()
     }
 
 
 def differences(files, undisturbed):
     """Names of the files in which a folder differs from that of two undisturbed runs."""
-    files, first, second = map(_without_times, (files, *undisturbed))
+    files, first, second = map(_without_costs, (files, *undisturbed))
     names = sorted(first.keys() ^ files.keys())
     return names + [
         name

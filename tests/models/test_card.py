@@ -249,7 +249,7 @@ class TestManualEdits:
         assert data["model-index"][1:] == ["odd"]
         assert data["datasets"] == ["lab/x", "lab/matek19"]
 
-    @settings(max_examples=15)
+    @settings(max_examples=6)
     @given(st.lists(st.text(st.characters(codec="utf-8", exclude_characters="\r"), max_size=40), min_size=10))
     def test_merging_a_card_with_itself_changes_nothing(self, prose):
         card = render_card(CONFIG, EVALUATION, RECORD, repo_id="lab/bc-sam")
