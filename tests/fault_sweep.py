@@ -366,7 +366,15 @@ def scenarios(root):
     ]
     own = ("--data", f"ours={cells}/tehran", "--masks", cells / "masks/pairs.csv")
     yield "adapt", ("adapt", old, "--out", work / "run", *own, *adapting), work, {}, None
-    network = ("--set", "network.epochs=1", "--set", "network.input_size=48", "--set", "network.batch_size=8")
+    sizes = (
+        "epochs=1",
+        "warmup_epochs=0",
+        "input_size=48",
+        "batch_size=8",
+        "reduction=4",
+        "image_backbone=tiny:resnet",
+    )
+    network = [option for size in sizes for option in ("--set", f"network.{size}")]
     methods = ("--method", "bc-sam", "--method", "slca", "--method", "resnet")
     yield (
         "compare",
