@@ -173,9 +173,10 @@ class Recording:
     def _record_kill(self, place, now):
         name = place if self.seen[place] <= self.occurrences else f"{place} last"
         self.killed[f"{name} {min(self.seen[place], self.occurrences + 1)}"] = State("kill", place, now)
-        # Half of what was written since the operation before.
+        # Half of what was written since the operation before; what was renamed had been written.
+        written = set(self.last.values())
         for file, content in now.items():
-            if content and self.last.get(file) != content:
+            if content and self.last.get(file) != content and content not in written:
                 short = now | {file: content[: len(content) // 2]}
                 self.killed.setdefault(
                     f"{place} half of {re.sub('[0-9]+', '', file)}", State(f"kill in a write of {file}", place, short)

@@ -52,6 +52,10 @@ class Progress(JsonConfig):
     scheduler: dict[str, Any] = field(default_factory=dict)
     scaler: dict[str, Any] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        # Read as floats, and would be written as such to the results of a resumed run.
+        self.history = [{**record, "epoch": int(record["epoch"])} for record in self.history]
+
 
 class Checkpoints:
     """The checkpoint folder of one training, which keeps the latest complete checkpoint.
