@@ -125,6 +125,7 @@ def test_a_run_from_scratch_writes_a_model_into_the_package(train, laboratories,
     masks = f"--masks={laboratories / 'masks' / 'pairs.csv'}"
     run_script("measure_held_out", "--model", out / "model", *data, masks)  # not rounded to half precision
     rows = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines()[2:5]]
+    assert len(rows) == 3
     for name, _, n_cells, accuracy, *_, stored in rows:
         assert int(n_cells) == model.evaluation.select("logistic", "all", name)[0].n_test
         assert accuracy == stored

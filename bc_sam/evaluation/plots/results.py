@@ -77,8 +77,9 @@ def confusion_matrix(matrix: np.ndarray, labels: Sequence[str], title: str) -> F
     _colour_matrix(axes, share, cells)
     for row, column in np.argwhere(matrix > 0):
         colour = "white" if share[row, column] > 0.55 else INK
-        count = axes.text(column, row, f"{matrix[row, column]}", ha="center", va="center", color=colour)
-        count.set(fontsize=SMALL, in_layout=False)  # within the axes: to measure it would only take time
+        count = f"{matrix[row, column]}"
+        # Within the axes, so to measure it for the layout would only take time.
+        axes.text(column, row, count, ha="center", va="center", fontsize=SMALL, color=colour, in_layout=False)
     _label_matrix(axes, labels, cells, recall=share.diagonal())
     return figure
 

@@ -17,14 +17,12 @@ from bc_sam.utils.torch_utils import seeded
 #: Patterns of the files of a SAM on the Hub.
 SAM_FILES = ("config.json", "model*.safetensors", "model.safetensors.index.json")
 
+# Side of the patches of the tiny SAM, pixels.
+_TINY_PATCH = 16
+
 
 def load_sam(
-    source: str | Path,
-    *,
-    image_size: int = 224,
-    seed: int = 0,
-    patch_size: int = 16,
-    **options: Unpack[SnapshotOptions],
+    source: str | Path, *, image_size: int = 224, seed: int = 0, **options: Unpack[SnapshotOptions]
 ) -> SamModel:
     """Loads a `SamModel` and resizes it to `image_size`; the source must match the model exactly.
 
@@ -34,7 +32,6 @@ def load_sam(
             model with random weights (use ``"./tiny"`` for a folder of that name).
         image_size: Side of the square input, pixels; a multiple of the patch size.
         seed: Seed of the random weights of ``"tiny"``; the global random state is not changed.
-        patch_size: Side of the patches of ``"tiny"``, pixels.
         **options: ``revision``, ``token`` and other Hub options; see `bc_sam.utils.model_source.SnapshotOptions`.
 
     Returns:
@@ -53,7 +50,7 @@ def load_sam(
     """
     path = Path(source)
     if source == "tiny":
-        return _new_sam(tiny_sam_config(image_size, patch_size), seed)
+        return _new_sam(tiny_sam_config(image_size), seed)
     if path.is_file():
         sam = sam_from_original(read_torch_file(path), source=str(path))
     elif path.is_dir():
@@ -84,22 +81,22 @@ def load_hub_sam(repo_id: str, *, image_size: int = 224, **options: Unpack[Snaps
     return resize_sam(sam, image_size)
 
 
-def tiny_sam_config(image_size: int = 224, patch_size: int = 16) -> SamConfig:
+def tiny_sam_config(image_size: int = 224) -> SamConfig:
     """Returns the config of a SAM with 5.65 million encoder parameters, small enough to train on two CPU cores.
 
     All blocks attend globally: a grid of 14 x 14 patches is no larger than one of SAM's windows.
 
     Raises:
-        ConfigError: If `image_size` is not a multiple of `patch_size`.
+        ConfigError: If `image_size` is not a multiple of 16, the side of the patches.
     """
-    grid = patch_grid(image_size, patch_size)
+    grid = patch_grid(image_size, _TINY_PATCH)
     vision = SamVisionConfig(
         hidden_size=256,
         num_hidden_layers=6,
         num_attention_heads=8,
         mlp_dim=1024,
         image_size=image_size,
-        patch_size=patch_size,
+        patch_size=_TINY_PATCH,
         window_size=grid,
         global_attn_indexes=list(range(6)),
         # The default of transformers, 1e-10, assumes a checkpoint; with it no signal would pass.
@@ -108,7 +105,7 @@ def tiny_sam_config(image_size: int = 224, patch_size: int = 16) -> SamConfig:
     # Scale of the random Fourier position encoding: 1 as in the original. The default of transformers, half the hidden
     # size, also assumes a checkpoint; it would give neighbouring positions unrelated encodings.
     vision.scale = 1
-    prompt = SamPromptEncoderConfig(image_size=image_size, patch_size=patch_size)
+    prompt = SamPromptEncoderConfig(image_size=image_size, patch_size=_TINY_PATCH)
     return SamConfig(vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=SamMaskDecoderConfig())
 
 

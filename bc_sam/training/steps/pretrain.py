@@ -57,7 +57,7 @@ class PretrainingCheckpoints(NamedTuple):
     """Checkpoints of a pretraining.
 
     Attributes:
-        teachers: Of each plain teacher.
+        teachers: Of each teacher.
         sam: Of the SAM.
     """
 

@@ -76,12 +76,6 @@ class TestTiny:
             features = encode(load_sam("tiny"), images)
         assert (features[0] - features[1]).std() > 0.1
 
-    def test_its_patches_can_be_smaller(self):
-        sam = load_sam("tiny", image_size=80, patch_size=8)
-        assert encode(sam, torch.zeros(1, 3, 80, 80)).shape == (1, 256, 10, 10)
-        with pytest.raises(ConfigError, match="8 px patches"):
-            load_sam("tiny", image_size=84, patch_size=8)
-
     def test_encodes_neighbouring_positions_similarly(self):
         codes = load_sam("tiny").get_image_wide_positional_embeddings()[0].detach()
         near = torch.nn.functional.cosine_similarity(codes[:, 7, 7], codes[:, 7, 8], dim=0)
