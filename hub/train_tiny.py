@@ -104,6 +104,7 @@ def train_base(experiment: Experiment, folder: Path) -> None:
                 network=teacher.config(len(config.labels)),
                 default_classifier="resnet",
                 latent_dim=teacher.network.head.in_features,
+                average_turns=False,
             )
             model = ComparisonModel(plain, teacher.network, None)
             model.save_pretrained(folder.with_name(f"{folder.name}-teacher-{teacher.size}"))

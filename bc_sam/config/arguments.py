@@ -280,6 +280,9 @@ class TrainingArguments(JsonConfig):
         views: Number of augmented views of labelled training cells, drawn evenly over laboratories and classes. Stage
             2 is trained on them in addition to the cells, stage 3 on them alone. 0, as in the paper, for none.
         view: Augmentation strength of these views.
+        average_turns: Whether the embedding of a cell is the mean of those of its image in the four orientations, in
+            the evaluation as in the model; views keep the one they were drawn in. More accurate in unseen
+            laboratories, at four times the cost of the encoder. Only for BC-SAM.
         label_fraction: Fraction of the labels, 0..1, that stage 3 or the network is trained on; at least one per class
             and data set. Smaller fractions are subsets of larger ones.
         keep_pictures: Whether the model stores thumbnails of the cells whose latents it stores. Off by default, since
@@ -306,6 +309,7 @@ class TrainingArguments(JsonConfig):
     normalization: NormalizationConfig | None = field(default_factory=NormalizationConfig)
     views: int = 0
     view: ViewArguments = field(default_factory=ViewArguments)
+    average_turns: bool = False
     label_fraction: float = 1.0
     keep_pictures: bool = False
     method: Method = "bc-sam"

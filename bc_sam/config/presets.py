@@ -100,6 +100,7 @@ def _pretrained(tiny: TrainingArguments) -> TrainingArguments:
         base="bc-sam-tiny",
         image_size=112,
         views=5000,
+        average_turns=True,
         segmentation=replace(tiny.segmentation, train_encoder=False, epochs=12, learning_rate=1e-4),
         # Reconstruction alone favours what is large; the features and the labels keep what tells the classes apart.
         autoencoder=replace(

@@ -194,6 +194,35 @@ def fingerprint_weights(model: nn.Module) -> str:
 
 
 @torch.inference_mode()
+def embed_cells(
+    sam: SamModel,
+    autoencoder: CrossDomainAutoencoder,
+    config: BCSamConfig,
+    cells: "CellStore",
+    maps: ShardedArray,
+) -> np.ndarray:
+    """Returns the embeddings of stored cells (n, d), float32, from their feature maps as they are (n, C, h, w).
+
+    If the model averages over the four orientations, the maps of the other three are computed and not stored.
+
+    Args:
+        sam: A model from `inference_sam`.
+        autoencoder: The autoencoder.
+        config: Whether to average, and the mean and standard deviation of the pixels.
+        cells: The cells.
+        maps: Their feature maps.
+    """
+    if not config.average_turns:
+        return embed_features(autoencoder, maps)
+    size, latents = default_batch_size(sam.device), []
+    for start in tqdm(range(0, len(maps), size), desc="Other orientations", unit="batch", disable=None):
+        part = slice(start, start + size)
+        upright = torch.tensor(maps[part], device=sam.device)
+        latents.append(embed_turns(sam, autoencoder, config, cells.pixels[part], upright).cpu().numpy())
+    return np.concatenate(latents)
+
+
+@torch.inference_mode()
 def embed_features(autoencoder: CrossDomainAutoencoder, maps: ShardedArray, batch_size: int = 256) -> np.ndarray:
     """Returns the latents (n, d), float32, of stored feature maps (n, C, h, w)."""
     device = next(autoencoder.parameters()).device

@@ -26,7 +26,6 @@ from bc_sam.models.auto import load_model
 from bc_sam.models.bc_sam import BCSam
 from bc_sam.networks.autoencoder import CrossDomainAutoencoder
 from bc_sam.networks.feature_store import FeatureStore
-from bc_sam.networks.features import embed_features
 from bc_sam.networks.precision import dtype_of
 from bc_sam.networks.sam.lora import make_trainable
 from bc_sam.training.adapted_classifiers import AdaptedClassifiers, NewLatents
@@ -248,7 +247,7 @@ class Adaptation(Run):
             pipeline.rows = pipeline.rows[~problems[pipeline.rows]]
             autoencoder = self._train_autoencoder(pipeline, features)
             if self.is_main_process:
-                after = embed_features(autoencoder, features.maps)
+                after = pipeline.embed(adapter, autoencoder, self.model.config, features)
                 save_array(after, self._latents_path("after"))
                 self._finish(adapter, autoencoder, self._new_latents(before, after), int(problems.sum()))
             self.accelerator.wait_for_everyone()
@@ -313,7 +312,8 @@ class Adaptation(Run):
         self.accelerator.wait_for_everyone()  # no process may write before every process has tried to read
         features = pipeline.extract_features(self.model.adapter, self.model.config)
         if self.is_main_process:
-            save_array(embed_features(self.model.autoencoder, features.maps), path)
+            before = pipeline.embed(self.model.adapter, self.model.autoencoder, self.model.config, features)
+            save_array(before, path)
         self.accelerator.wait_for_everyone()
         return load_array(path, "Run the adaptation again.")
 

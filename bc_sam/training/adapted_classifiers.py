@@ -192,4 +192,6 @@ class AdaptedClassifiers:
             model: Source of the original model; only its display name is recorded.
         """
         old = self.model.record.data if self.model.record else ()
-        return TrainingRecord(replace(self.arguments.training, base=display_name(model)), (*old, *new))
+        turns = self.model.config.average_turns
+        training = replace(self.arguments.training, base=display_name(model), average_turns=turns)
+        return TrainingRecord(training, (*old, *new))

@@ -84,6 +84,7 @@ def new_model_config(
         latent_dim=training.autoencoder.latent_dim,
         decoder_channels=training.autoencoder.decoder_channels,
         normalization=training.normalization,
+        average_turns=training.average_turns and training.method == "bc-sam",
     )
 
 

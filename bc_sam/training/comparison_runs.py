@@ -51,7 +51,7 @@ def planned_runs(
     """
     runs: dict[str, TrainingArguments] = {}
     for method in methods:
-        base = arguments_of(method)
+        base = replace(arguments_of(method), average_turns=False)  # the networks see a cell in one orientation
         network = base.network
         variants = [base]
         if ablations and method == "slca":

@@ -52,6 +52,8 @@ def test_embeddings_averaged_over_orientations_are_told_from_those_evaluated():
     for text in ("the embedding is the mean over its four orientations", "Measured on single embeddings"):
         assert text in averaged
         assert text not in render_card(CONFIG, EVALUATION, RECORD)
+    trained = replace(RECORD, arguments=replace(RECORD.arguments, average_turns=True))
+    assert "Measured on single" not in render_card(replace(CONFIG, average_turns=True), EVALUATION, trained)
 
 
 class TestThumbnails:

@@ -14,6 +14,7 @@ from bc_sam.config.arguments import AdaptationArguments
 from bc_sam.config.normalization import NormalizationConfig
 from bc_sam.errors import BCSamError, DataError
 from bc_sam.evaluation.results import Evaluation
+from bc_sam.models.observation import Parts
 from bc_sam.training.adaptation import ENOUGH_MASKS, Adaptation, AdaptationConfig, AdaptationResult
 from bc_sam.training.adaptation_report import write_adaptation_report
 
@@ -65,6 +66,17 @@ def page(finished):
     run, result = finished
     write_adaptation_report(run, result, ["bc-sam", "adapt", "MODEL"])
     return (run.folder / "report.html").read_text()
+
+
+def test_cells_are_embedded_as_the_model_predicts_from_them(adaptation, tmp_path):
+    """Here from the mean over four orientations."""
+    model = small_model(average_turns=True)
+    run = adaptation(model=model.save_pretrained(tmp_path / "model"))
+    run.run()
+    adapted, pixels = BCSam.from_pretrained(run.folder / "model", dtype="float32"), run.cells.pixels[:3]
+    for stored, by in ((run.latents("before"), model), (run.latents("after"), adapted)):
+        np.testing.assert_allclose(stored[:3], by.observe(pixels, Parts.EMBEDDINGS).embeddings, atol=1e-3)
+    assert adapted.record.arguments.average_turns
 
 
 class TestReport:

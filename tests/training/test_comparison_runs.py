@@ -45,6 +45,11 @@ def test_every_method_is_run_once():
     assert [arguments.method for arguments in runs.values()] == list(runs)
 
 
+def test_every_method_sees_a_cell_in_one_orientation():
+    runs = planned_runs(lambda method: preset("pretrained", method), ["bc-sam", "resnet"])
+    assert [arguments.average_turns for arguments in runs.values()] == [False, False]
+
+
 def test_ablations_are_those_of_the_papers():
     runs = planned_runs(tiny, ["slca", "shape-aware"], ablations=True)
     assert list(runs) == [

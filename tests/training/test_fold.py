@@ -11,10 +11,10 @@ from bc_sam.training.fold import FoldResult
 
 @pytest.fixture(scope="module")
 def finished(run_config, tmp_path_factory):
-    """A finished pass with fold 0 held out, and its experiment."""
+    """A finished pass with fold 0 held out, of a model that averages over orientations, and its experiment."""
     from bc_sam.training.experiment import Experiment
 
-    experiment = Experiment.create(tmp_path_factory.mktemp("finished") / "run", run_config())
+    experiment = Experiment.create(tmp_path_factory.mktemp("finished") / "run", run_config(average_turns=True))
     return experiment, experiment.run_fold(0)
 
 
@@ -45,7 +45,7 @@ def test_dice_is_computed_on_held_out_masks(finished):
 
 def test_each_stage_is_timed(finished):
     _, result = finished
-    stages = ["stage 1: masks", "features", "stage 2: autoencoder", "stage 3: classifiers"]
+    stages = ["stage 1: masks", "features", "stage 2: autoencoder", "embeddings", "stage 3: classifiers"]
     assert [timing.stage for timing in result.timings] == stages
 
 
@@ -54,6 +54,7 @@ def test_the_latents_are_those_of_the_saved_model(finished, folder):
     latents = np.load(folder / "latents.npy")
     model = BCSam.from_pretrained(folder / "model", dtype="float32")
     assert len(latents) == len(experiment.cells)
+    assert model.config.average_turns
     of_cells = model.observe(experiment.cells.pixels[:3], Parts.EMBEDDINGS).embeddings
     np.testing.assert_allclose(of_cells, latents[:3], atol=1e-4)
 
