@@ -15,9 +15,9 @@ _FIRST_STEPS = 10
 class WeightAverage:
     """An exponential moving average of a model's trained parameters and buffers.
 
-    In laboratories that it has not seen, the accuracy of a network rises and falls by several points from one epoch to
-    the next (docs/bc_sam_tiny.md, "Averaged weights"); that of its average does not (Cha et al., "SWAD: Domain
-    Generalization by Seeking Flat Minima", NeurIPS 2021).
+    In laboratories that it has not seen, the accuracy of a network rises and falls by several points from epoch to epoch
+    (docs/bc_sam_tiny.md, "Averaged weights"); that of its average does not (Cha et al., "SWAD: Domain generalization by
+    seeking flat minima", NeurIPS 2021).
 
     Args:
         model: The model, trained in place.
