@@ -134,8 +134,6 @@ class PretrainingArguments(JsonConfig):
         distillation_weight: Weight of the teachers' mean prediction in the target, 0..1; the label has the remainder.
         sampling_temperature: 0 samples the classes of each laboratory in proportion to their size, 1 samples them
             uniformly.
-        weight_average: Share, 0..1, that a moving average of the weights keeps at each step, of the teachers and the
-            SAM alike; ``None`` keeps the weights of the best epoch.
         view: Augmentation strength.
     """
 
@@ -155,7 +153,6 @@ class PretrainingArguments(JsonConfig):
     teacher_rate: float = 2e-3
     distillation_weight: float = 0.7
     sampling_temperature: float = 0.5
-    weight_average: float | None = 0.998
     view: ViewArguments = field(default_factory=ViewArguments)
 
     def __post_init__(self) -> None:
@@ -169,7 +166,7 @@ class PretrainingArguments(JsonConfig):
             "teacher_rate": SCHEDULE_RANGES["learning_rate"],
             "mask_weight": (0, 1e6),
         }
-        shares = ("sampling_temperature", "distillation_weight", "label_smoothing", "weight_average")
+        shares = ("sampling_temperature", "distillation_weight", "label_smoothing")
         require_ranges(self, {**SCHEDULE_RANGES, **ranges, **dict.fromkeys(shares, (0, 1))})
 
 

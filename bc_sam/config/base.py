@@ -34,8 +34,6 @@ class Schedule:
         max_grad_norm: Norm to which gradients are clipped; ``None`` disables clipping.
         patience: Epochs without a lower validation loss before early stopping; ``None`` disables it.
         optimizer: ``"adamw"``, or ``"sgd"`` with Nesterov momentum 0.9.
-        weight_average: Share, 0..1, that a moving average of the weights keeps at each step; it is validated and kept
-            in place of the last weights. ``None`` for no average.
     """
 
     epochs: int
@@ -47,7 +45,6 @@ class Schedule:
     max_grad_norm: float | None = None
     patience: int | None = None
     optimizer: Optimizer = "adamw"
-    weight_average: float | None = None
 
 
 #: Ranges of the optimization settings of every stage, for `require_ranges`.

@@ -20,7 +20,7 @@ from bc_sam.utils.json_config import JsonConfig
 
 logger = logging.getLogger(__name__)
 
-_WEIGHTS, _OPTIMIZER, _STATE = "weights.safetensors", "optimizer.safetensors", "state.json"
+_WEIGHTS, _BEST, _OPTIMIZER, _STATE = "weights.safetensors", "best.safetensors", "optimizer.safetensors", "state.json"
 
 # Folder of a checkpoint that is being written.
 _UNFINISHED = "unfinished"
@@ -40,7 +40,6 @@ class Progress(JsonConfig):
         finished: Whether the training has ended.
         scheduler: State of the learning rate scheduler.
         scaler: State of the gradient scaler of fp16.
-        others: Names of the other weights that are saved with those of the last step.
     """
 
     key: str
@@ -52,7 +51,6 @@ class Progress(JsonConfig):
     finished: bool = False
     scheduler: dict[str, Any] = field(default_factory=dict)
     scaler: dict[str, Any] = field(default_factory=dict)
-    others: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         # Read as floats, and would be written as such to the results of a resumed run.
@@ -77,13 +75,11 @@ class Checkpoints:
         self.every = every
         self.writes = writes
 
-    def load(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer
-    ) -> tuple[Progress, dict[str, dict[str, Tensor]]]:
+    def load(self, model: nn.Module, optimizer: torch.optim.Optimizer) -> tuple[Progress, dict[str, Tensor] | None]:
         """Loads the latest checkpoint into a model and its optimizer.
 
         Returns:
-            The state of the training, fresh if there is no checkpoint, and the other weights that were saved, by name.
+            The state of the training, fresh if there is no checkpoint, and the best weights so far, if any.
 
         Raises:
             BCSamError: If the checkpoint cannot be read.
@@ -93,32 +89,25 @@ class Checkpoints:
         if latest is None:
             if self._steps():
                 logger.info("%s belongs to another training; starting from scratch.", self._steps()[-1])
-            return Progress(self.key), {}
+            return Progress(self.key), None
         try:
             progress = Progress.load(latest / _STATE)
             restore_weights(model, load_file(latest / _WEIGHTS))
             _restore_optimizer(optimizer, load_file(latest / _OPTIMIZER))
-            names = {*progress.others, *(["best"] if progress.best_epoch else [])}  # earlier versions list none
-            others = {name: load_file(latest / f"{name}.safetensors") for name in sorted(names)}
+            best = load_file(latest / _BEST) if progress.best_epoch else None
         except (OSError, SafetensorError, ConfigError, KeyError, ValueError, RuntimeError) as error:
             raise _unreadable(latest, error) from error
         logger.info("Resuming from %s, after %d steps.", latest, progress.step)
-        return progress, others
+        return progress, best
 
     def save(
         self,
         progress: Progress,
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
-        others: Mapping[str, Mapping[str, Tensor]] | None = None,
+        best: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Writes a checkpoint, then removes the previous one.
-
-        Args:
-            progress: State of the training.
-            model: The model.
-            optimizer: Its optimizer.
-            others: Other weights of the model, by name, such as the best so far.
 
         Raises:
             BCSamError: If the disk is full; the previous checkpoint is kept then.
@@ -131,9 +120,8 @@ class Checkpoints:
             part.mkdir(parents=True)
             save_file(trained_tensors(model), part / _WEIGHTS)
             save_file(_optimizer_tensors(optimizer), part / _OPTIMIZER)
-            progress.others = sorted(others or {})
-            for name in progress.others:
-                save_file(dict((others or {})[name]), part / f"{name}.safetensors")
+            if best is not None:
+                save_file(dict(best), part / _BEST)
             (part / _STATE).write_text(json.dumps(progress.to_dict()))
             sync_folder(part)
             if final.exists():  # of another training: with the same key, it would have been resumed

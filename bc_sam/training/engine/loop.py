@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Iterator, Sized
-from contextlib import nullcontext
 from typing import Any, Protocol, cast
 
 import torch
@@ -16,7 +15,6 @@ from bc_sam.config.base import Schedule
 from bc_sam.errors import BCSamError
 from bc_sam.training.engine.checkpoints import Checkpoints, Progress, restore_weights, trained_tensors
 from bc_sam.training.engine.sampling import Order, shuffled, stage_batches
-from bc_sam.training.engine.weight_average import WeightAverage
 
 
 class SizedDataset(Sized, Protocol):
@@ -73,7 +71,7 @@ def train(
     """Trains the module of a step in place.
 
     The module is left in eval mode on the accelerator's device, with the weights of its best epoch if the step
-    validates, else with those of the last; with the averages of these if the schedule averages.
+    validates, else with those of the last.
 
     Args:
         step: The module, data and loss.
@@ -129,9 +127,6 @@ def _optimizer(schedule: Schedule, parameters: list[nn.Parameter]) -> torch.opti
 # small tensors would fragment its memory: 100 kB per cell (row "stage 2" of benchmarks/memory.py).
 _PENDING_LOSSES = 32
 
-# Names of the weights that a checkpoint keeps besides those of the last step.
-_BEST, _AVERAGE = "best", "average"
-
 
 class _Run:
     """The state of one training."""
@@ -160,16 +155,11 @@ class _Run:
         self.pending_losses: list[Tensor] = []
         self.progress = Progress("", finished=not schedule.epochs)
         self.best: dict[str, Tensor] | None = None
-        decay = schedule.weight_average
-        self.average = None if decay is None else WeightAverage(accelerator.unwrap_model(self.wrapped), decay)
         if checkpoints is not None and schedule.epochs:
             self._resume(checkpoints)
 
     def _resume(self, checkpoints: Checkpoints) -> None:
-        self.progress, others = checkpoints.load(self.step.module, self.optimizer)
-        self.best = others.get(_BEST)
-        if self.average is not None and _AVERAGE in others:
-            self.average.restore(others[_AVERAGE])
+        self.progress, self.best = checkpoints.load(self.step.module, self.optimizer)
         if self.progress.scheduler:
             self.scheduler.load_state_dict(self.progress.scheduler)
             for group, rate in zip(self.optimizer.param_groups, self.scheduler.get_last_lr(), strict=True):
@@ -196,8 +186,6 @@ class _Run:
             self.optimizer.step()
             self.scheduler.step()
             self.optimizer.zero_grad()
-        if self.average is not None and self.accelerator.sync_gradients:
-            self.average.update(self.progress.step)
         self.pending_losses.append(loss.detach())
         if len(self.pending_losses) == _PENDING_LOSSES:
             self._fetch_losses()
@@ -237,14 +225,13 @@ class _Run:
 
     def _validate(self, epoch: int) -> float | None:
         model = self.accelerator.unwrap_model(self.wrapped).eval()
-        with self.average.in_place() if self.average is not None else nullcontext():
-            with torch.inference_mode():
-                loss = self.step.validate(model)
-            if loss is not None and not math.isfinite(loss):
-                raise self._diverged("validation loss is", epoch)
-            if loss is not None and (self.progress.best is None or loss < self.progress.best):
-                self.progress.best, self.progress.best_epoch = loss, epoch
-                self.best = trained_tensors(model)
+        with torch.inference_mode():
+            loss = self.step.validate(model)
+        if loss is not None and not math.isfinite(loss):
+            raise self._diverged("validation loss is", epoch)
+        if loss is not None and (self.progress.best is None or loss < self.progress.best):
+            self.progress.best, self.progress.best_epoch = loss, epoch
+            self.best = trained_tensors(model)
         return loss
 
     def _require_finite(self, epoch: int) -> None:
@@ -278,20 +265,14 @@ class _Run:
         self.progress.scheduler = self.scheduler.state_dict()
         if self.accelerator.scaler is not None:
             self.progress.scaler = self.accelerator.scaler.state_dict()
-        others = {} if self.best is None else {_BEST: self.best}
-        if self.average is not None:
-            others[_AVERAGE] = self.average.tensors()
-        checkpoints.save(self.progress, self.accelerator.unwrap_model(self.wrapped), self.optimizer, others)
+        checkpoints.save(self.progress, self.accelerator.unwrap_model(self.wrapped), self.optimizer, self.best)
 
     def end(self) -> list[dict[str, float]]:
         """Unwraps the module, restores its best weights, releases the data, and returns the history."""
         model = self.accelerator.unwrap_model(self.wrapped, keep_fp32_wrapper=False).eval()
         # Otherwise a second training of the module would ignore mixed precision and other processes.
         vars(model).pop("_is_accelerate_prepared", None)
-        kept = self.best
-        if kept is None and self.average is not None and self.progress.step:
-            kept = self.average.tensors()
-        if kept is not None:
-            restore_weights(model, kept)
+        if self.best is not None:
+            restore_weights(model, self.best)
         self.accelerator.free_memory()  # which otherwise keeps references to the data of every stage
         return self.progress.history

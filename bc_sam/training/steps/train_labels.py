@@ -129,7 +129,6 @@ class LabelledViews:
             weight_decay=self.arguments.weight_decay,
             warmup_epochs=2,
             max_grad_norm=1.0,
-            weight_average=self.arguments.weight_average,
         )
         step = _ViewStep(self, model, loss, name, validate)
         return train(step, schedule, self.accelerator, self.seed, checkpoints=checkpoints)

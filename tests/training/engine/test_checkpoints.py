@@ -33,37 +33,24 @@ def checkpoints(tmp_path):
 
 
 def test_weights_optimizer_and_progress_are_restored(model, optimizer, checkpoints):
-    others = {"best": {"2.weight": torch.ones(2, 4)}, "average": {"2.bias": torch.zeros(2)}}
+    best = {"2.weight": torch.ones(2, 4)}
     progress = Progress(
         "key", step=7, losses=[0.1 + 0.2], history=[{"epoch": 1, "loss": 0.5}], best=0.25, best_epoch=1
     )
-    checkpoints.save(progress, model, optimizer, others)
+    checkpoints.save(progress, model, optimizer, best)
     other = copy.deepcopy(model)
     for parameter in other.parameters():
         nn.init.zeros_(parameter)
     fresh = torch.optim.AdamW([p for p in other.parameters() if p.requires_grad])
-    loaded, loaded_others = checkpoints.load(other, fresh)
+    loaded, loaded_best = checkpoints.load(other, fresh)
     assert repr(loaded) == repr(progress)  # also 1 and not 1.0, which the results of a resumed run would repeat
-    assert loaded_others.keys() == others.keys()
-    assert torch.equal(loaded_others["best"]["2.weight"], torch.ones(2, 4))
-    assert torch.equal(loaded_others["average"]["2.bias"], torch.zeros(2))
+    assert torch.equal(loaded_best["2.weight"], best["2.weight"])
     for name in ("1.weight", "1.running_var", "2.weight", "2.bias"):
         assert torch.equal(other.state_dict()[name], model.state_dict()[name])
     for ours, theirs in zip(
         fresh.state_dict()["state"].values(), optimizer.state_dict()["state"].values(), strict=True
     ):
         assert all(torch.equal(ours[key], theirs[key]) for key in theirs)
-
-
-def test_the_best_weights_of_an_earlier_version_are_restored_although_its_state_does_not_name_them(
-    model, optimizer, checkpoints
-):
-    checkpoints.save(
-        Progress("key", step=1, best=0.5, best_epoch=1), model, optimizer, {"best": {"2.bias": torch.ones(2)}}
-    )
-    state = checkpoints.latest() / "state.json"
-    state.write_text(state.read_text().replace('"others": ["best"]', '"others": []'))
-    assert torch.equal(checkpoints.load(model, optimizer)[1]["best"]["2.bias"], torch.ones(2))
 
 
 def test_it_contains_only_trained_tensors_and_no_pickle(model, optimizer, checkpoints):

@@ -215,49 +215,6 @@ class TestMixedPrecision:
         assert inner == {torch.bfloat16}
 
 
-class TestAveragedWeights:
-    def test_the_last_average_is_kept(self, model, data):
-        last, average = copy.deepcopy(model), copy.deepcopy(model)
-        seen = []
-
-        def watch(model, batch):
-            seen.append(copy.deepcopy(model.state_dict()))
-            return squared_error(model, batch)
-
-        train(last, data, loss=watch)
-        train(average, data, replace(SCHEDULE, weight_average=0.8))
-        mean = seen[0]["2.weight"]
-        for number, weights in enumerate([*(state["2.weight"] for state in seen[1:]), last[2].weight.detach()], 1):
-            mean = mean.lerp(weights, 1 - min(0.8, number / (number + 10)))
-        torch.testing.assert_close(average[2].weight.detach(), mean)
-        assert not same_weights(last, average)
-
-    def test_the_average_is_validated_and_its_best_epoch_kept(self, model, data):
-        own, validated = [], []
-
-        def watch(model, batch):
-            own.append(model[2].weight.detach().clone())
-            return squared_error(model, batch)
-
-        def validate(model):
-            validated.append(model[2].weight.detach().clone())
-            return [3.0, 1.0, 2.0, 2.0, 2.0, 2.0][len(validated) - 1]
-
-        train(model, data, replace(SCHEDULE, weight_average=0.8), loss=watch, validate=validate)
-        assert torch.equal(model[2].weight, validated[1])
-        assert not any(torch.equal(average, weights) for average in validated for weights in own)
-        # The training itself goes on from its own weights.
-        alone = []
-        torch.manual_seed(0)
-        other = nn.Sequential(nn.Linear(3, 8), nn.Dropout(0.1), nn.Linear(8, 1))
-        train(
-            other,
-            data,
-            loss=lambda model, batch: (alone.append(model[2].weight.detach().clone()), squared_error(model, batch))[1],
-        )
-        assert all(map(torch.equal, own, alone))
-
-
 class Killed(Exception):
     """Simulates the end of the process."""
 
@@ -266,10 +223,10 @@ class TestResume:
     """A training killed after any step ends with the weights of an uninterrupted one."""
 
     @pytest.mark.parametrize("killed_after", [0, 1, 3, 4, 5, 7, 12, 29])
-    @pytest.mark.parametrize(("every", "decay"), [(1, None), (3, None), (3, 0.8), (100, None)])
-    def test_the_weights_and_the_history_are_the_same(self, model, data, tmp_path, killed_after, every, decay):
-        alone, again, schedule = copy.deepcopy(model), copy.deepcopy(model), replace(SCHEDULE, weight_average=decay)
-        history = train(alone, data, schedule)
+    @pytest.mark.parametrize("every", [1, 3, 100])
+    def test_the_weights_and_the_history_are_the_same(self, model, data, tmp_path, killed_after, every):
+        alone, again = copy.deepcopy(model), copy.deepcopy(model)
+        history = train(alone, data)
         steps = iter(range(killed_after))
 
         def mortal(model, batch):
@@ -279,8 +236,8 @@ class TestResume:
 
         checkpoints = Checkpoints(tmp_path, "key", every=every)
         with pytest.raises(Killed):
-            train(model, data, schedule, loss=mortal, checkpoints=checkpoints)
-        assert train(again, data, schedule, checkpoints=checkpoints) == history
+            train(model, data, loss=mortal, checkpoints=checkpoints)
+        assert train(again, data, checkpoints=checkpoints) == history
         assert same_weights(alone, again)
 
     def test_a_finished_training_is_not_rerun(self, model, data, tmp_path):
