@@ -83,14 +83,18 @@ def extract(work: Path) -> None:
     accelerator, precision = start_accelerator(TrainingArguments(), work)
     sam = inference_sam(random_sam("tiny"), accelerator.device, precision)
     extract_features(
-        sam, BCSamConfig(feature_channels=256), CellStore(work / "store"), work / "features", accelerator=accelerator
+        sam,
+        BCSamConfig(feature_channels=256),
+        CellStore.open(work / "store"),
+        work / "features",
+        accelerator=accelerator,
     )
 
 
 def train(work: Path) -> None:
     """One epoch of the autoencoder."""
     accelerator, _ = start_accelerator(TrainingArguments(), work)
-    cells, arguments = CellStore(work / "store"), preset("tiny").autoencoder
+    cells, arguments = CellStore.open(work / "store"), preset("tiny").autoencoder
     features = FeatureStore(work / "features", cells.digests)
     model = new_autoencoder(256, 50, arguments.decoder_channels, seed=0)
     rows, seed = np.arange(len(cells)), 1234

@@ -4,7 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Mapping
 
-from datasets import ClassLabel, Dataset, Image, Value
+from datasets import ClassLabel, Dataset, Features, Image, Value
 
 from bc_sam.config.labels import ERYTHROID_LABELS, LABELS
 from bc_sam.data.cells import FEATURES, features_of
@@ -74,7 +74,7 @@ def conform(
 
 def _rename(dataset: Dataset, domain: str, options: ReadingOptions) -> Dataset:
     """Gives the columns of images, labels, groups and files their names, and says which were taken."""
-    roles = _roles(dataset, domain, options.columns)
+    roles = find_roles(dataset.features, domain, options.columns)
     if not options.labelled:
         roles.pop("label", None)
     taken = {role: name for role, name in roles.items() if role != name}
@@ -85,30 +85,42 @@ def _rename(dataset: Dataset, domain: str, options: ReadingOptions) -> Dataset:
     return dataset.remove_columns(unused).rename_columns({name: role for role, name in taken.items()})
 
 
-def _roles(dataset: Dataset, domain: str, given: Mapping[str, str]) -> dict[str, str]:
-    """Returns the column of each role."""
-    names = dataset.column_names
+def find_roles(features: Features, domain: str, given: Mapping[str, str]) -> dict[str, str]:
+    """Returns the column of ``image``, and of ``file``, ``label``, ``group`` and ``mask`` if there is one.
+
+    Args:
+        features: Columns of a data set.
+        domain: Its name, for messages.
+        given: Columns that the user names.
+
+    Raises:
+        DataError: If there is no column of images, several, or not the one that is given.
+
+    Example:
+        >>> find_roles(Features({"picture": Image(), "cell_type": Value("string")}), "site_7", {})
+        {'image': 'picture', 'label': 'cell_type'}
+    """
+    names = list(features)
     for role, name in given.items():
         if name not in names:
             raise DataError(f"{domain} has no column {name!r}, but {', '.join(names)}. Correct --column {role}=.")
-    image = given.get("image") or _image_column(dataset, domain)
-    rest = [name for name in names if name != image and _is_plain(dataset.features[name])]
+    image = given.get("image") or _image_column(features, domain)
+    rest = [name for name in names if name != image and is_plain(features[name])]
     named = {role: name for role, name in given.items() if role in COLUMN_NAMES}
     roles = {"image": image, **find_columns(rest, named, where=domain)}
     label = roles.get("label")
-    if label and "label" not in given and _is_number(dataset.features[label]):
+    if label and "label" not in given and _is_number(features[label]):
         # A column of names beside the numbers says what they mean.
-        roles["label"] = next(
-            (n for n in rest if n in _NAMES_BESIDE_NUMBERS and not _is_number(dataset.features[n])), label
-        )
-    roles |= {role: given[role] for role in ("mask",) if role in given}
+        roles["label"] = next((n for n in rest if n in _NAMES_BESIDE_NUMBERS and not _is_number(features[n])), label)
+    mask = given.get("mask", "mask")
+    roles |= {"mask": mask} if mask in names else {}
     # The column file is that of images if nothing else is.
     return {role: name for role, name in roles.items() if role == "image" or name != image}
 
 
-def _image_column(dataset: Dataset, domain: str) -> str:
-    names = dataset.column_names
-    with_images = [name for name in names if isinstance(dataset.features[name], Image) and name != "mask"]
+def _image_column(features: Features, domain: str) -> str:
+    names = list(features)
+    with_images = [name for name in names if isinstance(features[name], Image) and name != "mask"]
     if "image" in names:
         return "image"
     if len(with_images) == 1:
@@ -121,7 +133,8 @@ def _image_column(dataset: Dataset, domain: str) -> str:
     )
 
 
-def _is_plain(feature: object) -> bool:
+def is_plain(feature: object) -> bool:
+    """Whether a column holds a class, a text or a number in each row."""
     return isinstance(feature, ClassLabel) or (isinstance(feature, Value) and not feature.dtype.endswith("binary"))
 
 

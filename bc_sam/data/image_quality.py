@@ -8,7 +8,7 @@ import numpy as np
 from scipy.ndimage import gaussian_filter, uniform_filter
 from tqdm import tqdm
 
-from bc_sam.utils.memmap import DiskArray
+from bc_sam.utils.memmap import StoredArray
 
 # All thresholds were measured on 3,530 real cells of three laboratories, at 224 px.
 # Standard deviation of the grey levels: at least 24.
@@ -65,7 +65,7 @@ class Quality:
         return ~self.blank & (self.sharpness < thresholds)
 
 
-def measure_quality(pixels: np.ndarray | DiskArray, *, quiet: bool = False) -> Quality:
+def measure_quality(pixels: np.ndarray | StoredArray, *, quiet: bool = False) -> Quality:
     """Measures the quality of every image, about a millisecond each, in constant memory apart from the result.
 
     Args:

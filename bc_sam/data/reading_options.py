@@ -3,10 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bc_sam.data.annotated_masks import MaskList
 from bc_sam.errors import DataError
 from bc_sam.utils.json_config import JsonConfig
+
+if TYPE_CHECKING:
+    from bc_sam.data.streaming.cache import ShardCache
 
 #: Roles that a column of a table or data set can have.
 COLUMN_ROLES = ("image", "file", "label", "group", "mask")
@@ -44,6 +48,7 @@ class ReadingOptions:
         revision: Branch, tag or commit of a data set on the Hub.
         token: Hub access token; by default the stored one.
         labelled: Whether labels are read; without, no class name is looked at.
+        cache: Decodes data sets in shards one shard after the other, instead of loading them as a whole.
     """
 
     masks: MaskList | str | Path | None = None
@@ -56,6 +61,7 @@ class ReadingOptions:
     revision: str | None = None
     token: str | None = None
     labelled: bool = True
+    cache: "ShardCache | None" = None
 
     def __post_init__(self) -> None:
         for role in self.columns:

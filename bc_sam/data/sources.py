@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from datasets import Dataset, concatenate_datasets, load_dataset
 from datasets.exceptions import DatasetsError
@@ -15,6 +15,7 @@ from pyarrow import parquet
 from tqdm import tqdm
 
 from bc_sam.data.annotated_masks import MaskList
+from bc_sam.data.blocks.stores import StoredFile, file_on_disk, is_url
 from bc_sam.data.cells import FEATURES, Cell, build_dataset
 from bc_sam.data.columns import conform
 from bc_sam.data.datasets.acevedo import ACEVEDO20, load_acevedo20, looks_like_acevedo20
@@ -31,11 +32,15 @@ from bc_sam.data.hub_images import download_images
 from bc_sam.data.names.label_map import LabelMap
 from bc_sam.data.provenance import Provenance
 from bc_sam.data.reading_options import ReadingOptions
+from bc_sam.data.streaming.shards import is_shard, kind_of_shards, list_shards, open_files, open_repository
 from bc_sam.data.tables_of_cells import TABLE_SUFFIXES
 from bc_sam.errors import DataError
 from bc_sam.utils.atomic import folder_written_aside
-from bc_sam.utils.hub import HUB_ERRORS
+from bc_sam.utils.hub import HUB_ERRORS, is_unreachable
 from bc_sam.utils.hub_id import reads_as_hub_id
+
+if TYPE_CHECKING:
+    from bc_sam.data.streaming.cache import ShardCache
 
 logger = logging.getLogger(__name__)
 
@@ -97,8 +102,8 @@ def load_cells(
 
     Args:
         spec: ``NAME=SOURCE``. NAME is the domain. SOURCE is a folder of images, a zip of one, a table of files and
-            labels (``.csv``), a parquet file, a folder of parquet files, a data set id on the Hub, or
-            ``rendered:LABORATORY[:CELLS_PER_CLASS[:SEED]]``.
+            labels (``.csv``), parquet files or WebDataset tars or a folder of them, on disk or at an address of
+            fsspec, a data set id on the Hub, or ``rendered:LABORATORY[:CELLS_PER_CLASS[:SEED]]``.
         masks: CSV that assigns masks to images, for folders; see `bc_sam.data.annotated_masks.match_masks`.
         label_map: Maps unknown class names to canonical ones, or to ``None`` to exclude them.
         group_pattern: Regular expression that extracts the slide or patient from the name or path of a file; see
@@ -158,8 +163,10 @@ def _load(spec: str, options: ReadingOptions) -> Dataset:
     if dataset in PUBLIC_DATASETS and folder:
         return _load_public(PUBLIC_DATASETS[dataset], Path(folder).expanduser(), name, options)
     path = Path(source).expanduser()
-    if path.suffix.lower() == ".parquet" and path.is_file():
-        return _conform(_load_parquet([path]), name, options)
+    if is_url(source):
+        return _conform(_load_shards(list_shards(source, options.split), name, source, options), name, options)
+    if is_shard(path.name) and path.is_file():
+        return _conform(_load_shards([file_on_disk(path, path.name)], name, source, options), name, options)
     if path.suffix.lower() in TABLE_SUFFIXES and path.is_file():
         return load_folder(path, domain=name, **_folder_options(options))
     if path.exists():
@@ -173,6 +180,9 @@ def _load_path(folder: Path, name: str, options: ReadingOptions) -> Dataset:
     """Loads a folder of parquet files or images."""
     tables = [path for path in walk_files(folder) if path.suffix.lower() == ".parquet"]
     if not tables:
+        if any(is_shard(path.name) for path in walk_files(folder)) and not find_images(folder):
+            tars = list_shards(str(folder), options.split)
+            return _conform(_load_shards(tars, name, str(folder), options), name, options)
         return _load_images(folder, name, options)
     if images := find_images(folder):
         logger.warning("%s: the parquet files are read, and %d image files are left out.", name, len(images))
@@ -188,7 +198,8 @@ def _load_path(folder: Path, name: str, options: ReadingOptions) -> Dataset:
             )
     elif len(splits) > 1:
         logger.warning("%s: the splits %s are joined. Choose one with --split.", name, ", ".join(sorted(splits)))
-    return _conform(_load_parquet(chosen), name, options)
+    files = [file_on_disk(path, path.relative_to(folder).as_posix()) for path in chosen]
+    return _conform(_load_shards(files, name, str(folder), options), name, options)
 
 
 def _split_of(path: Path, folder: Path) -> str:
@@ -207,8 +218,9 @@ def _conform(dataset: Dataset, name: str, options: ReadingOptions) -> Dataset:
 def _source_types() -> str:
     public = ", ".join(f"{name}:FOLDER" for name in PUBLIC_DATASETS)
     return (
-        "a folder of images, a zip of one, a table of files and labels (.csv), a parquet file, a folder of parquet "
-        f"files, the id of a data set on the Hub (org/name), {public}, or rendered:LABORATORY[:CELLS_PER_CLASS[:SEED]]"
+        "a folder of images, a zip of one, a table of files and labels (.csv), parquet files or WebDataset tars, the "
+        f"id of a data set on the Hub (org/name), an address such as s3://bucket/cells, {public}, or "
+        "rendered:LABORATORY[:CELLS_PER_CLASS[:SEED]]"
     )
 
 
@@ -289,11 +301,15 @@ def _load_public(dataset: PublicDataset, folder: Path, name: str, options: Readi
     return dataset.load(folder, domain=name, **{option: getattr(options, option) for option in dataset.takes})
 
 
-def _load_parquet(paths: list[Path]) -> Dataset:
+def _load_shards(files: Sequence[StoredFile], name: str, source: str, options: ReadingOptions) -> Dataset:
+    """Loads parquet files or tars as a whole, or what is decoded of them, shard by shard."""
+    if options.cache is not None:
+        return options.cache.decode(name, source, open_files(files), options.columns)
     try:
-        return load_dataset("parquet", data_files=[str(path) for path in paths], split="train")
+        return load_dataset(kind_of_shards(files), data_files=[file.url for file in files], split="train")
     except (DatasetsError, OSError, ValueError) as error:
-        raise DataError(f"{paths[0]} cannot be read as parquet: {error}. Save or download it again.") from error
+        kind = "parquet" if files[0].name.lower().endswith(".parquet") else "WebDataset"
+        raise DataError(f"{files[0].url} cannot be read as {kind}: {error}. Save or download it again.") from error
 
 
 def _load_hub(name: str, source: str, options: ReadingOptions) -> Dataset:
@@ -302,7 +318,8 @@ def _load_hub(name: str, source: str, options: ReadingOptions) -> Dataset:
     except HUB_ERRORS as error:
         raise _hub_error(source, error) from error
     if folder is None:
-        return _conform(_load_splits(source, name, options), name, options)
+        rows = _stream_repository(source, name, options) if options.cache else None
+        return _conform(_load_splits(source, name, options) if rows is None else rows, name, options)
     archives = [path for path in walk_files(folder) if path.suffix.lower() == ".zip"]
     if not archives:
         return _load_images(folder, name, options)
@@ -312,6 +329,24 @@ def _load_hub(name: str, source: str, options: ReadingOptions) -> Dataset:
             "%s: the zip archives are read, and %d image files beside them are left out.", name, len(images)
         )
     return concatenate_datasets(parts)
+
+
+def _stream_repository(source: str, name: str, options: ReadingOptions) -> Dataset | None:
+    """Decodes a data set of the Hub shard by shard; returns ``None`` if its files are of kinds that have to be loaded.
+
+    What was decoded in full serves without a connection, too.
+    """
+    cache = cast("ShardCache", options.cache)
+    asked = repr((source, options.config, options.split, options.revision, sorted(options.columns.items())))
+    try:
+        shards = open_repository(source, config=options.config, split=options.split, revision=options.revision)
+    except (DatasetsError, *HUB_ERRORS) as error:
+        rows = cache.reopen(name, asked) if is_unreachable(error) else None
+        if rows is None:
+            raise _hub_error(source, error) from error
+        logger.warning("%s: the Hub cannot be reached, so the cells that were decoded before are used.", name)
+        return rows
+    return None if shards is None else cache.decode(name, asked, shards, options.columns)
 
 
 def _load_splits(source: str, name: str, options: ReadingOptions) -> Dataset:

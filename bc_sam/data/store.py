@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 from zlib import crc32
 
 import numpy as np
@@ -25,7 +25,7 @@ from bc_sam.data.preparation import Preparation, profile_sources, require_pixel_
 from bc_sam.data.splits import fingerprint
 from bc_sam.errors import ConfigError, DataError, ImageError
 from bc_sam.utils.json_config import JsonConfig
-from bc_sam.utils.memmap import DiskArray, create_array
+from bc_sam.utils.memmap import DiskArray, StoredArray, create_array
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -85,7 +85,7 @@ class CellTable(JsonConfig):
 
 
 class CellStore:
-    """Decoded and resized cells of one or more data sets in a folder.
+    """Decoded and resized cells of one or more data sets, on disk.
 
     Attributes:
         table: Metadata of the cells.
@@ -97,15 +97,27 @@ class CellStore:
         has_mask: (n,) bool.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.table = CellTable.load(folder / "table.json")
-        n = len(self.table.files)
-        self.pixels = DiskArray(folder / "pixels.npy", n)
-        self.masks = DiskArray(folder / "masks.npy", n)
+    def __init__(self, table: CellTable, pixels: StoredArray, masks: StoredArray) -> None:
+        self.table = table
+        self.pixels = pixels
+        self.masks = masks
         self.digests = np.asarray(self.table.digests, dtype=np.uint64)
         self.labels = np.asarray(self.table.labels, dtype=np.int64)
         self.domains = np.asarray(self.table.domains, dtype=np.int64)
         self.has_mask = np.asarray(self.table.has_mask, dtype=bool)
+
+    @classmethod
+    def open(cls, folder: Path) -> Self:
+        """Opens the store in a folder.
+
+        Raises:
+            ConfigError: If its table is of another version.
+            OSError: If a file is missing.
+            ValueError: If an array is damaged.
+        """
+        table = CellTable.load(folder / "table.json")
+        n = len(table.files)
+        return cls(table, DiskArray(folder / "pixels.npy", n), DiskArray(folder / "masks.npy", n))
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -180,8 +192,7 @@ def store_cells(
         ConfigError: If a pixel size is implausible.
     """
     names = [dataset[0]["domain"] for dataset in map(_undecoded, datasets)]
-    if len(set(names)) < len(names):
-        raise DataError(f"Two data sets share a name: {', '.join(names)}. Give each a different NAME in NAME=SOURCE.")
+    require_distinct(names)
     known = dict(microns_per_pixel or {})
     if unknown := known.keys() - set(names):
         raise DataError(f"A pixel size is given for {', '.join(unknown)}, but the data sets are {', '.join(names)}.")
@@ -191,7 +202,7 @@ def store_cells(
     if normalization is not None:
         key = crc32(repr((normalization, sorted(known.items()))).encode(), key)
     if holds_cells(folder, key):
-        return CellStore(folder)
+        return CellStore.open(folder)
     folder.mkdir(parents=True, exist_ok=True)
     # The arrays are written in place, so the table, which marks them as complete, is removed first.
     (folder / "table.json").unlink(missing_ok=True)
@@ -200,7 +211,7 @@ def store_cells(
         for name, dataset in zip(names, map(_undecoded, datasets), strict=True)
     ]
     table = replace(
-        _decode_all(datasets, names, folder, preparations, key),
+        decode_cells(datasets, names, folder, preparations, key),
         profiles=[preparation.profile for preparation in preparations if preparation.profile is not None],
         field_of_view=normalization.field_of_view if normalization else None,
     )
@@ -208,7 +219,17 @@ def store_cells(
         if domain not in table.domains:
             raise DataError(f"No image of {name!r} can be read. First error: {table.unreadable[0]}")
     table.save(folder / "table.json")
-    return CellStore(folder)
+    return CellStore.open(folder)
+
+
+def require_distinct(names: Sequence[str]) -> None:
+    """Checks that no two data sets share a name.
+
+    Raises:
+        DataError: If two do.
+    """
+    if len(set(names)) < len(names):
+        raise DataError(f"Two data sets share a name: {', '.join(names)}. Give each a different NAME in NAME=SOURCE.")
 
 
 def _preparation(
@@ -218,14 +239,25 @@ def _preparation(
     if normalization is None:
         return Preparation(image_size)
     sampled = dataset.select(sample_evenly(len(dataset)))["image"]
-    profile = profile_sources(list(sampled), microns_per_pixel=known)
+    return Preparation(image_size, normalization, laboratory_profile(list(sampled), name, known))
+
+
+def laboratory_profile(sample: Sequence[Any], name: str, known: float | None = None) -> AppearanceProfile:
+    """Measures a sample of a laboratory's images, and logs its scale.
+
+    Args:
+        sample: Images as `bc_sam.data.images.read_image` takes them; unreadable ones are skipped.
+        name: Name of the laboratory, for the log.
+        known: Pixel size given by the user, µm.
+    """
+    profile = profile_sources(sample, microns_per_pixel=known)
     if profile is None:  # a single image, or all unreadable, which is reported later
         profile = AppearanceProfile(Scale(known, "given" if known else "unknown"))
     elif profile.scale.microns_per_pixel is None:
         logger.warning("%s: the scale is unknown. %s", name, profile.scale.reason)
     else:
         logger.info("%s: %s", name, profile)
-    return Preparation(image_size, normalization, profile)
+    return profile
 
 
 def _undecoded(dataset: "Dataset") -> "Dataset":
@@ -241,7 +273,7 @@ def holds_cells(folder: Path, key: int) -> bool:
     try:
         if CellTable.load(folder / "table.json").key != key:
             return False
-        CellStore(folder)
+        CellStore.open(folder)
     except ConfigError:
         return False
     except (OSError, EOFError, ValueError) as error:
@@ -266,10 +298,21 @@ def _content_key(datasets: Sequence["Dataset"], image_size: int) -> int:
     return key
 
 
-def _decode_all(
+def decode_cells(
     datasets: Sequence["Dataset"], names: list[str], folder: Path, preparations: Sequence[Preparation], key: int
 ) -> CellTable:
-    """Decodes the data sets in order, one chunk at a time, and returns the metadata."""
+    """Decodes data sets in order, one chunk at a time, into the arrays of a store.
+
+    Args:
+        datasets: Data sets of cells.
+        names: Their names.
+        folder: Folder of the arrays, which exists.
+        preparations: How the images of each data set are prepared.
+        key: Key of the table.
+
+    Returns:
+        The table, without profiles, which has to be saved to make the store complete.
+    """
     total, size = sum(map(len, datasets)), preparations[0].image_size
     pixels = create_array(folder / "pixels.npy", np.uint8, (total, size, size, 3))
     masks = create_array(folder / "masks.npy", np.uint8, (total, size, size))

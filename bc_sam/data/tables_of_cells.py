@@ -22,7 +22,7 @@ COLUMN_NAMES: Mapping[str, tuple[str, ...]] = {
     ),
     "label": (
         *("label", "labels", "class", "class_name", "cell_type", "cell_class", "category", "celltype", "diagnosis"),
-        *("klasse", "zelltyp", "classe", "clase", "target"),
+        *("klasse", "zelltyp", "classe", "clase", "target", "cls"),
     ),
     "group": (
         *("group", "patient", "patient_id", "slide", "slide_id", "case", "case_id", "subject", "subject_id", "donor"),

@@ -50,7 +50,7 @@ def store_views(cells: CellStore, rows: np.ndarray, training: TrainingArguments,
         (folder / "table.json").unlink(missing_ok=True)
         digests = _write_pixels(cells, drawn, training, folder)
         _table(cells, drawn, digests, key).save(folder / "table.json")
-    return AugmentedViews(CellStore(folder), drawn)
+    return AugmentedViews(CellStore.open(folder), drawn)
 
 
 def _draw(cells: CellStore, rows: np.ndarray, n: int, seed: int) -> np.ndarray:

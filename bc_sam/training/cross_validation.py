@@ -18,7 +18,7 @@ from bc_sam.evaluation.metrics import dice, score
 from bc_sam.evaluation.results import ALL, OTHERS, PairResult
 from bc_sam.networks.feature_store import ShardedArray
 from bc_sam.training.synthetic_cells import SyntheticCells
-from bc_sam.utils.memmap import DiskArray
+from bc_sam.utils.memmap import StoredArray
 
 _MASKS_PER_BLOCK = 256
 
@@ -263,7 +263,7 @@ def _test_on_targets(
 
 
 def dice_of_rows(
-    predicted: np.ndarray | ShardedArray, annotated: np.ndarray | DiskArray, rows: np.ndarray
+    predicted: np.ndarray | ShardedArray, annotated: np.ndarray | StoredArray, rows: np.ndarray
 ) -> np.ndarray:
     """Returns the Dice (m,) for rows (m,) of masks on disk, (n, H, W) each, in constant memory; see `dice`."""
     blocks = [rows[start : start + _MASKS_PER_BLOCK] for start in range(0, len(rows), _MASKS_PER_BLOCK)]

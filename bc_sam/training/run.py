@@ -14,7 +14,9 @@ from bc_sam.config.arguments import TrainingArguments
 from bc_sam.config.normalization import NormalizationConfig
 from bc_sam.data.reading_options import Layout, ReadingOptions
 from bc_sam.data.sources import load_domains, provenance_of
-from bc_sam.data.store import CellStore, store_cells
+from bc_sam.data.store import CellStore, require_distinct
+from bc_sam.data.streaming.cache import ShardCache
+from bc_sam.data.streaming.joined import store_domains
 from bc_sam.data.survey import Survey, survey_cells
 from bc_sam.errors import BCSamError, ConfigError, DataError
 from bc_sam.models.training_record import DataRecord
@@ -121,13 +123,22 @@ class DataSources:
     microns_per_pixel: Mapping[str, float] = field(default_factory=dict)
     layout: Layout = field(default_factory=Layout)
 
-    def load(self) -> list[Dataset]:
-        """Loads the data sets without decoding their images.
+    @property
+    def names(self) -> list[str]:
+        """Names of the data sets."""
+        return [spec.partition("=")[0] for spec in self.specs]
+
+    def load(self, cache: ShardCache) -> list[Dataset]:
+        """Loads the data sets without decoding their images, except those in shards, which are streamed and decoded.
+
+        Args:
+            cache: Decodes the shards, and keeps them.
 
         Raises:
             DataError: If a data set cannot be used.
         """
-        options = ReadingOptions(self.masks, self.label_map, self.group_pattern, **vars(self.layout))
+        require_distinct(self.names)
+        options = ReadingOptions(self.masks, self.label_map, self.group_pattern, **vars(self.layout), cache=cache)
         return load_domains(self.specs, options)
 
 
@@ -194,17 +205,23 @@ class Run:
         """Normalization of the cells."""
         return self.training.normalization
 
+    @cached_property
+    def shards(self) -> ShardCache:
+        """The decoded cells of data sets in shards."""
+        sizes = self.sources.microns_per_pixel
+        return ShardCache(self.work / "cells" / "shards", self.image_size, self.normalization, sizes)
+
     def load_datasets(self) -> list[Dataset]:
-        """Loads the data sets, without decoding their images.
+        """Loads the data sets; see `DataSources.load`.
 
         Raises:
             DataError: If they are unsuitable for the run.
         """
-        return self.sources.load()
+        return self.sources.load(self.shards)
 
     @cached_property
     def datasets(self) -> list[Dataset]:
-        """The data sets, with undecoded images."""
+        """The data sets, with undecoded images, or, of those in shards, references to decoded ones."""
         with self.accelerator.main_process_first():  # it unpacks, downloads and renders for all processes
             return self.load_datasets()
 
@@ -212,9 +229,11 @@ class Run:
     def cells(self) -> CellStore:
         """The decoded cells of all data sets."""
         datasets = self.datasets
+        decoded = [self.shards.decoded.get(name) for name in self.sources.names]
         with self.accelerator.main_process_first():
-            return store_cells(
+            return store_domains(
                 datasets,
+                decoded,
                 self.work / "cells",
                 self.image_size,
                 self.normalization,
@@ -243,17 +262,17 @@ class Run:
     def data_records(self) -> tuple[DataRecord, ...]:
         """Describes each data set, without local paths."""
         cells, table = self.cells, self.cells.table
-        records = []
+        names, records = table.domain_names, []
         for domain, (spec, dataset) in enumerate(zip(self.sources.specs, self.datasets, strict=True)):
             own = cells.domains == domain
             source = spec.partition("=")[2]
             records.append(
                 DataRecord(
-                    name=table.domain_names[domain],
+                    name=names[domain],
                     images=int(own.sum()),
                     labelled=int((cells.labels[own] >= 0).sum()),
                     masks=int(cells.has_mask[own].sum()),
-                    unreadable=len(dataset) - int(own.sum()),
+                    unreadable=sum(message.startswith(f"{names[domain]}: ") for message in table.unreadable),
                     hub_id=source if is_hub_id(source) else None,
                     provenance=provenance_of(dataset),
                 )

@@ -84,6 +84,13 @@ def is_transient(error: BaseException | None) -> bool:
     return False
 
 
+def is_unreachable(error: BaseException) -> bool:
+    """Whether the Hub did not answer, or not in a way that says anything about what was asked."""
+    if isinstance(error, HfHubHTTPError):
+        return is_transient(error)
+    return isinstance(error, ConnectionError | HTTPError)
+
+
 def explain(error: BaseException, repo_id: str, revision: str | None = None) -> str:
     """Returns a message that explains why a Hub call failed and what to do."""
     if isinstance(error, GatedRepoError):

@@ -2,6 +2,7 @@
 
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -84,3 +85,52 @@ class DiskArray:
 
     def _map(self, mode: Literal["r", "r+"] = "r") -> np.ndarray:
         return np.load(self.path, mmap_mode=mode)[: self.n]
+
+
+class StackedRows:
+    """Chosen rows of several arrays on disk, as one array. Indexing works as in NumPy and returns a copy.
+
+    Args:
+        arrays: The arrays, of the same type and the same shape of a row.
+        rows: (n,) int64, the rows, counted through all arrays; ``None`` for all of them.
+
+    Attributes:
+        shape: Shape of the whole, (n, ...).
+        dtype: Data type.
+
+    Example:
+        >>> from tempfile import mkdtemp
+        >>> arrays = [create_array(Path(mkdtemp()) / "a.npy", "u1", (2, 3)) for _ in range(2)]
+        >>> arrays[1].write(0, np.full((1, 3), 7, "u1"))
+        >>> StackedRows(arrays, np.array([2, 0]))[:, 0].tolist()
+        [7, 0]
+    """
+
+    def __init__(self, arrays: "Sequence[DiskArray | StackedRows]", rows: np.ndarray | None = None) -> None:
+        self._arrays = tuple(arrays)
+        self._starts = np.cumsum([0, *map(len, arrays[:-1])])
+        self._rows = np.arange(sum(map(len, arrays))) if rows is None else rows
+        self.shape: tuple[int, ...] = (len(self._rows), *arrays[0].shape[1:])
+        self.dtype: np.dtype[Any] = arrays[0].dtype
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: Any) -> np.ndarray:
+        first, rest = (index[0], index[1:]) if isinstance(index, tuple) else (index, ())
+        rows = self._rows[first]
+        chosen = self._read(np.atleast_1d(rows))
+        return np.asarray(chosen[(slice(None) if np.ndim(rows) else 0, *rest)])
+
+    def _read(self, rows: np.ndarray) -> np.ndarray:
+        """Returns rows, counted through all arrays, of which each is opened once."""
+        values = np.empty((len(rows), *self.shape[1:]), self.dtype)
+        numbers = np.searchsorted(self._starts, rows, side="right") - 1
+        for number in np.unique(numbers):
+            places = numbers == number
+            values[places] = self._arrays[number][rows[places] - self._starts[number]]
+        return values
+
+
+#: An array on disk, in one file or in several.
+StoredArray = DiskArray | StackedRows

@@ -85,7 +85,7 @@ def test_a_store_of_an_earlier_version_has_no_tags_and_is_still_read(rendered, t
     table = store.table.to_dict()
     del table["resolution_tags"]
     (tmp_path / "store" / "table.json").write_text(json.dumps(table))
-    assert stored_scales(CellStore(tmp_path / "store")) == stored_scales(store)
+    assert stored_scales(CellStore.open(tmp_path / "store")) == stored_scales(store)
 
 
 def test_lying_tags_lose_and_the_reason_is_told(rendered, tmp_path):

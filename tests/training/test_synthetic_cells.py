@@ -36,7 +36,7 @@ def test_they_vary_more_than_cells_of_one_laboratory(model, tmp_path):
 
     embed_synthetic_cells(model, 2, 0, tmp_path / "synthetic")
     one = load_rendered("munich", cells_per_class=2)
-    assert glass(CellStore(tmp_path / "synthetic")) > 3 * glass(store_cells([one], tmp_path / "one", IMAGE_SIZE))
+    assert glass(CellStore.open(tmp_path / "synthetic")) > 3 * glass(store_cells([one], tmp_path / "one", IMAGE_SIZE))
 
 
 def test_other_kinds_of_cells_cannot_be_rendered(tmp_path):

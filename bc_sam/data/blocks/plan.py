@@ -161,7 +161,7 @@ def _files_of(
         raise DataError(f"No cells found in {source}. Give a source that holds images, zips, tars or parquet files.")
     others = _suffixes(files) - _suffixes(fitting)
     if split is not None:
-        fitting = [file for file in fitting if _is_of_split(file.name, split)]
+        fitting = [file for file in fitting if is_of_split(file.name, split)]
         if not fitting:
             raise DataError(f"{source} has no split {split!r}: no folder and no file has its name. Omit --split.")
     return fitting, others
@@ -229,7 +229,13 @@ def _kind(name: str, slides: bool = False) -> str | None:
     return next((kind for kind in ("zip", "parquet") if lower.endswith(f".{kind}")), None)
 
 
-def _is_of_split(name: str, split: str) -> bool:
+def is_of_split(name: str, split: str) -> bool:
+    """Whether a file is of a split: it lies in a folder of that name, or its name up to the number of a shard is that.
+
+    Example:
+        >>> is_of_split("data/train-00000-of-00002.parquet", "train"), is_of_split("test/1.png", "train")
+        (True, False)
+    """
     path = PurePosixPath(name)
     stem = re.sub(r"-\d+(-of-\d+)?$", "", path.name.partition(".")[0])
     return split.casefold() in [part.casefold() for part in (*path.parts[:-1], stem)]
