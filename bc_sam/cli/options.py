@@ -39,7 +39,8 @@ Data = Annotated[
         "--data",
         metavar="NAME=SOURCE",
         help="Data set of one laboratory. Repeatable. SOURCE is a folder or zip (Matek-19, Acevedo-20, BCCD, or a "
-        "subfolder per class), a CSV of files and labels, parquet, a Hub data set id, or rendered:LAB[:CELLS[:SEED]].",
+        "subfolder per class), a CSV of files and labels, parquet or WebDataset tars, a Hub data set id, an address "
+        "such as s3://bucket/cells, or rendered:LAB[:CELLS[:SEED]].",
         rich_help_panel=DATA_PANEL,
     ),
 ]

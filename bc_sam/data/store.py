@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 from zlib import crc32
@@ -52,7 +53,7 @@ class CellTable(JsonConfig):
         domains: Index into `domain_names`.
         labels: Class index, or -1 if unknown.
         groups: Slide or patient, or ``None`` if unknown.
-        files: Path of the source file, relative to its data set.
+        files: Path of the source file, relative to its data set, or the row in one that names no files.
         fingerprints: Fingerprint of the pixels, invariant to rotations and flips.
         digests: 64-bit hash of the stored pixels.
         has_mask: Whether there is an annotated mask.
@@ -323,8 +324,12 @@ def decode_cells(
         tqdm(total=total, desc="Reading images", unit="image", disable=None) as progress,
     ):
         for domain, dataset in enumerate(map(_undecoded, datasets)):
+            rows = count()
             for chunk in dataset.iter(batch_size=_CHUNK):
                 sources = [dict(zip(chunk, values, strict=True)) for values in zip(*chunk.values(), strict=True)]
+                for cell, row in zip(sources, rows, strict=False):  # rows last, which would skip a number otherwise
+                    cell["file"] = cell["file"] or f"{names[domain]}[{row}]"
+                    cell["image"]["path"] = cell["image"]["path"] or cell["file"]  # for messages
                 readable = []
                 decode = partial(_decode, preparation=preparations[domain])
                 for cell, decoded in zip(sources, pool.map(decode, sources), strict=True):

@@ -81,6 +81,14 @@ def test_cells_of_all_data_sets_are_stored_in_order(make, folder):
     assert len(set(cells.table.fingerprints)) == 3
 
 
+def test_without_file_names_cells_are_known_by_their_row(make, folder):
+    dataset = make("north", {"a.png": 10, "broken.png": b"no image", "c.png": 30})
+    unnamed = dataset.remove_columns("file").add_column("file", [None] * 3, feature=FEATURES["file"])
+    cells = store_cells([unnamed], folder, SIZE)
+    assert cells.table.files == ["north[0]", "north[2]"]
+    assert "north[1]" in cells.table.unreadable[0]
+
+
 def test_identical_pixels_have_the_same_digest(make, folder):
     cells = store_cells([make("north", {"a.png": 10, "b.png": 20, "copy.png": 10})], folder, SIZE)
     assert cells.digests.dtype == np.uint64

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pytest
 from datasets import ClassLabel
+from drawn_shards import write_parquet
 from other_process import locked_elsewhere
 
 from bc_sam.config.labels import LABELS
@@ -141,6 +142,25 @@ class TestData:
         assert cells.has_mask.all()
         assert {LABELS[label] for label in cells.labels} == {"monocyte"}
         assert None not in cells.table.groups
+
+    def test_shards_are_decoded_once_for_all_runs_with_the_same_work_folder(self, run, small_training, tmp_path):
+        for number in range(2):
+            write_parquet(tmp_path / "cells" / f"train-{number}.parquet", range(3 * number, 3 * number + 3), bad=[4])
+        folder, sources = tmp_path / "shared", (f"north={tmp_path / 'cells'}", "south=rendered:tehran:1")
+        with run(*sources, work=folder) as first:
+            cells = first.cells
+            north, south = first.data_records()
+        assert cells.table.domain_names == ["north", "south"]
+        assert (north.images, north.labelled, north.unreadable, south.images) == (5, 5, 1, 13)
+        shards = {path: path.stat().st_mtime_ns for path in folder.glob("cells/shards/*/*/pixels.npy")}
+        assert len(shards) == 2
+        again = Run(tmp_path / "second", small_training, DataSources(sources), work=folder)
+        assert again.cells.content_key == cells.content_key
+        assert {path: path.stat().st_mtime_ns for path in shards} == shards
+
+    def test_two_data_sets_of_one_name_are_rejected_before_one_is_read(self, run, tmp_path):
+        with pytest.raises(DataError, match="share a name: north, north"):
+            run(f"north={tmp_path / 'missing'}", f"north={tmp_path / 'missing'}").datasets  # noqa: B018
 
     def test_data_sets_of_different_classes_are_rejected(self, small_training, tmp_path):
         class Mixed(Run):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bc_sam.errors import BCSamError
-from bc_sam.utils.memmap import DiskArray, create_array
+from bc_sam.utils.memmap import DiskArray, StackedRows, create_array
 
 STATM = Path("/proc/self/statm")
 
@@ -76,3 +76,32 @@ def test_a_full_disk_is_reported_on_creation(tmp_path, monkeypatch):
     with pytest.raises(BCSamError, match="No space left on device"):
         create_array(tmp_path / "a.npy", np.uint8, (6, 2))
     assert not (tmp_path / "a.npy").exists()
+
+
+class TestStackedRows:
+    @pytest.fixture
+    def arrays(self, tmp_path):
+        """Arrays of three, no and two rows of two values."""
+        for name, rows in (("a", 3), ("b", 0), ("c", 2)):
+            create_array(tmp_path / f"{name}.npy", np.int64, (rows, 2))
+        arrays = [DiskArray(tmp_path / f"{name}.npy", rows) for name, rows in (("a", 3), ("b", 0), ("c", 2))]
+        arrays[0].write(0, np.arange(6).reshape(3, 2))
+        arrays[2].write(0, np.arange(6, 10).reshape(2, 2))
+        return arrays
+
+    @pytest.mark.parametrize(
+        "index", [slice(None), 0, 4, -1, slice(1, 4), [4, 0, 4], np.array([False, True, True, True, False])]
+    )
+    def test_it_is_indexed_as_the_concatenation(self, arrays, index):
+        stacked, whole = StackedRows(arrays), np.arange(10).reshape(5, 2)
+        assert (stacked.shape, stacked.dtype, len(stacked)) == (whole.shape, whole.dtype, 5)
+        assert np.array_equal(stacked[index], whole[index])
+
+    def test_rows_are_chosen_and_repeated_in_any_order(self, arrays):
+        stacked = StackedRows(arrays, np.array([4, 0, 4]))
+        assert stacked[:, 1].tolist() == [9, 1, 9]
+        assert stacked[np.array([2, 1])].tolist() == [[8, 9], [0, 1]]
+
+    def test_rows_beyond_the_end_are_an_error(self, arrays):
+        with pytest.raises(IndexError):
+            StackedRows(arrays)[5]
