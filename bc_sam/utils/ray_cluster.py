@@ -23,10 +23,12 @@ class Cluster:
     Attributes:
         dashboard: Address of the dashboard; empty if there is none.
         ours: Whether the connection was made here, and is to be closed here.
+        started: Whether Ray was started here, so that this machine is all of it.
     """
 
     dashboard: str
     ours: bool
+    started: bool = False
 
     def close(self) -> None:
         """Closes the connection, which ends a Ray that was started by it."""
@@ -73,19 +75,19 @@ def connect(address: str | None = None) -> Cluster:
     require_cluster(address)
     import ray
 
-    for name in ("ray", "ray.data"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+    for name in ("ray", "ray.data"):  # which warn that there are no progress bars, and of how they talk to each other
+        logging.getLogger(name).setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False  # ours counts cells
     if ray.is_initialized():
         return Cluster(_dashboard(), ours=False)
     address = address or os.environ.get("RAY_ADDRESS")
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster started here reports nothing to Ray's makers
     try:
-        ray.init(address=address, logging_level=logging.WARNING, log_to_driver=False)
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     except Exception as error:  # if a busy machine starts Ray too slowly, it raises this very class
         where, advice = (f"at {address}", _START_ONE) if address else ("on this machine", "See /tmp/ray for its logs.")
         raise BCSamError(f"There is no Ray cluster {where}: {_first_line(error)}. {advice}") from error
-    return Cluster(_dashboard(), ours=True)
+    return Cluster(_dashboard(), ours=True, started=not address)
 
 
 @contextmanager

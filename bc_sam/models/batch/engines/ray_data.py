@@ -48,14 +48,15 @@ class RayEngine:
         self._cluster: Cluster | None = None
 
     def start(self, job: Job) -> dict[str, Any]:
-        """See `Engine.start`. Each node is asked which model it has, without building it."""
+        """See `Engine.start`. Each node of a cluster is asked which model it has, without building it."""
         import ray
 
         self._cluster = connect(self._resources.address)
         nodes = [node for node in ray.nodes() if node["Alive"]]
         n_workers = self._resources.workers or self._room()
         self._require_room(n_workers)
-        self._require_model(job, [node["NodeID"] for node in nodes])
+        if not self._cluster.started:  # else all workers have the files that this process has
+            self._require_model(job, [node["NodeID"] for node in nodes])
         return {"name": "ray", "workers": n_workers, "nodes": len(nodes), "dashboard": self._cluster.dashboard}
 
     def run(self, job: Job, blocks: Sequence[Block]) -> Iterator[FinishedBlock]:

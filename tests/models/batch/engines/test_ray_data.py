@@ -1,6 +1,6 @@
 """A pool of Ray actors gives the results of one process, also if one of them is killed.
 
-Starting Ray takes half a minute on two busy cores, so these tests run if BC_SAM_SLOW_TESTS is set.
+Starting Ray takes half a minute on two busy cores, so these tests run if BC_SAM_SLOW_TESTS is set: ``make test-ray``.
 """
 
 import os
