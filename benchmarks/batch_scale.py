@@ -6,8 +6,9 @@ the CPU time of a cell: where other programs use the machine, durations mean lit
 of Ray when half of the blocks are there, and starts it again.
 
 Rate and CPU time of a cell are taken between the fourth block and the last but one for each worker, when all are at
-work; the start from the beginning of the process to the first block. Memory is the largest resident set, shared pages
-included. Set OMP_NUM_THREADS=1: two threads of one process wait for each other in vain on a busy machine.
+work; the start from the beginning of the process to the first block, on the clock and in CPU time of all processes.
+Memory is the largest resident set, shared pages included. Set OMP_NUM_THREADS=1: two threads of one process wait for
+each other in vain on a busy machine.
 """
 
 import argparse
@@ -43,8 +44,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bc_sam_scale_", dir=options.folder) as name:
         folder = Path(name)
         originals = sorted((options.cells or _render(folder / "originals")).iterdir())
-        print("| run | cells | start, s | cells/s | CPU, ms a cell | CPU in all, s | driver, MB | largest actor, MB |")
-        print("|:--|--:|--:|--:|--:|--:|--:|--:|", flush=True)
+        print(
+            "| run | cells | start, s | start, CPU s | cells/s | CPU, ms a cell | CPU in all, s | driver, MB | "
+            "largest actor, MB |"
+        )
+        print("|:--|--:|--:|--:|--:|--:|--:|--:|--:|", flush=True)
         for number, run in enumerate(options.runs):
             kind, _, n_cells = run.partition(":")
             cells = _repeated(originals, folder / f"cells{number}", int(n_cells))
@@ -118,10 +122,11 @@ class _Job:
         timed = self.blocks[_WARM_BLOCKS - 1 : -n_workers]
         (first, cpu_first), (last, cpu_last) = timed[0], timed[-1]
         n_timed = (len(timed) - 1) * block_size
-        start, rate = self.blocks[0][0] - self.started, n_timed / (last - first)
+        (at, cpu_start), rate = self.blocks[0], n_timed / (last - first)
         cost = 1000 * (cpu_last - cpu_first) / n_timed
         memory = f"{self.memory['driver']:.0f} | {self.memory['actor']:.0f}"
-        return f"| {name} | {n_cells} | {start:.0f} | {rate:.1f} | {cost:.1f} | {self.blocks[-1][1]:.0f} | {memory} |"
+        start = f"{at - self.started:.0f} | {cpu_start:.0f}"
+        return f"| {name} | {n_cells} | {start} | {rate:.1f} | {cost:.1f} | {self.blocks[-1][1]:.0f} | {memory} |"
 
     def _sample(self) -> None:
         try:

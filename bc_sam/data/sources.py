@@ -27,12 +27,12 @@ from bc_sam.data.datasets.folder_layout import is_split_name
 from bc_sam.data.datasets.image_folder import load_folder
 from bc_sam.data.datasets.matek import MATEK19, load_matek19, looks_like_matek19
 from bc_sam.data.datasets.rendered import RENDERED, load_rendered
-from bc_sam.data.file_search import find_images, walk_files
+from bc_sam.data.file_search import find_images, is_image_name, walk_files
 from bc_sam.data.hub_images import download_images
 from bc_sam.data.names.label_map import LabelMap
 from bc_sam.data.provenance import Provenance
 from bc_sam.data.reading_options import ReadingOptions
-from bc_sam.data.streaming.shards import is_shard, kind_of_shards, list_shards, open_files, open_repository
+from bc_sam.data.streaming.shards import is_shard, is_tar, kind_of_shards, list_shards, open_files, open_repository
 from bc_sam.data.tables_of_cells import TABLE_SUFFIXES
 from bc_sam.errors import DataError
 from bc_sam.utils.atomic import folder_written_aside
@@ -184,8 +184,8 @@ def _load_path(folder: Path, name: str, options: ReadingOptions) -> Dataset:
             tars = list_shards(str(folder), options.split)
             return _conform(_load_shards(tars, name, str(folder), options), name, options)
         return _load_images(folder, name, options)
-    if images := find_images(folder):
-        logger.warning("%s: the parquet files are read, and %d image files are left out.", name, len(images))
+    if others := [path for path in walk_files(folder) if is_image_name(path.name) or is_tar(path.name)]:
+        logger.warning("%s: the parquet files are read, and %d images and tars are left out.", name, len(others))
     if options.config:
         return _conform(_load_splits(str(folder), name, options), name, options)
     splits = Counter(_split_of(path, folder) for path in tables)

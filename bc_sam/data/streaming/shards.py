@@ -92,7 +92,12 @@ def is_shard(name: str) -> bool:
         >>> is_shard("data/train-00000-of-00002.parquet"), is_shard("cells-000.tar"), is_shard("cells.zip")
         (True, True, False)
     """
-    return name.lower().endswith((_PARQUET, *TAR_SUFFIXES))
+    return name.lower().endswith(_PARQUET) or is_tar(name)
+
+
+def is_tar(name: str) -> bool:
+    """Whether a file is a tar, compressed or not, by its name."""
+    return name.lower().endswith(TAR_SUFFIXES)
 
 
 def kind_of_shards(files: Sequence[StoredFile]) -> str:
