@@ -118,6 +118,25 @@ def find_roles(features: Features, domain: str, given: Mapping[str, str]) -> dic
     return {role: name for role, name in roles.items() if role == "image" or name != image}
 
 
+def require_named_classes(features: Features, domain: str, options: ReadingOptions) -> None:
+    """Checks, before a row is read, that numbers are not the only names of classes.
+
+    Args:
+        features: Columns of a data set.
+        domain: Its name, for messages.
+        options: Columns, and the names that the user gives to numbers.
+
+    Raises:
+        DataError: If the labels are numbers, and nothing says what they mean.
+    """
+    label = find_roles(features, domain, options.columns).get("label")
+    if options.labelled and label and not options.label_map and _is_number(features[label]):
+        raise DataError(
+            f"The labels of {domain}, in the column {label}, are {features[label].dtype}, not class names. Say what "
+            "they mean: --map 0=CLASS --map 1=CLASS, and so on, or name a column of names with --column label=NAME."
+        )
+
+
 def _image_column(features: Features, domain: str) -> str:
     names = list(features)
     with_images = [name for name in names if isinstance(features[name], Image) and name != "mask"]

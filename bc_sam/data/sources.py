@@ -17,7 +17,7 @@ from tqdm import tqdm
 from bc_sam.data.annotated_masks import MaskList
 from bc_sam.data.blocks.stores import StoredFile, file_on_disk, is_url
 from bc_sam.data.cells import FEATURES, Cell, build_dataset
-from bc_sam.data.columns import conform
+from bc_sam.data.columns import conform, require_named_classes
 from bc_sam.data.datasets.acevedo import ACEVEDO20, load_acevedo20, looks_like_acevedo20
 from bc_sam.data.datasets.archives import as_folder
 from bc_sam.data.datasets.bccd import BCCD, load_bccd, looks_like_bccd
@@ -32,7 +32,15 @@ from bc_sam.data.hub_images import download_images
 from bc_sam.data.names.label_map import LabelMap
 from bc_sam.data.provenance import Provenance
 from bc_sam.data.reading_options import ReadingOptions
-from bc_sam.data.streaming.shards import is_shard, is_tar, kind_of_shards, list_shards, open_files, open_repository
+from bc_sam.data.streaming.shards import (
+    ShardedCells,
+    is_shard,
+    is_tar,
+    kind_of_shards,
+    list_shards,
+    open_files,
+    open_repository,
+)
 from bc_sam.data.tables_of_cells import TABLE_SUFFIXES
 from bc_sam.errors import DataError
 from bc_sam.utils.atomic import folder_written_aside
@@ -304,7 +312,7 @@ def _load_public(dataset: PublicDataset, folder: Path, name: str, options: Readi
 def _load_shards(files: Sequence[StoredFile], name: str, source: str, options: ReadingOptions) -> Dataset:
     """Loads parquet files or tars as a whole, or what is decoded of them, shard by shard."""
     if options.cache is not None:
-        return options.cache.decode(name, source, open_files(files), options.columns)
+        return _decode(open_files(files), name, source, options)
     try:
         return load_dataset(kind_of_shards(files), data_files=[file.url for file in files], split="train")
     except (DatasetsError, OSError, ValueError) as error:
@@ -336,17 +344,22 @@ def _stream_repository(source: str, name: str, options: ReadingOptions) -> Datas
 
     What was decoded in full serves without a connection, too.
     """
-    cache = cast("ShardCache", options.cache)
     asked = repr((source, options.config, options.split, options.revision, sorted(options.columns.items())))
     try:
         shards = open_repository(source, config=options.config, split=options.split, revision=options.revision)
     except (DatasetsError, *HUB_ERRORS) as error:
-        rows = cache.reopen(name, asked) if is_unreachable(error) else None
+        rows = options.cache.reopen(name, asked) if options.cache and is_unreachable(error) else None
         if rows is None:
             raise _hub_error(source, error) from error
         logger.warning("%s: the Hub cannot be reached, so the cells that were decoded before are used.", name)
         return rows
-    return None if shards is None else cache.decode(name, asked, shards, options.columns)
+    return None if shards is None else _decode(shards, name, asked, options)
+
+
+def _decode(shards: ShardedCells, name: str, asked: str, options: ReadingOptions) -> Dataset:
+    """Decodes what is not decoded yet, unless it is known already that the labels are of no use."""
+    require_named_classes(shards.features, name, options)
+    return cast("ShardCache", options.cache).decode(name, asked, shards, options.columns)
 
 
 def _load_splits(source: str, name: str, options: ReadingOptions) -> Dataset:

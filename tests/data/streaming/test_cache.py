@@ -183,6 +183,12 @@ def test_a_data_set_without_a_readable_image_is_refused(tmp_path, stream):
         stream(tmp_path / "cells.parquet")
 
 
+def test_numbers_that_nothing_names_are_refused_before_a_shard_is_decoded(tars, stream, decoded):
+    with pytest.raises(DataError, match=r"The labels of lab, in the column cls, are int64.*--map 0=CLASS"):
+        stream(tars, columns={"image": "png"})
+    assert not decoded()
+
+
 def test_wrong_class_names_are_an_error_also_where_all_is_decoded(parquet, stream):
     stream(parquet)
     with pytest.raises(DataError, match="names BAS"):
