@@ -15,6 +15,11 @@ _TIMEOUT = 10
 
 _START_ONE = "Start one with 'ray start --head', or correct --ray-address."
 
+_WHEN_BUSY = (
+    "Ray gives up after 30 seconds: if the machine is busy, run the command again later, or start Ray beforehand with "
+    "'ray start --head' and add --ray-address auto. Its logs are in /tmp/ray."
+)
+
 
 @dataclass(frozen=True)
 class Cluster:
@@ -85,7 +90,7 @@ def connect(address: str | None = None) -> Cluster:
     try:
         ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     except Exception as error:  # if a busy machine starts Ray too slowly, it raises this very class
-        where, advice = (f"at {address}", _START_ONE) if address else ("on this machine", "See /tmp/ray for its logs.")
+        where, advice = (f"at {address}", _START_ONE) if address else ("on this machine", _WHEN_BUSY)
         raise BCSamError(f"There is no Ray cluster {where}: {_first_line(error)}. {advice}") from error
     return Cluster(_dashboard(), ours=True, started=not address)
 
