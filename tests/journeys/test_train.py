@@ -55,6 +55,7 @@ class TestTrain:
             "stage 1: masks",
             "features",
             "stage 2: autoencoder",
+            "embeddings",
             "stage 3: classifiers",
         }
         assert {dice.domain for dice in evaluation.dice} == {"north", "south"}
