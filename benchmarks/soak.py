@@ -7,6 +7,7 @@ import csv
 import io
 import os
 import random
+import secrets
 import subprocess
 import sys
 import threading
@@ -28,6 +29,9 @@ serve("bc-sam-tiny", server_port=int(sys.argv[1]), quiet=True)
 """
 PORT = 7867
 INTERVAL = 5  # seconds between samples
+COUNTED = ("call", "session", "wrong")
+STAY = 0.8  # share of the visitors who wait for the answer
+GOOD = ("cell_0.png", "cell_1.png", "slide.zip", "large.png")
 
 
 def png(image: Image.Image) -> bytes:
@@ -40,7 +44,7 @@ def png(image: Image.Image) -> bytes:
 def uploads() -> list[tuple[str, bytes]]:
     """Returns good and bad uploads: cells, a zip of cells, a large image, too large a one, and what is no image."""
     random_state = np.random.default_rng(0)
-    laboratory = next(iter(LABORATORIES))
+    laboratory = next(iter(LABORATORIES.values()))
     cells = [
         png(Image.fromarray(render_cell(label, laboratory, random_state)[0])) for label in ("eosinophil", "monocyte")
     ]
@@ -58,23 +62,79 @@ def uploads() -> list[tuple[str, bytes]]:
     ]
 
 
-def visit(address: str, files: list[tuple[str, bytes]], stop: threading.Event, answers: list[int]) -> None:
-    """Opens sessions, uploads a file in each, and leaves; some leave before they are answered."""
+def visit(address: str, files: list[tuple[str, bytes]], stop: threading.Event, visits: list[str]) -> None:
+    """Visits the page with one file after another, through the API or in a session of its own as a browser does."""
     while not stop.is_set():
         name, content = random.choice(files)
-        call, wrap = ("name_slide", list) if name.endswith(".zip") else ("name_cell", lambda paths: paths[0])
+        way, kind = random.choice(((call, "call"), (open_session, "session")))
         try:
-            with httpx.Client(base_url=f"{address}/gradio_api", timeout=120) as client:
-                paths = client.post("/upload", files={"files": (name, content)}).json()
-                given = [{"path": path, "meta": {"_type": "gradio.FileData"}} for path in paths]
-                event = client.post(f"/call/{call}", json={"data": [wrap(given), "", 0.5, 0.99, []]}).json()[
-                    "event_id"
-                ]
-                if random.random() < 0.8:
-                    client.get(f"/call/{call}/{event}")
-            answers.append(1)
-        except (httpx.HTTPError, ValueError, KeyError, TypeError):
-            answers.append(0)
+            with httpx.Client(base_url=f"{address}/gradio_api", timeout=300) as client:
+                answer = way(client, address, name, content)
+            if stop.is_set():  # the server is being ended
+                break
+            visits.append(kind)
+            if is_wrong(name, answer):
+                visits.append("wrong")
+        except (httpx.HTTPError, ValueError, KeyError) as error:
+            if stop.is_set():
+                break
+            visits.append("wrong")
+            print(f"{kind} with {name}: {error!r}", file=sys.stderr)
+
+
+def is_wrong(name: str, answer: str) -> bool:
+    """Returns whether an answer says that the page failed, or a good file has none; and prints it."""
+    wrong = "went wrong" in answer or (name in GOOD and ("event: error" in answer or "bc-bad" in answer))
+    if wrong:
+        print(f"{name}: {answer[:500]}", file=sys.stderr)
+    return wrong
+
+
+def upload(client: httpx.Client, name: str, content: bytes) -> list[dict[str, object]]:
+    """Uploads a file; returns what stands for it in a call."""
+    paths = client.post("/upload", files={"files": (name, content)}).raise_for_status().json()
+    return [{"path": path, "meta": {"_type": "gradio.FileData"}} for path in paths]
+
+
+def call(client: httpx.Client, address: str, name: str, content: bytes) -> str:
+    """Asks the API about a file; sometimes leaves before it is answered."""
+    data = [upload(client, name, content), "", 0.5, 0.99, []]
+    data, route = ([*data, False], "name_slide") if name.endswith(".zip") else ([data[0][0], *data[1:]], "name_cell")
+    event = client.post(f"/call/{route}", json={"data": data}).raise_for_status().json()["event_id"]
+    return client.get(f"/call/{route}/{event}").text if random.random() < STAY else ""
+
+
+def open_session(client: httpx.Client, address: str, name: str, content: bytes) -> str:
+    """Opens the page, drops a file on the tab for slides, and leaves; sometimes before it is answered."""
+    client.get(address).raise_for_status()
+    config = client.get(f"{address}/config").json()
+    shown = {component["id"]: component for component in config["components"]}
+    (drop,) = (
+        event
+        for event in config["dependencies"]
+        if event["targets"]
+        and event["targets"][0][1] == "upload"
+        and shown[event["targets"][0][0]]["props"].get("file_count") == "multiple"
+        and event["inputs"]
+    )
+    values = [shown[number]["props"].get("value") for number in drop["inputs"][1:]]
+    session = secrets.token_hex(8)
+    joined = {
+        "data": [upload(client, name, content), *("" if value is None else value for value in values)],
+        "fn_index": drop["id"],
+        "trigger_id": drop["targets"][0][0],
+        "session_hash": session,
+    }
+    with client.stream("GET", f"/heartbeat/{session}"):  # its end tells the server that the visitor has left
+        client.post("/queue/join", json=joined).raise_for_status()
+        stays = random.random() < STAY
+        with client.stream("GET", f"/queue/data?session_hash={session}") as events:
+            for event in events.iter_lines():
+                if "process_completed" in event:
+                    return event
+                if "process_starts" in event and not stays:
+                    break
+    return ""
 
 
 def megabytes(process: psutil.Process) -> int:
@@ -87,7 +147,7 @@ def main(seconds: float = 2400, clients: int = 32, out: Path = Path("soak.csv"))
     address = f"http://127.0.0.1:{PORT}"
     environment = os.environ | {"BROWSER": "true"}  # a page that is served opens a browser
     server = subprocess.Popen([sys.executable, "-c", SERVER, str(PORT)], env=environment)
-    stop, answers, samples = threading.Event(), [], []
+    stop, visits, samples = threading.Event(), [], []
     try:
         process = psutil.Process(server.pid)
         while server.poll() is None:
@@ -98,13 +158,13 @@ def main(seconds: float = 2400, clients: int = 32, out: Path = Path("soak.csv"))
                 time.sleep(1)
         files = uploads()
         for _ in range(clients):
-            threading.Thread(target=visit, args=(address, files, stop, answers), daemon=True).start()
+            threading.Thread(target=visit, args=(address, files, stop, visits), daemon=True).start()
         start = time.monotonic()
         with out.open("w", newline="") as file:
             table = csv.writer(file)
-            table.writerow(["seconds", "megabytes", "visits", "failed"])
+            table.writerow(["seconds", "megabytes", *COUNTED])
             while (passed := time.monotonic() - start) < seconds and server.poll() is None:
-                samples.append((round(passed), megabytes(process), len(answers), answers.count(0)))
+                samples.append((round(passed), megabytes(process), *map(visits.count, COUNTED)))
                 table.writerow(samples[-1])
                 file.flush()
                 time.sleep(INTERVAL)
@@ -113,8 +173,9 @@ def main(seconds: float = 2400, clients: int = 32, out: Path = Path("soak.csv"))
         server.terminate()
         server.wait(60)
     most = max(sample[1] for sample in samples)
-    for passed, memory, visits, failed in samples[:: max(1, len(samples) // 40)]:
-        print(f"{passed:>6} s {memory:>6} MB {visits:>6} visits {failed:>4} failed  {'#' * (60 * memory // most)}")
+    for passed, memory, calls, sessions, wrong in samples[:: max(1, len(samples) // 40)]:
+        bar = "#" * (60 * memory // most)
+        print(f"{passed:>6} s {memory:>6} MB {calls:>6} calls {sessions:>6} sessions {wrong:>4} wrong  {bar}")
 
 
 if __name__ == "__main__":

@@ -145,17 +145,16 @@ def _warnings(survey: Survey) -> list[str]:
         if len(sizes) > 1:
             found.append(f"{name}: images have {len(sizes)} different sizes: {_listed(sizes)} px.")
     if survey.alike:
-        found.append(
-            f"{len(survey.alike)} pairs are near-duplicates that may lie in different folds: {_listed(survey.alike)}."
-        )
+        pairs = _some(len(survey.alike), "pair")
+        found.append(f"{pairs} of near-duplicates may lie in different folds: {_listed(survey.alike)}.")
     for files, problem in ((survey.blank, "blank"), (survey.blurred, "out-of-focus")):
         if files:
-            found.append(f"{len(files)} {problem} images: {_listed(files)}.")
+            found.append(f"{_some(len(files), f'{problem} image')}: {_listed(files)}.")
     if survey.copies:
-        found.append(f"{survey.copies} images are copies of others; copies are kept in the same fold.")
+        found.append(f"{_some(survey.copies, 'extra image')} copied from others; copies are kept in the same fold.")
     if survey.contradicting_copies:
         found.append(
-            f"{len(survey.contradicting_copies)} pairs of copies have different labels: "
+            f"{_some(len(survey.contradicting_copies), 'pair')} of copies with different labels: "
             f"{_listed(survey.contradicting_copies)}. Decide which is right, and remove the other."
         )
     for name, slides in survey.slides.items():
@@ -190,6 +189,10 @@ def _class_warnings(laboratory: str, counts: dict[str, int]) -> list[str]:
         counted = f"{present[most]} {most} and {present[least]} {least}"
         found.append(f"{laboratory}: imbalanced classes, {counted}. Use balanced accuracy instead of accuracy.")
     return found
+
+
+def _some(n: int, thing: str) -> str:
+    return f"{n} {thing}" if n == 1 else f"{n} {thing}s"
 
 
 def _listed(files: Sequence[str]) -> str:

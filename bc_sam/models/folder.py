@@ -189,6 +189,13 @@ def _required(config: BCSamConfig) -> list[str]:
     return [*names, *base] if config.base_inside else names
 
 
+def model_digest(config: BCSamConfig) -> str:
+    """Returns a hash of the weights, classifiers and config of a model, but not of where it lies or its export."""
+    values = config.to_dict()
+    values["files"] = {name: digest for name, digest in values["files"].items() if Path(name).parts[0] != ONNX}
+    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+
+
 def hash_file(path: Path) -> str:
     """Returns the SHA-256 of a file as hexadecimal digits."""
     with path.open("rb") as file:

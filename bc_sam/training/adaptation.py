@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import ClassVar, Literal, Self
+from zlib import crc32
 
 import numpy as np
 from datasets import Dataset
@@ -24,6 +25,7 @@ from bc_sam.errors import BCSamError, DataError
 from bc_sam.evaluation.bootstrap import Comparison
 from bc_sam.models.auto import load_model
 from bc_sam.models.bc_sam import BCSam
+from bc_sam.models.folder import model_digest
 from bc_sam.networks.autoencoder import CrossDomainAutoencoder
 from bc_sam.networks.feature_store import FeatureStore
 from bc_sam.networks.precision import dtype_of
@@ -93,6 +95,7 @@ class AdaptationResult(JsonConfig):
         mask_problems: Number of images whose predicted mask looks wrong; they are listed in ``mask_problems.csv``.
         comparisons: Each classifier before and after; empty if no held-out cell is labelled.
         cells: `CellStore.content_key` of the cells; 0 in files of earlier versions.
+        model: `model_digest` of the model that was adapted; empty in files of earlier versions.
     """
 
     renamed_keys: ClassVar = {"doubtful": "mask_problems"}
@@ -104,6 +107,7 @@ class AdaptationResult(JsonConfig):
     mask_problems: int
     comparisons: list[Comparison]
     cells: int = 0
+    model: str = ""
 
 
 class Adaptation(Run):
@@ -157,6 +161,7 @@ class Adaptation(Run):
                 f"on labelled cells first: bc-sam fit {config.model} --data NAME=SOURCE --out NEW."
             )
         self.model = model
+        self.model_digest = model_digest(model.config)
         self.reference: ReferenceLatents = model.reference
         if config.arguments.allowed_labels:
             self.model.restrict_labels(config.arguments.allowed_labels)
@@ -284,18 +289,21 @@ class Adaptation(Run):
         return load_array(self._latents_path(name), remedy)
 
     def _is_finished(self) -> bool:
-        """Whether there is a result of the cells as they are now; one of other cells is reported."""
+        """Whether there is a result of the cells and model as they are now; one of others is reported."""
         result = AdaptationResult.load_intact(self.folder / _RESULT)
         if result is None:
             return False
-        current = result.cells in (0, self.cells.content_key)
-        if not current:
-            logger.warning("The cells have changed since this adaptation was finished. It is run again.")
-        return current
+        same_cells = result.cells in (0, self.cells.content_key)
+        same_model = result.model in ("", self.model_digest)
+        if not (same_cells and same_model):
+            changed = "model has" if same_cells else "cells have"
+            logger.warning("The %s changed since this adaptation was finished. It is run again.", changed)
+        return same_cells and same_model
 
     def _latents_path(self, name: str) -> Path:
-        """Path of the latents ``"before"`` or ``"after"``, which belong to the cells as they are now."""
-        return self.work / f"{name}-{self.cells.content_key:08x}.npy"
+        """Path of the latents ``"before"`` or ``"after"``, which belong to the cells and model as they are now."""
+        key = crc32(self.model_digest.encode(), self.cells.content_key)
+        return self.work / f"{name}-{key:08x}.npy"
 
     def _pipeline(self) -> TrainingPipeline:
         rows = np.flatnonzero(~self.held_out)
@@ -385,6 +393,7 @@ class Adaptation(Run):
             mask_problems=n_problems,
             comparisons=classifiers.comparisons(),
             cells=self.cells.content_key,
+            model=self.model_digest,
         ).save(self.folder / _RESULT)
 
     def _remove_checkpoints(self) -> None:

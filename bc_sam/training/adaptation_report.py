@@ -35,6 +35,8 @@ def write_adaptation_report(adaptation: Adaptation, result: AdaptationResult, co
     if evaluation.pairs:
         figures |= plots.evaluation_figures(evaluation, classifier)
         evaluation.save(adaptation.folder / "evaluation.json")
+    else:  # there may be one of cells that had labels
+        (adaptation.folder / "evaluation.json").unlink(missing_ok=True)
     save_figures(figures, adaptation.folder / "figures")
     config = adaptation.config
     write_report(

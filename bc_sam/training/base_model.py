@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from zlib import crc32
 
 import numpy as np
 from transformers import SamModel
@@ -11,13 +12,13 @@ from bc_sam.config.model import BCSamConfig
 from bc_sam.data.store import CellStore
 from bc_sam.errors import ConfigError
 from bc_sam.models.bc_sam import BCSam
-from bc_sam.models.folder import ADAPTER
+from bc_sam.models.folder import ADAPTER, hash_file, load_config, model_digest
 from bc_sam.networks.autoencoder import CrossDomainAutoencoder, new_autoencoder
 from bc_sam.networks.sam.encoding import feature_shape
 from bc_sam.networks.sam.loading import load_sam
 from bc_sam.networks.sam.lora import merge
 from bc_sam.networks.sam.resizing import resize_sam
-from bc_sam.utils.model_source import EMBEDDED_MODEL, is_hub_id
+from bc_sam.utils.model_source import EMBEDDED_MODEL, is_hub_id, resolve_folder
 
 logger = logging.getLogger(__name__)
 
@@ -26,6 +27,32 @@ def is_trained_model(base: str) -> bool:
     """Whether a base is a BC-SAM model, whose fine-tuned SAM is trained further: the embedded one or a folder."""
     folder = Path(base)
     return base == EMBEDDED_MODEL or any((folder / part / ADAPTER).is_dir() for part in ("", "model"))
+
+
+def base_digest(training: TrainingArguments) -> str:
+    """Identifies the content of the local files that a training starts from, which may change while their names stay.
+
+    Those on the Hub are known by their revision, which the settings hold.
+
+    Returns:
+        A hash; empty if the training starts from no local file, or they are not there.
+    """
+    network, sources = training.network, []
+    if training.method == "bc-sam" or network.inputs(training.method).sam:
+        sources.append(training.base)
+    if training.method != "bc-sam":
+        sources += [network.image_backbone, network.mask_backbone]
+    found = [digest for digest in map(_digest, sources) if digest]
+    return f"{crc32(repr(found).encode()):08x}" if found else ""
+
+
+def _digest(source: str) -> str:
+    """Returns a hash of a model in a file or folder, or an empty text."""
+    if is_trained_model(source):
+        return model_digest(load_config(resolve_folder(source, [])))
+    path = Path(source)
+    files = [path, *path.glob("*.json"), *path.glob("*.safetensors")]
+    return " ".join(hash_file(file) for file in sorted(files) if file.is_file())
 
 
 def load_base(training: TrainingArguments) -> SamModel:

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 from bc_sam.data.store import CellStore
 from bc_sam.evaluation import plots
+from bc_sam.evaluation.html_report import FIGURES
 from bc_sam.evaluation.projection import TSNE_LIMIT, project
 from bc_sam.models.base import CellModel
 from bc_sam.models.bc_sam import BCSam
@@ -123,11 +124,18 @@ def _evenly(items: np.ndarray, n: int) -> np.ndarray:
 
 
 def save_figures(figures: Mapping[str, Figure | list[Figure]], folder: Path) -> None:
-    """Saves figures as PNG files, named after their keys; those of a list are numbered."""
+    """Saves figures as PNG files, named after their keys; those of a list are numbered.
+
+    Figures of an earlier report that this one has not are removed.
+    """
     folder.mkdir(exist_ok=True)
+    files: dict[Path, Figure] = {}
     for name, drawn in figures.items():
         for number, figure in enumerate(drawn if isinstance(drawn, list) else [drawn]):
-            with written_aside(
-                folder / (f"{name}_{number + 1}.png" if isinstance(drawn, list) else f"{name}.png")
-            ) as part:
-                part.write_bytes(plots.to_png(figure))
+            files[folder / (f"{name}_{number + 1}.png" if isinstance(drawn, list) else f"{name}.png")] = figure
+    for path, figure in files.items():
+        with written_aside(path) as part:
+            part.write_bytes(plots.to_png(figure))
+    for name in FIGURES:
+        for path in {folder / f"{name}.png", *folder.glob(f"{name}_[0-9]*.png")} - files.keys():
+            path.unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from bc_sam.errors import ConfigError
 from bc_sam.evaluation.results import Evaluation
 from bc_sam.models.auto import load_model
 from bc_sam.models.training_record import TrainingRecord
+from bc_sam.training.base_model import base_digest
 from bc_sam.training.comparison_fold import run_comparison_fold
 from bc_sam.training.cross_validation import assign_cell_folds, require_classes
 from bc_sam.training.engine.checkpoints import remove_checkpoints
@@ -124,6 +125,7 @@ class Experiment(Run):
         super().__init__(folder, config.arguments, sources, log_with=config.log_with, work=work)
         self.config = config
         self._is_checked = False
+        self._outdated: set[int] = set()
         self.runner = FOLD_RUNNERS[config.arguments.method]
 
     @classmethod
@@ -219,20 +221,28 @@ class Experiment(Run):
             self._is_checked = True
 
     def is_measured(self, number: int) -> bool:
-        """Whether a fold has been evaluated on the cells as they are now; a result of other cells is reported."""
+        """Whether a fold has been evaluated on the cells and base as they are now; if on others, it says so once."""
         result = FoldResult.load_intact(self._fold_folder(number) / "result.json")
         if result is None:
             return False
-        current = result.is_of(self.cells)
-        if not current:
-            logger.warning("The cells have changed since fold %d was evaluated. It is evaluated again.", number)
-        return current
+        changed = result.outdated(self.cells, self.base)
+        if changed and number not in self._outdated:
+            self._outdated.add(number)
+            have = "have" if changed == "cells" else "has"
+            text = "The %s %s changed since fold %d was evaluated. It is evaluated again."
+            logger.warning(text, changed, have, number)
+        return changed is None
 
     def finished_passes(self) -> list[Path]:
-        """Lists the folders of the passes that were finished on the cells as they are now."""
+        """Lists the folders of the passes that were finished on the cells and base as they are now."""
         folders = dict.fromkeys(self._fold_folder(number) for number in range(self.n_folds))
         results = {folder: FoldResult.load_intact(folder / "result.json") for folder in folders}
-        return [folder for folder, result in results.items() if result is not None and result.is_of(self.cells)]
+        return [folder for folder, result in results.items() if result and not result.outdated(self.cells, self.base)]
+
+    @cached_property
+    def base(self) -> str:
+        """Identifies the content of what the training starts from; see `base_digest`."""
+        return base_digest(self.training)
 
     def _remove_checkpoints(self, folder: Path) -> None:
         """Removes the checkpoints that a pass leaves in its folder if it is killed while removing them."""
@@ -257,7 +267,7 @@ class Experiment(Run):
             self.cells, rows, validation, work, training, self.accelerator, self.precision, fold=number
         )
         folder, shared = self._fold_folder(number), self._shares_stage_1
-        return Fold(self, number, self.folds, folder, pipeline, keep_stage_1=shared)
+        return Fold(self, number, self.folds, folder, pipeline, keep_stage_1=shared, base=self.base)
 
     def _describe_held_out(self, number: int) -> str:
         if self.training.protocol == "leave-one-out":

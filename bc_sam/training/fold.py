@@ -40,6 +40,7 @@ class FoldResult(JsonConfig):
         history: Loss of each epoch of the torch stages.
         trained: Number of trained parameters of each torch stage.
         cells: `CellStore.content_key` of the cells it was measured on; 0 in files of earlier versions.
+        base: `base_digest` of what the training started from; empty in files of earlier versions.
     """
 
     pairs: list[PairResult]
@@ -48,10 +49,13 @@ class FoldResult(JsonConfig):
     history: History
     trained: dict[str, int] = field(default_factory=dict)
     cells: int = 0
+    base: str = ""
 
-    def is_of(self, cells: CellStore) -> bool:
-        """Whether it was measured on these cells."""
-        return self.cells in (0, cells.content_key)
+    def outdated(self, cells: CellStore, base: str) -> str | None:
+        """Returns what it does not belong to any more: its ``"cells"`` or ``"base"``; ``None`` if it is current."""
+        if self.cells not in (0, cells.content_key):
+            return "cells"
+        return "base" if self.base and base and self.base != base else None
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,7 @@ class Fold:
         folder: Folder of its results.
         pipeline: Its torch stages.
         keep_stage_1: Whether to keep the checkpoints of stage 1 for other passes.
+        base: `base_digest` of what it starts from.
     """
 
     run: Run
@@ -73,6 +78,7 @@ class Fold:
     folder: Path
     pipeline: TrainingPipeline
     keep_stage_1: bool = False
+    base: str = ""
 
     def labelled(self, latents: np.ndarray) -> LabelledLatents:
         """Adds labels, domains and folds to the latents (n, ...) of all cells; validation cells become unlabelled."""
@@ -110,7 +116,7 @@ class Fold:
         model.save_pretrained(self.folder / "model")
         pipeline = self.pipeline
         key = pipeline.cells.content_key
-        result = FoldResult(pairs, dice, pipeline.timings, pipeline.history, pipeline.trained, key)
+        result = FoldResult(pairs, dice, pipeline.timings, pipeline.history, pipeline.trained, key, self.base)
         result.save(self.folder / "result.json")
         for stage in [*self.folder.glob("stage-*"), *pipeline.folder.glob("stage-*")]:
             if not (self.keep_stage_1 and stage.name == "stage-1"):

@@ -52,7 +52,7 @@ def test_blank_and_blurred_images_and_copies_are_reported(rendered, tmp_path):
     assert survey.blurred == ["monocyte/blurred.png"]
     assert survey.copies >= 2
     warnings = " ".join(survey.warnings)
-    assert "1 blank images: monocyte/blank.png" in warnings
+    assert "1 blank image: monocyte/blank.png" in warnings
     assert "--group-pattern" in warnings
 
 
@@ -82,7 +82,7 @@ def test_copies_with_different_labels_are_named(rendered, tmp_path):
     assert len(survey.contradicting_copies) == 1
     assert other in survey.contradicting_copies[0]
     assert name in survey.contradicting_copies[0]
-    assert "1 pairs of copies have different labels" in " ".join(survey.warnings)
+    assert "1 pair of copies with different labels" in " ".join(survey.warnings)
 
 
 def test_odd_mask_values_are_named(rendered, tmp_path):

@@ -13,6 +13,7 @@ from bc_sam.models.folder import (
     check_files,
     hash_files,
     load_config,
+    model_digest,
     write_config,
 )
 
@@ -46,6 +47,15 @@ class TestIntegrity:
 
     def test_an_intact_folder_passes(self, folder, config):
         check_files(folder, config)
+
+    def test_the_digest_of_a_model_is_that_of_its_content_and_not_of_its_export(self, folder, config):
+        (folder / "onnx").mkdir()
+        (folder / "onnx" / "networks.onnx").touch()
+        exported = replace(config, files=hash_files(folder))
+        assert set(exported.files) > set(config.files)
+        assert model_digest(exported) == model_digest(config)
+        (folder / FILES[-1]).write_text("another")
+        assert model_digest(replace(config, files=hash_files(folder))) != model_digest(config)
 
     @pytest.mark.parametrize("name", FILES)
     def test_a_changed_file_is_reported(self, folder, config, name):

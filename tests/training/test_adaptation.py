@@ -203,16 +203,27 @@ class TestRun:
         changed = {name for name, time in written.items() if name.stat().st_mtime_ns != time}
         assert {file.name for file in changed} <= {"adaptation.json", ".lock"}
 
-    def test_a_result_of_other_cells_is_not_reused(self, finished, start, caplog):
+    @pytest.mark.parametrize(
+        ("other", "said"), [({"cells": 1}, "The cells have changed"), ({"model": "another"}, "The model has changed")]
+    )
+    def test_a_result_of_other_cells_or_another_model_is_not_reused(self, finished, start, caplog, other, said):
         run, result = finished
         path, again = run.folder / "result.json", start(run.folder)
         assert again._is_finished()
-        replace(result, cells=result.cells + 1).save(path)
+        replace(result, **other).save(path)
         try:
             assert not again._is_finished()
-            assert "The cells have changed" in caplog.text
+            assert said in caplog.text
         finally:
             result.save(path)
+
+    def test_latents_of_another_model_are_not_reused(self, finished, start):
+        run, _ = finished
+        again = start(run.folder)
+        assert np.array_equal(again.latents("before"), run.latents("before"))
+        again.model_digest = "another"
+        with pytest.raises(BCSamError, match="before"):
+            again.latents("before")
 
     def test_images_with_a_wrong_mask_are_listed_and_not_aligned(self, finished):
         run, result = finished

@@ -1,14 +1,16 @@
 """What a training starts from."""
 
 import logging
+import os
 from dataclasses import replace
 
 import pytest
 import torch
+from small_model import small_model, small_sam
 
 from bc_sam import BCSam
-from bc_sam.config.presets import preset
-from bc_sam.training.base_model import initial_autoencoder
+from bc_sam.config.presets import network_arguments, preset
+from bc_sam.training.base_model import base_digest, initial_autoencoder
 
 
 @pytest.fixture(scope="module")
@@ -39,3 +41,39 @@ def test_other_bases_start_from_random_weights_of_the_seed(trained):
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
     assert not torch.equal(weights[0], weights[3])
+
+
+class TestDigest:
+    """It identifies the content of local files that a training starts from."""
+
+    @pytest.fixture
+    def base(self, tmp_path):
+        small_sam().save_pretrained(tmp_path / "base")
+        return tmp_path / "base"
+
+    @pytest.fixture
+    def training(self, base):
+        return replace(preset("tiny"), base=str(base))
+
+    def test_it_changes_with_the_weights_but_not_with_their_date(self, base, training):
+        before = base_digest(training)
+        os.utime(base / "model.safetensors", (0, 0))
+        assert base_digest(training) == before
+        small_sam(seed=1).save_pretrained(base)
+        assert base_digest(training) != before
+
+    def test_a_bc_sam_model_is_known_by_its_content(self, tmp_path):
+        small_model().save_pretrained(tmp_path / "model")
+        training = replace(preset("tiny"), base=str(tmp_path / "model"))
+        before = base_digest(training)
+        small_model(seed=1).save_pretrained(tmp_path / "model")
+        assert before
+        assert base_digest(training) not in ("", before)
+
+    def test_a_network_without_sam_does_not_depend_on_the_base(self, training):
+        network = replace(network_arguments("resnet", "tiny"), image_backbone="tiny:resnet")
+        assert base_digest(replace(training, method="resnet", network=network)) == ""
+
+    @pytest.mark.parametrize("base", ["tiny", "facebook/sam-vit-base", "moved/away"])
+    def test_what_is_not_in_a_local_file_has_none(self, base):
+        assert base_digest(replace(preset("tiny"), base=base)) == ""

@@ -149,6 +149,20 @@ class TestPasses:
         assert len(run.runner.run.folds) == 2
         assert "The cells have changed" in caplog.text
 
+    def test_a_pass_from_another_base_is_rerun_and_its_result_not_joined(self, recorded, caplog):
+        run = recorded()
+        run.run_fold(0)
+        path = run.work / "fold-0" / "result.json"
+        replace(FoldResult.load(path), base=run.base).save(path)
+        assert run.base
+        assert run.is_measured(0)
+        replace(FoldResult.load(path), base="another").save(path)
+        assert not run.finished_passes()
+        assert not run.is_measured(0)
+        run.run_fold(0)
+        assert len(run.runner.run.folds) == 2
+        assert caplog.text.count("The base has changed") == 1
+
     def test_the_paper_protocol_trains_on_every_image(self, recorded):
         run = recorded(protocol="paper")
         run.run_fold(1)

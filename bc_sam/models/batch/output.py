@@ -6,6 +6,7 @@ names begin with ``_`` or ``.`` are passed over by what reads Parquet.
 
 import logging
 import os
+import re
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
@@ -27,6 +28,11 @@ logger = logging.getLogger(__name__)
 MANIFEST = "_manifest.json"
 
 _OTHER_FOLDER = "Give another --out, or remove this folder to start again."
+
+# Version of the manifest that this version writes and reads.
+_FORMAT = 1
+
+_PART = "part-"
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,15 @@ class Manifest(JsonConfig):
     counts: Counts = field(default_factory=Counts)
     engine: dict[str, Any] = field(default_factory=dict)
     started: float = 0.0
-    format: int = 1
+    format: int = _FORMAT
+
+    def __post_init__(self) -> None:
+        if self.format > _FORMAT:
+            raise ConfigError(
+                "The results were written by a newer version of bc_sam. Update bc_sam to go on with them."
+            )
+        if self.n_blocks < 0:
+            raise ConfigError(f"n_blocks must be at least 0, but is {self.n_blocks}.")
 
 
 class OutputFolder:
@@ -80,6 +94,8 @@ class OutputFolder:
             raise ConfigError(f"--out {folder} is a file. Name a folder for the results.")
         if folder.is_dir() and not (folder / MANIFEST).exists():
             strange = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+            if any(name.startswith(_PART) for name in strange):
+                raise ConfigError(f"--out {folder} holds results without their {MANIFEST}. {_OTHER_FOLDER}")
             if strange:
                 raise ConfigError(f"--out {folder} holds other files, such as {strange[0]}. Name a new folder.")
         self.folder = folder
@@ -97,9 +113,17 @@ class OutputFolder:
 
     @property
     def manifest(self) -> Manifest | None:
-        """The manifest of the job that began here; ``None`` if no block of it was finished."""
-        begun = any(self.folder.glob("**/part-*"))
-        return read_manifest(self.folder) if begun else None
+        """The manifest of the job that began here; ``None`` if no block of it was finished.
+
+        Raises:
+            ConfigError: If it is damaged, so that nobody knows what the results are of.
+        """
+        if not any(self.folder.glob(f"**/{_PART}*")):
+            return None
+        try:
+            return read_manifest(self.folder)
+        except ConfigError as error:
+            raise ConfigError(f"{error} {_OTHER_FOLDER}") from error
 
     def begin(self, manifest: Manifest) -> Manifest:
         """Begins a job, or continues it if the folder holds a part of the same one.
@@ -180,7 +204,18 @@ def part_name(index: int, n_blocks: int) -> str:
         >>> part_name(3, 40)
         'part-0000003-of-0000040.parquet'
     """
-    return f"part-{index:07d}-of-{n_blocks:07d}.parquet"
+    return f"{_PART}{index:07d}-of-{n_blocks:07d}.parquet"
+
+
+def _index_of_part(name: str) -> int | None:
+    """Returns the number of the block of which a file is.
+
+    Example:
+        >>> _index_of_part("part-0000003-of-0000040.parquet"), _index_of_part("part-3")
+        (3, None)
+    """
+    found = re.fullmatch(rf"{_PART}(\d{{7,}})-of-\d{{7,}}\.parquet", name, re.ASCII)
+    return int(found[1]) if found else None
 
 
 def read_finished(folder: Path, manifest: Manifest) -> dict[int, Counts]:
@@ -189,7 +224,7 @@ def read_finished(folder: Path, manifest: Manifest) -> dict[int, Counts]:
     tables = [_read_table(folder, name, job.digest, n_blocks) for name in table_names(job.settings.task)]
     return {
         index: replace(total_of(table[index] for table in tables), blocks=1)
-        for index in range(n_blocks)
+        for index in tables[0]
         if all(index in table for table in tables)
     }
 
@@ -201,10 +236,9 @@ def _read_table(out: Path, table: str, job: str, n_blocks: int) -> dict[int, Cou
 
     found: dict[int, Counts] = {}
     folder = out / table
-    present = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    for index in range(n_blocks):
-        name = part_name(index, n_blocks)
-        if name not in present:
+    for name in sorted(path.name for path in folder.glob(f"{_PART}*")):
+        index = _index_of_part(name)
+        if index is None or name != part_name(index, n_blocks):
             continue
         try:
             read = read_metadata(folder / name)
@@ -232,6 +266,11 @@ def _require_same(begun: Manifest, asked: Manifest, folder: Path) -> None:
     if changed:
         differences = ", ".join(f"{name} {before[name]} (now {after[name]})" for name in changed)
         raise ConfigError(f"{folder} was begun with other settings: {differences}. {_OTHER_FOLDER}")
+    if old.source == new.source and begun.n_blocks != asked.n_blocks:
+        raise ConfigError(
+            f"{folder / MANIFEST} says {begun.n_blocks} blocks, but the job has {asked.n_blocks}: it was changed. "
+            f"{_OTHER_FOLDER}"
+        )
     if old.source != new.source:
         raise ConfigError(
             f"The source has changed since {folder} was begun: {begun.n_files} files then, {asked.n_files} now, or "

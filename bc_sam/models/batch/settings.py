@@ -11,7 +11,7 @@ from bc_sam.config.model import BCSamConfig
 from bc_sam.data.appearance.profile import AppearanceProfile
 from bc_sam.data.blocks.plan import BLOCK_SIZE
 from bc_sam.errors import BCSamError, ConfigError
-from bc_sam.models.folder import ONNX
+from bc_sam.models.folder import model_digest
 from bc_sam.models.stored_model import Backend, LoadOptions, StoredModel
 from bc_sam.utils.json_config import JsonConfig
 from bc_sam.utils.model_source import EMBEDDED_MODEL, is_hub_id
@@ -175,13 +175,6 @@ def require_same_model(expected: ModelIdentity, found: ModelIdentity, where: str
             f"{expected.digest[:12]}. Install the same version of bc_sam on all machines, and give a model on the Hub "
             "or in a folder that all of them see."
         )
-
-
-def model_digest(config: BCSamConfig) -> str:
-    """Returns a hash of the weights, classifiers and config of a model, but not of where it lies or its export."""
-    values = config.to_dict()
-    values["files"] = {name: digest for name, digest in values["files"].items() if name != ONNX}
-    return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
 
 
 def _commit(stored: StoredModel) -> str | None:

@@ -3,9 +3,38 @@
 from pathlib import Path
 
 from bc_sam.errors import UntrustedFileError
+from bc_sam.models.onnx_backend.protobuf import delimited_fields
 
 # Key of every reference from an ONNX file to another one. ONNX Runtime would read whatever it names.
 _REFERENCE = b"location"
+
+
+# Numbers of fields in onnx.proto, which never change. A loop or a branch is a graph in an attribute of a node.
+_GRAPH, _TRAINING, _FUNCTIONS = 7, 20, 25  # of a model
+_NODE, _ATTRIBUTE, _INNER_GRAPHS = 1, 5, (6, 11)
+
+
+def has_loops(content: bytes) -> bool:
+    """Whether an ONNX file has loops, branches or functions, so that it may compute for ever; our exports have none.
+
+    Raises:
+        ValueError: If it is no ONNX file, or ends in the middle of a field, which would swallow what is appended.
+
+    Example:
+        >>> has_loops(b"")
+        False
+    """
+    for number, part in delimited_fields(memoryview(content)):
+        if number in (_TRAINING, _FUNCTIONS):
+            return True
+        if number == _GRAPH and any(_node_has_graph(node) for kind, node in delimited_fields(part) if kind == _NODE):
+            return True
+    return False
+
+
+def _node_has_graph(node: memoryview) -> bool:
+    attributes = (content for number, content in delimited_fields(node) if number == _ATTRIBUTE)
+    return any(number in _INNER_GRAPHS for attribute in attributes for number, _ in delimited_fields(attribute))
 
 
 def names_other_files(content: bytes) -> bool:
@@ -29,7 +58,7 @@ def read_guarded(path: Path, most_bytes: int) -> bytes:
         most_bytes: Its maximum size.
 
     Raises:
-        UntrustedFileError: If it is larger, or refers to other files.
+        UntrustedFileError: If it is larger, refers to other files, has loops, or is no complete file.
     """
     size = path.stat().st_size
     if size > most_bytes:
@@ -41,6 +70,18 @@ def read_guarded(path: Path, most_bytes: int) -> bytes:
     if names_other_files(content):
         raise UntrustedFileError(
             f"{path} refers to other files, which an export of bc_sam never does. It was not opened. Remove it, and "
+            "export the model again: bc-sam export MODEL."
+        )
+    try:
+        loops = has_loops(content)
+    except ValueError as error:
+        raise UntrustedFileError(
+            f"{path} is no complete ONNX file ({error}). It was not opened. Export the model again: "
+            "bc-sam export MODEL."
+        ) from error
+    if loops:
+        raise UntrustedFileError(
+            f"{path} has loops or functions, which an export of bc_sam never has. It was not opened. Remove it, and "
             "export the model again: bc-sam export MODEL."
         )
     return content

@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path
@@ -51,6 +52,11 @@ if TYPE_CHECKING:
     from bc_sam.networks.autoencoder import CrossDomainAutoencoder
 
 logger = logging.getLogger(__name__)
+
+# By how much the rounding of a runtime may take a probability out of its range.
+_ROUNDING = 1e-3
+
+_AGAIN = "Export the model again: bc-sam export MODEL."
 
 
 class OnnxBCSam(BCSam):
@@ -114,13 +120,31 @@ class OnnxBCSam(BCSam):
 
     def _encode(self, pixels: np.ndarray, *, masks: bool, embeddings: bool) -> Encoded:
         require_threads(self._n_threads or os.cpu_count())
-        logits, latents = self._run(pixels, masks=masks, embeddings=embeddings)
+        logits, latents = self._checked(pixels, masks=masks, embeddings=embeddings)
         if latents is not None and self.config.average_turns:
             turned = np.concatenate([np.rot90(pixels, turns, axes=(1, 2)) for turns in (1, 2, 3)])
-            _, others = self._run(turned, masks=False, embeddings=True)
+            _, others = self._checked(turned, masks=False, embeddings=True)
             assert others is not None
             latents = np.stack([latents, *np.split(others, 3)]).mean(axis=0)
         return Encoded(None if logits is None else logits > 0, latents)
+
+    def _checked(
+        self, pixels: np.ndarray, *, masks: bool, embeddings: bool
+    ) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """Returns what `_run` does. The graph may be anybody's, so that its outputs may be anything.
+
+        Raises:
+            WeightsError: If it cannot be computed, or the outputs are not those of this model.
+        """
+        n, side = len(pixels), self.config.image_size
+        where = f"The export of {self._stored.source}"
+        with _failures_explained(where):
+            logits, latents = self._run(pixels, masks=masks, embeddings=embeddings)
+        if logits is not None:
+            _require_output(logits, (n, side, side), MASK_LOGITS, where)
+        if latents is not None:
+            _require_output(latents, (n, self.config.latent_dim), EMBEDDINGS, where)
+        return logits, latents
 
     def _run(
         self, pixels: np.ndarray, *, masks: bool, embeddings: bool
@@ -233,7 +257,8 @@ def read_networks(stored: StoredModel, export: Export) -> bytes:
     content = _read(stored, export, NETWORKS)
     if SHARED not in export.names:
         return content
-    return put_back(content, read_json(export.folder / SHARED), NetworkWeights(stored.folder))
+    most = most_bytes(stored.folder, stored.config)
+    return put_back(content, read_json(export.folder / SHARED), NetworkWeights(stored.folder), most)
 
 
 def _read(stored: StoredModel, export: Export, name: str) -> bytes:
@@ -257,7 +282,7 @@ def _open_session(content: bytes, path: Path, stored: StoredModel, n_threads: in
     # need their time: docs/performance.md, benchmarks/busy.py.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # done by the export
-    options.log_severity_level = 3  # errors, which are raised
+    options.log_severity_level = 4  # what fails is raised, too
     try:
         session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
     except Exception as error:  # of the runtime's own types, which have no common base
@@ -279,7 +304,8 @@ def _classifier(stored: StoredModel, export: Export, name: str) -> LatentClassif
     session = _open_session(_read(stored, export, file), export.folder / file, stored, n_threads=1)
     path = stored.folder / CLASSIFIERS / f"{name}.skops"
     classes = np.array(stored.config.classifiers[name])
-    return LatentClassifier(_OnnxEstimator(session), classes, len(stored.config.labels), path)
+    estimator = _OnnxEstimator(session, len(classes), f"The export of the classifier {name}")
+    return LatentClassifier(estimator, classes, len(stored.config.labels), path)
 
 
 class _OnnxEstimator:
@@ -287,12 +313,41 @@ class _OnnxEstimator:
 
     Args:
         session: The opened graph.
+        n_classes: Number of classes.
+        name: What it is called in error messages.
     """
 
-    def __init__(self, session: "InferenceSession") -> None:
-        self._session = session
+    def __init__(self, session: "InferenceSession", n_classes: int, name: str) -> None:
+        self._session, self._n_classes, self._name = session, n_classes, name
 
     def predict_proba(self, latents: np.ndarray) -> np.ndarray:
-        """Returns probabilities (n, k) float32 for embeddings (n, d)."""
-        (values,) = self._session.run([PROBABILITIES], {EMBEDDINGS: np.asarray(latents, np.float32)})
+        """Returns probabilities (n, k) float32 for embeddings (n, d).
+
+        Raises:
+            WeightsError: If it cannot be computed, or the output is something else.
+        """
+        with _failures_explained(self._name):
+            (values,) = self._session.run([PROBABILITIES], {EMBEDDINGS: np.asarray(latents, np.float32)})
+        _require_output(values, (len(latents), self._n_classes), PROBABILITIES, self._name)
+        if ((values < -_ROUNDING) | (values > 1 + _ROUNDING)).any():
+            raise WeightsError(f"{self._name} gives probabilities below 0 or above 1. {_AGAIN}")
         return values
+
+
+@contextmanager
+def _failures_explained(name: str) -> Iterator[None]:
+    """Turns an error of a runtime into one of the model, which is called by a name."""
+    try:
+        yield
+    except (BCSamError, MemoryError):
+        raise
+    except Exception as error:  # of the runtime's own types, which have no common base
+        raise WeightsError(
+            f"{name} could not be computed ({error}). If memory is short, use a smaller batch size. {_AGAIN}"
+        ) from error
+
+
+def _require_output(values: Any, shape: tuple[int, ...], output: str, name: str) -> None:
+    if not isinstance(values, np.ndarray) or values.dtype != np.float32 or values.shape != shape:
+        found = f"{values.dtype} {values.shape}" if isinstance(values, np.ndarray) else type(values).__name__
+        raise WeightsError(f"{name} gives {output} of {found} instead of float32 {shape}. {_AGAIN}")

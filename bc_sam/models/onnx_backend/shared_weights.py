@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 
 from bc_sam.errors import WeightsError
 from bc_sam.models.folder import ADAPTER, AUTOENCODER, BASE
+from bc_sam.models.onnx_backend.protobuf import delimited, varint
 from bc_sam.utils.json_config import read_json
 
 if TYPE_CHECKING:  # needs the export extra
@@ -127,7 +128,7 @@ def write_shared(shared: Mapping[str, str], path: Path) -> None:
     path.write_text(json.dumps(shared, indent=1, sort_keys=True) + "\n")
 
 
-def put_back(content: bytes, shared: Any, weights: Mapping[str, np.ndarray]) -> bytes:
+def put_back(content: bytes, shared: Any, weights: Mapping[str, np.ndarray], most_bytes: int) -> bytes:
     """Returns an ONNX file with the initializers that `take_out` removed from it.
 
     Protobuf reads a message that follows another as an addition to it, so that nothing has to be parsed.
@@ -136,16 +137,24 @@ def put_back(content: bytes, shared: Any, weights: Mapping[str, np.ndarray]) -> 
         content: The file without them.
         shared: What `take_out` returned.
         weights: The tensors by name.
+        most_bytes: Largest total size of the tensors, as a file may name one any number of times.
 
     Raises:
-        WeightsError: If there is no such tensor.
+        WeightsError: If there is no such tensor, or they are too large.
     """
     parts: list[bytes | memoryview] = [content]
+    left = most_bytes
     try:
         for initializer, name in shared.items():
             tensor = weights[name.removesuffix(".T")]
+            left -= tensor.nbytes
+            if left < 0:
+                raise WeightsError(
+                    f"The export has more than {most_bytes / 1e6:.0f} MB of weights, more than this model can have. "
+                    "Export it again: bc-sam export MODEL."
+                )
             parts += _initializer(initializer, tensor.T if name.endswith(".T") else tensor)
-    except (AttributeError, KeyError) as error:
+    except (AttributeError, KeyError, UnicodeEncodeError) as error:
         raise WeightsError(
             f"The export needs a tensor that the model does not have ({error}). Export it again: bc-sam export MODEL."
         ) from error
@@ -160,28 +169,10 @@ _FLOAT = 1
 
 def _initializer(name: str, values: np.ndarray) -> list[bytes | memoryview]:
     """Returns the parts of a message ``ModelProto`` with nothing but an initializer."""
-    head = b"".join(_varint(_DIMS << 3) + _varint(size) for size in values.shape)
-    head += _varint(_DATA_TYPE << 3) + _varint(_FLOAT)
-    head += _length_delimited(_NAME, len(name.encode())) + name.encode()
-    head += _length_delimited(_RAW_DATA, values.nbytes)
-    graph = _length_delimited(_INITIALIZER_OF_GRAPH, len(head) + values.nbytes)
-    model = _length_delimited(_GRAPH_OF_MODEL, len(graph) + len(head) + values.nbytes)
+    head = b"".join(varint(_DIMS << 3) + varint(size) for size in values.shape)
+    head += varint(_DATA_TYPE << 3) + varint(_FLOAT)
+    head += delimited(_NAME, len(name.encode())) + name.encode()
+    head += delimited(_RAW_DATA, values.nbytes)
+    graph = delimited(_INITIALIZER_OF_GRAPH, len(head) + values.nbytes)
+    model = delimited(_GRAPH_OF_MODEL, len(graph) + len(head) + values.nbytes)
     return [model, graph, head, np.ascontiguousarray(values, "<f4").data.cast("B")]
-
-
-def _length_delimited(field: int, length: int) -> bytes:
-    return _varint(field << 3 | 2) + _varint(length)
-
-
-def _varint(value: int) -> bytes:
-    """Encodes an integer in groups of seven bits, the lowest first.
-
-    Example:
-        >>> _varint(300).hex()
-        'ac02'
-    """
-    groups = []
-    while value > 0x7F:
-        groups.append(value & 0x7F | 0x80)
-        value >>= 7
-    return bytes([*groups, value])

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper, numpy_helper, save_model
+from onnx import ModelProto, TensorProto, helper, numpy_helper, save_model
 
 from bc_sam.errors import UntrustedFileError
 from bc_sam.models.onnx_backend.guard import read_guarded
@@ -40,3 +40,26 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path):
     (tmp_path / "model.onnx").write_bytes(bytes(2_000_000))
     with pytest.raises(UntrustedFileError, match=r"has 2 MB, more than .* \(1 MB\)\. It was not opened\."):
         read_guarded(tmp_path / "model.onnx", 1_000_000)
+
+
+def test_a_loop_is_refused(graph, tmp_path):
+    body = helper.make_graph([], "body", [], [])
+    graph.graph.node.append(helper.make_node("Loop", ["", "always"], ["z"], body=body))
+    save_model(graph, tmp_path / "model.onnx")
+    with pytest.raises(UntrustedFileError, match="has loops or functions"):
+        read_guarded(tmp_path / "model.onnx", 10_000)
+
+
+def test_so_is_a_function_which_could_have_one(graph, tmp_path):
+    graph.functions.append(helper.make_function("own", "Add", ["x"], ["y"], [], []))
+    save_model(graph, tmp_path / "model.onnx")
+    with pytest.raises(UntrustedFileError, match="has loops or functions"):
+        read_guarded(tmp_path / "model.onnx", 10_000)
+
+
+def test_a_file_that_would_swallow_the_weights_appended_to_it_is_refused(graph, tmp_path):
+    """They could hold a reference to another file, which is looked for in the file alone."""
+    swallowing = ModelProto(doc_string=" " * 100).SerializeToString()[:-100]
+    (tmp_path / "model.onnx").write_bytes(graph.SerializeToString() + swallowing)
+    with pytest.raises(UntrustedFileError, match="is no complete ONNX file"):
+        read_guarded(tmp_path / "model.onnx", 10_000)

@@ -9,13 +9,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper, numpy_helper, save_model
 from small_model import IMAGE_SIZE, small_model
 
 from bc_sam import BCSam, load_model
 from bc_sam.errors import ConfigError, UntrustedFileError, WeightsError
 from bc_sam.models.folder import CONFIG, hash_file, load_config, write_config
+from bc_sam.models.onnx_backend.files import FINGERPRINT, fingerprint
 
-NETWORKS = "onnx/networks.onnx"
+NETWORKS, SHARED = "onnx/networks.onnx", "onnx/shared_weights.json"
 CELLS = list(np.random.default_rng(0).integers(0, 256, (5, IMAGE_SIZE, IMAGE_SIZE, 3), dtype=np.uint8))
 
 
@@ -158,6 +160,64 @@ class TestSaving:
         assert "The export to ONNX is of other weights or classifiers and is left out" in caplog.text
 
 
+class TestGraphsThatGiveSomethingElse:
+    """A graph may be anybody's: whatever it gives is an error of the model, and never a traceback or a wrong name."""
+
+    @staticmethod
+    def of_constants(folder, name, inputs, **outputs):
+        """Replaces a graph by one whose outputs are constants."""
+        nodes = [helper.make_node("Identity", [f"{output} here"], [output]) for output in outputs]
+        values = [numpy_helper.from_array(value, f"{output} here") for output, value in outputs.items()]
+        kinds = {output: helper.np_dtype_to_tensor_dtype(value.dtype) for output, value in outputs.items()}
+        types = [
+            helper.make_tensor_value_info(output, kinds[output], value.shape) for output, value in outputs.items()
+        ]
+        model = helper.make_model(
+            helper.make_graph(nodes, "constants", inputs, types, values),
+            opset_imports=[helper.make_opsetid("", 18)],
+            ir_version=8,
+        )
+        helper.set_model_props(model, {FINGERPRINT: fingerprint(load_config(folder))})
+        save_model(model, folder / name)
+        if name == NETWORKS:
+            (folder / SHARED).write_text("{}")
+        relist(folder, **{file: hash_file(folder / file) for file in (name, SHARED)})
+
+    @pytest.mark.parametrize(
+        ("outputs", "message"),
+        [
+            (
+                {"embeddings": np.zeros((5, 7), np.float32)},
+                r"embeddings of float32 \(5, 7\) instead of float32 \(5, 6\)",
+            ),
+            ({"embeddings": np.zeros((5, 6))}, "embeddings of float64"),
+            ({"embeddings": np.zeros(30, np.float32)}, r"embeddings of float32 \(30,\)"),
+            ({"mask_logits": np.zeros((5, 5, 5), np.float32)}, r"mask_logits of float32 \(5, 5, 5\)"),
+            ({"embedding": np.zeros((5, 6), np.float32)}, "could not be computed"),
+        ],
+    )
+    def test_networks(self, folder, outputs, message):
+        pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["n", IMAGE_SIZE, IMAGE_SIZE, 3])
+        self.of_constants(folder, NETWORKS, [pixels], **outputs)
+        model = load_model(folder, backend="onnx")
+        with pytest.raises(WeightsError, match=message):
+            (model.segment if "mask_logits" in outputs else model.embed)(CELLS)
+
+    @pytest.mark.parametrize(
+        ("values", "message"),
+        [
+            (np.zeros((5, 4), np.float32), r"probabilities of float32 \(5, 4\) instead of float32 \(5, 3\)"),
+            (np.full((5, 3), -1, np.float32), "below 0 or above 1"),
+        ],
+    )
+    def test_a_classifier(self, folder, values, message):
+        embeddings = helper.make_tensor_value_info("embeddings", TensorProto.FLOAT, ["n", "d"])
+        self.of_constants(folder, "onnx/logistic.onnx", [embeddings], probabilities=values)
+        model = load_model(folder, backend="onnx")
+        with pytest.raises(WeightsError, match=message):
+            model.predict_proba(CELLS, classifier="logistic")
+
+
 class TestExportsThatAreNotOfThisModel:
     def test_other_weights(self, folder, tmp_path):
         other = small_model(seed=1).save_pretrained(tmp_path / "other")
@@ -176,10 +236,17 @@ class TestExportsThatAreNotOfThisModel:
         with pytest.raises(UntrustedFileError, match=r"does not list onnx/networks\.onnx among its files"):
             load_model(folder, backend="onnx")
 
-    def test_a_listed_file_that_is_no_graph(self, folder):
-        (folder / NETWORKS).write_bytes(b"no graph")
+    @pytest.mark.parametrize(
+        ("content", "error", "message"),
+        [
+            (b"no graph", UntrustedFileError, "is no complete ONNX file"),
+            (b"", WeightsError, "is not a graph that this version of ONNX Runtime can open"),
+        ],
+    )
+    def test_a_listed_file_that_is_no_graph(self, folder, content, error, message):
+        (folder / NETWORKS).write_bytes(content)
         relist(folder, **{NETWORKS: hash_file(folder / NETWORKS)})
-        with pytest.raises(WeightsError, match="is not a graph that this version of ONNX Runtime can open"):
+        with pytest.raises(error, match=message):
             load_model(folder, backend="onnx")
 
     def test_a_listed_file_that_refers_to_others(self, folder):

@@ -39,9 +39,9 @@ def test_a_weight_is_taken_out_and_put_back(stored):
     content = graph.SerializeToString()
     assert shared == {"weight": "layer.weight" if stored is MATRIX else "layer.weight.T"}
     assert len(content) < len(whole) - MATRIX.nbytes
-    assert onnx.load_from_string(put_back(content, shared, weights)) == onnx.load_from_string(whole)
+    assert onnx.load_from_string(put_back(content, shared, weights, 10**6)) == onnx.load_from_string(whole)
     x = np.ones((2, 48), np.float32)
-    np.testing.assert_array_equal(product(put_back(content, shared, weights), x), product(whole, x))
+    np.testing.assert_array_equal(product(put_back(content, shared, weights, 10**6), x), product(whole, x))
 
 
 def test_a_weight_that_the_model_does_not_have_stays():
@@ -50,10 +50,16 @@ def test_a_weight_that_the_model_does_not_have_stays():
     assert graph == product_with(MATRIX)
 
 
-@pytest.mark.parametrize("shared", [{"weight": "no.such"}, {"weight": 3}, ["weight"]])
+@pytest.mark.parametrize("shared", [{"weight": "no.such"}, {"weight": 3}, ["weight"], {"\ud800": "layer"}])
 def test_a_weight_that_cannot_be_found_is_an_error(shared):
     with pytest.raises(WeightsError, match="Export it again"):
-        put_back(b"", shared, {})
+        put_back(b"", shared, {"layer": MATRIX}, 10**6)
+
+
+def test_one_weight_named_ever_so_often_is_an_error():
+    shared = {str(number): "layer" for number in range(10**5)}
+    with pytest.raises(WeightsError, match="more than 1 MB of weights"):
+        put_back(b"", shared, {"layer": MATRIX}, 10**6)
 
 
 def test_weights_are_those_of_the_merged_networks(exported_model):
