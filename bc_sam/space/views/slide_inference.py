@@ -10,7 +10,6 @@ from bc_sam.data.preparation import require_pixel_size, sample_evenly
 from bc_sam.errors import ImageError
 from bc_sam.evaluation.naming_error import NamingError
 from bc_sam.models.laboratory import judge_cells
-from bc_sam.space.server.gpu import device
 from bc_sam.space.server.settings import PageSettings
 from bc_sam.space.server.uploads import Upload, image_sources, opened_uploads
 from bc_sam.space.views.field_inference import Kind, find_fields, search_fields
@@ -46,7 +45,7 @@ def predict_slide(
         ConfigError: If the pixel size is not plausible.
     """
     require_pixel_size(microns_per_pixel)
-    loaded.move(device())
+    loaded.move_to_gpu()
     start = time.monotonic()
     with opened_uploads(files, settings) as uploads:
         slide = start_slide(loaded, len(uploads))
