@@ -1,8 +1,8 @@
 """Time and memory of the page, over its API: python benchmarks/page.py CELLS --page onnx=.:onnx torch=.:torch.
 
 Serves each page from its source tree with its backend (the default one if none is given), such as another build in a
-``git worktree``, and asks all of them in turn: for one cell, by several clients at once, and for slides of many images.
-The CPU seconds of a server depend less than its seconds on what else the machine does.
+``git worktree``, and asks all of them in turn: for one cell, by several clients at once, and for slides of many
+images. The CPU seconds of a server depend less than its seconds on what else the machine does.
 
 CELLS is a folder of images of one laboratory; a slide repeats them until it has enough.
 """
@@ -93,8 +93,9 @@ def main() -> None:
         for page in pages:
             page.memory["start"] = page.resident()
         for number in range(6):
+            kind = "cell" if number else "first cell"
             for page in pages:
-                ask_for_cell(page, clients[page.name], files[number % len(files)], "first cell" if not number else "cell")
+                ask_for_cell(page, clients[page.name], files[number % len(files)], kind)
         for page in pages:
             page.measure("clients", lambda page=page: ask_at_once(clients[page.name], files, options.clients))
         for _ in range(options.slides):

@@ -284,6 +284,8 @@ def _open_session(content: bytes, path: Path, stored: StoredModel, n_threads: in
     # Threads that wait for each other in a loop are faster alone, but not beside decoding or busy neighbours, which
     # need their time: docs/performance.md, benchmarks/busy.py.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Which keep a block of memory for each size of a batch: 80 MB for bc-sam-tiny.
+    options.enable_mem_pattern = False
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # done by the export
     options.log_severity_level = 3  # errors, which are raised
     try:

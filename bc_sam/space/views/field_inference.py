@@ -194,7 +194,7 @@ def search_fields(
 def _add(slide: Slide, name: str, digest: str, field: WholeField, found: FieldCells, max_bytes: int) -> None:
     index = len(slide.fields)
     microns = found.profile.scale.microns_per_pixel if found.profile else None
-    picture = kept_picture(field, microns)
+    picture = kept_picture(field, microns) if slide.keeps_pictures else b""
     crops = [
         place_of(cell, index, field, microns or 1.0, name=name, number=number)
         for number, cell in enumerate(found.cells, start=1)

@@ -27,6 +27,8 @@ def predict_slide(
     settings: PageSettings,
     kind: Kind = "cells",
     microns_per_pixel: float | None = None,
+    *,
+    pictures: bool = True,
 ) -> Iterator[Slide]:
     """Runs a model on all images among files and inside zips.
 
@@ -36,6 +38,7 @@ def predict_slide(
         settings: Limits of the page.
         kind: What they show.
         microns_per_pixel: Pixel size of the fields among them, µm; by default it is measured.
+        pictures: Whether to make pictures of the cells and fields.
 
     Yields:
         The slide, which grows by one batch of crops or one field each time, starting empty.
@@ -49,6 +52,7 @@ def predict_slide(
     start = time.monotonic()
     with opened_uploads(files, settings) as uploads:
         slide = start_slide(loaded, len(uploads))
+        slide.keeps_pictures = pictures
         yield slide
         found = set(find_fields(uploads, settings, kind, microns_per_pixel))
         crops = [upload for index, upload in enumerate(uploads) if index not in found]
