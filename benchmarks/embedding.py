@@ -7,6 +7,9 @@
 - reading only: decoding of the files, which `BCSam.embed` overlaps with the encoder;
 - matrix products only: the encoder's matrix products on tensors in memory, in bc_sam's dtype.
 
+With ``--peers`` ViT-B is compared with other programs and runtimes too, see ``peers.py``. With ``--cpu`` CPU time is
+measured, which depends less on what else the machine does; set OMP_NUM_THREADS=1 then, as waiting threads use it too.
+
 CELLS is a folder of images; by default 64 rendered cells, half JPEG, half TIFF. Pass the peak of your device, from its
 data sheet, to get its utilization.
 """
@@ -14,12 +17,14 @@ data sheet, to get its utilization.
 import argparse
 import statistics
 import tempfile
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from models import random_model, with_library_attention
+from peers import peers
 from PIL import Image
 from timing import alternate, machine, print_table, ratio, spread
 from torch.utils.flop_counter import FlopCounterMode
@@ -42,6 +47,8 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--peak", type=float, help="peak of the device at this precision, TFLOP/s")
+    parser.add_argument("--peers", action="store_true", help="compare ViT-B with other programs and runtimes")
+    parser.add_argument("--cpu", action="store_true", help="measure CPU time")
     options = parser.parse_args()
     model, compiled, plain = (random_model(options.base, precision) for precision in ("auto", "auto", "no"))
     size = options.batch_size or default_batch_size(model.device)
@@ -58,11 +65,16 @@ def main() -> None:
             "reading only": lambda: read_only(files, size),
             "matrix products only": lambda: multiply_only(model, len(files), size),
         }
-        seconds = alternate(variants, options.rounds)
+        if options.peers:
+            others = peers(plain, files, size, Path(folder, "peers"))
+            print_differences(plain.embed(files), {"bc_sam": lambda: model.embed(files)} | others)
+            variants |= others
+        clock = time.process_time if options.cpu else time.perf_counter
+        seconds = alternate(variants, options.rounds, clock=clock)
     suffixes = ", ".join(sorted({file.suffix for file in files}))
     dtype = next(model.sam.vision_encoder.parameters()).dtype
     encoder = count_tflops(lambda: encode_pixels(model.sam, model.config, np.zeros((1, 224, 224, 3), np.uint8)))
-    tflop = dict.fromkeys(variants, encoder)
+    tflop = {name: encoder * (not name.startswith("timm")) for name in variants}
     tflop |= {"reading only": 0.0, "matrix products only": count_tflops(lambda: multiply_only(model, 1, 1))}
     print(
         f"{len(files)} files ({suffixes}), base {options.base}, batch size {size}, {dtype}, {1000 * encoder:.1f} "
@@ -91,6 +103,14 @@ def main() -> None:
             for name, values in seconds.items()
         ),
     )
+
+
+def print_differences(expected: np.ndarray, variants: Mapping[str, Callable[[], np.ndarray]]) -> None:
+    """Prints by how much the embeddings of bc_sam differ from those in float32, relative to their norm."""
+    for name, embed in variants.items():
+        if name.startswith("bc_sam"):
+            difference = np.linalg.norm(embed() - expected, axis=1) / np.linalg.norm(expected, axis=1)
+            print(f"{name}: embeddings differ from float32 by {np.median(difference):.2%} in the median.")
 
 
 def rate_columns(rate: float, peak: float | None) -> list[str]:

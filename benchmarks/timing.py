@@ -12,7 +12,11 @@ from tqdm import tqdm
 
 
 def alternate(
-    variants: Mapping[str, Callable[[], object]], rounds: int, *, warm_up: bool = True
+    variants: Mapping[str, Callable[[], object]],
+    rounds: int,
+    *,
+    warm_up: bool = True,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Returns the seconds of each variant, interleaved in every round so that machine drift affects all equally.
 
@@ -20,16 +24,17 @@ def alternate(
         variants: The functions to time, by name.
         rounds: Number of timed rounds.
         warm_up: Whether to run an untimed round first.
+        clock: What is measured: the time, or `time.process_time` on a machine that does much else.
     """
     seconds: dict[str, list[float]] = {name: [] for name in variants}
     for index in tqdm(range(rounds + warm_up), desc="Rounds", disable=not sys.stderr.isatty()):
         for name, variant in variants.items():
-            start = time.perf_counter()
+            start = clock()
             variant()
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
             if index >= warm_up:
-                seconds[name].append(time.perf_counter() - start)
+                seconds[name].append(clock() - start)
     return seconds
 
 

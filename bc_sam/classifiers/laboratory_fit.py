@@ -113,13 +113,14 @@ class LaboratoryCheck:
         odd_share = float((scores > _ODD).mean()) if scores is not None and len(scores) else 0.0
         if n < FEWEST_CELLS or not self._cells or not np.isfinite(embeddings).all():
             return LaboratoryFit(None, odd_share=odd_share, n_cells=n)
-        from scipy.stats import ncx2
+        # `scipy.stats.ncx2.ppf` is this function, but its import takes 45 MB.
+        from scipy.special import chndtrix
 
         whitened = embeddings / self._deviation @ self._whitening
         squares = {name: _squared_shift(whitened, means) for name, means in self._means.items()}
         nearest = min(squares, key=squares.__getitem__)
         dimensions = whitened.shape[1]
-        most = ncx2.ppf(_CERTAINTY, dimensions, n * _MOST_SHIFT**2) / n
+        most = chndtrix(_CERTAINTY, dimensions, n * _MOST_SHIFT**2) / n
         shift = float(np.sqrt(max(0.0, squares[nearest] - dimensions / n)))
         known = bool(squares[nearest] <= most and odd_share <= _MOST_ODD)
         return LaboratoryFit(known, nearest, shift, odd_share, n)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bc_sam.cli.app import app
-from bc_sam.cli.options import LocalFilesOnly, Revision, Subfolder, Token, use_token
+from bc_sam.cli.options import Backend, LocalFilesOnly, Revision, Subfolder, Token, use_token
 
 if TYPE_CHECKING:
     from bc_sam.models.stored_model import LoadOptions
@@ -18,6 +18,7 @@ def serve(
         typer.Argument(help="Model folder, run folder, or Hub id; by default the bundled one."),
     ] = None,
     port: Annotated[int | None, typer.Option(help="Port; by default a free one.")] = None,
+    backend: Backend = None,
     revision: Revision = None,
     subfolder: Subfolder = None,
     token: Token = None,
@@ -36,5 +37,10 @@ def serve(
     from bc_sam.space.server.model_source import model_source
 
     use_token(token)
-    loading: LoadOptions = {"revision": revision, "subfolder": subfolder, "local_files_only": local_files_only}
+    loading: LoadOptions = {
+        "backend": backend,
+        "revision": revision,
+        "subfolder": subfolder,
+        "local_files_only": local_files_only,
+    }
     serve_page(model or model_source(), loading, server_port=port, inbrowser=True)

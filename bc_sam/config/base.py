@@ -9,6 +9,9 @@ from bc_sam.errors import ConfigError
 #: Channels of the decoder's transposed convolutions in the original autoencoder.
 PAPER_DECODER_CHANNELS = (150, 200, 256, 200, 180, 150, 128)
 
+#: Kernel size and stride of the decoder's transposed convolutions: 1 px grows to 5, 12, 14, 31, 63, 127 and 128 px.
+DECODER_LAYERS = ((5, 1), (4, 2), (3, 1), (5, 2), (3, 2), (3, 2), (2, 1))
+
 #: Upper bound on labels, pixels and channels in an untrusted config; the largest SAM has 1280 channels at 1024 px.
 MAX_SIZE = 4096
 

@@ -1,17 +1,17 @@
 """The autoencoder's reconstruction target: the cell cut out by its mask, on grey, 128 x 128 pixels."""
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy import ndimage
 
-if TYPE_CHECKING:  # which masks and crops without resizing do without
-    from torch import Tensor
-
 #: Grey level outside the cell, and width of the border around its bounding box, pixels (BC-SAM, section 2.2).
 BACKGROUND = 128
 BORDER = 10
+
+# Rows of a matrix product of the resampling. OpenBLAS computes products of fewer than 64^3 values in one thread, which
+# so few rows are for images of up to 256 pixels: its threads wait in a loop, on cores that the encoder's need.
+_ROWS = 4
 
 
 def largest_component(mask: np.ndarray) -> np.ndarray:
@@ -90,8 +90,7 @@ def zoom_to_square(image: np.ndarray, size: int) -> np.ndarray:
     """Resizes an image to a square with cubic splines, ignoring the aspect ratio.
 
     Spline interpolation is linear and separable, so two matrix products give the result of `scipy.ndimage.zoom`,
-    except for the rounding of exact halves, in a thirtieth of its time. The products run in PyTorch because the
-    busy-waiting threads of NumPy's BLAS would compete with those of the encoder.
+    except for the rounding of exact halves, in a thirtieth of its time.
 
     Args:
         image: (h, w, 3) uint8.
@@ -104,17 +103,14 @@ def zoom_to_square(image: np.ndarray, size: int) -> np.ndarray:
         >>> zoom_to_square(np.zeros((60, 90, 3), np.uint8), 128).shape
         (128, 128, 3)
     """
-    import torch
-
     height, width, _ = image.shape
-    pixels = torch.from_numpy(image).permute(2, 0, 1).double()
-    zoomed = _zoom_matrix(height, size) @ pixels @ _zoom_matrix(width, size).T
-    return (zoomed.clamp(0, 255) + 0.5).byte().permute(1, 2, 0).contiguous().numpy()
+    pixels = image.transpose(2, 0, 1).astype(np.float64)
+    rows, columns = _zoom_matrix(height, size), _zoom_matrix(width, size).T
+    zoomed = np.concatenate([rows[i : i + _ROWS] @ pixels @ columns for i in range(0, size, _ROWS)], axis=1)
+    return np.ascontiguousarray((zoomed.clip(0, 255) + 0.5).astype(np.uint8).transpose(1, 2, 0))
 
 
 @lru_cache(maxsize=256)
-def _zoom_matrix(length: int, size: int) -> "Tensor":
+def _zoom_matrix(length: int, size: int) -> np.ndarray:
     """Returns the interpolation matrix from `length` to `size` samples, (size, length) float64."""
-    import torch
-
-    return torch.from_numpy(ndimage.zoom(np.eye(length), (size / length, 1), order=3))
+    return ndimage.zoom(np.eye(length), (size / length, 1), order=3)

@@ -49,6 +49,7 @@ class PreparedImage:
             without normalization.
         no_nucleus: Whether what is stained like a nucleus is too small and too pale for one; false without
             normalization.
+        white: Red, green and blue of the empty glass, 0..255; ``None`` without normalization.
     """
 
     pixels: NDArray[np.uint8]
@@ -58,6 +59,7 @@ class PreparedImage:
     scale_problem: str = ""
     n_white_cells: int = 0
     no_nucleus: bool = False
+    white: Rgb | None = None
 
     @property
     def size_assumed(self) -> bool:
@@ -147,6 +149,7 @@ class Preparation:
             _scale_problem(found, microns),
             found.n_white_cells,
             _has_no_nucleus(found, microns, profile.strength),
+            found.white,
         )
 
 

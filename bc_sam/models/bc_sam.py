@@ -107,10 +107,10 @@ class BCSam(CellModel):
             precision=stored.precision,
         )
 
-    def _write_weights(self, folder: Path, *, with_base: bool) -> None:
+    def _write_weights(self, folder: Path, *, with_base: bool, half: bool) -> None:
         from bc_sam.networks.autoencoder import save_autoencoder
         from bc_sam.networks.sam.lora import base_model, save_adapter
-        from bc_sam.utils.torch_utils import quiet
+        from bc_sam.utils.torch_utils import halve_weights, quiet
 
         # A base in the folder has the trained mask decoder, of which a second copy would take a third of the room.
         save_adapter(self.adapter, folder / ADAPTER, lora_only=with_base)
@@ -119,6 +119,8 @@ class BCSam(CellModel):
                 base_model(self.adapter, with_trained=True).save_pretrained(folder / BASE)
         (folder / AUTOENCODER).parent.mkdir()
         save_autoencoder(self.autoencoder, folder / AUTOENCODER)
+        if half:
+            halve_weights(folder)
 
     def _write_classifiers(self, folder: Path) -> dict[str, tuple[int, ...]]:
         if lost := [name for name in self.config.classifiers if name not in self.classifiers]:

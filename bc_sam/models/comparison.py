@@ -25,7 +25,7 @@ from bc_sam.models.training_record import TrainingRecord
 from bc_sam.networks.cell_network import CellNetwork, head_weights, load_network, network_inputs, save_network, shrunk
 from bc_sam.networks.features import encode_pixels, inference_sam, largest_components, predict_foreground
 from bc_sam.utils.forked import require_threads
-from bc_sam.utils.torch_utils import quiet, usable_device
+from bc_sam.utils.torch_utils import halve_weights, quiet, usable_device
 
 #: Images, feature maps and masks; see `network_inputs`.
 NetworkTensors = tuple[Tensor, Tensor, Tensor]
@@ -104,11 +104,13 @@ class ComparisonModel(CellModel):
             precision=stored.precision,
         )
 
-    def _write_weights(self, folder: Path, *, with_base: bool) -> None:
+    def _write_weights(self, folder: Path, *, with_base: bool, half: bool) -> None:
         save_network(self.network, folder / NETWORK)
         if with_base and self.base is not None:
             with quiet():
                 self.base.save_pretrained(folder / BASE)
+        if half:
+            halve_weights(folder)
 
     def _write_classifiers(self, folder: Path) -> dict[str, tuple[int, ...]]:
         return {}  # the last layer is part of the network

@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple, Self
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from bc_sam.evaluation.results import Evaluation
 from bc_sam.models.classifier_files import NO_CLASSIFIERS
 from bc_sam.models.observation import Observation, Parts, separate_cells
 from bc_sam.models.pretrained import PretrainedModel
+from bc_sam.models.stored_model import Backend
 from bc_sam.models.training_record import TrainingRecord
 from bc_sam.utils.forked import note_threads
 
@@ -54,6 +55,9 @@ class ObservingModel(PretrainedModel):
         evaluation: Evaluation of the model.
         record: How it was trained.
     """
+
+    #: What computes the model.
+    backend: ClassVar[Backend] = "torch"
 
     def __init__(
         self,

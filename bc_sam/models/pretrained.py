@@ -187,13 +187,10 @@ class PretrainedModel(ABC):
         half: bool | None = None,
     ) -> None:
         from bc_sam.models.card import write_card
-        from bc_sam.utils.torch_utils import halve_weights
 
         inside = self.config.base_inside or include_base
-        self._write_weights(folder, with_base=inside)
-        if self._stored_half if half is None else half:
-            halve_weights(folder)
-        classifiers = self._write_classifiers(folder)  # after halving, which does not apply to them
+        self._write_weights(folder, with_base=inside, half=self._stored_half if half is None else half)
+        classifiers = self._write_classifiers(folder)
         model_folder.write_preprocessor(self.config, folder / model_folder.PREPROCESSOR)
         for part, name in ((self.evaluation, model_folder.EVALUATION), (self.record, model_folder.RECORD)):
             if part is not None:
@@ -227,8 +224,14 @@ class PretrainedModel(ABC):
         return replace(config, files=model_folder.hash_files(folder))
 
     @abstractmethod
-    def _write_weights(self, folder: Path, *, with_base: bool) -> None:
-        """Writes the networks into a model folder, with the base SAM if there is one and `with_base` is set."""
+    def _write_weights(self, folder: Path, *, with_base: bool, half: bool) -> None:
+        """Writes the networks into a model folder.
+
+        Args:
+            folder: The folder, without any other weights.
+            with_base: Whether to include the base SAM, if there is one.
+            half: Whether to write them in float16.
+        """
 
     @abstractmethod
     def _write_classifiers(self, folder: Path) -> dict[str, tuple[int, ...]]:

@@ -10,12 +10,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bc_sam.config.base import PAPER_DECODER_CHANNELS
+from bc_sam.config.base import DECODER_LAYERS, PAPER_DECODER_CHANNELS
 from bc_sam.errors import WeightsError
 from bc_sam.utils.torch_utils import require_match, seeded
-
-#: Kernel size and stride of the decoder's transposed convolutions: 1 px grows to 5, 12, 14, 31, 63, 127 and 128 px.
-_DECODER_LAYERS = ((5, 1), (4, 2), (3, 1), (5, 2), (3, 2), (3, 2), (2, 1))
 
 
 class PhasedConvTranspose2d(nn.ConvTranspose2d):
@@ -97,7 +94,7 @@ class CrossDomainAutoencoder(nn.Module):
         )
         layers: list[nn.Module] = []
         channels = (latent_dim, *decoder_channels)
-        for (n_in, n_out), (kernel, stride) in zip(pairwise(channels), _DECODER_LAYERS, strict=True):
+        for (n_in, n_out), (kernel, stride) in zip(pairwise(channels), DECODER_LAYERS, strict=True):
             layers += [PhasedConvTranspose2d(n_in, n_out, kernel, stride), nn.BatchNorm2d(n_out), nn.ReLU()]
         self.decoder = nn.Sequential(*layers, PhasedConvTranspose2d(channels[-1], 3, kernel_size=1), nn.Sigmoid())
 

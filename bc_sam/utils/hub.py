@@ -19,6 +19,9 @@ from bc_sam.errors import HubError
 from bc_sam.utils.hub_client import HubWaitError, bound_waiting, is_timeout
 from bc_sam.utils.model_source import SnapshotOptions
 
+#: Patterns of the files of a SAM on the Hub.
+SAM_FILES = ("config.json", "model*.safetensors", "model.safetensors.index.json")
+
 # What the client raises on an answer without the fields it expects, such as a login page of a proxy.
 _GARBLED_ANSWER = (LookupError, TypeError, AttributeError, AssertionError)
 

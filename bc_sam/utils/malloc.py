@@ -7,7 +7,7 @@ import ctypes
 import os
 
 # Constants of glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -3, -4
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -3, -4, -8
 
 #: Largest mmap threshold that glibc accepts, bytes.
 _MAX_MMAP_THRESHOLD = 32 * 2**20
@@ -39,6 +39,27 @@ def reuse_freed_memory(*, large_blocks: bool = False) -> bool:
     if large_blocks:
         applied.append(mallopt(_M_MMAP_MAX, 0))
     return all(applied)
+
+
+def share_heaps(n: int = 2) -> bool:
+    """Has all threads allocate from a few heaps, so that one uses what another has freed.
+
+    By default, glibc gives each thread a heap of its own, up to eight for each core, which keep what they have freed.
+    Does nothing if the user has set ``MALLOC_ARENA_MAX``, or if the C library is not glibc.
+
+    Args:
+        n: Number of heaps.
+
+    Returns:
+        Whether the setting was applied.
+    """
+    if "MALLOC_ARENA_MAX" in os.environ:
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):
+        return False
+    return bool(mallopt(_M_ARENA_MAX, n))
 
 
 def return_freed_memory() -> bool:

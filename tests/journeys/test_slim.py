@@ -42,7 +42,7 @@ LOAD = "from bc_sam import load_model; model = load_model(); "
 CODE_THAT_NEEDS_TORCH = (
     "from bc_sam import load_model; load_model(refit=True)",
     LOAD + "model.save_pretrained('copy')",
-    LOAD + "model.render(model.embed([])[:0])",
+    LOAD + "model.save_pretrained('copy', half=False)",
     LOAD + "model.refit()",
     LOAD + "model.device",
 )
@@ -51,6 +51,7 @@ SEGMENT = (
     "masks = model.segment(sorted(find_images('cells'))[:3]); np.savez('masks.npz', *masks); "
     "assert 'ONNX Runtime' in repr(model)"
 )
+RENDER = LOAD + "import numpy as np; assert model.render(np.ones(50, np.float32)).shape == (128, 128, 3)"
 FROM_HUB = (
     "from bc_sam import load_model; import numpy as np; "
     "np.save('hub.npy', load_model('{}').embed([np.zeros((64, 64, 3), np.uint8)]))"
@@ -96,7 +97,7 @@ def slim(folder):
         "info",
         *NEED_TORCH,
     ]
-    return run_slim(folder, commands, [SEGMENT, *CODE_THAT_NEEDS_TORCH])
+    return run_slim(folder, commands, [SEGMENT, RENDER, *CODE_THAT_NEEDS_TORCH])
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +137,10 @@ def test_cells_of_a_field_are_counted(slim):
     status, stdout, _ = slim["commands"]["count field.png --no-abstain"]
     assert status == 0
     assert "field.png: 1 white cell" in stdout
+
+
+def test_an_embedding_is_rendered(slim):
+    assert slim["errors"][RENDER] is None
 
 
 def test_a_model_is_described(slim):

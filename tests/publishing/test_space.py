@@ -20,7 +20,7 @@ from PIL import Image
 from small_model import IMAGE_SIZE, small_model
 
 import bc_sam
-from bc_sam import BCSam, BCSamError
+from bc_sam import BCSamError, load_model
 from bc_sam.cli import main
 from bc_sam.space.server.model_source import model_source
 from bc_sam.utils.model_source import EMBEDDED_MODEL
@@ -43,11 +43,12 @@ def test_its_front_matter_pins_the_tested_gradio():
 def test_its_requirements_pin_the_packages_dependencies_at_the_tested_versions():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    lines = project["dependencies"] + extras["space"] + extras["torch"] + extras["xgboost"]
-    requirements = [Requirement(line) for line in lines]
-    needed = {canonical(need.name) for need in requirements} - {"bc_sam", "gradio"}
-    pinned = pins(SPACE / "requirements.txt")
-    assert pinned.keys() == needed
+    requirements = [Requirement(line) for line in project["dependencies"] + extras["space"]]
+    with_torch = [Requirement(line) for line in extras["torch"] + extras["xgboost"]]
+    pinned, more = pins(SPACE / "requirements.txt"), pins(SPACE / "requirements_torch.txt")
+    assert pinned.keys() == {canonical(need.name) for need in requirements} - {"gradio"}
+    assert more.keys() == {canonical(need.name) for need in with_torch} - pinned.keys()
+    requirements, pinned = requirements + with_torch, pinned | more
     tested = pins(ROOT / "constraints.txt")
     assert {name for name in pinned if pinned[name] != tested[name]} <= {"pydantic"}
     assert all(
@@ -75,12 +76,13 @@ def canonical(name):
     return name.lower().replace("-", "_")
 
 
-def test_it_is_published_with_the_package_and_a_model(hub, repo_id, run_script, model_folder, tmp_path):
-    run_script("push_space", model_folder, repo_id)
+def test_it_is_published_with_the_package_and_a_model(hub, repo_id, run_script, exported_model, tmp_path):
+    run_script("push_space", exported_model, repo_id)
     assert RepoCard.load(repo_id, repo_type="space").data.sdk == "gradio"
     folder = Path(snapshot_download(repo_id, repo_type="space", local_dir=tmp_path / "space"))
     assert {"app.py", "README.md", "requirements.txt", "LICENSE"} <= set(os.listdir(folder))
-    assert BCSam.from_pretrained(folder / "model").labels == BCSam.from_pretrained(model_folder).labels
+    assert load_model(folder / "model", backend="onnx").labels == load_model(exported_model).labels
+    assert not (folder / "requirements_torch.txt").exists()
     assert not list(folder.rglob("*.pyc"))
     assert [found.version for found in distributions(path=[str(folder)])] == [bc_sam.__version__]
     where = subprocess.run(
@@ -89,15 +91,23 @@ def test_it_is_published_with_the_package_and_a_model(hub, repo_id, run_script, 
     assert Path(where.stdout.strip()) == folder / "bc_sam" / "__init__.py"
 
 
-def test_a_second_push_removes_obsolete_files(hub, repo_id, run_script, model_folder):
-    run_script("push_space", model_folder, repo_id)
+def test_it_installs_torch_only_if_asked_to(run_script, model_folder, tmp_path):
+    with pytest.raises(BCSamError, match=r"has no export to ONNX.* bc-sam export .* --torch"):
+        run_script("push_space", model_folder, "owner/space", "--dry-run", tmp_path / "page")
+    run_script("push_space", model_folder, "owner/space", "--dry-run", tmp_path / "page", "--torch")
+    both = pins(SPACE / "requirements.txt") | pins(SPACE / "requirements_torch.txt")
+    assert pins(tmp_path / "page" / "requirements.txt") == both
+
+
+def test_a_second_push_removes_obsolete_files(hub, repo_id, run_script, exported_model):
+    run_script("push_space", exported_model, repo_id)
     HfApi().upload_file(path_or_fileobj=b"", path_in_repo="bc_sam/gone.py", repo_id=repo_id, repo_type="space")
-    run_script("push_space", model_folder, repo_id)
+    run_script("push_space", exported_model, repo_id)
     assert "bc_sam/gone.py" not in HfApi().list_repo_files(repo_id, repo_type="space")
 
 
-def test_a_model_on_the_hub_is_linked_and_found_by_the_page(hub, repo_id, run_script, model_folder, tmp_path):
-    BCSam.from_pretrained(model_folder).push_to_hub(repo_id)
+def test_a_model_on_the_hub_is_linked_and_found_by_the_page(hub, repo_id, run_script, exported_model, tmp_path):
+    load_model(exported_model).push_to_hub(repo_id)
     run_script("push_space", repo_id, repo_id, "--dry-run", tmp_path / "page")
     assert not (tmp_path / "page" / "model").exists()
     assert RepoCard.load(tmp_path / "page" / "README.md").data.models == [repo_id]
@@ -125,14 +135,16 @@ def model_folder(tmp_path_factory):
     return small_model().save_pretrained(tmp_path_factory.mktemp("small") / "model")
 
 
-@pytest.mark.parametrize("command", [["space/app.py"], ["-m", "bc_sam", "serve", "--port", "PORT"]])
-def test_it_starts_classifies_a_cell_and_deletes_the_upload(command, model_folder, tmp_path):
+@pytest.mark.parametrize(
+    "command", [["space/app.py"], ["-m", "bc_sam", "serve", "--port", "PORT", "--backend", "onnx"]]
+)
+def test_it_starts_classifies_a_cell_and_deletes_the_upload(command, exported_model, tmp_path):
     """Offline, in a separate process, as a Space and on a laptop."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     environment = os.environ | {
-        "BC_SAM_MODEL": str(model_folder),
+        "BC_SAM_MODEL": str(exported_model),
         "GRADIO_SERVER_PORT": str(port),
         "TMPDIR": str(tmp_path),
         "BROWSER": "true",

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -80,3 +81,40 @@ def test_the_users_threshold_takes_precedence():
     applied, shrunk = run(SHRINKS, "100", "keep", MALLOC_TRIM_THRESHOLD_="131072")
     assert applied == "False"
     assert int(shrunk) > 90
+
+
+# Allocates in eight threads at once, and prints the number of heaps.
+HEAPS = """
+import ctypes, os, tempfile, threading
+from bc_sam.utils.malloc import share_heaps
+
+share_heaps()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = libc.fopen.restype = ctypes.c_void_p
+together = threading.Barrier(8)
+
+def allocate():
+    together.wait()
+    libc.malloc(1000)
+
+threads = [threading.Thread(target=allocate) for _ in range(8)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+with tempfile.TemporaryDirectory() as folder:
+    path = os.path.join(folder, "info.xml")
+    file = ctypes.c_void_p(libc.fopen(path.encode(), b"w"))
+    libc.malloc_info(0, file)
+    libc.fclose(file)
+    print(open(path).read().count("<heap nr="))
+"""
+
+
+def test_threads_share_two_heaps_unless_the_user_has_set_a_number():
+    environments = os.environ | {"MALLOC_ARENA_MAX": "5"}, {k: v for k, v in os.environ.items() if "MALLOC" not in k}
+    several, few = (
+        int(subprocess.run([sys.executable, "-c", HEAPS], env=env, capture_output=True, text=True, check=True).stdout)
+        for env in environments
+    )
+    assert few <= 2 < several

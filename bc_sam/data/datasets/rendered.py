@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from datasets import Dataset, DatasetInfo
-from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
@@ -20,11 +19,8 @@ from bc_sam.config.labels import LABELS
 from bc_sam.data.cells import FEATURES
 from bc_sam.data.images import encode_png
 from bc_sam.data.provenance import Provenance
-from bc_sam.data.rendering.cell_types import CELL_TYPES
+from bc_sam.data.rendering.cell import check_label, check_size, render_cell
 from bc_sam.data.rendering.laboratory import LABORATORIES, Laboratory, any_laboratory
-from bc_sam.data.rendering.shapes import Frame
-from bc_sam.data.rendering.smear import draw_smear
-from bc_sam.data.rendering.white_cell import draw_white_cell
 from bc_sam.errors import ConfigError, DataError
 from bc_sam.utils.atomic import folder_written_aside
 
@@ -49,40 +45,6 @@ ANYWHERE = "anywhere"
 
 # The table that assigns masks to images.
 _PAIRS = Path("masks", "pairs.csv")
-
-
-def render_cell(
-    label: str, laboratory: Laboratory, rng: np.random.Generator, size: int = 224
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Renders one cell as imaged by a laboratory.
-
-    Args:
-        label: One of `bc_sam.config.labels.LABELS`.
-        laboratory: Stain, microscope and camera, such as ``LABORATORIES["munich"]``.
-        rng: Random generator. Equal states give equal pixels.
-        size: Side of the image, pixels. The field of view does not depend on it.
-
-    Returns:
-        The image, uint8 (size, size, 3), RGB; and its mask, uint8 (size, size): 0 background, 1 cytoplasm, 2 nucleus.
-
-    Raises:
-        DataError: If the label is unknown.
-        ConfigError: If `size` is below 32 pixels.
-
-    Example:
-        >>> import numpy as np
-        >>> image, mask = render_cell("monocyte", LABORATORIES["munich"], np.random.default_rng(0))
-        >>> image.shape, mask.max()
-        ((224, 224, 3), np.uint8(2))
-    """
-    _check_label(label)
-    _check_size(size)
-    frame = Frame(size, laboratory.width)
-    # Separate generators, so that the draws of one part do not affect the others.
-    cell_rng, smear_rng, camera_rng = (np.random.default_rng(rng.integers(2**63)) for _ in range(3))
-    cell = draw_white_cell(CELL_TYPES[label], frame, cell_rng)
-    smear = draw_smear(cell, laboratory.crowding, frame, smear_rng)
-    return laboratory.photograph(smear, frame, camera_rng), cell.mask
 
 
 def load_rendered(
@@ -214,19 +176,9 @@ def _check_request(laboratory: str, cells_per_class: int, seed: int, size: int, 
         names = ", ".join((*LABORATORIES, ANYWHERE))
         raise DataError(f"Unknown laboratory {laboratory!r}. Choose one of {names}.")
     for label in labels:
-        _check_label(label)
-    _check_size(size)
+        check_label(label)
+    check_size(size)
     if cells_per_class < 1:
         raise ConfigError(f"cells_per_class must be at least 1, but is {cells_per_class}.")
     if seed < 0:
         raise ConfigError(f"seed must not be negative, but is {seed}.")
-
-
-def _check_label(label: str) -> None:
-    if label not in CELL_TYPES:
-        raise DataError(f"Unknown label {label!r}. Choose one of {', '.join(LABELS)}.")
-
-
-def _check_size(size: int) -> None:
-    if size < 32:
-        raise ConfigError(f"size must be at least 32 pixels, but is {size}.")

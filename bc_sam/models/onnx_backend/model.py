@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property
@@ -17,8 +18,9 @@ from bc_sam.errors import BCSamError, ConfigError, MissingPackageError, WeightsE
 from bc_sam.models.base import CellModel
 from bc_sam.models.bc_sam import BCSam
 from bc_sam.models.classifier_files import load_reference, selected_classifiers
-from bc_sam.models.folder import CLASSIFIERS
+from bc_sam.models.folder import ADAPTER, AUTOENCODER, BASE, CLASSIFIERS
 from bc_sam.models.observing import Encoded
+from bc_sam.models.onnx_backend.decoder import decode
 from bc_sam.models.onnx_backend.files import (
     EMBEDDINGS,
     FINGERPRINT,
@@ -63,7 +65,7 @@ class OnnxBCSam(BCSam):
     """BC-SAM computed by ONNX Runtime on the CPU, from a graph of the networks and one of each classifier.
 
     It names, embeds and segments cells as `BCSam` does, in float32, and imports neither torch nor scikit-learn for
-    that. What needs the torch networks, such as saving to a folder or rendering an embedding, loads them when used.
+    that. What needs the torch networks, such as training, loads them when used.
 
     Args:
         stored: The model folder.
@@ -73,7 +75,6 @@ class OnnxBCSam(BCSam):
         n_threads: Number of threads of the session; 0 for one on each core.
     """
 
-    #: The name of the backend.
     backend: ClassVar[Backend] = "onnx"
 
     def __init__(
@@ -189,6 +190,33 @@ class OnnxBCSam(BCSam):
             )
         return self
 
+    def render(self, embedding: np.ndarray) -> np.ndarray:
+        """Decodes an embedding (d,) to an image of its cell, (128, 128, 3) uint8."""
+        image = decode(embedding, self.config, self._weights)
+        return np.rint(image * 255).astype(np.uint8).transpose(1, 2, 0)
+
+    @cached_property
+    def _weights(self) -> NetworkWeights:
+        return NetworkWeights(self._stored.folder)
+
+    def _write_weights(self, folder: Path, *, with_base: bool, half: bool) -> None:
+        if with_base != self._stored.config.base_inside or half != self._stored_half:
+            super()._write_weights(folder, with_base=with_base, half=half)  # with torch
+            return
+        for name in self._stored.config.files:
+            if name.startswith((f"{ADAPTER}/", f"{BASE}/")) or name == AUTOENCODER:
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(self._stored.folder / name, folder / name)
+
+    def _write_classifiers(self, folder: Path) -> dict[str, tuple[int, ...]]:
+        lost = [name for name in self.config.classifiers if name not in self.classifiers]
+        if lost and find_spec("torch") is None:
+            raise MissingPackageError(
+                f"{self._stored.source} was exported to ONNX without {', '.join(lost)}, which would be lost, so that "
+                f"torch is needed. Run: {install_command('torch')}"
+            )
+        return super()._write_classifiers(folder)
+
     # ---- what needs the torch networks ----
 
     @cached_property
@@ -281,6 +309,8 @@ def _open_session(content: bytes, path: Path, stored: StoredModel, n_threads: in
     # Threads that wait for each other in a loop are faster alone, but not beside decoding or busy neighbours, which
     # need their time: docs/performance.md, benchmarks/busy.py.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Which keep a block of memory for each size of a batch: 80 MB for bc-sam-tiny.
+    options.enable_mem_pattern = False
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # done by the export
     options.log_severity_level = 4  # what fails is raised, too
     try:

@@ -10,12 +10,9 @@ from bc_sam.networks.sam.attention import use_fused_bias_attention
 from bc_sam.networks.sam.resizing import patch_grid, resize_sam
 from bc_sam.networks.sam.safe_folder import load_sam_folder
 from bc_sam.networks.sam.segment_anything import read_torch_file, sam_from_original
-from bc_sam.utils.hub import download_snapshot
+from bc_sam.utils.hub import SAM_FILES, download_snapshot
 from bc_sam.utils.model_source import SnapshotOptions, damage_explained, is_hub_id
 from bc_sam.utils.torch_utils import seeded
-
-#: Patterns of the files of a SAM on the Hub.
-SAM_FILES = ("config.json", "model*.safetensors", "model.safetensors.index.json")
 
 # Side of the patches of the tiny SAM, pixels.
 _TINY_PATCH = 16

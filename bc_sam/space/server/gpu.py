@@ -2,9 +2,10 @@
 
 import os
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import torch
+if TYPE_CHECKING:  # the page also runs without torch
+    import torch
 
 #: Whether this is a ZeroGPU Space. There, decorated functions run in a separate process.
 ON_ZERO_GPU = os.environ.get("SPACES_ZERO_GPU", "").lower() in ("1", "true")
@@ -29,6 +30,8 @@ def on_gpu(seconds: int) -> Callable[[F], F]:
     return decorate
 
 
-def device() -> torch.device:
-    """Returns the device to compute on: the GPU inside a decorated function, or if the machine has one."""
+def device() -> "torch.device":
+    """Returns torch's device to compute on: the GPU inside a decorated function, or if the machine has one."""
+    import torch
+
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -21,9 +21,13 @@ def predictor(models: Models, settings: PageSettings) -> Callable[..., Iterator[
     """Returns what runs a model, given by its source, on uploaded files."""
 
     def predict(
-        source: str, files: list[str], kind: Kind = "cells", microns_per_pixel: float | None = None
+        source: str,
+        files: list[str],
+        kind: Kind = "cells",
+        microns_per_pixel: float | None = None,
+        pictures: bool = True,
     ) -> Iterator[Slide]:
-        yield from predict_slide(models.get(source), files, settings, kind, microns_per_pixel)
+        yield from predict_slide(models.get(source), files, settings, kind, microns_per_pixel, pictures=pictures)
 
     return predict
 
@@ -67,7 +71,7 @@ def slide_api(models: Models, settings: PageSettings) -> None:
         *checked, count_all = options
         try:
             choice = checked_choice(models.own, *checked)
-            *_, slide = predict("", files, kind, checked_pixel_size(microns_per_pixel))
+            *_, slide = predict("", files, kind, checked_pixel_size(microns_per_pixel), False)
         finally:
             remove(files)
         return slide, replace(choice, count_all=bool(count_all))

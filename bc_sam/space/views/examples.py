@@ -8,8 +8,8 @@ from itertools import islice
 import numpy as np
 from PIL import Image
 
-from bc_sam.data.datasets.rendered import LABORATORIES, render_cell
 from bc_sam.data.images import read_image
+from bc_sam.data.rendering.cell import LABORATORIES, render_cell
 from bc_sam.errors import HubError
 from bc_sam.space.views.loaded_models import LoadedModel
 from bc_sam.space.views.pictures import as_uri, fit

@@ -20,7 +20,6 @@ from bc_sam.models.abstention import Reason, image_reasons
 from bc_sam.models.fields import Search, find_cell_at, profile_fields, search_field
 from bc_sam.models.found_cells import FieldCells, FoundCell
 from bc_sam.models.observation import ObservedCell
-from bc_sam.space.server.gpu import device
 from bc_sam.space.server.settings import PageSettings
 from bc_sam.space.server.uploads import Upload
 from bc_sam.space.views.loaded_models import LoadedModel
@@ -195,7 +194,7 @@ def search_fields(
 def _add(slide: Slide, name: str, digest: str, field: WholeField, found: FieldCells, max_bytes: int) -> None:
     index = len(slide.fields)
     microns = found.profile.scale.microns_per_pixel if found.profile else None
-    picture = kept_picture(field, microns)
+    picture = kept_picture(field, microns) if slide.keeps_pictures else b""
     crops = [
         place_of(cell, index, field, microns or 1.0, name=name, number=number)
         for number, cell in enumerate(found.cells, start=1)
@@ -261,7 +260,7 @@ def ask_for_cell(loaded: LoadedModel, slide: Slide, index: int, place: tuple[flo
         raise DataError("This place is not in the field. Click inside the picture.")
     if not field.can_be_asked or field.profile is None or field.microns_per_pixel is None:
         raise DataError(f"No cells can be added to {field.name}: its scale is unknown, or its picture is not kept.")
-    loaded.move(device())
+    loaded.move_to_gpu()
     pixels, factor = field.reduced()
     microns = field.microns_per_pixel / factor
     profile = replace(field.profile, scale=replace(field.profile.scale, microns_per_pixel=microns))

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from bc_sam.data.appearance.light import white_point
 from bc_sam.data.appearance.normalization import Window, normalize_image
 from bc_sam.data.decoding_budget import memory_for
 from bc_sam.data.images import MAX_PIXELS, read_image
@@ -51,15 +50,16 @@ class OriginalPicture:
         """
         if cell.observed is None or cell.prepared is None:
             return None
+        window, white = cell.prepared.window, cell.prepared.white
         with memory_for(cell.source, max_pixels=MAX_PIXELS):
             picture = read_image(cell.source)
-            if (window := cell.prepared.window) is not None:
-                pixels, margin = np.asarray(picture), round(_MARGIN * window.side)
+            if window is not None and white is not None:
+                margin = round(_MARGIN * window.side)
                 side = window.side + 2 * margin
                 shown = Window(window.top - margin, window.left - margin, side, min(side, LARGE))
-                picture = Image.fromarray(normalize_image(pixels, shown, white_point(pixels), None))
+                picture = Image.fromarray(normalize_image(np.asarray(picture), shown, white, None))
             jpeg = _compressed(picture)
-        mask, has_margin = cell.observed.mask, cell.prepared.window is not None
+        mask, has_margin = cell.observed.mask, window is not None
         if mask is None:
             return cls(jpeg, has_margin=has_margin)
         return cls(jpeg, np.packbits(mask).tobytes(), len(mask), has_margin)
@@ -85,6 +85,7 @@ class OriginalPicture:
 
     def _drawn(self, side: int) -> Image.Image:
         with Image.open(io.BytesIO(self.jpeg)) as stored:
+            stored.draft("RGB", (side, side))  # decodes a half or a quarter of the pixels where these are enough
             picture = fit(stored.convert("RGB"), side)
         if not self.outline:
             return picture

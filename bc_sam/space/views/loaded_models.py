@@ -10,7 +10,6 @@ from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from huggingface_hub import HfApi
 from huggingface_hub.hf_api import ModelInfo
 from huggingface_hub.utils import filter_repo_objects
@@ -26,11 +25,10 @@ from bc_sam.models.card import render_card
 from bc_sam.models.folder import CONFIG, MODEL_FILES, load_config
 from bc_sam.models.inspection import inspect_batch
 from bc_sam.models.observation import InspectedCell, Observation, Parts
-from bc_sam.networks.sam.loading import SAM_FILES
-from bc_sam.space.server.gpu import ON_ZERO_GPU
+from bc_sam.space.server.gpu import ON_ZERO_GPU, device
 from bc_sam.space.server.settings import PageSettings
 from bc_sam.space.views.latent_map import LatentMap, draw_map
-from bc_sam.utils.hub import HUB_ERRORS, download_snapshot, explain, with_retries
+from bc_sam.utils.hub import HUB_ERRORS, SAM_FILES, download_snapshot, explain, with_retries
 from bc_sam.utils.model_source import display_name, is_hub_id
 from bc_sam.utils.private_folder import PrivateFolder
 
@@ -76,10 +74,10 @@ class LoadedModel:
         restrict_classifiers({classifier: fitted}, self.model.labels, self.model.config.allowed_labels)
         return fitted
 
-    def move(self, device: torch.device) -> None:
-        """Moves the model to a device, if it is on another one."""
-        if self.model.device.type != device.type:
-            self._in_turn(self.model.to, device)
+    def move_to_gpu(self) -> None:
+        """Moves a model in torch to the GPU, if there is one now and the model is not there yet."""
+        if self.model.backend == "torch" and self.model.device.type != (there := device()).type:
+            self._in_turn(self.model.to, there)
 
     def _in_turn(self, work: Callable[..., T], *arguments: Any) -> T:
         """Runs a computation while others wait: two at once would each take twice as long.

@@ -33,8 +33,9 @@ def outlined(image: Image.Image, mask: np.ndarray) -> Image.Image:
     inside = np.asarray(smooth) > 127
     pixels = np.array(image.convert("RGB"))
     width = max(1, round(max(image.size) / 240))
-    border = inside & ~ndimage.binary_erosion(inside, iterations=width)
-    halo = inside & ~ndimage.binary_erosion(inside, iterations=2 * width) & ~border
+    within_border = ndimage.binary_erosion(inside, iterations=width)
+    border = inside & ~within_border
+    halo = within_border & ~ndimage.binary_erosion(within_border, iterations=width)
     pixels[halo] = pixels[halo] // 2 + np.array(_HALO, np.uint8) // 2
     pixels[border] = _LINE
     return Image.fromarray(pixels)

@@ -44,6 +44,8 @@ _HOW_TO_USE = """An adapted model of BC-SAM. It contains embeddings of the cells
 
 bc-sam predict cells/ --model adapted
 bc-sam serve adapted
+
+It needs torch: pip install "bc_sam[torch]". With the extra export too, bc-sam export adapted makes it run without.
 """
 
 

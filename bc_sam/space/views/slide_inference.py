@@ -10,7 +10,6 @@ from bc_sam.data.preparation import require_pixel_size, sample_evenly
 from bc_sam.errors import ImageError
 from bc_sam.evaluation.naming_error import NamingError
 from bc_sam.models.laboratory import judge_cells
-from bc_sam.space.server.gpu import device
 from bc_sam.space.server.settings import PageSettings
 from bc_sam.space.server.uploads import Upload, image_sources, opened_uploads
 from bc_sam.space.views.field_inference import Kind, find_fields, search_fields
@@ -28,6 +27,8 @@ def predict_slide(
     settings: PageSettings,
     kind: Kind = "cells",
     microns_per_pixel: float | None = None,
+    *,
+    pictures: bool = True,
 ) -> Iterator[Slide]:
     """Runs a model on all images among files and inside zips.
 
@@ -37,6 +38,7 @@ def predict_slide(
         settings: Limits of the page.
         kind: What they show.
         microns_per_pixel: Pixel size of the fields among them, µm; by default it is measured.
+        pictures: Whether to make pictures of the cells and fields.
 
     Yields:
         The slide, which grows by one batch of crops or one field each time, starting empty.
@@ -46,10 +48,11 @@ def predict_slide(
         ConfigError: If the pixel size is not plausible.
     """
     require_pixel_size(microns_per_pixel)
-    loaded.move(device())
+    loaded.move_to_gpu()
     start = time.monotonic()
     with opened_uploads(files, settings) as uploads:
         slide = start_slide(loaded, len(uploads))
+        slide.keeps_pictures = pictures
         yield slide
         found = set(find_fields(uploads, settings, kind, microns_per_pixel))
         crops = [upload for index, upload in enumerate(uploads) if index not in found]

@@ -12,6 +12,7 @@ import numpy as np
 
 from bc_sam.classifiers.laboratory_fit import LaboratoryFit
 from bc_sam.config.labels import KINDS_THAT_CAN_OCCUR
+from bc_sam.data.preparation import map_in_threads
 from bc_sam.errors import ImageError
 from bc_sam.evaluation.naming_error import NamingError
 from bc_sam.models.abstention import BLASTS, Reason, image_reasons
@@ -118,6 +119,7 @@ class Slide:
         stopped: Whether the visitor stopped the work: what was under way is not added any more.
         note: A remark, such as why inference was stopped.
         taken: What was taken as a field and what as a crop, in a sentence; empty if all are crops.
+        keeps_pictures: Whether pictures of its cells and fields are made, which the API does not need.
         unkept: Number of fields whose pictures and crops are not kept.
         n_bytes: Size of what is kept of the fields, bytes.
         laboratory: Whether the model knows the laboratory of the cells.
@@ -139,6 +141,7 @@ class Slide:
     _first: tuple[int, list[int]] | None = field(default=None, init=False)  # of `label_first`, by the number of cells
     note: str = ""
     taken: str = ""
+    keeps_pictures: bool = True
     unkept: int = 0
     n_bytes: int = 0
     laboratory: LaboratoryFit = field(default_factory=lambda: LaboratoryFit(None))
@@ -161,11 +164,12 @@ class Slide:
             errors: Error of each upload that could not be read, else ``None``.
             digests: SHA-256 of each file.
         """
+        pictures = map_in_threads(_pictures_of, batch) if self.keeps_pictures else [(None, "")] * len(batch)
         added = [
             SlideCell(name, error=error or item.error)
             if item.observed is None or item.prepared is None
-            else replace(_without_pixels(item.observed, OriginalPicture.of(item), name), digest=digest)
-            for item, name, error, digest in zip(batch, names, errors, digests, strict=True)
+            else replace(_without_pixels(item.observed, *shown, name), digest=digest)
+            for item, shown, name, error, digest in zip(batch, pictures, names, errors, digests, strict=True)
         ]
         if not self.stopped:
             self.cells += added
@@ -507,10 +511,16 @@ def _with_adapted(cells: Sequence[SlideCell], adaptation: Adaptation) -> list[Sl
     ]
 
 
-def _without_pixels(observed: ObservedCell, original: OriginalPicture | None, name: str) -> SlideCell:
+def _pictures_of(cell: InspectedCell) -> tuple[OriginalPicture | None, str]:
+    """Returns the picture of an inspected cell and its thumbnail."""
+    original = OriginalPicture.of(cell)
+    return original, "" if original is None else original.thumbnail
+
+
+def _without_pixels(observed: ObservedCell, original: OriginalPicture | None, thumbnail: str, name: str) -> SlideCell:
     return SlideCell(
         name=name,
-        thumbnail="" if original is None else original.thumbnail,
+        thumbnail=thumbnail,
         original=original,
         embedding=observed.embedding,
         probabilities=dict(observed.probabilities),
