@@ -240,6 +240,8 @@ def _read_table(out: Path, table: str, job: str, n_blocks: int) -> dict[int, Cou
         index = _index_of_part(name)
         if index is None or name != part_name(index, n_blocks):
             continue
+        if (folder / name).exists() and not (folder / name).is_file():  # reading a pipe would wait for ever
+            raise ConfigError(f"{folder / name} is no file. Remove it, then run the command again.")
         try:
             read = read_metadata(folder / name)
         except (ArrowException, OSError) as error:

@@ -37,7 +37,7 @@ from bc_sam.models.onnx_backend.requirements import require_exporters
 from bc_sam.models.onnx_backend.shared_weights import NetworkWeights, take_out, write_shared
 from bc_sam.models.stored_model import StoredModel
 from bc_sam.networks.sam.encoding import cell_logits, encode, normalise, upsample_logits
-from bc_sam.utils.atomic import folder_written_aside
+from bc_sam.utils.atomic import WRITE_ERRORS, folder_written_aside
 from bc_sam.utils.model_source import SnapshotOptions
 
 if TYPE_CHECKING:  # needs the export extra
@@ -135,11 +135,19 @@ def export_to_folder(
     folder = stored.folder if out is None else model.save_pretrained(out)
     stored = replace(stored, folder=folder, config=load_config(folder))
     model.classifiers = {name: value for name, value in model.classifiers.items() if name in exported}
-    with folder_written_aside(folder / ONNX) as part:
-        export_onnx(model, stored, part, standalone=standalone)
-    files = {f"{ONNX}/{path.name}": hash_file(path) for path in sorted((folder / ONNX).iterdir())}
     others = {name: value for name, value in stored.config.files.items() if not name.startswith(f"{ONNX}/")}
-    write_config(replace(stored.config, files=others | files), folder / CONFIG)
+    try:
+        with folder_written_aside(folder / ONNX) as part:
+            export_onnx(model, stored, part, standalone=standalone)
+            if others != stored.config.files:  # a kill must not leave a new export under the hashes of the old one
+                write_config(replace(stored.config, files=others), folder / CONFIG)
+        files = {f"{ONNX}/{path.name}": hash_file(path) for path in sorted((folder / ONNX).iterdir())}
+        write_config(replace(stored.config, files=others | files), folder / CONFIG)
+    except WRITE_ERRORS as error:
+        raise BCSamError(
+            f"The export could not be written to {folder / ONNX}: {error}. The model itself is unchanged. Free some "
+            "space, or give another folder for a copy of the model: --out."
+        ) from error
     return folder / ONNX
 
 

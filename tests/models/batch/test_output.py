@@ -129,6 +129,51 @@ def test_a_missing_block_is_no_complete_job(tmp_path):
             output.finish(manifest, {0: Counts(1, 2, 1)})
 
 
+class TestDamagedByHand:
+    """What was changed in the folder is found in a sentence, without mixing results or waiting for ever."""
+
+    @pytest.fixture
+    def folder(self, tmp_path):
+        run(tmp_path / "out")
+        return tmp_path / "out"
+
+    @staticmethod
+    def change(folder, **changes):
+        stored = json.loads((folder / MANIFEST).read_text())
+        (folder / MANIFEST).write_text(json.dumps(stored | changes))
+
+    @pytest.mark.parametrize("n_blocks", [7, 10**12])
+    def test_another_number_of_blocks(self, folder, n_blocks):
+        self.change(folder, n_blocks=n_blocks)
+        assert read_finished(folder, read_manifest(folder)) == {}
+        with pytest.raises(ConfigError, match=rf"says {n_blocks} blocks, but the job has 2: it was changed"):
+            run(folder)
+
+    @pytest.mark.parametrize(
+        ("changes", "message"), [({"n_blocks": -1}, "at least 0"), ({"format": 99}, "newer version of bc_sam")]
+    )
+    def test_a_number_that_is_none_or_a_newer_version(self, folder, changes, message):
+        self.change(folder, **changes)
+        with pytest.raises(ConfigError, match=message):
+            read_manifest(folder)
+
+    def test_a_manifest_that_is_empty_or_gone(self, folder):
+        (folder / MANIFEST).write_text("")
+        with pytest.raises(ConfigError, match=r"cannot be read as JSON.*Give another --out, or remove this folder"):
+            run(folder)
+        (folder / MANIFEST).unlink()
+        with pytest.raises(ConfigError, match=r"without their _manifest\.json\. Give another --out"):
+            run(folder)
+
+    @pytest.mark.parametrize("make", [os.mkdir, os.mkfifo])
+    def test_a_folder_or_a_pipe_in_the_place_of_a_file(self, folder, make):
+        part = folder / part_name(1, N_BLOCKS)
+        part.unlink()
+        make(part)
+        with pytest.raises(ConfigError, match=r"part-0000001-of-0000002\.parquet is no file\. Remove it"):
+            run(folder)
+
+
 def test_a_file_or_a_folder_without_manifest(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="is a file"):

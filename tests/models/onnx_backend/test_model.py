@@ -9,12 +9,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from faults import fill_disk, watched
 from onnx import TensorProto, helper, numpy_helper, save_model
 from small_model import IMAGE_SIZE, small_model
 
 from bc_sam import BCSam, load_model
-from bc_sam.errors import ConfigError, UntrustedFileError, WeightsError
+from bc_sam.errors import BCSamError, ConfigError, UntrustedFileError, WeightsError
 from bc_sam.models.folder import CONFIG, hash_file, load_config, write_config
+from bc_sam.models.onnx_backend.export import export_to_folder
 from bc_sam.models.onnx_backend.files import FINGERPRINT, fingerprint
 
 NETWORKS, SHARED = "onnx/networks.onnx", "onnx/shared_weights.json"
@@ -173,6 +175,15 @@ class TestSaving:
         saved = model.save_pretrained(tmp_path / "copy")
         assert not (saved / "onnx").exists()
         assert "The export to ONNX is of other weights or classifiers and is left out" in caplog.text
+
+
+def test_an_export_that_cannot_be_written_leaves_the_former_one(folder):
+    with (
+        pytest.raises(BCSamError, match=r"could not be written.*The model itself is unchanged"),
+        watched(folder, 0, fill_disk),
+    ):
+        export_to_folder(folder)
+    assert load_model(folder, backend="onnx").predict(CELLS[:1])
 
 
 class TestGraphsThatGiveSomethingElse:
