@@ -194,26 +194,22 @@ def fingerprint_weights(model: nn.Module) -> str:
 
 
 @torch.inference_mode()
-def embed_cells(
+def embed_cells_in_turns(
     sam: SamModel,
     autoencoder: CrossDomainAutoencoder,
     config: BCSamConfig,
     cells: "CellStore",
     maps: ShardedArray,
 ) -> np.ndarray:
-    """Returns the embeddings of stored cells (n, d), float32, from their feature maps as they are (n, C, h, w).
-
-    If the model averages over the four orientations, the maps of the other three are computed and not stored.
+    """Returns the mean embedding of stored cells in the four orientations, (n, d) float32.
 
     Args:
         sam: A model from `inference_sam`.
         autoencoder: The autoencoder.
-        config: Whether to average, and the mean and standard deviation of the pixels.
+        config: Mean and standard deviation of the pixels.
         cells: The cells.
-        maps: Their feature maps.
+        maps: Their feature maps as they are, (n, C, h, w); those of the other orientations are not stored.
     """
-    if not config.average_turns:
-        return embed_features(autoencoder, maps)
     size, latents = default_batch_size(sam.device), []
     for start in tqdm(range(0, len(maps), size), desc="Other orientations", unit="batch", disable=None):
         part = slice(start, start + size)

@@ -14,7 +14,7 @@ from bc_sam.evaluation.results import DiceResult, PairResult, StageTiming
 from bc_sam.models.base import CellModel
 from bc_sam.models.bc_sam import BCSam
 from bc_sam.networks.feature_store import FeatureStore
-from bc_sam.networks.features import embed_cells, embed_features
+from bc_sam.networks.features import embed_features
 from bc_sam.training.base_model import initial_autoencoder
 from bc_sam.training.cross_validation import LabelledLatents, ViewLatents, dice_of_rows, evaluate_fold
 from bc_sam.training.engine.checkpoints import remove_checkpoints
@@ -141,7 +141,7 @@ def run_bc_sam_fold(fold: Fold) -> None:
         return
     model = BCSam(config, adapter, autoencoder, {}, device=run.accelerator.device, precision=run.precision)
     with pipeline.timed("embeddings"):
-        latents = embed_cells(model.sam, model.autoencoder, config, run.cells, features.maps)
+        latents = pipeline.embed(adapter, model.autoencoder, config, features)
     with measure() as cost:
         pairs = _classify(fold, model, latents, views)
     pipeline.timings.append(StageTiming("stage 3: classifiers", fold.number, cost.seconds, cost.peak_memory_mib))

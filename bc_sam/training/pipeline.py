@@ -19,7 +19,13 @@ from bc_sam.data.store import CellStore
 from bc_sam.evaluation.results import StageTiming
 from bc_sam.networks.autoencoder import CrossDomainAutoencoder
 from bc_sam.networks.feature_store import FeatureStore
-from bc_sam.networks.features import embed_cells, extract_features, fingerprint_weights, inference_sam
+from bc_sam.networks.features import (
+    embed_cells_in_turns,
+    embed_features,
+    extract_features,
+    fingerprint_weights,
+    inference_sam,
+)
 from bc_sam.networks.sam.lora import add_lora
 from bc_sam.training.augmented_views import store_views
 from bc_sam.training.base_model import load_base, new_model_config
@@ -185,8 +191,10 @@ class TrainingPipeline:
         features: FeatureStore,
     ) -> np.ndarray:
         """Returns the embeddings (n, d) of all cells, float32, as a model of these parts predicts from them."""
+        if not config.average_turns:
+            return embed_features(autoencoder, features.maps)
         sam = inference_sam(adapter, self.accelerator.device, self.precision)
-        return embed_cells(sam, autoencoder, config, self.cells, features.maps)
+        return embed_cells_in_turns(sam, autoencoder, config, self.cells, features.maps)
 
     def fit(self, stage: str, step: TrainingStep, schedule: Schedule, checkpoints: Checkpoints) -> None:
         """Runs the training loop on a step, and records the loss of each epoch of the stage."""

@@ -5,6 +5,7 @@ It saves a third of embedding and half of stage 2; see "Where the time goes" in 
 
 import ctypes
 import os
+from collections.abc import Callable
 
 # Constants of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -3, -4, -8
@@ -31,9 +32,7 @@ def reuse_freed_memory(*, large_blocks: bool = False) -> bool:
     """
     if "MALLOC_TRIM_THRESHOLD_" in os.environ:
         return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):  # missing on macOS and musl; CDLL(None) fails on Windows
+    if (mallopt := _function_of_glibc("mallopt")) is None:
         return False
     applied = [mallopt(_M_TRIM_THRESHOLD, _MAX_TRIM_THRESHOLD), mallopt(_M_MMAP_THRESHOLD, _MAX_MMAP_THRESHOLD)]
     if large_blocks:
@@ -55,11 +54,8 @@ def share_heaps(n: int = 2) -> bool:
     """
     if "MALLOC_ARENA_MAX" in os.environ:
         return False
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError, TypeError):
-        return False
-    return bool(mallopt(_M_ARENA_MAX, n))
+    mallopt = _function_of_glibc("mallopt")
+    return mallopt is not None and bool(mallopt(_M_ARENA_MAX, n))
 
 
 def return_freed_memory() -> bool:
@@ -71,9 +67,14 @@ def return_freed_memory() -> bool:
     Returns:
         Whether the call is available, which it is in glibc only.
     """
-    try:
-        trim = ctypes.CDLL(None).malloc_trim
-    except (AttributeError, OSError, TypeError):
+    if (trim := _function_of_glibc("malloc_trim")) is None:
         return False
     trim(0)
     return True
+
+
+def _function_of_glibc(name: str) -> Callable[..., int] | None:
+    try:
+        return getattr(ctypes.CDLL(None), name)
+    except (AttributeError, OSError, TypeError):  # missing on macOS and musl; CDLL(None) fails on Windows
+        return None

@@ -14,7 +14,7 @@ from bc_sam.data.store import store_cells
 from bc_sam.networks import features as features_module
 from bc_sam.networks.autoencoder import new_autoencoder
 from bc_sam.networks.features import (
-    embed_cells,
+    embed_cells_in_turns,
     embed_features,
     encode_pixels,
     extract_features,
@@ -131,17 +131,13 @@ def test_latents_do_not_depend_on_the_batch_size(sam, cells, tmp_path, encoded):
     np.testing.assert_allclose(full, batched, atol=1e-5)
 
 
-def test_cells_are_embedded_in_four_orientations_if_the_model_averages(sam, cells, tmp_path, encoded):
+def test_cells_are_embedded_in_four_orientations(sam, cells, tmp_path, encoded):
     store, autoencoder = extract(sam, cells, tmp_path), new_autoencoder(32, 4, (8,) * 7, seed=0).eval()
     encoded.clear()
-    single = embed_cells(sam, autoencoder, CONFIG, cells, store.maps)
-    np.testing.assert_array_equal(single, embed_features(autoencoder, store.maps))
-    assert not encoded
-
-    averaged = embed_cells(sam, autoencoder, replace(CONFIG, average_turns=True), cells, store.maps)
+    averaged = embed_cells_in_turns(sam, autoencoder, CONFIG, cells, store.maps)
     assert sum(encoded) == 3 * len(cells)
     turned = [np.ascontiguousarray(np.rot90(cells.pixels[:2], k, axes=(1, 2))) for k in range(4)]
     with torch.inference_mode():
         expected = np.mean([autoencoder.encode(encode_pixels(sam, CONFIG, each)).numpy() for each in turned], axis=0)
     np.testing.assert_allclose(averaged[:2], expected, atol=1e-3)  # stored in half precision
-    assert abs(averaged - single).max() > 1e-2
+    assert abs(averaged - embed_features(autoencoder, store.maps)).max() > 1e-2

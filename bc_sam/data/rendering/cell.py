@@ -5,13 +5,11 @@ from numpy.typing import NDArray
 
 from bc_sam.config.labels import LABELS
 from bc_sam.data.rendering.cell_types import CELL_TYPES
-from bc_sam.data.rendering.laboratory import LABORATORIES, Laboratory
+from bc_sam.data.rendering.laboratory import Laboratory
 from bc_sam.data.rendering.shapes import Frame
 from bc_sam.data.rendering.smear import draw_smear
 from bc_sam.data.rendering.white_cell import draw_white_cell
 from bc_sam.errors import ConfigError, DataError
-
-__all__ = ["LABORATORIES", "check_label", "check_size", "render_cell"]
 
 
 def render_cell(
@@ -34,6 +32,7 @@ def render_cell(
 
     Example:
         >>> import numpy as np
+        >>> from bc_sam.data.rendering.laboratory import LABORATORIES
         >>> image, mask = render_cell("monocyte", LABORATORIES["munich"], np.random.default_rng(0))
         >>> image.shape, mask.max()
         ((224, 224, 3), np.uint8(2))

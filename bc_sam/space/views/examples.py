@@ -9,7 +9,8 @@ import numpy as np
 from PIL import Image
 
 from bc_sam.data.images import read_image
-from bc_sam.data.rendering.cell import LABORATORIES, render_cell
+from bc_sam.data.rendering.cell import render_cell
+from bc_sam.data.rendering.laboratory import LABORATORIES
 from bc_sam.errors import HubError
 from bc_sam.space.views.loaded_models import LoadedModel
 from bc_sam.space.views.pictures import as_uri, fit
