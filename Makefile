@@ -2,8 +2,8 @@
 # make test   creates a virtual environment and runs all tests
 # make test-oldest   runs the main journeys with the oldest versions that pyproject.toml allows, in an environment of its
 #             own; PIP_ARGS="--extra-index-url https://download.pytorch.org/whl/cpu" spares the CUDA libraries
-# make test-ray   runs the tests of batch jobs on Ray and Accelerate, which start processes for minutes, in an environment
-#             of its own with the extra ray; PIP_ARGS as above
+# make test-ray   runs the tests of batch jobs on Ray, Accelerate, Dask and Spark (if there is a Java), which start processes
+#             for minutes, in an environment of its own with the extra ray; PIP_ARGS as above
 # make test-slim   runs tests/journeys/test_slim.py in an environment with the package and no extra, and checks its size
 PYTHON ?= python3
 VENV ?= .venv
@@ -48,7 +48,7 @@ $(OLDEST)/.ready: pyproject.toml tests/oldest.py
 $(RAY)/.ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(RAY)
 	$(RAY)/bin/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt $(EDITABLE) ".[train,ray]" "pytest>=9.0" \
-		"hypothesis>=6.150" "fastapi>=0.160" "uvicorn>=0.50" psutil
+		"hypothesis>=6.150" "fastapi>=0.160" "uvicorn>=0.50" psutil "dask>=2026.8" "pyspark>=4.3"
 	touch $@
 
 $(VENV)/.ready: pyproject.toml constraints.txt

@@ -1,7 +1,8 @@
 """What a model computes for prepared images, in one pass: the one path from pixels to probabilities."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 
@@ -14,7 +15,7 @@ from bc_sam.classifiers.reference_latents import ReferenceLatents
 from bc_sam.config.labels import KINDS_THAT_CAN_OCCUR, kinds_that_can_occur
 from bc_sam.config.model import BCSamConfig
 from bc_sam.data.image_quality import measure_quality
-from bc_sam.errors import ConfigError, DataError
+from bc_sam.errors import BCSamError, ConfigError, DataError
 from bc_sam.evaluation.results import Evaluation
 from bc_sam.models.classifier_files import NO_CLASSIFIERS
 from bc_sam.models.observation import Observation, Parts, separate_cells
@@ -28,6 +29,10 @@ from bc_sam.utils.forked import note_threads
 if TYPE_CHECKING:
     import torch
     from transformers import SamModel
+
+
+# What torch says of an allocation that failed, on the CPU and on a GPU.
+_OUT_OF_MEMORY = "can't allocate memory", "out of memory"
 
 
 class Encoded(NamedTuple):
@@ -226,7 +231,8 @@ class ObservingModel(PretrainedModel):
 
         Raises:
             ConfigError: If a classifier is unknown.
-            BCSamError: If the process was forked after the model was loaded; see `bc_sam.utils.forked`.
+            BCSamError: If the memory is not enough for the batch, or the process was forked after the model was loaded;
+                see `bc_sam.utils.forked`.
 
         Example:
             >>> model = load_model()  # doctest: +SKIP
@@ -237,11 +243,12 @@ class ObservingModel(PretrainedModel):
         applied = {name: self._classifier(name) for name in names} if Parts.PROBABILITIES in parts else {}
         if not len(pixels):
             return Observation(pixels, embeddings=np.empty((0, self.config.latent_dim), np.float32))
-        foreground, embeddings = self._encode(
-            pixels,
-            masks=Parts.MASKS in parts,
-            embeddings=bool(parts & (Parts.EMBEDDINGS | Parts.PROBABILITIES | Parts.OOD)),
-        )
+        with _memory_explained(pixels):
+            foreground, embeddings = self._encode(
+                pixels,
+                masks=Parts.MASKS in parts,
+                embeddings=bool(parts & (Parts.EMBEDDINGS | Parts.PROBABILITIES | Parts.OOD)),
+            )
         separated = None if foreground is None else [separate_cells(image) for image in foreground]
         score = self.ood_score if Parts.OOD in parts else None
         return Observation(
@@ -299,3 +306,17 @@ def _where_finite(function: Callable[[np.ndarray], np.ndarray], embeddings: np.n
     results = np.full((len(embeddings), *values.shape[1:]), np.nan, values.dtype)
     results[finite] = values[: finite.sum()]
     return results
+
+
+@contextmanager
+def _memory_explained(pixels: np.ndarray) -> Iterator[None]:
+    """Turns an allocation that fails while a batch (n, S, S, 3) is computed into one sentence."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:  # torch raises the latter
+        if isinstance(error, MemoryError) or any(words in str(error) for words in _OUT_OF_MEMORY):
+            raise BCSamError(
+                f"The memory is not enough for {len(pixels)} images of {pixels.shape[1]} px at a time. Use a smaller "
+                "batch size, or a model of smaller images."
+            ) from error
+        raise

@@ -25,6 +25,10 @@ from bc_sam.space.views.slide_adaptation import ADAPTED_PREFIX
 from bc_sam.utils.malloc import share_heaps
 from bc_sam.utils.model_source import display_name
 from bc_sam.utils.private_folder import remove_abandoned
+from bc_sam.utils.resources import limit_memory, total_memory
+
+# The part of the machine's memory that a public page may take.
+_MOST_MEMORY = 0.9
 
 _HEAD = """# Which blood cell is it?
 
@@ -104,6 +108,8 @@ def serve(source: str, loading: LoadOptions | None = None, **options: Any) -> No
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that uploads are removed on exit
     share_heaps()  # of dozens of threads; 100 MB less after visits of 32 clients and a slide
     settings = page_settings()
+    if settings.public and (memory := total_memory()):
+        limit_memory(int(memory * _MOST_MEMORY))  # of which a visitor's model may ask for any amount
     for prefix in (UPLOADS_PREFIX, DOWNLOAD_PREFIX, ADAPTED_PREFIX):
         remove_abandoned(prefix)  # by servers that were killed
     options_of_model: LoadOptions = {"device": "cpu", **(loading or {})}

@@ -1,4 +1,4 @@
-"""Measures run time and peak memory."""
+"""Measures run time and peak memory, and limits memory."""
 
 import os
 import sys
@@ -64,6 +64,19 @@ def total_memory() -> int | None:
     with suppress(OSError, ValueError):  # "max" without a limit
         sizes.append(int(_CGROUP_LIMIT.read_text()))
     return min(sizes, default=None)
+
+
+def limit_memory(n_bytes: int) -> None:
+    """Lets this process allocate at most so many bytes, so that what asks for more fails, and not the whole process.
+
+    Only Linux counts all that is allocated; elsewhere little or nothing happens.
+    """
+    if resource is None:
+        return
+    _, hard = resource.getrlimit(resource.RLIMIT_DATA)
+    if hard != resource.RLIM_INFINITY:
+        n_bytes = min(n_bytes, hard)
+    resource.setrlimit(resource.RLIMIT_DATA, (n_bytes, hard))
 
 
 def _peak_mib() -> float:

@@ -6,7 +6,7 @@ import torch
 from every_model import every_model
 from small_model import small_model
 
-from bc_sam.errors import ConfigError
+from bc_sam.errors import BCSamError, ConfigError
 from bc_sam.models.observation import Parts
 
 
@@ -26,6 +26,32 @@ def passes(model):
 
 
 class TestObserve:
+    @pytest.mark.parametrize(
+        "failure",
+        [
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes."),
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."),
+            MemoryError("Unable to allocate 3.00 GiB for an array"),
+        ],
+    )
+    def test_too_little_memory_is_said(self, pixels, monkeypatch, failure):
+        def fail(*_, **__):
+            raise failure
+
+        model = small_model()
+        monkeypatch.setattr(model, "_encode", fail)
+        with pytest.raises(BCSamError, match=r"not enough for 3 images of \d+ px at a time\. Use a smaller batch size"):
+            model.observe(pixels)
+
+    def test_other_errors_are_left_as_they_are(self, pixels, monkeypatch):
+        def fail(*_, **__):
+            raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+        model = small_model()
+        monkeypatch.setattr(model, "_encode", fail)
+        with pytest.raises(RuntimeError, match="mat1"):
+            model.observe(pixels)
+
     @every_model
     def test_everything_comes_from_one_pass_of_the_encoder(self, make, pixels):
         model = make()

@@ -1,4 +1,5 @@
 import multiprocessing
+import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -6,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bc_sam.utils.resources import measure
+from bc_sam.utils.resources import limit_memory, measure
 
 MIB = 2**17  # float64 values
 
@@ -67,3 +68,22 @@ def test_a_failing_block_is_measured_and_its_error_propagates():
         fail_after(0.01)
     assert cost.seconds >= 0.01
     assert cost.peak_memory_mib > 0
+
+
+def can_allocate(sizes, limit):
+    """Which arrays, in MiB, can be made in a process that may allocate `limit` bytes."""
+    limit_memory(limit)
+    made = []
+    for mib in sizes:
+        try:
+            np.ones(mib * MIB)
+        except MemoryError:
+            continue
+        made.append(mib)
+    return made
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts all that is allocated")
+def test_what_asks_for_more_than_the_limit_fails_and_all_else_goes_on():
+    assert in_a_new_process(can_allocate, [10, 4000, 20], 2**31) == [10, 20]
+    assert in_a_new_process(can_allocate, [10, 4000, 20], 2**43) == [10, 4000, 20]

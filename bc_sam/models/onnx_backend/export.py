@@ -32,7 +32,7 @@ from bc_sam.models.onnx_backend.files import (
     classifier_file,
     fingerprint,
 )
-from bc_sam.models.onnx_backend.guard import names_other_files
+from bc_sam.models.onnx_backend.guard import foreign_part, names_other_files
 from bc_sam.models.onnx_backend.requirements import require_exporters
 from bc_sam.models.onnx_backend.shared_weights import NetworkWeights, take_out, write_shared
 from bc_sam.models.stored_model import StoredModel
@@ -95,6 +95,8 @@ def _signed(graph: "ModelProto", value: str) -> bytes:
     content = graph.SerializeToString()
     if names_other_files(content):
         raise BCSamError("The exported graph would keep its weights in other files. Please report this.")
+    if foreign := foreign_part(content):  # which a new version of an exporter may write
+        raise BCSamError(f"The exported graph has {foreign}, which would not be opened. Please report this.")
     return content
 
 

@@ -11,30 +11,90 @@ _REFERENCE = b"location"
 
 # Numbers of fields in onnx.proto, which never change. A loop or a branch is a graph in an attribute of a node.
 _GRAPH, _TRAINING, _FUNCTIONS = 7, 20, 25  # of a model
-_NODE, _ATTRIBUTE, _INNER_GRAPHS = 1, 5, (6, 11)
+_NODE, _INITIALIZER, _SPARSE_INITIALIZER = 1, 5, 15  # of a graph
+_OPERATOR, _ATTRIBUTE, _DOMAIN = 4, 5, 7  # of a node
+_NAME, _TENSORS, _INNER_GRAPHS, _SPARSE_TENSORS = 1, (5, 10), (6, 11), (22, 23)  # of an attribute
+_TEXTS = 6  # of a tensor
+
+# What exports consist of, with other versions of their exporters, too. All of these compute with numbers in the memory
+# that ONNX Runtime counts, see `bc_sam.models.onnx_backend.session`; others, such as Unique, take more beside it.
+_OF_ONNX = """
+    Abs Add And ArgMax AveragePool BatchNormalization Cast Clip Concat Constant ConstantOfShape Conv ConvTranspose
+    Div Einsum Equal Erf Exp Expand Flatten Floor Gather GatherElements GatherND Gelu Gemm GlobalAveragePool
+    Greater GreaterOrEqual Identity LayerNormalization LeakyRelu Less LessOrEqual Log MatMul Max MaxPool Min Mod
+    Mul Neg Not Or Pad Pow Range Reciprocal ReduceMax ReduceMean ReduceMin ReduceSum ReduceSumSquare Relu Reshape
+    Resize Shape Sigmoid Slice Softmax Softplus Split Sqrt Squeeze Sub Sum Tanh Tile Transpose Unsqueeze Where
+"""
+_OF_CLASSIFIERS = """
+    ArrayFeatureExtractor LinearClassifier LinearRegressor Normalizer SVMClassifier SVMRegressor Scaler TreeEnsemble
+    TreeEnsembleClassifier TreeEnsembleRegressor
+"""
+_OF_ONNX_RUNTIME = """
+    BiasGelu BiasSoftmax FastGelu FusedConv FusedGemm FusedMatMul Gelu QuickGelu SkipLayerNormalization
+"""
+_OPERATORS = {
+    "": frozenset(_OF_ONNX.split()),
+    "ai.onnx.ml": frozenset(_OF_CLASSIFIERS.split()),
+    "com.microsoft": frozenset(_OF_ONNX_RUNTIME.split()),
+}
+_DEFAULT_DOMAIN = "ai.onnx"
 
 
-def has_loops(content: bytes) -> bool:
-    """Whether an ONNX file has loops, branches or functions, so that it may compute for ever; our exports have none.
+def foreign_part(content: bytes) -> str | None:
+    """Returns what an ONNX file has that an export of bc_sam never has, if anything.
+
+    Exports have no loops, branches or functions, so that they end. They take no more memory than ONNX Runtime counts:
+    they have only operators that it counts, no sparse weights, and no texts, of which one could be long and repeated.
 
     Raises:
         ValueError: If it is no ONNX file, or ends in the middle of a field, which would swallow what is appended.
 
     Example:
-        >>> has_loops(b"")
-        False
+        >>> foreign_part(b"") is None
+        True
     """
     for number, part in delimited_fields(memoryview(content)):
         if number in (_TRAINING, _FUNCTIONS):
-            return True
-        if number == _GRAPH and any(_node_has_graph(node) for kind, node in delimited_fields(part) if kind == _NODE):
-            return True
-    return False
+            return "functions"
+        if number != _GRAPH:
+            continue
+        for kind, inner in delimited_fields(part):
+            if kind == _SPARSE_INITIALIZER:
+                return "sparse weights"
+            found = _foreign_in_node(inner) if kind == _NODE else _text_in(inner) if kind == _INITIALIZER else None
+            if found:
+                return found
+    return None
 
 
-def _node_has_graph(node: memoryview) -> bool:
-    attributes = (content for number, content in delimited_fields(node) if number == _ATTRIBUTE)
-    return any(number in _INNER_GRAPHS for attribute in attributes for number, _ in delimited_fields(attribute))
+def _foreign_in_node(node: memoryview) -> str | None:
+    operator, domain = "", ""
+    for number, part in delimited_fields(node):
+        if number == _OPERATOR:
+            operator = str(part, "utf-8", "replace")
+        elif number == _DOMAIN:
+            domain = str(part, "utf-8", "replace")
+        elif number == _ATTRIBUTE and (found := _foreign_in_attribute(part)):
+            return found
+    known = _OPERATORS.get("" if domain == _DEFAULT_DOMAIN else domain, frozenset())
+    return None if operator in known else f"the operator {operator[:40]!a}"
+
+
+def _foreign_in_attribute(attribute: memoryview) -> str | None:
+    for number, part in delimited_fields(attribute):
+        if number in _INNER_GRAPHS:
+            return "loops or branches"
+        if number in _SPARSE_TENSORS:
+            return "sparse weights"
+        if number == _NAME and b"string" in bytes(part):  # labels and constants
+            return "texts"
+        if number in _TENSORS and (found := _text_in(part)):
+            return found
+    return None
+
+
+def _text_in(tensor: memoryview) -> str | None:
+    return "texts" if any(number == _TEXTS for number, _ in delimited_fields(tensor)) else None
 
 
 def names_other_files(content: bytes) -> bool:
@@ -58,7 +118,7 @@ def read_guarded(path: Path, most_bytes: int) -> bytes:
         most_bytes: Its maximum size.
 
     Raises:
-        UntrustedFileError: If it is larger, refers to other files, has loops, or is no complete file.
+        UntrustedFileError: If it is larger, refers to other files, has what no export has, or is no complete file.
     """
     size = path.stat().st_size
     if size > most_bytes:
@@ -73,15 +133,15 @@ def read_guarded(path: Path, most_bytes: int) -> bytes:
             "export the model again: bc-sam export MODEL."
         )
     try:
-        loops = has_loops(content)
+        foreign = foreign_part(content)
     except ValueError as error:
         raise UntrustedFileError(
             f"{path} is no complete ONNX file ({error}). It was not opened. Export the model again: "
             "bc-sam export MODEL."
         ) from error
-    if loops:
+    if foreign:
         raise UntrustedFileError(
-            f"{path} has loops or functions, which an export of bc_sam never has. It was not opened. Remove it, and "
-            "export the model again: bc-sam export MODEL."
+            f"{path} has {foreign}, which an export of bc_sam never has. It was not opened. Remove it, and export the "
+            "model again: bc-sam export MODEL."
         )
     return content

@@ -39,6 +39,7 @@ from bc_sam.models.onnx_backend.files import (
 )
 from bc_sam.models.onnx_backend.guard import read_guarded
 from bc_sam.models.onnx_backend.requirements import require_exporters
+from bc_sam.models.onnx_backend.session import LimitError, Session, shared_memory
 from bc_sam.models.onnx_backend.shared_weights import NetworkWeights, put_back
 from bc_sam.models.stored_model import Backend, StoredModel
 from bc_sam.utils.atomic import WRITE_ERRORS, folder_written_aside
@@ -48,7 +49,6 @@ from bc_sam.utils.json_config import read_json
 
 if TYPE_CHECKING:
     import torch
-    from onnxruntime import InferenceSession
     from peft import PeftModel
 
     from bc_sam.networks.autoencoder import CrossDomainAutoencoder
@@ -80,7 +80,7 @@ class OnnxBCSam(BCSam):
     def __init__(
         self,
         stored: StoredModel,
-        session: "InferenceSession",
+        session: Session,
         classifiers: Mapping[str, LatentClassifier],
         reference: ReferenceLatents | None,
         n_threads: int,
@@ -111,8 +111,9 @@ class OnnxBCSam(BCSam):
             )
         export = find_export(stored.folder, stored.config) or _export_to_cache(stored)
         n_threads = int(os.environ.get("OMP_NUM_THREADS", "0"))  # which torch follows too; 0 is one for each core
-        classifiers = {name: _classifier(stored, export, name) for name in _exported_classifiers(stored, export)}
-        session = cls._open_networks(stored, export, n_threads)
+        with shared_memory():
+            classifiers = {name: _classifier(stored, export, name) for name in _exported_classifiers(stored, export)}
+            session = cls._open_networks(stored, export, n_threads)
         return cls(stored, session, classifiers, load_reference(stored.folder, stored.config), n_threads)
 
     @classmethod
@@ -151,12 +152,8 @@ class OnnxBCSam(BCSam):
         self, pixels: np.ndarray, *, masks: bool, embeddings: bool
     ) -> tuple[np.ndarray | None, np.ndarray | None]:
         """Returns mask logits (n, S, S) and embeddings (n, d), each if asked for, of pixels (n, S, S, 3)."""
-        from onnxruntime import RunOptions
-
-        options = RunOptions()
-        options.only_execute_path_to_fetches = True
         outputs = [MASK_LOGITS] * masks + [EMBEDDINGS] * embeddings
-        results = self._session.run(outputs, {PIXELS: pixels}, options) if outputs else []
+        results = self._session.run(outputs, {PIXELS: pixels}) if outputs else []
         computed = dict(zip(outputs, results, strict=True))
         return computed.get(MASK_LOGITS), computed.get(EMBEDDINGS)
 
@@ -293,7 +290,7 @@ def _read(stored: StoredModel, export: Export, name: str) -> bytes:
     return read_guarded(export.folder / name, most_bytes(stored.folder, stored.config))
 
 
-def _open_session(content: bytes, path: Path, stored: StoredModel, n_threads: int) -> "InferenceSession":
+def _open_session(content: bytes, path: Path, stored: StoredModel, n_threads: int) -> Session:
     """Opens a graph.
 
     Args:
@@ -302,25 +299,14 @@ def _open_session(content: bytes, path: Path, stored: StoredModel, n_threads: in
         stored: The model of which it must be.
         n_threads: Number of threads; 0 for one on each core.
     """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = n_threads
-    # Threads that wait for each other in a loop are faster alone, but not beside decoding or busy neighbours, which
-    # need their time: docs/performance.md, benchmarks/busy.py.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    # Which keep a block of memory for each size of a batch: 80 MB for bc-sam-tiny.
-    options.enable_mem_pattern = False
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL  # done by the export
-    options.log_severity_level = 4  # what fails is raised, too
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+        session = Session(content, n_threads)
     except Exception as error:  # of the runtime's own types, which have no common base
         raise WeightsError(
             f"{path} is not a graph that this version of ONNX Runtime can open ({error}). Export the model again: "
             "bc-sam export MODEL."
         ) from error
-    if session.get_modelmeta().custom_metadata_map.get(FINGERPRINT) != fingerprint(stored.config):
+    if session.metadata.get(FINGERPRINT) != fingerprint(stored.config):
         raise WeightsError(
             f"{path} is an export of other weights or classifiers than those of {stored.folder}. Export the model "
             "again: bc-sam export MODEL."
@@ -347,7 +333,7 @@ class _OnnxEstimator:
         name: What it is called in error messages.
     """
 
-    def __init__(self, session: "InferenceSession", n_classes: int, name: str) -> None:
+    def __init__(self, session: Session, n_classes: int, name: str) -> None:
         self._session, self._n_classes, self._name = session, n_classes, name
 
     def predict_proba(self, latents: np.ndarray) -> np.ndarray:
@@ -371,6 +357,8 @@ def _failures_explained(name: str) -> Iterator[None]:
         yield
     except (BCSamError, MemoryError):
         raise
+    except LimitError as error:
+        raise WeightsError(f"{name} was not computed: {error}. Use a smaller batch size. {_AGAIN}") from error
     except Exception as error:  # of the runtime's own types, which have no common base
         raise WeightsError(
             f"{name} could not be computed ({error}). If memory is short, use a smaller batch size. {_AGAIN}"

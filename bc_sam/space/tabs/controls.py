@@ -147,16 +147,17 @@ def checked_pixel_size(microns_per_pixel: Any) -> float | None:
     return float(microns_per_pixel)
 
 
-def typed_pixel_size(text: str) -> float | None:
-    """Returns the pixel size that a visitor typed, µm; ``None`` if the field is empty.
+def typed_pixel_size(text: Any) -> float | None:
+    """Returns the pixel size that a visitor typed, µm; ``None`` if the field is empty, or a program sent nothing.
 
     Raises:
         DataError: If it is no number.
 
     Example:
-        >>> typed_pixel_size("0,1"), typed_pixel_size(" ")
-        (0.1, None)
+        >>> typed_pixel_size("0,1"), typed_pixel_size(" "), typed_pixel_size(None)
+        (0.1, None, None)
     """
+    text = "" if text is None else str(text)
     try:
         return float(text.replace(",", ".")) if text.strip() else None
     except ValueError:

@@ -42,19 +42,59 @@ def test_a_file_that_is_too_large_is_not_read(tmp_path):
         read_guarded(tmp_path / "model.onnx", 1_000_000)
 
 
+def refused(graph, tmp_path, message):
+    save_model(graph, tmp_path / "model.onnx")
+    with pytest.raises(UntrustedFileError, match=f"has {message}, which an export of bc_sam never has"):
+        read_guarded(tmp_path / "model.onnx", 10_000)
+
+
 def test_a_loop_is_refused(graph, tmp_path):
     body = helper.make_graph([], "body", [], [])
     graph.graph.node.append(helper.make_node("Loop", ["", "always"], ["z"], body=body))
-    save_model(graph, tmp_path / "model.onnx")
-    with pytest.raises(UntrustedFileError, match="has loops or functions"):
-        read_guarded(tmp_path / "model.onnx", 10_000)
+    refused(graph, tmp_path, "loops or branches")
 
 
 def test_so_is_a_function_which_could_have_one(graph, tmp_path):
     graph.functions.append(helper.make_function("own", "Add", ["x"], ["y"], [], []))
-    save_model(graph, tmp_path / "model.onnx")
-    with pytest.raises(UntrustedFileError, match="has loops or functions"):
-        read_guarded(tmp_path / "model.onnx", 10_000)
+    refused(graph, tmp_path, "functions")
+
+
+@pytest.mark.parametrize(
+    ("operator", "domain"), [("Unique", ""), ("StringConcat", "ai.onnx"), ("Add", "com.example"), ("", "")]
+)
+def test_so_are_operators_that_no_export_has(graph, tmp_path, operator, domain):
+    graph.graph.node.append(helper.make_node(operator, ["x", "x"], ["z"], domain=domain))
+    refused(graph, tmp_path, f"the operator '{operator}'")
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        helper.make_node("Constant", [], ["z"], value=numpy_helper.from_array(np.array(["a" * 99], object))),
+        helper.make_node("Constant", [], ["z"], value_string="a" * 99),
+        helper.make_node(
+            "LinearClassifier", ["x"], ["y", "z"], domain="ai.onnx.ml", coefficients=[1.0], classlabels_strings=["a"]
+        ),
+    ],
+)
+def test_so_are_texts_which_take_memory_that_nobody_counts(graph, tmp_path, node):
+    graph.graph.node.append(node)
+    refused(graph, tmp_path, "texts")
+
+
+def test_so_are_texts_among_the_weights(graph, tmp_path):
+    graph.graph.initializer.append(numpy_helper.from_array(np.array(["a" * 99], object), "z"))
+    refused(graph, tmp_path, "texts")
+
+
+def test_so_are_sparse_weights_which_may_be_far_larger_than_their_file(graph, tmp_path):
+    values, indices = numpy_helper.from_array(np.ones(1, np.float32), "z"), numpy_helper.from_array(np.zeros(1, int))
+    sparse = helper.make_sparse_tensor(values, indices, [2**30])
+    graph.graph.sparse_initializer.append(sparse)
+    refused(graph, tmp_path, "sparse weights")
+    del graph.graph.sparse_initializer[:]
+    graph.graph.node.append(helper.make_node("Constant", [], ["z"], sparse_value=sparse))
+    refused(graph, tmp_path, "sparse weights")
 
 
 def test_a_file_that_would_swallow_the_weights_appended_to_it_is_refused(graph, tmp_path):

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from faults import fill_disk, watched
 from onnx import TensorProto, helper, numpy_helper, save_model
+from onnx import load as load_onnx
 from small_model import IMAGE_SIZE, small_model
 
 from bc_sam import BCSam, load_model
@@ -242,6 +243,20 @@ class TestGraphsThatGiveSomethingElse:
         model = load_model(folder, backend="onnx")
         with pytest.raises(WeightsError, match=message):
             model.predict_proba(CELLS, classifier="logistic")
+
+    def test_networks_that_take_all_memory(self, folder, monkeypatch):
+        monkeypatch.setattr("bc_sam.models.onnx_backend.session.total_memory", lambda: 2**26)
+        path = folder / NETWORKS
+        pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["n", IMAGE_SIZE, IMAGE_SIZE, 3])
+        self.of_constants(folder, NETWORKS, [pixels], embeddings=np.zeros((5, 6), np.float32))
+        model = load_onnx(path)
+        model.graph.node[0].output[0] = "many"
+        model.graph.node.append(helper.make_node("Tile", ["many", "times"], ["embeddings"]))
+        model.graph.initializer.append(numpy_helper.from_array(np.array([10_000, 1_000]), "times"))
+        save_model(model, path)
+        relist(folder, **{NETWORKS: hash_file(path)})
+        with pytest.raises(WeightsError, match=r"a batch needs more than .* Use a smaller batch size"):
+            load_model(folder, backend="onnx").embed(CELLS)
 
 
 class TestExportsThatAreNotOfThisModel:
