@@ -1,8 +1,9 @@
 """Does the memory of the page grow with visitors? Serves it, sends good and bad uploads, and samples its memory.
 
-``python benchmarks/soak.py [SECONDS [CLIENTS [CSV]]]``: by default 2,400 s and 32 clients, written to ``soak.csv``.
+``python benchmarks/soak.py [--backend onnx]``: by default 2,400 s and 32 clients, written to ``soak.csv``.
 """
 
+import argparse
 import csv
 import io
 import os
@@ -25,7 +26,7 @@ from bc_sam.data.datasets.rendered import LABORATORIES, render_cell
 SERVER = """
 import sys
 from bc_sam.space.page import serve
-serve("bc-sam-tiny", server_port=int(sys.argv[1]), quiet=True)
+serve("bc-sam-tiny", {"backend": sys.argv[2]}, server_port=int(sys.argv[1]), quiet=True)
 """
 PORT = 7867
 INTERVAL = 5  # seconds between samples
@@ -142,11 +143,21 @@ def megabytes(process: psutil.Process) -> int:
     return process.memory_info().rss // 2**20
 
 
-def main(seconds: float = 2400, clients: int = 32, out: Path = Path("soak.csv")) -> None:
+def main() -> None:
+    """Runs the soak and prints the curve."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seconds", type=float, default=2400)
+    parser.add_argument("--clients", type=int, default=32)
+    parser.add_argument("--backend", default="torch", help="What computes the page: torch, onnx or openvino.")
+    parser.add_argument("--out", type=Path, default=Path("soak.csv"), help="Table of the samples.")
+    soak(**vars(parser.parse_args()))
+
+
+def soak(seconds: float, clients: int, backend: str, out: Path) -> None:
     """Runs the soak and prints the curve."""
     address = f"http://127.0.0.1:{PORT}"
     environment = os.environ | {"BROWSER": "true"}  # a page that is served opens a browser
-    server = subprocess.Popen([sys.executable, "-c", SERVER, str(PORT)], env=environment)
+    server = subprocess.Popen([sys.executable, "-c", SERVER, str(PORT), backend], env=environment)
     stop, visits, samples = threading.Event(), [], []
     try:
         process = psutil.Process(server.pid)
@@ -179,5 +190,4 @@ def main(seconds: float = 2400, clients: int = 32, out: Path = Path("soak.csv"))
 
 
 if __name__ == "__main__":
-    given = sys.argv[1:]
-    main(*(kind(value) for kind, value in zip((float, int, Path), given, strict=False)))
+    main()

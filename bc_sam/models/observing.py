@@ -231,8 +231,8 @@ class ObservingModel(PretrainedModel):
 
         Raises:
             ConfigError: If a classifier is unknown.
-            BCSamError: If the memory is not enough for the batch, or the process was forked after the model was loaded;
-                see `bc_sam.utils.forked`.
+            BCSamError: If the memory is not enough for the batch, or the process was forked after the model was
+                loaded; see `bc_sam.utils.forked`.
 
         Example:
             >>> model = load_model()  # doctest: +SKIP

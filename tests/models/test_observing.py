@@ -40,7 +40,7 @@ class TestObserve:
 
         model = small_model()
         monkeypatch.setattr(model, "_encode", fail)
-        with pytest.raises(BCSamError, match=r"not enough for 3 images of \d+ px at a time\. Use a smaller batch size"):
+        with pytest.raises(BCSamError, match=r"not enough for 3 images of \d+ px at a time\. Use a smaller"):
             model.observe(pixels)
 
     def test_other_errors_are_left_as_they_are(self, pixels, monkeypatch):
