@@ -1,6 +1,6 @@
 """How long do millions of cells take on a cluster, what limits, and how large should a block be?
 
-``python benchmarks/simulate_batch.py [--cell-ms 59] ...`` simulates the pool of ``--engine ray`` from the costs that
+``python benchmarks/simulate_batch.py [--cell-ms 66] ...`` simulates the pool of ``--engine ray`` from the costs that
 ``batch_costs.py`` measures: each worker computes one block after the other; one driver hands blocks out and writes
 their results, one at a time. Workers differ in speed (log-normal, by machine), single blocks take longer (stragglers),
 and workers fail (exponential, with a mean time) and lose the block they had. Nothing here is a measurement of a
@@ -106,8 +106,8 @@ def simulate(n_cells: int, n_workers: int, block_size: int, costs: Costs, seed: 
 def main() -> None:
     """Prints a table of outcomes."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--cell-ms", type=float, default=59, help="CPU ms of a cell on one core.")
-    parser.add_argument("--start-s", type=float, default=30, help="Seconds until a worker computes.")
+    parser.add_argument("--cell-ms", type=float, default=66, help="CPU ms of a cell on one core.")
+    parser.add_argument("--start-s", type=float, default=18, help="Seconds until a worker computes.")
     parser.add_argument("--block-s", type=float, default=1, help="Seconds of a worker for a block beside its cells.")
     parser.add_argument("--driver-ms", type=float, default=8, help="ms of the driver for a block.")
     parser.add_argument("--bytes", type=float, default=378, help="Bytes of results of a cell.")

@@ -42,7 +42,10 @@ def folder(cells, tmp_path):
 def test_dask(folder):
     pytest.importorskip("dask")
     paths = 'import json, pathlib\npaths = sorted(map(str, pathlib.Path("cells").iterdir()))\n'
-    show = 'print(json.dumps([[row["path"], row["name"], row["error"], len(row["embedding"] or [])] for row in rows]))'
+    show = (
+        'widths = [0 if row["embedding"] is None else len(row["embedding"]) for row in rows]\n'
+        'print(json.dumps([[row["path"], row["name"], row["error"], width] for row, width in zip(rows, widths)]))'
+    )
     rows = json.loads(run(paths + recipe("dask.bag") + show, folder).splitlines()[-1])
     assert [path for path, *_ in rows] == sorted(f"cells/{path.name}" for path in (folder / "cells").iterdir())
     for path, name, error, width in rows:
