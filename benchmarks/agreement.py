@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from timing import machine, print_table
+from timing import machine
 
 from bc_sam import BCSam
 from bc_sam.cli.options import read_pairs
@@ -54,10 +54,13 @@ def main() -> None:
     models = {"float32": BCSam.from_pretrained(options.model, dtype="float32", device="cpu", **chosen)}
     for name in options.against:
         models[name] = BCSam.from_pretrained(options.model, **chosen, **_LOADING[name])
-    rows = [row for spec in options.data for row in compare(models, spec, read_pairs(options.map))]
-    print(f"Against float32 on torch. {machine()}")
+    print(f"Against float32 on torch. {machine()}\n")
     columns = ("laboratory", "cells", "computed by", "embeddings differ by", "classifier", "same label")
-    print_table((*columns, "probability changes by, median", "99 %", "accuracy, %", "of float32"), rows)
+    columns += ("probability changes by, median", "99 %", "accuracy, %", "of float32")
+    print(f"| {' | '.join(columns)} |\n|{'--|' * len(columns)}")
+    for spec in options.data:
+        for row in compare(models, spec, read_pairs(options.map)):
+            print(f"| {' | '.join(map(str, row))} |", flush=True)
 
 
 def compare(models: dict[str, CellModel], spec: str, label_map: dict[str, str | None]) -> Iterator[tuple[object, ...]]:

@@ -24,12 +24,15 @@ class LatentClassifier:
     Attributes:
         allowed_labels: The subset of `classes` that may be predicted, int64 (m,); all unless `restrict_labels` was
             called.
+        label_weights: How much more often than among the training cells each label is expected, float32 (n_labels,);
+            1 unless `weigh_labels` was called.
     """
 
     def __init__(self, estimator: Any, classes: np.ndarray, n_labels: int, file: bytes | Path | None = None) -> None:
         self.estimator = estimator
         self.classes = np.asarray(classes, dtype=np.int64)
         self.allowed_labels = self.classes
+        self.label_weights = np.ones(n_labels, np.float32)
         self.n_labels = n_labels
         self.file = file
 
@@ -85,16 +88,35 @@ class LatentClassifier:
             raise ConfigError("The classifier was trained on none of the allowed labels. Allow a label that it knows.")
         self.allowed_labels = allowed
 
+    def weigh_labels(self, weights: Sequence[float]) -> None:
+        """Multiplies the probabilities of each label by a weight, and renormalizes them.
+
+        By Bayes' rule, these are the probabilities where the labels are so much more frequent than among the training
+        cells (Elkan, "The Foundations of Cost-Sensitive Learning", IJCAI 2001, theorem 2).
+
+        Args:
+            weights: A positive weight for each label.
+
+        Example:
+            >>> classifier = LatentClassifier.fit("logistic", np.array([[0.0], [5.0]]), np.array([0, 1]), n_labels=2)
+            >>> before = classifier.predict_proba(np.array([[2.0]]))
+            >>> classifier.weigh_labels([1, 3])
+            >>> after = classifier.predict_proba(np.array([[2.0]]))
+            >>> round(float(after[0, 1] / after[0, 0] / (before[0, 1] / before[0, 0])), 3)
+            3.0
+        """
+        self.label_weights = np.asarray(weights, np.float32)
+
     def predict_proba(self, latents: np.ndarray) -> np.ndarray:
         """Returns probabilities (n, n_labels), float32, for embeddings (n, d); rows sum to 1.
 
         Raises:
             DataError: If an embedding is not finite.
         """
-        return self._restricted(self.learned_proba(latents))
+        return self._restricted(self._weighed(self.learned_proba(latents)))
 
     def learned_proba(self, latents: np.ndarray) -> np.ndarray:
-        """Returns probabilities (n, n_labels), float32, ignoring any restriction of the labels."""
+        """Returns probabilities (n, n_labels), float32, ignoring weights and any restriction of the labels."""
         latents = np.asarray(latents, dtype=np.float32)
         require_finite(latents)  # some classifiers take NaN for a missing value, and would name the cell all the same
         values = self.estimator.predict_proba(latents) if len(latents) else np.empty((0, len(self.classes)))
@@ -104,6 +126,12 @@ class LatentClassifier:
         probabilities = np.zeros((len(values), self.n_labels), dtype=np.float32)
         probabilities[:, self.classes] = values
         return probabilities
+
+    def _weighed(self, probabilities: np.ndarray) -> np.ndarray:
+        if (self.label_weights == 1).all():
+            return probabilities
+        weighed = probabilities * self.label_weights
+        return weighed / weighed.sum(axis=1, keepdims=True)
 
     def _restricted(self, probabilities: np.ndarray) -> np.ndarray:
         if len(self.allowed_labels) == len(self.classes):
@@ -156,6 +184,20 @@ def restrict_classifiers(
     """
     for classifier in classifiers.values():
         classifier.restrict_labels([labels.index(label) for label in allowed_labels or labels])
+
+
+def weigh_classifiers(
+    classifiers: Mapping[str, LatentClassifier], labels: Sequence[str], weights: Mapping[str, float]
+) -> None:
+    """Weighs the labels of several classifiers; see `LatentClassifier.weigh_labels`.
+
+    Args:
+        classifiers: Changed in place.
+        labels: Label names, in the order of the probability columns.
+        weights: Weights of some labels; those of all others are 1.
+    """
+    for classifier in classifiers.values():
+        classifier.weigh_labels([weights.get(label, 1.0) for label in labels])
 
 
 def require_finite(rows: np.ndarray) -> None:

@@ -18,6 +18,7 @@ from bc_sam.cli.options import (
     Subfolder,
     Token,
     read_labels,
+    read_weights,
 )
 from bc_sam.config.model import BCSamConfig
 from bc_sam.models.folder import RECORD
@@ -68,6 +69,14 @@ def save(
     include_base: IncludeBase = False,
     refit: Refit = False,
     labels: Labels = None,
+    weigh: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="LABEL=WEIGHT",
+            help="How much more often than among the training cells a label is expected where you use the model, such "
+            "as monocyte=3; repeatable, in place of the weights that the model has.",
+        ),
+    ] = None,
     half: Annotated[
         bool | None,
         typer.Option("--half/--full", help="Store the weights in float16, at half the size; by default as before."),
@@ -82,6 +91,7 @@ def save(
 
     With --include-base the copy works offline, also on another machine.
     With --labels the copy predicts only these labels by default.
+    With --weigh it expects some labels more often than others.
 
     For example:
 
@@ -89,7 +99,7 @@ def save(
     """
     from bc_sam.models.auto import load_model
 
-    allowed = read_labels(labels)
+    allowed, weights = read_labels(labels), read_weights(weigh)
     loaded = load_model(
         model,
         refit=refit,
@@ -101,6 +111,8 @@ def save(
     )
     if allowed:
         loaded.restrict_labels(allowed)
+    if weights:
+        loaded.weigh_labels(weights)
     print(f"Written: {loaded.save_pretrained(out, include_base=include_base, half=half)}")
 
 
@@ -290,6 +302,7 @@ def describe(folder: Path, config: BCSamConfig) -> str:
         "laboratories": ", ".join(config.domains) or "not recorded",
         **_describe_classifier(config),
         **({"allowed labels": ", ".join(config.allowed_labels)} if config.allowed_labels else {}),
+        **_describe_weights(config),
         "base": f"{base} at {config.base_revision}" if config.base_revision else base,
         "image size": f"{config.image_size} px",
         "normalization": _describe_normalization(config),
@@ -305,6 +318,11 @@ def describe(folder: Path, config: BCSamConfig) -> str:
         f"{part} {size / 1e6:.1f} MB" for part, size in sizes.items() if not part.endswith(".json")
     )
     return "\n".join(f"{name:<16}{value}" for name, value in facts.items())
+
+
+def _describe_weights(config: BCSamConfig) -> dict[str, str]:
+    weights = ", ".join(f"{label} {weight:g}" for label, weight in config.label_weights.items())
+    return {"label weights": weights} if weights else {}
 
 
 def _describe_pictures(folder: Path, config: BCSamConfig) -> str:

@@ -310,6 +310,18 @@ def read_pairs(values: list[str] | None) -> dict[str, str | None]:
     return pairs
 
 
+def read_weights(values: list[str] | None) -> dict[str, float]:
+    """Parses the ``LABEL=WEIGHT`` pairs of ``--weigh``."""
+    weights = {}
+    for pair in values or []:
+        label, _, weight = pair.partition("=")
+        try:
+            weights[label] = float(weight)
+        except ValueError:
+            raise ConfigError(f"--weigh {pair} is not LABEL=WEIGHT. Write it as --weigh monocyte=3.") from None
+    return weights
+
+
 def read_layout(group_by: str | None, config: str | None, split: str | None, columns: list[str] | None) -> "Layout":
     """Combines ``--group-by``, ``--config``, ``--split`` and the ``ROLE=NAME`` pairs of ``--column``."""
     from bc_sam.data.reading_options import Layout

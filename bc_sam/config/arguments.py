@@ -13,6 +13,7 @@ from bc_sam.config.base import (
     Protocol,
     Schedule,
     require,
+    require_label_weights,
     require_ranges,
 )
 from bc_sam.config.network import Method, NetworkArguments
@@ -242,14 +243,18 @@ class ClassifierArguments(JsonConfig):
         default: Classifier that `predict` uses by default.
         rendered: Synthetic cells per class, each from a different rendered laboratory, that are added to the training
             set of classifiers fitted on all data sets; see `bc_sam.training.synthetic_cells`. The paper uses none.
+        label_weights: How much more often than among the training cells some labels are expected where the model is
+            used, such as ``{"monocyte": 3}``; probabilities are multiplied by it. The paper weighs none.
     """
 
     names: tuple[str, ...] = ("rf", "svm_poly", "xgboost", "svm_rbf", "ann", "logistic")
     default: str = "svm_rbf"
     rendered: int = 0
+    label_weights: dict[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         require_ranges(self, {"rendered": (0, 100_000)}, "classifiers")
+        require_label_weights(self.label_weights)
         require(bool(self.names), "names must contain at least one classifier.")
         require(
             self.default in self.names,

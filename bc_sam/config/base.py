@@ -95,3 +95,9 @@ def require(condition: bool, message: str) -> None:
     """Raises a `ConfigError` with the given message unless the condition holds."""
     if not condition:
         raise ConfigError(message)
+
+
+def require_label_weights(weights: Mapping[str, float]) -> None:
+    """Raises a ConfigError unless all weights of labels are plausible: between 0.001 and 1,000."""
+    for label, weight in weights.items():
+        require(0.001 <= weight <= 1000, f"The weight of {label} must be between 0.001 and 1,000, but is {weight}.")

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from bc_sam.config.base import MAX_SIZE, PAPER_DECODER_CHANNELS, require
+from bc_sam.config.base import MAX_SIZE, PAPER_DECODER_CHANNELS, require, require_label_weights
 from bc_sam.config.labels import LABELS
 from bc_sam.config.network import Method, NetworkConfig
 from bc_sam.config.normalization import NormalizationConfig
@@ -44,6 +44,8 @@ class BCSamConfig(JsonConfig):
         network: Network of a comparison model, which has no adapter, autoencoder or classifiers.
         allowed_labels: Labels that predictions are restricted to; empty for all trained labels. See
             `bc_sam.models.base.CellModel.restrict_labels`. Called ``among`` in older files.
+        label_weights: How much more often than among the training cells some labels are expected where the model is
+            used; their probabilities are multiplied by it. See `bc_sam.models.base.CellModel.weigh_labels`.
         normalization: Normalization of images to a common scale and light; ``None`` stretches whole images to squares.
         average_turns: Whether the embedding of a cell is the mean of those of its image in the four orientations, as
             a cell has none. The encoder then runs four times.
@@ -71,6 +73,7 @@ class BCSamConfig(JsonConfig):
     model_type: str = "bc_sam"
     network: NetworkConfig | None = None
     allowed_labels: tuple[str, ...] = ()
+    label_weights: dict[str, float] = field(default_factory=dict)
     normalization: NormalizationConfig | None = None
     average_turns: bool = False
 
@@ -87,7 +90,8 @@ class BCSamConfig(JsonConfig):
     def to_dict(self) -> dict[str, Any]:
         """Returns plain data. Unset fields are omitted so that older versions can still read the config."""
         data = super().to_dict()
-        unused = {name for name in ("network", "allowed_labels", "normalization", "average_turns") if not data[name]}
+        optional = ("network", "allowed_labels", "label_weights", "normalization", "average_turns")
+        unused = {name for name in optional if not data[name]}
         return {name: data[name] for name in data if name not in unused}
 
     def __post_init__(self) -> None:
@@ -129,6 +133,9 @@ class BCSamConfig(JsonConfig):
             require(not self.classifiers, "A comparison model has a network or classifiers, not both.")
         unknown = [label for label in self.allowed_labels if label not in self.labels]
         require(not unknown, f"allowed_labels contains labels that the model does not have: {', '.join(unknown)}.")
+        unknown = [label for label in self.label_weights if label not in self.labels]
+        require(not unknown, f"label_weights contains labels that the model does not have: {', '.join(unknown)}.")
+        require_label_weights(self.label_weights)
         for name in self.files:
             inside = re.fullmatch(r"(\w[\w.-]*/)*\w[\w.-]*", name) is not None
             require(inside, f"Invalid path in files: {name!r}.")

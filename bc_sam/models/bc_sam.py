@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
-from bc_sam.classifiers.fitting import LatentClassifier, fit_classifiers, restrict_classifiers
+from bc_sam.classifiers.fitting import LatentClassifier, fit_classifiers
 from bc_sam.classifiers.kinds import KINDS
 from bc_sam.classifiers.reference_latents import ReferenceLatents
 from bc_sam.config.arguments import ClassifierArguments
@@ -144,7 +144,7 @@ class BCSam(CellModel):
                 "cells: bc-sam fit MODEL --data NAME=SOURCE --out NEW."
             )
         self.classifiers = self.reference.fit(tuple(self.classifiers), len(self.labels), seed)
-        restrict_classifiers(self.classifiers, self.labels, self.config.allowed_labels)
+        self.apply_label_settings(self.classifiers)
 
     @extras_explained()
     def fit(
@@ -199,7 +199,7 @@ class BCSam(CellModel):
         if default not in names:
             raise ConfigError(f"The default classifier must be one of {', '.join(names)}, but is {default!r}.")
         classifiers = fit_classifiers(names, embeddings, indices, len(self.labels), seed)
-        restrict_classifiers(classifiers, self.labels, self.config.allowed_labels)
+        self.apply_label_settings(classifiers)
         self.classifiers, self.evaluation = classifiers, None
         self.reference = ReferenceLatents.sample(embeddings, indices, numbers, seed=seed)
         if self.record is not None:
@@ -231,7 +231,7 @@ class BCSam(CellModel):
             learned = {laboratory: int((reference.domains == len(self.config.domains)).sum())}
             made.record = self.record.with_fitted(learned, ClassifierArguments(tuple(classifiers), default))
         made._export = None
-        restrict_classifiers(made.classifiers, made.labels, made.config.allowed_labels)
+        made.apply_label_settings(made.classifiers)
         return made
 
     def _label_indices(self, labels: Sequence[str] | np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, NamedTuple, Self
 
 import numpy as np
 
-from bc_sam.classifiers.fitting import LatentClassifier, restrict_classifiers
+from bc_sam.classifiers.fitting import LatentClassifier, restrict_classifiers, weigh_classifiers
 from bc_sam.classifiers.laboratory_fit import LaboratoryCheck, LaboratoryFit
 from bc_sam.classifiers.ood import OodScore
 from bc_sam.classifiers.reference_latents import ReferenceLatents
@@ -79,7 +79,7 @@ class ObservingModel(PretrainedModel):
         self._ood_score: OodScore | None = None
         self._laboratory_check: tuple[ReferenceLatents, LaboratoryCheck] | None = None
         note_threads()  # the weights were merged with them
-        restrict_classifiers(self.classifiers, self.labels, self.config.allowed_labels)
+        self.apply_label_settings(self.classifiers)
 
     @property
     @abstractmethod
@@ -201,6 +201,38 @@ class ObservingModel(PretrainedModel):
         restrict_classifiers(self.classifiers, self.labels, allowed)
         self.config = replace(self.config, allowed_labels=() if allowed == self.labels else allowed)
         return self
+
+    def weigh_labels(self, weights: Mapping[str, float]) -> Self:
+        """Says how much more often than among the training cells some labels are expected where the model is used.
+
+        Classifiers are trained on about as many cells of each class, and most cells of most slides are of five kinds.
+        The probabilities of each label are multiplied by its weight and renormalized, in all predictions. The weights
+        are saved with the model, in place of those that it had.
+
+        Args:
+            weights: Weights of some labels, 0.001 to 1,000; those of all others are 1. None lifts all weights.
+
+        Returns:
+            The model itself.
+
+        Raises:
+            ConfigError: If a label is unknown, or a weight out of range.
+
+        Example:
+            >>> model.weigh_labels({"monocyte": 3, "myeloblast": 3})  # doctest: +SKIP
+        """
+        self.config = replace(self.config, label_weights={label: float(weights[label]) for label in weights})
+        self.apply_label_settings(self.classifiers)
+        return self
+
+    def apply_label_settings(self, classifiers: Mapping[str, LatentClassifier]) -> None:
+        """Has classifiers on the model's embeddings predict the allowed labels, weighed, as those of the model do.
+
+        Raises:
+            ConfigError: If one was trained on none of the allowed labels.
+        """
+        restrict_classifiers(classifiers, self.labels, self.config.allowed_labels)
+        weigh_classifiers(classifiers, self.labels, self.config.label_weights)
 
     def compile(self, batch_size: int | None = None) -> bool:
         """Compiles SAM's encoder, which takes up to half a minute and then saves a little time per image.

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from bc_sam.classifiers.fitting import LatentClassifier, fit_classifiers, restrict_classifiers
+from bc_sam.classifiers.fitting import LatentClassifier, fit_classifiers
 from bc_sam.classifiers.reference_latents import ReferenceLatents
 from bc_sam.classifiers.refitting import refit
 from bc_sam.config.arguments import AdaptationArguments
@@ -105,7 +105,7 @@ class AdaptedClassifiers:
             classifiers = refit(names, reference, *cells, len(model.labels), seed)
         else:
             classifiers = fit_classifiers(names, *cells, len(model.labels), seed)
-        restrict_classifiers(classifiers, model.labels, model.config.allowed_labels)
+        model.apply_label_settings(classifiers)
         return cls(model, reference, latents, arguments, training_labels, classifiers)
 
     def comparisons(self) -> list[Comparison]:

@@ -110,6 +110,7 @@ def new_model_config(
         feature_channels=feature_shape(sam)[0],
         latent_dim=training.autoencoder.latent_dim,
         decoder_channels=training.autoencoder.decoder_channels,
+        label_weights=training.classifiers.label_weights,
         normalization=training.normalization,
         average_turns=training.average_turns and training.method == "bc-sam",
     )

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol, TypeVar
 
 import numpy as np
 
-from bc_sam.classifiers.fitting import LatentClassifier, fit_classifiers
+from bc_sam.classifiers.fitting import LatentClassifier, fit_classifiers, weigh_classifiers
 from bc_sam.config.arguments import ClassifierArguments
 from bc_sam.config.base import Protocol as EvaluationProtocol
 from bc_sam.data.splits import assign_folds
@@ -200,7 +200,9 @@ def evaluate_fold(
     """
 
     def fit(source: str, rows: np.ndarray) -> Mapping[str, LatentClassifier]:
-        return fit_classifiers(arguments.names, *cells.training_set(source, rows), len(cells.label_names), seed)
+        fitted = fit_classifiers(arguments.names, *cells.training_set(source, rows), len(cells.label_names), seed)
+        weigh_classifiers(fitted, cells.label_names, arguments.label_weights)
+        return fitted
 
     pairs, classifiers = evaluate_sources(cells, fold, protocol, fit)
     return pairs, dict(classifiers)

@@ -88,6 +88,33 @@ def test_a_restriction_renormalizes_the_probabilities_and_can_be_lifted(labelled
     np.testing.assert_array_equal(classifier.predict_proba(latents), before)
 
 
+@kinds
+def test_weights_multiply_the_odds_of_labels_and_can_be_lifted(labelled_latents, name):
+    latents, labels = labelled_latents
+    classifier = LatentClassifier.fit(name, latents, labels, N)
+    before = classifier.predict_proba(latents).astype(float)
+    weights = np.ones(N)
+    weights[classifier.classes[0]] = 5
+    classifier.weigh_labels(weights)
+    after = classifier.predict_proba(latents)
+    assert after.dtype == np.float32
+    np.testing.assert_allclose(after, before * weights / (before * weights).sum(axis=1, keepdims=True), atol=1e-6)
+    np.testing.assert_array_equal(classifier.learned_proba(latents), before.astype(np.float32))
+    classifier.weigh_labels(np.ones(N))
+    np.testing.assert_array_equal(classifier.predict_proba(latents), before.astype(np.float32))
+
+
+def test_of_the_allowed_labels_the_weighed_ones_are_predicted_more_often(labelled_latents):
+    latents, labels = labelled_latents
+    classifier = LatentClassifier.fit("logistic", latents, labels, N)
+    one, other = classifier.classes[:2].tolist()
+    classifier.restrict_labels([one, other])
+    before = classifier.predict_proba(latents)
+    classifier.weigh_labels(np.where(np.arange(N) == one, 3, 1))
+    after = classifier.predict_proba(latents)
+    np.testing.assert_allclose(after[:, one], 3 * before[:, one] / (3 * before[:, one] + before[:, other]), atol=1e-5)
+
+
 def test_a_restriction_to_untrained_labels_is_an_error(labelled_latents):
     latents, labels = labelled_latents
     classifier = LatentClassifier.fit("logistic", latents[labels < 3], labels[labels < 3], N)

@@ -94,6 +94,28 @@ class TestInCode:
         assert saved.config.allowed_labels == ()
         assert saved.predict(cell_files) == model.predict(cell_files)
 
+    def test_what_is_expected_more_often_is_saved_with_the_model_and_shown(
+        self, run_folder, model, cell_files, run_bc_sam, tmp_path, capsys
+    ):
+        weigh = ("--weigh", "monocyte=900", "--weigh", "basophil=0.001")
+        assert run_bc_sam("save", run_folder, tmp_path / "weighed", *weigh) == 0
+        saved = BCSam.from_pretrained(tmp_path / "weighed")
+        weights = np.array([{"monocyte": 900, "basophil": 0.001}.get(label, 1) for label in LABELS])
+        weighed = model.predict_proba(cell_files) * weights
+        np.testing.assert_allclose(
+            saved.predict_proba(cell_files), weighed / weighed.sum(axis=1, keepdims=True), atol=1e-4
+        )
+        assert saved.reference.differences(saved.classifiers) == {}  # its checks are of what it has learned
+        saved.refit()
+        assert saved.classifiers["rf"].label_weights[LABELS.index("monocyte")] == 900
+        assert run_bc_sam("info", tmp_path / "weighed") == 0
+        assert "label weights   monocyte 900, basophil 0.001\n" in capsys.readouterr().out
+
+    def test_a_weight_that_is_none_is_an_error(self, run_folder, run_bc_sam, tmp_path, capsys):
+        assert run_bc_sam("save", run_folder, tmp_path / "weighed", "--weigh", "monocyte") == 1
+        assert "--weigh monocyte is not LABEL=WEIGHT" in capsys.readouterr().err
+        assert not (tmp_path / "weighed").exists()
+
     def test_masks_have_each_images_own_size(self, model, cell_files):
         wide = Image.open(cell_files[0]).resize((300, 200))
         masks = model.segment([cell_files[0], wide])

@@ -293,3 +293,10 @@ def test_a_single_fold_has_no_spread():
     card = render_card(CONFIG, example_evaluation(folds=1), RECORD)
     assert not re.search(r"\bnan\b", card)
     assert "n = 1 fold" in card
+
+
+def test_the_weights_of_labels_are_stated():
+    weights = {"monocyte": 3.0, "neutrophil_segmented": 1.5}
+    text = render_card(replace(CONFIG, label_weights=weights), EVALUATION, RECORD, repo_id="lab/model")
+    assert "| label weights | monocyte 3, neutrophil segmented 1.5: probabilities are multiplied by them" in text
+    assert "label weights" not in render_card(CONFIG, EVALUATION, RECORD, repo_id="lab/model")

@@ -6,6 +6,7 @@ import torch
 from every_model import every_model
 from small_model import small_model
 
+from bc_sam import load_model
 from bc_sam.errors import BCSamError, ConfigError
 from bc_sam.models.observation import Parts
 
@@ -133,6 +134,43 @@ class TestRestrictedLabels:
 
     def test_one_label_may_stand_alone_and_the_model_comes_back(self, pixels):
         assert set(small_model().restrict_labels("basophil").predict(list(pixels))) == {"basophil"}
+
+
+class TestWeighedLabels:
+    @every_model
+    def test_their_odds_are_multiplied_in_all_predictions(self, make, pixels):
+        model = make()
+        label = model.labels[0]
+        before = model.predict_proba(list(pixels)).astype(float)
+        model.weigh_labels({label: 4})
+        weighed = before * np.where(np.arange(len(model.labels)) == 0, 4, 1)
+        np.testing.assert_allclose(
+            model.predict_proba(list(pixels)), weighed / weighed.sum(axis=1, keepdims=True), atol=1e-5
+        )
+
+    @every_model
+    def test_they_are_saved_with_the_model_and_can_be_lifted(self, make, pixels, tmp_path):
+        model = make()
+        before = model.predict_proba(list(pixels))
+        model.weigh_labels({model.labels[0]: 4})
+        loaded = load_model(model.save_pretrained(tmp_path / "model"), dtype="float32", device="cpu")
+        assert loaded.config.label_weights == {model.labels[0]: 4.0}
+        np.testing.assert_allclose(loaded.predict_proba(list(pixels)), model.predict_proba(list(pixels)), atol=1e-5)
+        np.testing.assert_allclose(loaded.weigh_labels({}).predict_proba(list(pixels)), before, atol=1e-5)
+
+    @pytest.mark.parametrize(
+        ("weights", "message"),
+        [
+            ({"monocytes": 2}, "label_weights contains labels that the model does not have: monocytes"),
+            ({"monocyte": 0}, r"The weight of monocyte must be between 0\.001 and 1,000, but is 0"),
+            ({"monocyte": float("nan")}, "The weight of monocyte must be between"),
+        ],
+    )
+    def test_unknown_labels_and_impossible_weights_are_rejected(self, weights, message):
+        model = small_model()
+        with pytest.raises(ConfigError, match=message):
+            model.weigh_labels(weights)
+        assert model.config.label_weights == {}
 
 
 class TestOodScore:

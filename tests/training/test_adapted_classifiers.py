@@ -88,6 +88,13 @@ class TestFit:
         for classifier in adapted.classifiers.values():
             assert set(classifier.predict(model.reference.latents)) <= set(CLASSES)
 
+    @pytest.mark.parametrize("learn_from", ["both", "new"])
+    def test_so_are_the_weights_of_labels(self, learn_from):
+        model = small_model()
+        model.weigh_labels({model.labels[CLASSES[0]]: 1000, model.labels[CLASSES[1]]: 0.001})
+        for classifier in fit(new_latents(), model, learn_from=learn_from).classifiers.values():
+            np.testing.assert_array_equal(classifier.label_weights, model.classifiers["rf"].label_weights)
+
 
 class TestComparison:
     def test_each_classifier_is_compared_on_the_held_out_cells(self):

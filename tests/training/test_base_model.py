@@ -3,19 +3,32 @@
 import logging
 import os
 from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from small_model import small_model, small_sam
 
 from bc_sam import BCSam
+from bc_sam.config.labels import LABELS
 from bc_sam.config.presets import network_arguments, preset
-from bc_sam.training.base_model import base_digest, initial_autoencoder
+from bc_sam.training.base_model import base_digest, initial_autoencoder, new_model_config
 
 
 @pytest.fixture(scope="module")
 def trained():
     return BCSam.from_pretrained(classifiers=[], device="cpu")
+
+
+def test_a_base_does_not_bring_the_weights_of_its_labels(trained):
+    """They say what is expected where the base is used; those of the new model are settings of its training."""
+    cells = SimpleNamespace(table=SimpleNamespace(domain_names=["ours"]))
+    training = preset("pretrained")
+    made = new_model_config(small_sam(), cells, np.arange(3), LABELS, training)
+    assert (trained.config.label_weights != {}, made.label_weights) == (True, {})
+    weighed = replace(training, classifiers=replace(training.classifiers, label_weights={"monocyte": 2.0}))
+    assert new_model_config(small_sam(), cells, np.arange(3), LABELS, weighed).label_weights == {"monocyte": 2.0}
 
 
 def test_a_bc_sam_base_brings_its_autoencoder(trained, caplog):

@@ -97,6 +97,14 @@ class TestEvaluateFold:
         assert [result.n_train for result in results] == [16, 16, 16, 16, 32, 32]
         assert np.array_equal(classifiers["logistic"].predict(cells.latents), labels)
 
+    def test_labels_are_weighed(self):
+        labels = np.tile([0, 1, 2, 3], 12)
+        cells = separable(labels, np.repeat([0, 1], 24), np.tile(np.repeat([0, 1, 2], 4), 4))
+        weighed = replace(LOGISTIC, label_weights={"x": 1000, "y": 0.001})
+        results, classifiers = evaluate_fold(cells, 1, "strict", weighed)
+        assert classifiers["logistic"].label_weights.tolist() == pytest.approx([1, 1000, 0.001, 1])
+        assert all(result.accuracy < 1 for result in results)
+
     def test_a_class_of_one_domain_is_never_predicted_by_the_other(self):
         labels = np.array([0, 1, 0, 1, 0, 1, 2, 0, 1, 2])
         cells = separable(labels, np.array([0] * 4 + [1] * 6), np.array([0, 0, 1, 1, 0, 0, 0, 1, 1, 1]))

@@ -2,6 +2,7 @@
 
 import gradio as gr
 
+from bc_sam.config.model import BCSamConfig
 from bc_sam.space.server.settings import PageSettings
 from bc_sam.space.tabs import cell_tab, slide_tab
 from bc_sam.space.tabs.controls import Controls, classifier_choices, label_choices, visitor_message
@@ -67,6 +68,10 @@ def model_tab(
         )
 
 
+def _weights(config: BCSamConfig) -> str:
+    return ", ".join(f"{plain(label).lower()} (x {weight:g})" for label, weight in config.label_weights.items())
+
+
 def render_facts(loaded: LoadedModel) -> str:
     """Returns a summary of a model as HTML."""
     config = loaded.model.config
@@ -76,6 +81,7 @@ def render_facts(loaded: LoadedModel) -> str:
         "Classes": ", ".join(plain(label).lower() for label in config.labels),
         "Laboratories": ", ".join(config.domains) or "not recorded",
         "Classifiers": "; ".join(plain(name) for name in loaded.model.classifiers),
+        **({"Expected more often": _weights(config)} if config.label_weights else {}),
         "Segment Anything": config.base or ("custom, included" if loaded.model.sam else "none"),
         "Input": f"{config.image_size} x {config.image_size} pixels, embedded in {config.latent_dim} dimensions",
         "Reference cells": f"{len(stored.latents):,}" if stored else "none",

@@ -14,7 +14,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.hf_api import ModelInfo
 from huggingface_hub.utils import filter_repo_objects
 
-from bc_sam.classifiers.fitting import LatentClassifier, restrict_classifiers
+from bc_sam.classifiers.fitting import LatentClassifier
 from bc_sam.classifiers.reference_latents import ReferenceLatents
 from bc_sam.classifiers.refitting import refit
 from bc_sam.data.batches import Batch
@@ -71,7 +71,7 @@ class LoadedModel:
         """Fits a classifier, which the model does not use; see `bc_sam.classifiers.refitting.refit`."""
         fit = partial(refit, (classifier,), stored, embeddings, labels, len(self.model.labels), seed)
         fitted = self._in_turn(fit)[classifier]
-        restrict_classifiers({classifier: fitted}, self.model.labels, self.model.config.allowed_labels)
+        self.model.apply_label_settings({classifier: fitted})
         return fitted
 
     def move_to_gpu(self) -> None:
