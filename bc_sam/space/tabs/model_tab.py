@@ -75,6 +75,7 @@ def _weights(config: BCSamConfig) -> str:
 def render_facts(loaded: LoadedModel) -> str:
     """Returns a summary of a model as HTML."""
     config = loaded.model.config
+    has_sam = config.network is None or config.network.needs_sam
     stored = loaded.model.reference
     facts = {
         "Model": loaded.name,
@@ -82,7 +83,7 @@ def render_facts(loaded: LoadedModel) -> str:
         "Laboratories": ", ".join(config.domains) or "not recorded",
         "Classifiers": "; ".join(plain(name) for name in loaded.model.classifiers),
         **({"Expected more often": _weights(config)} if config.label_weights else {}),
-        "Segment Anything": config.base or ("custom, included" if loaded.model.sam else "none"),
+        "Segment Anything": config.base or ("custom, included" if has_sam else "none"),
         "Input": f"{config.image_size} x {config.image_size} pixels, embedded in {config.latent_dim} dimensions",
         "Reference cells": f"{len(stored.latents):,}" if stored else "none",
     }
