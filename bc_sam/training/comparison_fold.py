@@ -8,7 +8,7 @@ from zlib import crc32
 import numpy as np
 from transformers import SamModel
 
-from bc_sam.classifiers.fitting import LatentClassifier
+from bc_sam.classifiers.fitting import LatentClassifier, weigh_classifiers
 from bc_sam.classifiers.softmax_head import head_classifier
 from bc_sam.config.model import BCSamConfig
 from bc_sam.config.network import IMAGENET_MEAN, IMAGENET_STD, NetworkConfig
@@ -119,6 +119,7 @@ def prepare_sam(fold: Fold) -> FrozenSam:
                 normalization=run.training.normalization,
                 image_mean=IMAGENET_MEAN,
                 image_std=IMAGENET_STD,
+                label_weights=run.training.classifiers.label_weights,
             )
         )
     if network.learn_masks or network.inputs(method).masks:
@@ -165,6 +166,7 @@ class _NetworkTrainer:
             pipeline.fit(stage, step, arguments.schedule(), checkpoints)
         pipeline.trained[STAGE] = trained_parameters(network)
         head = head_classifier(*head_weights(network), config.classes, len(self.fold.run.labels))
+        weigh_classifiers({"head": head}, self.fold.run.labels, training.classifiers.label_weights)
         return {arguments.variant(method): RowClassifier(network, inputs, head)}
 
     def _validation_rows(self, source: str, classes: np.ndarray) -> np.ndarray:

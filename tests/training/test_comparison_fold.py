@@ -8,6 +8,7 @@ import pytest
 from small_network import small_arguments
 
 from bc_sam import BCSam
+from bc_sam.config.arguments import ClassifierArguments
 from bc_sam.errors import DataError
 from bc_sam.models.auto import load_model
 from bc_sam.training.comparison_fold import prepare_sam
@@ -38,9 +39,11 @@ class TestPlainNetwork:
         assert sorted(result.history) == [f"stage 3: network, {source}" for source in ("all", "north", "south")]
         assert result.dice == []
 
-    def test_the_saved_model_is_trained_on_all_domains(self, finished):
-        run, result = finished("resnet")
+    @pytest.mark.parametrize("weights", [{}, {"monocyte": 1000.0}])
+    def test_the_saved_model_is_trained_on_all_domains_and_answers_as_it_was_evaluated(self, finished, weights):
+        run, result = finished("resnet", classifiers=ClassifierArguments(label_weights=weights))
         model = load_model(run.folder / "work" / "fold-0" / "model")
+        assert model.config.label_weights == weights
         held_out = np.flatnonzero(run.folds == 0)
         north = held_out[run.cells.domains[held_out] == 0]
         named = model.predict(list(run.cells.pixels[north]), abstain=False)
