@@ -169,7 +169,7 @@ def _classify(fold: Fold, model: BCSam, latents: np.ndarray, views: ViewFeatures
         rows = np.flatnonzero(labelled.labels >= 0)
         training_set = labelled.training_set(labelled.sources(training.protocol)[-1], rows)
         model.classifiers = fit_classifiers(arguments.names, *training_set, len(fold.run.labels), training.seed)
-    model.apply_label_settings(model.classifiers)
+        model.apply_label_settings(model.classifiers)
     return pairs
 
 

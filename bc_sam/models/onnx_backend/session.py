@@ -48,7 +48,10 @@ def shared_memory() -> Iterator[None]:
     arena = ort.OrtArenaCfg({"max_mem": most_memory(), "arena_extend_strategy": 1})
     with _arena_lock:
         ort.create_and_register_allocator(info, arena)  # in the place of the one before, which its sessions keep
-        yield
+        try:
+            yield
+        finally:  # or the process would keep the memory after the last of its sessions
+            ort.create_and_register_allocator(info, ort.OrtArenaCfg(0, -1, -1, -1))
 
 
 class Session:
@@ -101,8 +104,7 @@ class Session:
             if options.terminate:
                 raise LimitError(f"a batch takes more than {_MOST_SECONDS} seconds") from error
             if _OUT_OF_ARENA in str(error):
-                most = f"{most_memory() / 1e9:.1f} GB, a quarter of the memory of this machine"
-                raise LimitError(f"a batch needs more than {most}") from error
+                raise LimitError(f"a batch needs more than {most_memory() / 1e9:.1f} GB, the limit here") from error
             raise
         finally:
             timer.cancel()
